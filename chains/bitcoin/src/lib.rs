@@ -1,0 +1,1 @@
+//! Bitcoin nodes: RPC and REST; a block becomes movements

@@ -1,0 +1,1 @@
+//! EVM nodes: JSON-RPC; a block becomes movements; state proofs

@@ -1,0 +1,1 @@
+//! Follows one chain: fetch, check, apply; reorganisations; accounts declared late

@@ -1,0 +1,1 @@
+//! Statements of an exchange's internal ledger: parsed exactly

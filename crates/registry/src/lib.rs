@@ -1,0 +1,1 @@
+//! Exchanges, declarations, lists of accounts, the asset registry

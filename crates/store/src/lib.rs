@@ -1,0 +1,1 @@
+//! The only crate that knows RocksDB: column families, bytes, apply and undo

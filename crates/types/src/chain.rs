@@ -1,0 +1,191 @@
+//! What a chain must do to be followed. `chains/*` implement it, the indexer uses it.
+
+use crate::{Account, AccountNo, Block, BlockHash, BlockRef, ChainId, Header, Height, Payment, Reading, TxId, Watch};
+
+/// A chain's address syntax. Pure.
+pub trait Addresses: Send + Sync {
+    /// The account that an address, or `script:HEX` where the chain has scripts, stands for.
+    ///
+    /// # Errors
+    /// What is wrong with it, and for which chain it would be right, in words.
+    fn parse(&self, address: &str) -> Result<Account, String>;
+
+    /// The account's display form.
+    fn show(&self, account: &Account) -> String;
+
+    /// The accounts of an output descriptor, in order; `range` is inclusive, required with `*` and refused without.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    fn expand(&self, descriptor: &str, range: Option<(u32, u32)>) -> Result<Vec<Account>, String>;
+}
+
+/// Where a chain stands, as its node says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    /// The active chain's last block.
+    pub head: BlockRef,
+    /// The last height that may be relied upon, by the chain's finality policy; `None` when there is none yet.
+    pub final_height: Option<Height>,
+}
+
+/// Which balances [`Chain::block`] proves against the block's state root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proofs {
+    /// Those of accounts that moved.
+    Moved,
+    /// Every watched one.
+    All,
+}
+
+/// Headers below the one that is being checked.
+pub trait Ancestors {
+    /// The header at this height on the chain that is being followed.
+    fn header(&self, height: Height) -> Option<Header>;
+}
+
+/// A transaction that waits for a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// What it would pay, as far as can be told before it runs.
+    pub payments: Vec<Payment>,
+}
+
+/// Something that `assay check` reports of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What was looked at, such as `state`.
+    pub subject: String,
+    /// What was found, in words.
+    pub finding: String,
+    /// Does it limit what can be known?
+    pub limits: bool,
+}
+
+/// Why a node's answer is not there, or is not used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// No connection, time-out, server error, rate limit.
+    #[error("{node}: {why}")]
+    Unreachable {
+        /// The node, without credentials.
+        node: String,
+        /// What happened.
+        why: String,
+    },
+    /// An answer that cannot be read: truncated, oversized, not what was asked for.
+    #[error("{node}: {subject} cannot be read: {why}")]
+    Unreadable {
+        /// The node, without credentials.
+        node: String,
+        /// What was asked for.
+        subject: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The node does not have it: pruned, no state so far back, not synchronised.
+    #[error("{node}: {subject} is not there: {why}")]
+    Missing {
+        /// The node, without credentials.
+        node: String,
+        /// What was asked for.
+        subject: String,
+        /// What the node says.
+        why: String,
+    },
+    /// The block is not on the node's active chain any more: a reorganisation, so start again from the fork.
+    #[error("block {} is not on the active chain any more", .0.height)]
+    Gone(BlockRef),
+    /// An answer that contradicts its own header or proof.
+    #[error("{node}: {subject} contradicts {against}: {why}")]
+    Contradiction {
+        /// The node, without credentials.
+        node: String,
+        /// What was asked for.
+        subject: String,
+        /// What it must agree with.
+        against: String,
+        /// How it does not.
+        why: String,
+    },
+    /// Wrong user, password, cookie or key.
+    #[error("{node}: login refused: {why}")]
+    LoginRefused {
+        /// The node, without credentials.
+        node: String,
+        /// What the node says.
+        why: String,
+    },
+    /// A node of another chain.
+    #[error("{node}: is on chain {found}, not on {expected}")]
+    WrongChain {
+        /// The node, without credentials.
+        node: String,
+        /// As configured.
+        expected: String,
+        /// As the node says.
+        found: String,
+    },
+    /// The configuration asks for what is not supported.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl NodeError {
+    /// Worth asking again at once?
+    pub fn may_heal(&self) -> bool {
+        use NodeError::{Contradiction, Missing, Unreachable, Unreadable};
+        matches!(self, Unreachable { .. } | Unreadable { .. } | Missing { .. } | Contradiction { .. })
+    }
+}
+
+/// One chain, through its nodes. Blocking; called from several threads at once.
+pub trait Chain: Send + Sync {
+    /// Its CAIP-2 id.
+    fn id(&self) -> &ChainId;
+
+    /// The first height that is followed: 0, or where an EVM chain's coverage starts.
+    fn first(&self) -> Height;
+
+    /// Where the chain stands.
+    ///
+    /// # Errors
+    /// See [`NodeError`]; the first call also makes sure that the node is of this chain and lets us in.
+    fn tip(&self) -> Result<Tip, NodeError>;
+
+    /// The hash at this height of the node's active chain; `None` above its tip.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError>;
+
+    /// Fetches a block by its hash, checks it against its own header, and says what it does to the watched accounts.
+    ///
+    /// # Errors
+    /// See [`NodeError`]. A block is given whole or not at all.
+    fn block(&self, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError>;
+
+    /// The checks of a header that need those below it. That it links to its parent is checked by the caller.
+    ///
+    /// # Errors
+    /// [`NodeError::Contradiction`] when the header breaks the chain's rules.
+    fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError>;
+
+    /// Balances of these accounts after this block, proven against its state root. Empty on chains without state.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn prove(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError>;
+
+    /// The transaction, if the node knows it and it is in no block yet.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError>;
+
+    /// What the node can and cannot do, for people.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn check(&self) -> Result<Vec<Notice>, NodeError>;
+}

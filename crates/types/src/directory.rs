@@ -1,0 +1,84 @@
+//! What the configuration knows by name: chains with their addresses, assets with their deployments.
+
+use std::sync::Arc;
+
+use crate::{Addresses, Asset, ChainId};
+
+/// One configured chain.
+#[derive(Clone)]
+pub struct ChainEntry {
+    /// The short alias that people use.
+    pub name: String,
+    /// Its CAIP-2 id.
+    pub id: ChainId,
+    /// Its address syntax.
+    pub addresses: Arc<dyn Addresses>,
+}
+
+/// An asset on one chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// The chain.
+    pub chain: ChainId,
+    /// Which asset there.
+    pub asset: Asset,
+    /// Its base unit is 10^-decimals coins.
+    pub decimals: u8,
+}
+
+/// An asset, wherever it lives among the configured chains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssetEntry {
+    /// Its symbol, unique in the directory.
+    pub symbol: String,
+    /// Where it lives; at least one.
+    pub on: Vec<Deployment>,
+}
+
+impl AssetEntry {
+    /// The decimals of its finest deployment: amounts of several deployments are summed in that unit.
+    pub fn decimals(&self) -> u8 {
+        self.on.iter().map(|deployment| deployment.decimals).max().unwrap_or(0)
+    }
+}
+
+/// Chains and assets by name.
+#[derive(Clone, Default)]
+pub struct Directory {
+    /// In the order of the configuration.
+    pub chains: Vec<ChainEntry>,
+    /// By symbol.
+    pub assets: Vec<AssetEntry>,
+}
+
+impl Directory {
+    /// A chain by alias or CAIP-2 id.
+    pub fn chain(&self, name: &str) -> Option<&ChainEntry> {
+        self.chains.iter().find(|chain| chain.name == name || chain.id.as_str() == name)
+    }
+
+    /// An asset by symbol, or by the CAIP-19 id of one of its deployments.
+    pub fn asset(&self, name: &str) -> Option<&AssetEntry> {
+        let by_id = |entry: &&AssetEntry| entry.on.iter().any(|deployment| deployment.caip19() == name);
+        self.assets.iter().find(|asset| asset.symbol == name).or_else(|| self.assets.iter().find(by_id))
+    }
+
+    /// The asset that is deployed there, with that deployment.
+    pub fn deployed(&self, chain: &ChainId, asset: Asset) -> Option<(&AssetEntry, &Deployment)> {
+        self.assets.iter().find_map(|entry| {
+            entry.on.iter().find(|on| on.chain == *chain && on.asset == asset).map(|deployment| (entry, deployment))
+        })
+    }
+}
+
+impl Deployment {
+    /// Its CAIP-19 id: `bip122:…/slip44:0`, `eip155:1/slip44:60`, `eip155:1/erc20:0x…`. A native coin's SLIP-44 number
+    /// is 0 on Bitcoin chains and 60 on EVM chains.
+    pub fn caip19(&self) -> String {
+        match self.asset {
+            Asset::Token(contract) => format!("{}/erc20:{}", self.chain, const_hex::encode_prefixed(contract)),
+            Asset::Native if self.chain.namespace() == "bip122" => format!("{}/slip44:0", self.chain),
+            Asset::Native => format!("{}/slip44:60", self.chain),
+        }
+    }
+}

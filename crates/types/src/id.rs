@@ -1,0 +1,249 @@
+//! What things are called: chains (CAIP-2), accounts, assets, blocks, transactions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {expected}")]
+pub struct IdError {
+    text: String,
+    expected: &'static str,
+}
+
+impl IdError {
+    fn new(text: &str, expected: &'static str) -> IdError {
+        IdError { text: text.into(), expected }
+    }
+}
+
+/// A chain's CAIP-2 id, `namespace:reference`; the namespace says which module serves it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChainId(String);
+
+impl ChainId {
+    /// The part before the colon: `bip122`, `eip155`.
+    pub fn namespace(&self) -> &str {
+        self.0.split_once(':').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// The part behind the colon: a genesis hash's first 32 digits, an EVM chain's number.
+    pub fn reference(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, reference)| reference)
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A 32-byte hash as people of this chain write it: with `0x` on EVM chains.
+    pub fn show_hash(&self, hash: &[u8; 32]) -> String {
+        match self.namespace() {
+            "eip155" => const_hex::encode_prefixed(hash),
+            _ => const_hex::encode(hash),
+        }
+    }
+
+    /// The inverse of [`ChainId::show_hash`]; the `0x` of EVM chains may be left out.
+    ///
+    /// # Errors
+    /// Anything but 64 hexadecimal digits.
+    pub fn parse_hash(&self, text: &str) -> Result<[u8; 32], IdError> {
+        let digits = if self.namespace() == "eip155" { text.strip_prefix("0x").unwrap_or(text) } else { text };
+        let mut hash = [0; 32];
+        let plain = digits.len() == 64 && !digits.starts_with("0x");
+        (plain && const_hex::decode_to_slice(digits, &mut hash).is_ok())
+            .then_some(hash)
+            .ok_or_else(|| IdError::new(text, "a hash of 64 hexadecimal digits"))
+    }
+}
+
+impl FromStr for ChainId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<ChainId, IdError> {
+        let fits = |part: &str, least: usize, most: usize, more: &[u8]| {
+            (least..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+        };
+        match text.split_once(':') {
+            Some((namespace, reference)) if fits(namespace, 3, 8, b"-") && fits(reference, 1, 32, b"-_") => {
+                Ok(ChainId(text.into()))
+            }
+            _ => Err(IdError::new(text, "a CAIP-2 chain id such as `eip155:1`")),
+        }
+    }
+}
+
+impl TryFrom<String> for ChainId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<ChainId, IdError> {
+        text.parse()
+    }
+}
+
+impl From<ChainId> for String {
+    fn from(id: ChainId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What can hold coins on a chain, as bytes: a scriptPubKey (Bitcoin), a 20-byte address (EVM).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Account(pub Box<[u8]>);
+
+impl Account {
+    /// Copies the bytes.
+    pub fn new(bytes: &[u8]) -> Account {
+        Account(bytes.into())
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Account {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Account({})", const_hex::encode(&self.0))
+    }
+}
+
+/// A watched account's dense number within one chain's store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountNo(pub u32);
+
+/// An asset within one chain. With the chain's id it is a CAIP-19 id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Asset {
+    /// The chain's own coin.
+    Native,
+    /// A token by its contract's address (EVM: ERC-20).
+    Token([u8; 20]),
+}
+
+/// A block's height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Height(pub u64);
+
+impl Height {
+    /// The height after this one.
+    #[must_use]
+    pub fn next(self) -> Height {
+        Height(self.0 + 1)
+    }
+
+    /// The height before this one; `None` below zero.
+    #[must_use]
+    pub fn previous(self) -> Option<Height> {
+        self.0.checked_sub(1).map(Height)
+    }
+}
+
+impl fmt::Display for Height {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A block's hash, in the order in which it is written (Bitcoin: the reverse of what SHA-256 gives).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockHash(pub [u8; 32]);
+
+/// A transaction's hash, in the order in which it is written (Bitcoin: the reverse of what SHA-256 gives).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxId(pub [u8; 32]);
+
+macro_rules! hex_text {
+    ($($name:ident)*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&const_hex::encode(self.0))
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+hex_text!(BlockHash TxId);
+
+/// Output `vout` of transaction `txid` (Bitcoin).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Outpoint {
+    /// The transaction.
+    pub txid: TxId,
+    /// The output's place in it, from 0.
+    pub vout: u32,
+}
+
+/// One block, by height and hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlockRef {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+}
+
+/// What is kept of every block's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// The hash of the block below it.
+    pub parent: BlockHash,
+    /// The time that it claims.
+    pub time: crate::Timestamp,
+    /// What the chain's own checks need again later: Bitcoin the 80 bytes, EVM the state root.
+    pub seal: Vec<u8>,
+}
+
+impl Header {
+    /// Height and hash.
+    pub fn at(&self) -> BlockRef {
+        BlockRef { height: self.height, hash: self.hash }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chain_ids_follow_caip_2() {
+        for good in ["bip122:000000000019d6689c085ae165831e93", "eip155:1", "eip155:31337"] {
+            assert_eq!(good.parse::<ChainId>().unwrap().as_str(), good);
+        }
+        for bad in ["", "eip155", "eip155:", "e:1", "eip155:1:2", "bip122:000000000019d6689c085ae165831e934ff"] {
+            assert!(bad.parse::<ChainId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hashes_are_written_as_on_their_chain() {
+        let (bitcoin, evm): (ChainId, ChainId) = ("bip122:00".parse().unwrap(), "eip155:1".parse().unwrap());
+        let hash = [7; 32];
+        for chain in [&bitcoin, &evm] {
+            assert_eq!(chain.parse_hash(&chain.show_hash(&hash)).unwrap(), hash);
+        }
+        assert!(evm.show_hash(&hash).starts_with("0x07"));
+        assert!(bitcoin.parse_hash(&evm.show_hash(&hash)).is_err());
+        assert!(evm.parse_hash("0x07").is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! The vocabulary of Assay: amounts, chains, accounts, blocks, statements, and the trait that a chain implements.
+//!
+//! No I/O, no async runtime, no clock: everything here is a value, or a promise that another crate keeps.
+
+mod amount;
+mod block;
+mod chain;
+mod digest;
+mod directory;
+mod id;
+mod input;
+mod statement;
+mod time;
+
+pub use amount::{Amount, AmountError};
+pub use block::{Block, Body, Direction, Effect, Kind, Leg, Payment, Reading, Watch};
+pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proofs, Tip};
+pub use digest::Digest;
+pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
+pub use id::{Account, AccountNo, Asset, BlockHash, BlockRef, ChainId, Header, Height, IdError, Outpoint, TxId};
+pub use input::{InputError, nearest};
+pub use statement::{
+    AssetReport, Elsewhere, ElsewhereKind, Flows, InFlight, Placement, Statement, Volume, WalletClaim,
+};
+pub use time::{TimeError, Timestamp};

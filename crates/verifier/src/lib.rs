@@ -1,0 +1,1 @@
+//! Pure: holdings, statement and policy become a reconciliation. No I/O, no async, no clock
