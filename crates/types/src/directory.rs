@@ -59,8 +59,10 @@ impl Directory {
 
     /// An asset by symbol, or by the CAIP-19 id of one of its deployments.
     pub fn asset(&self, name: &str) -> Option<&AssetEntry> {
-        let by_id = |entry: &&AssetEntry| entry.on.iter().any(|deployment| deployment.caip19() == name);
-        self.assets.iter().find(|asset| asset.symbol == name).or_else(|| self.assets.iter().find(by_id))
+        self.assets.iter().find(|asset| asset.symbol == name).or_else(|| {
+            let (chain, asset) = Asset::parse_caip19(name).ok()?;
+            self.deployed(&chain, asset).map(|(entry, _)| entry)
+        })
     }
 
     /// The asset that is deployed there, with that deployment.
