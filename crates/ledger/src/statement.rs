@@ -1,0 +1,213 @@
+//! `assay.statement/1`: one exchange's internal ledger as of an instant.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use assay_types::{
+    Account, AssetEntry, BlockHash, BlockRef, ChainEntry, ChainId, Digest, Directory, Height, InputErrors, Statement,
+    Timestamp, WalletClaim, suggestion,
+};
+
+use crate::json::{Document, Object, Refused, Value};
+use crate::report;
+
+/// What a statement's `format` says.
+pub const FORMAT: &str = "assay.statement/1";
+
+/// Names are not longer than this, in characters.
+pub(crate) const LONGEST_WORD: usize = 200;
+/// An address is not longer than `script:` and the hexadecimal digits of the longest script.
+const LONGEST_ADDRESS: usize = 20_100;
+/// The largest whole number that every JSON program reads exactly.
+const LARGEST_COUNT: u64 = (1 << 53) - 1;
+
+const STATEMENT: [&str; 7] = ["format", "exchange", "sequence", "previous", "as_of", "assets", "wallets"];
+
+/// Parses a statement: exactly, or not at all. `file` is how errors name it; the caller bounds the size of `bytes`.
+///
+/// # Errors
+/// Everything that is wrong in it, each with its line and its field.
+pub fn parse(file: &Path, bytes: &[u8], directory: &Directory) -> Result<Statement, InputErrors> {
+    let document = Document::new(file, bytes)?;
+    let statement = statement(&document.value(), Digest::of(bytes), directory);
+    document.finish(statement)
+}
+
+fn statement(value: &Value<'_>, digest: Digest, directory: &Directory) -> Result<Statement, Refused> {
+    let object = value.object(&STATEMENT)?;
+    // Another format has other fields: what it says of them would mislead.
+    format(&object)?;
+    let exchange = object.required("exchange").and_then(|value| value.text(LONGEST_WORD));
+    let sequence = object.optional("sequence", |value| value.number(LARGEST_COUNT));
+    let previous = object.optional("previous", previous);
+    let as_of = object.required("as_of").and_then(|value| as_of(value, directory));
+    let assets = object.required("assets").and_then(|value| report::reports(value, directory));
+    let wallets = claims(&object, directory);
+    let (as_of, blocks) = as_of?;
+    Ok(Statement {
+        digest,
+        exchange: exchange?,
+        sequence: sequence?,
+        previous: previous?,
+        as_of,
+        blocks,
+        assets: assets?,
+        wallets: wallets?,
+    })
+}
+
+fn format(object: &Object<'_>) -> Result<(), Refused> {
+    let value = object.required("format")?;
+    match value.text(LONGEST_WORD)? {
+        format if format == FORMAT => Ok(()),
+        format => Err(value.refuse(format!("`{format}` is not a known format"), Some(format!("known: `{FORMAT}`")))),
+    }
+}
+
+fn previous(value: &Value<'_>) -> Result<String, Refused> {
+    let text = value.text(LONGEST_WORD)?;
+    let digits = text.strip_prefix("sha256:").unwrap_or_default();
+    if digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(text);
+    }
+    let why = format!("`{text}` is not a digest: `sha256:` and 64 hexadecimal digits in lower case");
+    Err(value.refuse(why, None))
+}
+
+fn as_of(value: &Value<'_>, directory: &Directory) -> Result<(Timestamp, Vec<(ChainId, BlockRef)>), Refused> {
+    let object = value.object(&["time", "blocks"])?;
+    let time = object.required("time").and_then(time);
+    let blocks = object.optional("blocks", |value| blocks(value, directory));
+    Ok((time?, blocks?.unwrap_or_default()))
+}
+
+fn time(value: &Value<'_>) -> Result<Timestamp, Refused> {
+    const LONGEST: usize = 40;
+    let text = value.text(LONGEST)?;
+    match text.parse() {
+        Ok(time) if is_rfc3339(&text) => Ok(time),
+        _ => {
+            let why = format!("`{text}` is not an RFC 3339 time with its offset, such as 2026-02-06T19:00:00+09:00");
+            Err(value.refuse(why, None))
+        }
+    }
+}
+
+/// `YYYY-MM-DD?HH:MM:SS[.digits](Z|±HH:MM)`: the parser of times takes more than that, other readers may not.
+fn is_rfc3339(text: &str) -> bool {
+    let Some((local, rest)) = text.split_at_checked("2026-02-06T19:00:00".len()) else { return false };
+    let like = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text.bytes().zip(form.bytes()).all(|(found, form)| match form {
+                b'0' => found.is_ascii_digit(),
+                b'T' => matches!(found, b'T' | b't' | b' '),
+                b'+' => matches!(found, b'+' | b'-'),
+                form => found == form,
+            })
+    };
+    let offset = match rest.strip_prefix('.') {
+        Some(fraction) if fraction.starts_with(|c: char| c.is_ascii_digit()) => {
+            fraction.trim_start_matches(|c: char| c.is_ascii_digit())
+        }
+        Some(_) => return false,
+        None => rest,
+    };
+    like(local, "0000-00-00T00:00:00") && (like(offset, "+00:00") || matches!(offset, "Z" | "z"))
+}
+
+fn blocks(value: &Value<'_>, directory: &Directory) -> Result<Vec<(ChainId, BlockRef)>, Refused> {
+    let mut named = HashSet::new();
+    let by_chain = value.map()?;
+    let each = by_chain.members().iter().map(|(name, value)| {
+        let chain = known_chain(name, value, directory)?;
+        if !named.insert(&chain.id) {
+            return Err(value.refuse(format!("names another block of {}", chain.id), None));
+        }
+        let object = value.object(&["height", "hash"])?;
+        let height = object.required("height").and_then(|value| value.number(LARGEST_COUNT));
+        let hash = object.required("hash").and_then(|value| hash(value, chain));
+        Ok((chain.id.clone(), BlockRef { height: Height(height?), hash: BlockHash(hash?) }))
+    });
+    let all: Vec<Result<_, Refused>> = each.collect();
+    all.into_iter().collect()
+}
+
+fn claims(object: &Object<'_>, directory: &Directory) -> Result<Vec<WalletClaim>, Refused> {
+    let mut claimed = HashSet::new();
+    object.list("wallets", |value| {
+        let claim = claim(&value, directory)?;
+        if claimed.insert((claim.chain.clone(), claim.account.clone(), claim.symbol.clone())) {
+            return Ok(claim);
+        }
+        Err(value.refuse(format!("{} of {} are claimed already", claim.symbol, claim.address), None))
+    })
+}
+
+fn claim(value: &Value<'_>, directory: &Directory) -> Result<WalletClaim, Refused> {
+    let object = value.object(&["chain", "address", "asset", "claimed"])?;
+    let chain = chain(&object, directory);
+    let asset = object.required("asset").and_then(|value| asset(value, directory));
+    let to = chain.and_then(|chain| address(object.required("address")?, chain));
+    let claimed = object.required("claimed").and_then(|value| value.amount(asset?.decimals()));
+    let (chain, asset) = (chain?, asset?);
+    lives_on(&object, asset, chain)?;
+    let (account, address) = to?;
+    Ok(WalletClaim {
+        field: object.field().to_owned(),
+        chain: chain.id.clone(),
+        account,
+        address,
+        symbol: asset.symbol.clone(),
+        claimed: claimed?,
+    })
+}
+
+/// The chain that an object's `chain` names.
+pub(crate) fn chain<'d>(object: &Object<'_>, directory: &'d Directory) -> Result<&'d ChainEntry, Refused> {
+    let value = object.required("chain")?;
+    known_chain(&value.text(LONGEST_WORD)?, value, directory)
+}
+
+fn known_chain<'d>(name: &str, value: &Value<'_>, directory: &'d Directory) -> Result<&'d ChainEntry, Refused> {
+    directory.chain(name).ok_or_else(|| {
+        let known = directory.chains.iter().map(|chain| chain.name.as_str());
+        value.refuse(format!("`{name}` is not a configured chain"), Some(suggestion(name, known)))
+    })
+}
+
+/// The asset that a value names.
+pub(crate) fn asset<'d>(value: &Value<'_>, directory: &'d Directory) -> Result<&'d AssetEntry, Refused> {
+    let name = value.text(LONGEST_WORD)?;
+    directory.asset(&name).ok_or_else(|| {
+        let known = directory.assets.iter().map(|asset| asset.symbol.as_str());
+        let why = format!("`{name}` is not an asset of the configured chains");
+        value.refuse(why, Some(suggestion(&name, known)))
+    })
+}
+
+/// The account that a value names on this chain, with its text as written.
+pub(crate) fn address(value: &Value<'_>, chain: &ChainEntry) -> Result<(Account, String), Refused> {
+    let text = value.text(LONGEST_ADDRESS)?;
+    match chain.addresses.parse(&text) {
+        Ok(account) => Ok((account, text)),
+        Err(why) => Err(value.refuse(why, None)),
+    }
+}
+
+/// A block's or transaction's hash as this chain writes it.
+pub(crate) fn hash(value: &Value<'_>, chain: &ChainEntry) -> Result<[u8; 32], Refused> {
+    chain.id.parse_hash(&value.text(LONGEST_WORD)?).map_err(|error| value.refuse(error, None))
+}
+
+/// An asset is somewhere on the chain that an object names.
+pub(crate) fn lives_on(object: &Object<'_>, asset: &AssetEntry, chain: &ChainEntry) -> Result<(), Refused> {
+    if asset.on.iter().any(|deployment| deployment.chain == chain.id) {
+        return Ok(());
+    }
+    let chains: Vec<&str> = asset.on.iter().map(|deployment| deployment.chain.as_str()).collect();
+    let why = format!("{} is not known on {}", asset.symbol, chain.name);
+    Err(object.required("chain")?.refuse(why, Some(format!("it is on {}", chains.join(", ")))))
+}
+
+#[cfg(test)]
+mod tests;
