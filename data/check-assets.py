@@ -26,7 +26,7 @@ LISTS = {
     "quickswap": ("quickswap-default-token-list", "1.2.59", lambda d: token_list(d / "build/quickswap-default.tokenlist.json")),
     "sonarwatch": ("@sonarwatch/token-lists", "1.24.84", lambda d: sonarwatch(d / "build")),
 }
-COINGECKO = {"yodl", "sonarwatch"}  # both take their addresses from there: together they count once
+COINGECKO = {"yodl", "sonarwatch"}  # both carry its ids: together they count once
 SONARWATCH_CHAINS = ("ethereum", "optimism", "bnb", "polygon", "base", "arbitrum", "avalanche")
 PANCAKESWAP_CHAINS = {"ETHEREUM": 1, "BSC": 56, "BASE": 8453, "ARBITRUM_ONE": 42161}
 TOKEN = re.compile(r"eip155:(\d+)/erc20:(0x[0-9a-f]{40})")
