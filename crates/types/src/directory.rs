@@ -59,8 +59,10 @@ impl Directory {
 
     /// An asset by symbol, or by the CAIP-19 id of one of its deployments.
     pub fn asset(&self, name: &str) -> Option<&AssetEntry> {
-        let by_id = |entry: &&AssetEntry| entry.on.iter().any(|deployment| deployment.is_called(name));
-        self.assets.iter().find(|asset| asset.symbol == name).or_else(|| self.assets.iter().find(by_id))
+        self.assets.iter().find(|asset| asset.symbol == name).or_else(|| {
+            let (chain, asset) = Asset::parse_caip19(name).ok()?;
+            self.deployed(&chain, asset).map(|(entry, _)| entry)
+        })
     }
 
     /// The asset that is deployed there, with that deployment.
@@ -72,16 +74,13 @@ impl Directory {
 }
 
 impl Deployment {
-    /// Is this its CAIP-19 id? Native coins go by their SLIP-44 number, tokens by their contract:
-    /// `bip122:…/slip44:0`, `eip155:1/erc20:0x…`. A chain has one native coin, whatever its number.
-    fn is_called(&self, caip19: &str) -> bool {
-        let Some((chain, asset)) = caip19.split_once('/') else { return false };
-        chain == self.chain.as_str()
-            && match self.asset {
-                Asset::Native => asset.starts_with("slip44:"),
-                Asset::Token(contract) => asset
-                    .strip_prefix("erc20:")
-                    .is_some_and(|text| text.eq_ignore_ascii_case(&const_hex::encode_prefixed(contract))),
-            }
+    /// Its CAIP-19 id: `bip122:…/slip44:0`, `eip155:1/slip44:60`, `eip155:1/erc20:0x…`. A native coin's SLIP-44 number
+    /// is 0 on Bitcoin chains and 60 on EVM chains.
+    pub fn caip19(&self) -> String {
+        match self.asset {
+            Asset::Token(contract) => format!("{}/erc20:{}", self.chain, const_hex::encode_prefixed(contract)),
+            Asset::Native if self.chain.namespace() == "bip122" => format!("{}/slip44:0", self.chain),
+            Asset::Native => format!("{}/slip44:60", self.chain),
+        }
     }
 }

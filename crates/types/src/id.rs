@@ -132,6 +132,30 @@ pub enum Asset {
     Token([u8; 20]),
 }
 
+impl Asset {
+    /// Parses a CAIP-19 id: `CHAIN/slip44:N`, whatever the number, is the chain's native coin; `eip155:N/erc20:0x…` is a
+    /// token, in any letter case.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn parse_caip19(text: &str) -> Result<(ChainId, Asset), IdError> {
+        let wrong = || IdError::new(text, "a CAIP-19 asset id such as `eip155:1/erc20:0x…` or `eip155:1/slip44:60`");
+        let (chain, asset) = text.split_once('/').ok_or_else(wrong)?;
+        let chain: ChainId = chain.parse().map_err(|_| wrong())?;
+        let asset = match asset.split_once(':') {
+            Some(("slip44", coin)) if !coin.starts_with('+') && coin.parse::<u32>().is_ok() => Asset::Native,
+            Some(("erc20", contract)) if chain.namespace() == "eip155" && contract.len() == 42 => {
+                let mut address = [0; 20];
+                let digits = contract.strip_prefix("0x").ok_or_else(wrong)?;
+                const_hex::decode_to_slice(digits, &mut address).map_err(|_| wrong())?;
+                Asset::Token(address)
+            }
+            _ => return Err(wrong()),
+        };
+        Ok((chain, asset))
+    }
+}
+
 /// A block's height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -233,6 +257,25 @@ mod tests {
         for bad in ["", "eip155", "eip155:", "e:1", "eip155:1:2", "bip122:000000000019d6689c085ae165831e934ff"] {
             assert!(bad.parse::<ChainId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn asset_ids_follow_caip_19() {
+        let token = "0xdAC17F958D2ee523a2206206994597C13D831ec7";
+        let (chain, asset) = Asset::parse_caip19(&format!("eip155:1/erc20:{token}")).unwrap();
+        assert_eq!(
+            (chain.as_str(), Some(asset)),
+            ("eip155:1", const_hex::decode_to_array(token).ok().map(Asset::Token))
+        );
+        for native in ["bip122:000000000019d6689c085ae165831e93/slip44:0", "eip155:56/slip44:714"] {
+            assert_eq!(Asset::parse_caip19(native).unwrap().1, Asset::Native);
+        }
+        for bad in ["", "eip155:1", "eip155:1/slip44:", "eip155:1/slip44:x", "eip155:1/erc20:0x12", "x/slip44:0"] {
+            assert!(Asset::parse_caip19(bad).is_err(), "{bad}");
+        }
+        assert!(Asset::parse_caip19(&format!("bip122:00/erc20:{token}")).is_err());
+        assert!(Asset::parse_caip19(&format!("eip155:1/erc721:{token}")).is_err());
+        assert!(Asset::parse_caip19(&format!("eip155:1/erc20:0x0x{}", &token[4..])).is_err());
     }
 
     #[test]

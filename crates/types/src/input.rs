@@ -62,12 +62,101 @@ impl fmt::Display for InputError {
 
 impl std::error::Error for InputError {}
 
-/// The candidate that `text` was probably meant to be: at most a third of its letters differ.
+/// Everything wrong in what somebody wrote, in order: the first [`InputErrors::KEPT`], and how many more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InputErrors {
+    errors: Vec<InputError>,
+    more: usize,
+}
+
+impl InputErrors {
+    /// How many are kept; the others are counted.
+    pub const KEPT: usize = 20;
+
+    /// Adds one.
+    pub fn push(&mut self, error: InputError) {
+        match self.is_full() {
+            false => self.errors.push(error),
+            true => self.more += 1,
+        }
+    }
+
+    /// Adds those of another file.
+    pub fn append(&mut self, other: InputErrors) {
+        other.errors.into_iter().for_each(|error| self.push(error));
+        self.more += other.more;
+    }
+
+    /// Those that are kept.
+    pub fn errors(&self) -> &[InputError] {
+        &self.errors
+    }
+
+    /// How many there are beyond those.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
+    /// Will the next one only be counted?
+    pub fn is_full(&self) -> bool {
+        self.errors.len() >= Self::KEPT
+    }
+
+    /// Nothing wrong?
+    pub fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// The value, if nothing is wrong.
+    ///
+    /// # Errors
+    /// These, if there are any.
+    pub fn or<T>(self, value: T) -> Result<T, InputErrors> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl From<InputError> for InputErrors {
+    fn from(error: InputError) -> InputErrors {
+        InputErrors { errors: vec![error], more: 0 }
+    }
+}
+
+/// One error a line.
+impl fmt::Display for InputErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, error) in self.errors.iter().enumerate() {
+            write!(f, "{}{error}", if nth == 0 { "" } else { "\n" })?;
+        }
+        if self.more > 0 { write!(f, "\nand {} more", self.more) } else { Ok(()) }
+    }
+}
+
+impl std::error::Error for InputErrors {}
+
+/// A hint: what `text` was probably meant to be, or else what there is to choose from.
+pub fn suggestion<'a>(text: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    const LISTED: usize = 20;
+    if let Some(meant) = nearest(text, known.clone()) {
+        return format!("did you mean `{meant}`?");
+    }
+    let mut known = known.into_iter();
+    let listed: Vec<String> = known.by_ref().take(LISTED).map(|word| format!("`{word}`")).collect();
+    match (listed.is_empty(), known.count()) {
+        (true, _) => "none is known".into(),
+        (false, 0) => format!("known: {}", listed.join(", ")),
+        (false, more) => format!("known: {} and {more} more", listed.join(", ")),
+    }
+}
+
+/// The candidate that `text` was probably meant to be: at most a third of its letters differ, beyond their case.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let bound = text.chars().count().div_ceil(3);
+    const LONGEST: usize = 100;
+    let bound = text.chars().take(LONGEST).count().div_ceil(3);
+    let lower = text.chars().take(LONGEST).collect::<String>().to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(text, candidate), candidate))
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= bound)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -80,7 +169,19 @@ mod tests {
     #[test]
     fn the_nearest_known_word_is_named() {
         assert_eq!(nearest("customrs", ["customers", "house"]), Some("customers"));
+        assert_eq!(nearest("btc", ["ETH", "BTC"]), Some("BTC"));
         assert_eq!(nearest("zzz", ["customers", "house"]), None);
+        assert_eq!(suggestion("hose", ["customers", "house"]), "did you mean `house`?");
+        assert_eq!(suggestion("zzz", ["customers", "house"]), "known: `customers`, `house`");
+    }
+
+    #[test]
+    fn many_errors_are_counted_and_not_kept() {
+        let mut errors = InputErrors::default();
+        assert_eq!(errors.clone().or(7), Ok(7));
+        (0..InputErrors::KEPT + 3).for_each(|nth| errors.push(InputError::new("a.csv", nth)));
+        assert!(errors.to_string().ends_with("\na.csv: 19\nand 3 more"));
+        assert!(errors.or(7).is_err());
     }
 
     #[test]

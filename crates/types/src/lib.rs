@@ -18,7 +18,7 @@ pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proofs,
 pub use digest::Digest;
 pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
 pub use id::{Account, AccountNo, Asset, BlockHash, BlockRef, ChainId, Header, Height, IdError, Outpoint, TxId};
-pub use input::{InputError, nearest};
+pub use input::{InputError, InputErrors, nearest, suggestion};
 pub use statement::{
     AssetReport, Elsewhere, ElsewhereKind, Flows, InFlight, Placement, Statement, Volume, WalletClaim,
 };
