@@ -16,7 +16,7 @@ pragma solidity ^0.8.20;
 /// When the gas of the whole call nears its end, the output stops there: what was read is right, the rest is to be asked for again.
 /// A malformed input reverts.
 ///
-/// Each token call gets 200,000 gas (the costliest `balanceOf` in common use take some 60,000) and can hand back 32 bytes, so that a
+/// Each token call gets 200,000 gas (a plain `balanceOf` takes 3,000) and can hand back 32 bytes, so that a
 /// hostile token costs no more than that, and gives nothing but a wrong balance of its own.
 contract BalanceReader {
     fallback() external {

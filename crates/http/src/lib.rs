@@ -1,1 +1,233 @@
-//! Requests to nodes over HTTP: nothing endless, nothing huge, no secret in an error
+//! Requests to nodes over HTTP: nothing endless, nothing huge, no secret in an error.
+//!
+//! A node is a stranger. Whatever it sends is read to a stated size and within a stated time, redirects are not
+//! followed, and its URL, which may carry a key, never appears in an error.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long a request may take from the first byte sent to the last byte read.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a connection may take to stand.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Who we say that we are.
+#[derive(Clone, Default)]
+pub enum Login {
+    /// Nobody, or the URL says it.
+    #[default]
+    None,
+    /// HTTP basic authentication.
+    Basic {
+        /// The user.
+        user: String,
+        /// Its password.
+        password: String,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// The URL cannot be used.
+    #[error("the URL cannot be used: {0}")]
+    Url(String),
+    /// No connection, or it broke.
+    #[error("{0}")]
+    Unreachable(String),
+    /// No whole answer in time.
+    #[error("no whole answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// Ended before its stated length.
+    #[error("the answer broke off after {0} bytes")]
+    Truncated(usize),
+    /// Longer than we are willing to read.
+    #[error("the answer is longer than {0} bytes")]
+    TooLarge(usize),
+    /// 401 or 403.
+    #[error("HTTP status {0}")]
+    LoginRefused(u16),
+}
+
+/// What came back, whatever its status; 401 and 403 are errors already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// One node's address, and the connections to it.
+#[derive(Clone)]
+pub struct Endpoint {
+    url: reqwest::Url,
+    login: Login,
+    client: reqwest::Client,
+}
+
+impl Endpoint {
+    /// An endpoint at this `http://` or `https://` URL.
+    ///
+    /// # Errors
+    /// When the URL cannot be used.
+    pub fn new(url: &str, login: Login) -> Result<Endpoint, HttpError> {
+        let url: reqwest::Url = url.parse().map_err(|error| HttpError::Url(format!("{error}")))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(HttpError::Url("http:// or https:// and a host are expected".into()));
+        }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_DEADLINE)
+            .timeout(DEADLINE)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
+        Ok(Endpoint { url, login, client })
+    }
+
+    /// Host and port, for people: no user, password, path or query, any of which may be a key.
+    pub fn shown(&self) -> String {
+        let host = self.url.host_str().unwrap_or("?");
+        match self.url.port() {
+            Some(port) => format!("{}://{host}:{port}", self.url.scheme()),
+            None => format!("{}://{host}", self.url.scheme()),
+        }
+    }
+
+    /// Posts a JSON document to the endpoint itself and reads at most `limit` bytes.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub async fn post(&self, json: Vec<u8>, limit: usize) -> Result<Answer, HttpError> {
+        let request = self.client.post(self.url.clone()).header("content-type", "application/json").body(json);
+        self.send(request, limit).await
+    }
+
+    /// Gets `path`, which replaces the endpoint's own, and reads at most `limit` bytes.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub async fn get(&self, path: &str, limit: usize) -> Result<Answer, HttpError> {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        url.set_query(None);
+        self.send(self.client.get(url), limit).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, limit: usize) -> Result<Answer, HttpError> {
+        let request = match &self.login {
+            Login::None => request,
+            Login::Basic { user, password } => request.basic_auth(user, Some(password)),
+        };
+        let mut response = request.send().await.map_err(|error| failure(error, 0))?;
+        let status = response.status().as_u16();
+        if matches!(status, 401 | 403) {
+            return Err(HttpError::LoginRefused(status));
+        }
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(HttpError::TooLarge(limit));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failure(error, body.len()))? {
+            if body.len() + chunk.len() > limit {
+                return Err(HttpError::TooLarge(limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body })
+    }
+}
+
+fn failure(error: reqwest::Error, read: usize) -> HttpError {
+    match error {
+        error if error.is_timeout() => HttpError::TimedOut(DEADLINE),
+        error if error.is_body() || error.is_decode() => HttpError::Truncated(read),
+        error => HttpError::Unreachable(chain_of(&error.without_url())),
+    }
+}
+
+/// The innermost cause says the most: "connection refused" rather than "error sending request".
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Waits for a request from a thread that is not part of an async runtime.
+///
+/// # Panics
+/// When called from within an async runtime, or when the process cannot start threads.
+pub fn wait<F: Future>(request: F) -> F::Output {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("node-io")
+                .enable_all()
+                .build()
+                .unwrap_or_else(|error| panic!("cannot start the threads that talk to nodes: {error}"))
+        })
+        .block_on(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    /// Serves one connection with these bytes, then holds it open for as long as `linger` says.
+    fn serve(answer: Vec<u8>, linger: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/key?secret=1", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&answer);
+            while linger && stream.write_all(&[b'x'; 65536]).is_ok() {}
+        });
+        url
+    }
+
+    fn ask(url: &str) -> Result<Answer, HttpError> {
+        let endpoint = Endpoint::new(url, Login::None).unwrap();
+        assert!(!endpoint.shown().contains("secret") && !endpoint.shown().contains("key"));
+        wait(endpoint.post(b"{}".to_vec(), 1_000_000))
+    }
+
+    #[test]
+    fn a_whole_answer_is_given_whatever_its_status() {
+        let url = serve(b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nhi".to_vec(), false);
+        assert_eq!(ask(&url), Ok(Answer { status: 500, body: b"hi".to_vec() }));
+    }
+
+    #[test]
+    fn a_truncated_answer_is_no_answer() {
+        let url = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nhi".to_vec(), false);
+        assert_eq!(ask(&url), Err(HttpError::Truncated(2)));
+    }
+
+    #[test]
+    fn an_endless_answer_is_cut_off() {
+        let url = serve(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), true);
+        assert_eq!(ask(&url), Err(HttpError::TooLarge(1_000_000)));
+        let url = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n".to_vec(), true);
+        assert_eq!(ask(&url), Err(HttpError::TooLarge(1_000_000)));
+    }
+
+    #[test]
+    fn refused_logins_and_closed_ports_are_told_apart() {
+        let url = serve(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".to_vec(), false);
+        assert_eq!(ask(&url), Err(HttpError::LoginRefused(401)));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let Err(HttpError::Unreachable(why)) = ask(&format!("http://127.0.0.1:{port}")) else { panic!("reached") };
+        assert!(why.contains("refused"), "{why}");
+        assert!(Endpoint::new("ftp://host", Login::None).is_err());
+    }
+}

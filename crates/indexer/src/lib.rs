@@ -1,1 +1,55 @@
-//! Follows one chain: fetch, check, apply; reorganisations; accounts declared late
+//! Follows one chain: fetches blocks ahead on several threads, applies them in order, takes them back when the chain
+//! reorganises, and fills in accounts that were declared late.
+//!
+//! Knows no chain and no node: it sees them through [`assay_types::Chain`], and writes through [`assay_store::Store`].
+
+mod ahead;
+mod follow;
+mod patience;
+
+pub use follow::{Indexer, Progress, Reached, Settings};
+pub use patience::Stop;
+
+use assay_store::StoreError;
+use assay_types::{BlockRef, Height, NodeError};
+
+/// Why a chain cannot be followed any further.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain left a block that was final.
+    #[error("the chain reorganised beyond finality: block {} {} is not on it any more, and {final_height} was final", left.height, left.hash)]
+    BeyondFinality {
+        /// The block that was left.
+        left: BlockRef,
+        /// What was final.
+        final_height: Height,
+    },
+    /// The node's chain ends below what was final.
+    #[error("the node's chain ends at block {head}, below block {final_height}, which was final: it is behind")]
+    NodeBehind {
+        /// The node's last block.
+        head: Height,
+        /// What was final.
+        final_height: Height,
+    },
+    /// The node's chain ends below where coverage starts.
+    #[error("the node's chain ends at block {head}, below block {first}, where this chain is followed from")]
+    NotBegun {
+        /// The node's last block.
+        head: Height,
+        /// Where coverage starts.
+        first: Height,
+    },
+    /// The chain changed faster than it could be followed.
+    #[error("the chain reorganised again and again while it was followed")]
+    Restless,
+    /// Asked to stop.
+    #[error("stopped")]
+    Stopped,
+}

@@ -1,1 +1,153 @@
-//! The only crate that knows RocksDB: column families, bytes, apply and undo
+//! The only crate that knows RocksDB. It keeps what one chain did to the watched accounts: one database for each chain,
+//! one atomic write for each block, and undo without asking a node. `FORMAT.md` specifies every byte.
+//!
+//! It knows no chain: it is given blocks of credits and debits ([`assay_types::Block`]) and answers with balances.
+
+mod apply;
+mod bytes;
+mod changes;
+mod declare;
+mod deep;
+mod open;
+mod query;
+mod rows;
+mod settle;
+
+use std::path::PathBuf;
+
+use assay_types::Height;
+use rocksdb::{ColumnFamily, DB};
+
+pub use apply::Undo;
+pub use declare::Round;
+pub use deep::Audit;
+pub use open::Mode;
+pub use rows::{Coverage, Movement, Transaction};
+
+/// The version of the bytes that this program writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// One chain's database.
+pub struct Store {
+    db: DB,
+    path: PathBuf,
+    /// A reader's private files; removed with it.
+    _private: Option<tempfile::TempDir>,
+}
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was indexed here yet.
+    #[error("{}: nothing has been indexed here yet", .0.display())]
+    Absent(PathBuf),
+    /// Another process writes to it.
+    #[error("{}: another process is indexing this chain", .0.display())]
+    Busy(PathBuf),
+    /// Written by another version.
+    #[error("{}: format {found} is not format {FORMAT}, which this program reads", path.display())]
+    Format {
+        /// The database.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
+    /// Of another chain.
+    #[error("{}: holds chain {found}, not {expected}", path.display())]
+    OtherChain {
+        /// The database.
+        path: PathBuf,
+        /// As configured.
+        expected: String,
+        /// What it says.
+        found: String,
+    },
+    /// Bytes that cannot be what was written.
+    #[error("{}: damaged: {what}", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A block whose debits exceed a balance, or whose credits exceed 2^256 - 1.
+    #[error("block {0}: its movements are impossible on the balances before it")]
+    Impossible(Height),
+    /// A reorganisation deeper than the undo that is kept.
+    #[error("block {0}: no undo is kept so far back")]
+    UndoGone(Height),
+    /// The disk, or RocksDB itself.
+    #[error("{}: {why}", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// What happened.
+        why: String,
+    },
+}
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $name:ident = $byte:literal $text:literal;)*) => {
+        /// The column families.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub(crate) enum Family { $($(#[$doc])* $name = $byte),* }
+
+        impl Family {
+            pub const ALL: &[Family] = &[$(Family::$name),*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Family::$name => $text),* }
+            }
+
+            pub fn from_byte(byte: u8) -> Option<Family> {
+                match byte { $($byte => Some(Family::$name),)* _ => None }
+            }
+        }
+    };
+}
+families! {
+    /// Format, chain, counters.
+    Meta = 0 "meta";
+    /// Height to header.
+    Headers = 1 "headers";
+    /// Account to number and back.
+    Accounts = 2 "accounts";
+    /// Credits and debits with the balance after them.
+    Movements = 3 "movements";
+    /// What touched a watched account.
+    Transactions = 4 "transactions";
+    /// Watched unspent outputs.
+    Outpoints = 5 "outpoints";
+    /// How well heights are known.
+    Coverage = 6 "coverage";
+    /// What blocks changed.
+    Undo = 7 "undo";
+}
+
+impl Store {
+    pub(crate) fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(family.name()).ok_or_else(|| self.damaged(format!("no column family {}", family.name())))
+    }
+
+    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(family)?, key).map_err(|error| self.database(error))
+    }
+
+    /// A damaged row is an error, never a missing one.
+    pub(crate) fn read<T>(&self, family: Family, key: &[u8], row: Option<T>) -> Result<T, StoreError> {
+        row.ok_or_else(|| self.damaged(format!("{} row {} cannot be read", family.name(), hex(key))))
+    }
+
+    pub(crate) fn damaged(&self, what: String) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), what }
+    }
+
+    pub(crate) fn database(&self, error: rocksdb::Error) -> StoreError {
+        open::failure(&self.path, error)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

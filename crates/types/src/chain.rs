@@ -147,6 +147,12 @@ pub trait Chain: Send + Sync {
     /// The first height that is followed: 0, or where an EVM chain's coverage starts.
     fn first(&self) -> Height;
 
+    /// Does walking every block prove every balance? So it is with unspent outputs; where balances are state, state must
+    /// be read.
+    fn proves_by_walking(&self) -> bool {
+        false
+    }
+
     /// Where the chain stands.
     ///
     /// # Errors

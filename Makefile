@@ -1,0 +1,54 @@
+# make demo · make test · make bench
+#
+# Each does all of its own set-up, and nothing twice; see scripts/. What may be set: ASSAY_CACHE=/folder for what is fetched or built once,
+# BITCOIND=/path and ANVIL=/path for nodes of your own, ROCKSDB_LIB_DIR=/folder for a RocksDB of your own.
+
+export ASSAY_CACHE := $(or $(ASSAY_CACHE),$(HOME)/.cache/assay)
+export BITCOIND := $(or $(BITCOIND),$(ASSAY_CACHE)/nodes/bin/bitcoind)
+export ANVIL := $(or $(ANVIL),$(ASSAY_CACHE)/nodes/bin/anvil)
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+ifndef ROCKSDB_LIB_DIR
+ROCKSDB_LIB_DIR := $(shell scripts/rocksdb.sh where)
+ifneq ($(ROCKSDB_LIB_DIR),)
+export ROCKSDB_LIB_DIR
+export ROCKSDB_STATIC := 1
+endif
+endif
+
+# One profile and one set of features everywhere, so that nothing is compiled twice.
+WORKSPACE := --release --workspace --locked
+
+.PHONY: help demo test bench build lint nodes contracts
+
+help: ## this list
+	@echo 'make TARGET, where TARGET is'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile
+
+demo: ## play the demo day on real nodes (options of `assay demo`: ARGS="--once")
+	@scripts/setup.sh nodes build
+	cargo build $(WORKSPACE)
+	target/release/assay demo $(ARGS)
+
+test: lint ## everything that CI checks: format, lints, all tests, on real nodes
+	@scripts/setup.sh nodes build
+	cargo test $(WORKSPACE)
+
+bench: ## measure what there is to measure
+	@scripts/setup.sh nodes build
+	cargo bench --workspace --locked
+
+build: ## the binary, target/release/assay
+	@scripts/setup.sh build
+	cargo build $(WORKSPACE)
+
+lint: ## format and lints
+	@scripts/setup.sh lint build
+	cargo fmt --all --check
+	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
+
+nodes: ## bitcoind and anvil, in the cache's nodes/bin
+	@scripts/setup.sh nodes
+
+contracts: ## compile the test contracts again (data/contracts)
+	data/contracts/compile.sh

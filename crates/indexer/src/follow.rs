@@ -1,0 +1,357 @@
+//! The loop: go back to the fork, fill in late accounts, apply what is new.
+
+use std::time::{Duration, Instant};
+
+use assay_store::{Round, Store, StoreError, Undo};
+use assay_types::{
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, Chain, Header, Height, NodeError, Reading, Tip, Watch,
+};
+
+use crate::IndexError;
+use crate::ahead::{Span, each_block};
+use crate::patience::{Stop, patiently};
+
+/// How a chain is followed.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many blocks of undo are kept.
+    pub undo_depth: u64,
+    /// The node's last block, if the operator accepts that it lies on another branch than what was final.
+    pub accept_reorg: Option<BlockHash>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The block that was just written.
+    pub at: Height,
+    /// Where this stretch began.
+    pub from: Height,
+    /// Where it ends.
+    pub to: Height,
+    /// Accounts declared late are being filled in.
+    pub filling_in: bool,
+}
+
+/// Where the index stands after it has caught up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The last indexed block.
+    pub tip: Header,
+    /// The last final height.
+    pub final_height: Option<Height>,
+    /// How many blocks were written.
+    pub applied: u64,
+    /// How many were taken back.
+    pub removed: u64,
+}
+
+/// One chain and its store.
+pub struct Indexer<'a> {
+    chain: &'a dyn Chain,
+    store: &'a Store,
+    settings: Settings,
+    stop: Stop,
+}
+
+/// A chain that reorganises this often while it is followed once is not going to rest.
+const RESTARTS: u32 = 20;
+/// How often what an earlier answer hid is fetched again before the node counts as proven to lie.
+const DOUBTS: u32 = 3;
+/// How long to wait between looks at the tip.
+const POLL: Duration = Duration::from_millis(500);
+/// The longest wait while a node is away.
+const AWAY: Duration = Duration::from_secs(15);
+
+/// What ends a stretch before its last block.
+enum Break {
+    Error(IndexError),
+    /// The next block does not link to ours.
+    Reorganised,
+    /// State proves that an earlier answer was wrong.
+    Doubt(Vec<AccountNo>, NodeError),
+}
+
+impl<E: Into<IndexError>> From<E> for Break {
+    fn from(error: E) -> Break {
+        match error.into() {
+            IndexError::Node(NodeError::Gone(_)) => Break::Reorganised,
+            error => Break::Error(error),
+        }
+    }
+}
+
+impl Ancestors for Indexer<'_> {
+    fn header(&self, height: Height) -> Option<Header> {
+        self.store.header(height).ok().flatten()
+    }
+}
+
+impl<'a> Indexer<'a> {
+    /// Follows this chain into this store.
+    pub fn new(chain: &'a dyn Chain, store: &'a Store, settings: Settings, stop: Stop) -> Indexer<'a> {
+        Indexer { chain, store, settings, stop }
+    }
+
+    /// Makes the declared accounts known to the store; says how many are new.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn declare(&self, accounts: &[Account]) -> Result<u32, IndexError> {
+        let added = self.store.declare(accounts)?;
+        self.cover()?;
+        Ok(added)
+    }
+
+    /// Follows the chain until a stop is wished, reporting each time that it has caught up. A node that is away is
+    /// waited for; one that is proven to lie, refuses us or left what was final is not.
+    ///
+    /// # Errors
+    /// See [`IndexError`]; `Stopped` is not one here.
+    pub fn follow(&self, progress: &dyn Fn(Progress), reached: &dyn Fn(&Reached)) -> Result<(), IndexError> {
+        let mut away = POLL;
+        while !self.stop.is_wished() {
+            match self.catch_up(progress) {
+                Ok(now) => {
+                    reached(&now);
+                    away = POLL;
+                }
+                Err(IndexError::Stopped) => break,
+                Err(error) if may_pass(&error) => {
+                    tracing::warn!(%error, wait_s = away.as_secs(), "the node is away, waiting for it");
+                    away = (away * 2).min(AWAY);
+                }
+                Err(error) => return Err(error),
+            }
+            self.stop.pause(away);
+        }
+        Ok(())
+    }
+
+    /// Catches up with the node's tip.
+    ///
+    /// # Errors
+    /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
+    pub fn catch_up(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
+        let (mut applied, mut removed, mut doubts) = (0, 0, 0);
+        for _ in 0..RESTARTS {
+            let tip = patiently(&self.stop, || self.chain.tip())?;
+            if tip.head.height < self.chain.first() {
+                return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() });
+            }
+            removed += self.back_to_the_fork(&tip)?;
+            let done = self.fill_in(progress).and_then(|()| self.advance(&tip, progress, &mut applied));
+            match done {
+                Ok(()) => {
+                    let tip = self.note_final(&tip)?;
+                    let final_height = self.store.final_height()?;
+                    return Ok(Reached { tip, final_height, applied, removed });
+                }
+                Err(Break::Error(error)) => return Err(error),
+                Err(Break::Reorganised) => tracing::info!("the chain reorganised while it was followed"),
+                Err(Break::Doubt(_, error)) if doubts == DOUBTS => return Err(error.into()),
+                Err(Break::Doubt(accounts, error)) => {
+                    tracing::warn!(%error, "an earlier answer was wrong: going back to where state agrees");
+                    doubts += 1;
+                    removed += self.back_to_agreement(&accounts)?;
+                }
+            }
+            self.stop.pause(Duration::from_millis(100));
+            if self.stop.is_wished() {
+                return Err(IndexError::Stopped);
+            }
+        }
+        Err(IndexError::Restless)
+    }
+
+    /// Takes blocks back until the last one is on the node's active chain.
+    fn back_to_the_fork(&self, tip: &Tip) -> Result<u64, IndexError> {
+        let mut removed = 0;
+        while let Some(last) = self.store.tip()? {
+            let theirs = patiently(&self.stop, || self.chain.hash_at(last.height))?;
+            if theirs == Some(last.hash) {
+                break;
+            }
+            if let Some(final_height) = self.store.final_height()?
+                && last.height <= final_height
+                && self.settings.accept_reorg != Some(tip.head.hash)
+            {
+                return Err(match theirs {
+                    Some(_) => IndexError::BeyondFinality { left: last.at(), final_height },
+                    None => IndexError::NodeBehind { head: tip.head.height, final_height },
+                });
+            }
+            tracing::info!(height = last.height.0, hash = %last.hash, "block left the active chain");
+            self.store.remove_tip()?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn advance(&self, tip: &Tip, progress: &dyn Fn(Progress), applied: &mut u64) -> Result<(), Break> {
+        let watch = self.store.watch()?;
+        let from = self.store.tip()?.map_or(self.chain.first(), |last| last.height.next());
+        let to = tip.head.height;
+        let undo = Undo { depth: self.settings.undo_depth, tip: to };
+        let hash = |_| None;
+        let span = Span { chain: self.chain, watch: &watch, from, to, hash: &hash, prove_last: true, stop: &self.stop };
+        each_block(&span, |mut block| {
+            if self.stop.is_wished() {
+                return Err(IndexError::Stopped.into());
+            }
+            let parent = self.store.tip()?;
+            self.check_place(&block, parent.as_ref(), from)?;
+            self.ask_state(&mut block, parent.as_ref(), &watch)?;
+            self.store.apply(&block, &watch, undo, block.header.height == to)?;
+            *applied += 1;
+            progress(Progress { at: block.header.height, from, to, filling_in: false });
+            Ok(())
+        })
+    }
+
+    /// The block must be the next one, and link to ours.
+    fn check_place(&self, block: &Block, parent: Option<&Header>, from: Height) -> Result<(), Break> {
+        let header = &block.header;
+        match parent {
+            Some(parent) if header.parent != parent.hash => {
+                // Where the node still has our block below, it contradicts itself; else the chain reorganised.
+                let below = patiently(&self.stop, || self.chain.hash_at(parent.height))?;
+                if below != Some(parent.hash) {
+                    return Err(Break::Reorganised);
+                }
+                let again = patiently(&self.stop, || self.chain.hash_at(header.height))?;
+                if again != Some(header.hash) {
+                    return Err(Break::Reorganised);
+                }
+                let (subject, against) = (format!("block {}", header.height), format!("block {}", parent.height));
+                let why = format!("its parent is {}, but that block is {}", header.parent, parent.hash);
+                Err(NodeError::Contradiction { node: "the node".into(), subject, against, why }.into())
+            }
+            None if header.height != from => Err(Break::Reorganised),
+            _ => Ok(self.chain.check_header(header, self)?),
+        }
+    }
+
+    /// Where state read at this block is not what our sums say, state is proven, here and at the parent: if it already
+    /// differed there, an earlier answer was wrong, and the difference does not belong to this block.
+    fn ask_state(&self, block: &mut Block, parent: Option<&Header>, watch: &Watch) -> Result<(), Break> {
+        let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
+        let surprised = self.store.surprises(block)?;
+        if surprised.is_empty() {
+            return Ok(());
+        }
+        let accounts = self.with_bytes(&surprised, watch)?;
+        let here = patiently(&self.stop, || self.chain.prove(&block.header, &accounts))?;
+        for proven in here.into_iter().filter(|reading| reading.proven) {
+            block.readings.retain(|reading| (reading.account, reading.asset) != (proven.account, proven.asset));
+            block.readings.push(proven);
+        }
+        match self.first_disagreement(parent, &accounts)? {
+            Some(why) => Err(Break::Doubt(surprised, why)),
+            None => Ok(()),
+        }
+    }
+
+    /// The first of these accounts whose stored native balance is not what state proves at this block.
+    fn first_disagreement(
+        &self,
+        at: &Header,
+        accounts: &[(AccountNo, Account)],
+    ) -> Result<Option<NodeError>, IndexError> {
+        let readings = match patiently(&self.stop, || self.chain.prove(at, accounts)) {
+            Err(NodeError::Missing { .. }) => Vec::new(), // no state so far back: nothing can be said
+            readings => readings?,
+        };
+        for Reading { account, asset, balance, proven } in readings {
+            let Ok(state) = balance else { continue };
+            let ours = self.store.balance(account, asset, at.height)?;
+            if proven && asset == Asset::Native && ours != state {
+                let (node, subject) = ("the node".into(), format!("an answer up to block {}", at.height));
+                let why = format!("account {}: {ours} by its answers, {state} by proof", account.0);
+                return Ok(Some(NodeError::Contradiction { node, subject, against: "state".into(), why }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn with_bytes(&self, numbers: &[AccountNo], watch: &Watch) -> Result<Vec<(AccountNo, Account)>, IndexError> {
+        debug_assert!(numbers.len() <= watch.len());
+        numbers.iter().map(|number| Ok((*number, self.store.account(*number)?))).collect()
+    }
+
+    /// Takes blocks back until state proves the balances of these accounts, or undo ends.
+    fn back_to_agreement(&self, accounts: &[AccountNo]) -> Result<u64, IndexError> {
+        let watch = self.store.watch()?;
+        let accounts = self.with_bytes(accounts, &watch)?;
+        let mut removed = 0;
+        while let Some(last) = self.store.tip()? {
+            if self.first_disagreement(&last, &accounts)?.is_none() {
+                break;
+            }
+            match self.store.remove_tip() {
+                Err(StoreError::UndoGone(_)) => break,
+                done => done?,
+            };
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Walks the indexed blocks again for accounts that were declared after them.
+    fn fill_in(&self, progress: &dyn Fn(Progress)) -> Result<(), Break> {
+        while let (Some(tip), Some(round)) = (self.store.tip()?, self.store.round(self.chain.first())?) {
+            let watch = self.store.round_watch(round)?;
+            self.walk_again(round, &watch, tip.height, progress)?;
+            self.store.publish(round)?;
+            self.cover()?;
+        }
+        Ok(())
+    }
+
+    fn walk_again(
+        &self,
+        mut round: Round,
+        watch: &Watch,
+        to: Height,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(), Break> {
+        let from = round.next;
+        let began = Instant::now();
+        let hash = |height| self.store.header(height).ok().flatten().map(|header| header.hash);
+        let span = Span { chain: self.chain, watch, from, to, hash: &hash, prove_last: true, stop: &self.stop };
+        each_block::<Break>(&span, |block| {
+            if self.stop.is_wished() {
+                return Err(IndexError::Stopped.into());
+            }
+            round = self.store.fill_in(&block, watch, round)?;
+            progress(Progress { at: block.header.height, from, to, filling_in: true });
+            Ok(())
+        })?;
+        tracing::info!(accounts = watch.len(), seconds = began.elapsed().as_secs(), "accounts declared late are known");
+        Ok(())
+    }
+
+    fn cover(&self) -> Result<(), StoreError> {
+        if self.chain.proves_by_walking() { self.store.cover_by_walking(self.chain.first()) } else { Ok(()) }
+    }
+
+    fn note_final(&self, tip: &Tip) -> Result<Header, IndexError> {
+        let last = self.store.tip()?.ok_or(IndexError::Restless)?;
+        let height = tip.final_height.map(|height| height.min(last.height));
+        let height = height.max(self.store.final_height()?.filter(|_| self.settings.accept_reorg.is_none()));
+        self.store.set_final(height)?;
+        Ok(last)
+    }
+}
+
+/// A node that is away may come back; one that lies or refuses us will not.
+fn may_pass(error: &IndexError) -> bool {
+    use NodeError::{Missing, Unreachable, Unreadable};
+    matches!(
+        error,
+        IndexError::Node(Unreachable { .. } | Unreadable { .. } | Missing { .. })
+            | IndexError::NodeBehind { .. }
+            | IndexError::NotBegun { .. }
+            | IndexError::Restless
+    )
+}

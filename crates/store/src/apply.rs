@@ -1,0 +1,276 @@
+//! One function that applies a block, and one that takes the last one back. Both go through [`changes::write`].
+
+use std::collections::BTreeMap;
+
+use assay_types::{
+    AccountNo, Amount, Asset, Block, BlockRef, Direction, Effect, Header, Height, Kind, Leg, Outpoint, Reading, TxId,
+    Watch,
+};
+use rocksdb::WriteBatch;
+
+use crate::changes::{self, Changes, Way};
+use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
+use crate::settle::settle;
+use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
+
+/// What is kept so that blocks can be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undo {
+    /// For how many blocks below the chain's tip.
+    pub depth: u64,
+    /// The chain's tip: blocks far below it need no undo.
+    pub tip: Height,
+}
+
+impl Undo {
+    fn is_kept(self, height: Height) -> bool {
+        height.0.saturating_add(self.depth) >= self.tip.0
+    }
+}
+
+/// The legs and the state of one account in one asset within a block.
+#[derive(Default)]
+struct Pair<'a> {
+    legs: Vec<Leg>,
+    reading: Option<&'a Reading>,
+}
+
+type Pairs<'a> = BTreeMap<(AccountNo, Asset), Pair<'a>>;
+
+impl Store {
+    /// Writes a block that links to the last one, atomically. `sync`: before this returns, it is safe on disk.
+    ///
+    /// # Errors
+    /// When its movements are impossible, or the database fails. Nothing is written then.
+    ///
+    /// # Panics
+    /// When the block does not link to the last one: the caller checks that.
+    pub fn apply(&self, block: &Block, watch: &Watch, undo: Undo, sync: bool) -> Result<(), StoreError> {
+        let tip = self.tip()?;
+        assert!(
+            tip.as_ref().is_none_or(|tip| tip.hash == block.header.parent && tip.height.next() == block.header.height),
+            "a block is applied on its parent"
+        );
+        let mut changes = self.changes_of(block, watch)?;
+        let latest = self.latest(tip.as_ref())?.map_or(block.header.time, |latest| latest.max(block.header.time));
+        let row = HeaderRow { header: block.header.clone(), latest };
+        changes.put(Family::Headers, height_key(block.header.height), row.value())?;
+        let changes = changes.into_list();
+        let mut batch = WriteBatch::default();
+        changes::write(self, &mut batch, &changes, Way::Forth)?;
+        let family = self.family(Family::Undo)?;
+        if undo.is_kept(block.header.height) {
+            batch.put_cf(family, height_key(block.header.height), changes::undo_row(&changes));
+        }
+        if let Some(pruned) = block.header.height.0.checked_sub(undo.depth + 1) {
+            batch.delete_cf(family, height_key(Height(pruned)));
+        }
+        self.commit(batch, sync)
+    }
+
+    /// Writes what a block below the tip did to accounts declared late; its undo joins that of the block.
+    ///
+    /// # Errors
+    /// When its movements are impossible, or the database fails. Nothing is written then.
+    pub(crate) fn fill(&self, block: &Block, watch: &Watch, batch: &mut WriteBatch) -> Result<(), StoreError> {
+        let changes = self.changes_of(block, watch)?.into_list();
+        changes::write(self, batch, &changes, Way::Forth)?;
+        let key = height_key(block.header.height);
+        if let Some(mut row) = self.get(Family::Undo, &key)? {
+            row.extend(changes::undo_row(&changes));
+            batch.put_cf(self.family(Family::Undo)?, key, row);
+        }
+        Ok(())
+    }
+
+    /// Takes the last block back, and says which it was.
+    ///
+    /// # Errors
+    /// When no undo is kept for it, or the database fails.
+    pub fn remove_tip(&self) -> Result<Option<BlockRef>, StoreError> {
+        let Some(tip) = self.tip()? else { return Ok(None) };
+        let key = height_key(tip.height);
+        let row = self.get(Family::Undo, &key)?.ok_or(StoreError::UndoGone(tip.height))?;
+        let changes = self.read(Family::Undo, &key, changes::read_undo_row(&row))?;
+        let mut batch = WriteBatch::default();
+        changes::write(self, &mut batch, &changes, Way::Back)?;
+        batch.delete_cf(self.family(Family::Undo)?, key);
+        self.rewind_round(&mut batch, tip.height)?;
+        self.commit(batch, true)?;
+        Ok(Some(tip.at()))
+    }
+
+    /// Accounts whose balance in the native coin, as read from state at this block, is not what the stored balance and
+    /// the block's own legs give.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn surprises(&self, block: &Block) -> Result<Vec<AccountNo>, StoreError> {
+        let mut surprised = Vec::new();
+        for ((account, asset), pair) in self.pairs(block, &mut Changes::new(self))? {
+            let Some(Ok(state)) = pair.reading.map(|reading| &reading.balance) else { continue };
+            if asset == Asset::Native {
+                let before = self.latest_balance(account, asset)?;
+                let steps = settle(before, &pair.legs, None, Kind::Unattributed);
+                let sum = steps.map(|steps| steps.last().map_or(before, |step| step.balance));
+                if sum != Some(*state) {
+                    surprised.push(account);
+                }
+            }
+        }
+        Ok(surprised)
+    }
+
+    fn changes_of(&self, block: &Block, watch: &Watch) -> Result<Changes<'_>, StoreError> {
+        let mut changes = Changes::new(self);
+        let pairs = self.pairs(block, &mut changes)?;
+        let touched = self.move_coins(block, pairs, &mut changes)?;
+        for (tx, legs) in touched {
+            self.note_transaction(block, watch, tx, &legs, &mut changes)?;
+        }
+        Ok(changes)
+    }
+
+    /// Gathers legs and readings by account and asset, entering outputs and looking up what inputs spend on the way.
+    fn pairs<'b>(&self, block: &'b Block, changes: &mut Changes<'_>) -> Result<Pairs<'b>, StoreError> {
+        for effect in &block.effects {
+            if let Effect::Output(leg) = effect {
+                let (account, amount, height) = (leg.account, leg.amount, block.header.height);
+                let unspent = Unspent { account, amount, height, coinbase: leg.kind == Kind::Coinbase };
+                changes.put(Family::Outpoints, Unspent::key(&outpoint(block, leg)), unspent.value())?;
+            }
+        }
+        let mut pairs = Pairs::new();
+        for effect in &block.effects {
+            let leg = match *effect {
+                Effect::Leg(leg) | Effect::Output(leg) => leg,
+                Effect::Input { spends, tx, index, place } => {
+                    let key = Unspent::key(&spends);
+                    let Some(row) = changes.get(Family::Outpoints, &key)? else { continue };
+                    let unspent = self.read(Family::Outpoints, &key, Unspent::read(&row))?;
+                    changes.delete(Family::Outpoints, key)?;
+                    let (account, amount, direction) = (unspent.account, unspent.amount, Direction::Debit);
+                    let (asset, kind, tx) = (Asset::Native, Kind::Transfer, Some(tx));
+                    Leg { account, asset, direction, amount, kind, tx, index, place }
+                }
+            };
+            pairs.entry((leg.account, leg.asset)).or_default().legs.push(leg);
+        }
+        for reading in &block.readings {
+            pairs.entry((reading.account, reading.asset)).or_default().reading = Some(reading);
+        }
+        Ok(pairs)
+    }
+
+    /// Writes movements and coverage, and says which transactions moved what.
+    fn move_coins(&self, block: &Block, pairs: Pairs<'_>, changes: &mut Changes<'_>) -> Result<Touched, StoreError> {
+        let height = block.header.height;
+        let residual = if block.opening { Kind::Opening } else { Kind::Unattributed };
+        let mut touched = Touched::new();
+        for ((account, asset), pair) in pairs {
+            let before = self.latest_balance(account, asset)?;
+            let state = pair.reading.and_then(|reading| reading.balance.as_ref().ok().copied());
+            let steps = settle(before, &pair.legs, state, residual);
+            let unreadable = pair.reading.and_then(|reading| reading.balance.as_ref().err());
+            let steps = match (steps, unreadable) {
+                (Some(steps), _) => steps,
+                // Without state, legs that are impossible say nothing: coverage is unknown from here.
+                (None, Some(_)) => Vec::new(),
+                (None, None) => return Err(StoreError::Impossible(height)),
+            };
+            let prefix = account_prefix(account, asset);
+            for step in steps {
+                let txid = step.tx.map(|tx| txid(block, tx));
+                if let Some(tx) = step.tx {
+                    touched.entry(tx).or_default().push((account, asset, step.direction, step.amount));
+                }
+                let movement = Movement {
+                    height,
+                    place: step.place,
+                    direction: step.direction,
+                    amount: step.amount,
+                    balance: step.balance,
+                    kind: step.kind,
+                    txid,
+                    index: step.index,
+                };
+                changes.put(Family::Movements, movement.key(&prefix), movement.value())?;
+            }
+            if let Some(reading) = pair.reading {
+                self.cover(&prefix, height, reading, changes)?;
+            }
+        }
+        Ok(touched)
+    }
+
+    /// What a reading says about how well this height, and those below it, are known. See `FORMAT.md`.
+    fn cover(&self, prefix: &[u8], at: Height, read: &Reading, changes: &mut Changes<'_>) -> Result<(), StoreError> {
+        let last = self.last_coverage(prefix, Height(u64::MAX))?;
+        let mut put =
+            |from: Height, grade: Coverage| changes.put(Family::Coverage, Coverage::key(prefix, from), grade.value());
+        match (&read.balance, read.proven, &last) {
+            (Err(_), _, Some((_, Coverage::Unknown(_)))) => Ok(()),
+            (Err(reason), ..) => put(at, Coverage::Unknown(reason.clone())),
+            (Ok(_), true, last) => {
+                if let Some((from, Coverage::Unproven)) = last
+                    && let Some(below) = from.previous()
+                    && let Some((_, Coverage::Verified)) = self.last_coverage(prefix, below)?
+                {
+                    // Proven on both sides, with every movement between accounted for.
+                    changes.delete(Family::Coverage, Coverage::key(prefix, *from))?;
+                } else {
+                    put(at, Coverage::Verified)?;
+                }
+                changes.put(Family::Coverage, Coverage::key(prefix, at.next()), Coverage::Unproven.value())
+            }
+            (Ok(_), false, None | Some((_, Coverage::Unknown(_)))) => put(at, Coverage::Unproven),
+            (Ok(_), false, Some(_)) => Ok(()),
+        }
+    }
+
+    /// Adds what a transaction did to its row: accounts declared late may touch one that is there already.
+    fn note_transaction(
+        &self,
+        block: &Block,
+        watch: &Watch,
+        tx: u32,
+        legs: &[TouchedLeg],
+        changes: &mut Changes<'_>,
+    ) -> Result<(), StoreError> {
+        let key = txid(block, tx).0.to_vec();
+        let fresh = Transaction { height: block.header.height, debits: Vec::new(), payments: Vec::new() };
+        let mut row = match changes.get(Family::Transactions, &key)? {
+            Some(bytes) => self.read(Family::Transactions, &key, Transaction::read(&bytes))?,
+            None => fresh.clone(),
+        };
+        if row.height != block.header.height {
+            row = fresh; // the same transaction again in a later block: the historic duplicated coinbases
+        }
+        let debits = legs.iter().filter(|(_, _, direction, _)| *direction == Direction::Debit);
+        row.debits.extend(debits.map(|(account, asset, _, amount)| (*account, *asset, *amount)));
+        let mut payments = block.body.payments(tx);
+        if row.debits.is_empty() {
+            payments.retain(|payment| watch.number(&payment.to.0).is_some());
+        }
+        let unseen = payments.into_iter().filter(|payment| !row.payments.contains(payment)).collect::<Vec<_>>();
+        row.payments.extend(unseen);
+        row.payments.sort_by_key(|payment| payment.index);
+        changes.put(Family::Transactions, key, row.value())
+    }
+
+    fn latest(&self, tip: Option<&Header>) -> Result<Option<assay_types::Timestamp>, StoreError> {
+        tip.map_or(Ok(None), |tip| Ok(self.header_row(tip.height)?.map(|row| row.latest)))
+    }
+}
+
+type TouchedLeg = (AccountNo, Asset, Direction, Amount);
+type Touched = BTreeMap<u32, Vec<TouchedLeg>>;
+
+fn outpoint(block: &Block, leg: &Leg) -> Outpoint {
+    Outpoint { txid: txid(block, leg.tx.unwrap_or(0)), vout: leg.index }
+}
+
+/// The chain's extractor numbers transactions by their place in the block's own list.
+fn txid(block: &Block, tx: u32) -> TxId {
+    block.txids[tx as usize]
+}

@@ -1,0 +1,120 @@
+//! Bytes of keys and values: the small pieces that every row is made of. See `FORMAT.md`.
+
+use assay_types::{AccountNo, Amount, Asset};
+
+/// Appends pieces to a row.
+#[derive(Default)]
+pub(crate) struct Writer(pub Vec<u8>);
+
+impl Writer {
+    pub fn u8(mut self, value: u8) -> Writer {
+        self.0.push(value);
+        self
+    }
+
+    pub fn u32(mut self, value: u32) -> Writer {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    pub fn u64(mut self, value: u64) -> Writer {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    pub fn i64(mut self, value: i64) -> Writer {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    pub fn raw(mut self, bytes: &[u8]) -> Writer {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// A length in four bytes, then the bytes. What is stored is far below 4 GiB: a block's answer is bounded.
+    pub fn sized(self, bytes: &[u8]) -> Writer {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.u32(length).raw(&bytes[..length as usize])
+    }
+
+    /// One byte for the length, then the number's significant bytes.
+    pub fn amount(self, amount: Amount) -> Writer {
+        let bytes = amount.to_be_bytes();
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let significant = &bytes[zeros..];
+        self.u8(u8::try_from(significant.len()).unwrap_or(32)).raw(significant)
+    }
+
+    pub fn account(self, account: AccountNo) -> Writer {
+        self.u32(account.0)
+    }
+
+    pub fn asset(self, asset: Asset) -> Writer {
+        match asset {
+            Asset::Native => self.u8(0),
+            Asset::Token(contract) => self.u8(1).raw(&contract),
+        }
+    }
+}
+
+/// Takes pieces off a row; `None` when it is damaged.
+pub(crate) struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn raw(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.raw(N)?.try_into().ok()
+    }
+
+    pub fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    pub fn sized(&mut self) -> Option<&'a [u8]> {
+        let length = self.u32()?;
+        self.raw(length as usize)
+    }
+
+    pub fn amount(&mut self) -> Option<Amount> {
+        let length = usize::from(self.u8()?);
+        let significant = self.raw(length)?;
+        let mut bytes = [0; 32];
+        bytes.get_mut(32usize.checked_sub(length)?..)?.copy_from_slice(significant);
+        Some(Amount::from_be_bytes(bytes))
+    }
+
+    pub fn account(&mut self) -> Option<AccountNo> {
+        self.u32().map(AccountNo)
+    }
+
+    pub fn asset(&mut self) -> Option<Asset> {
+        match self.u8()? {
+            0 => Some(Asset::Native),
+            1 => Some(Asset::Token(self.array()?)),
+            _ => None,
+        }
+    }
+
+    /// `Some` when every byte was taken.
+    pub fn end<T>(self, row: T) -> Option<T> {
+        self.0.is_empty().then_some(row)
+    }
+}

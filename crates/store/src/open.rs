@@ -1,0 +1,139 @@
+//! Opening: as the one process that writes, or as one of many that read while it does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use assay_types::ChainId;
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options};
+
+use crate::{FORMAT, Family, Store, StoreError};
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// To index: one process at a time. Made where it is not there.
+    Write,
+    /// To ask: any number of processes, also while one indexes. Sees the block boundary at which it was opened.
+    Read,
+}
+
+const FORMAT_KEY: &[u8] = b"format";
+const CHAIN_KEY: &[u8] = b"chain";
+/// How often a reader tries again when the writer replaced a file just as it opened.
+const READER_ATTEMPTS: u32 = 20;
+
+impl Store {
+    /// Opens the store of this chain in the folder.
+    ///
+    /// # Errors
+    /// Absent (when reading), busy (when writing), of another chain or format, or damaged.
+    pub fn open(path: &Path, chain: &ChainId, mode: Mode) -> Result<Store, StoreError> {
+        let store = match mode {
+            Mode::Write => open_to_write(path)?,
+            Mode::Read => open_to_read(path)?,
+        };
+        store.check_identity(chain, mode)?;
+        Ok(store)
+    }
+
+    fn check_identity(&self, chain: &ChainId, mode: Mode) -> Result<(), StoreError> {
+        let Some(format) = self.get(Family::Meta, FORMAT_KEY)? else {
+            if mode == Mode::Read {
+                return Err(StoreError::Absent(self.path.clone()));
+            }
+            let mut batch = rocksdb::WriteBatch::default();
+            batch.put_cf(self.family(Family::Meta)?, FORMAT_KEY, FORMAT.to_be_bytes());
+            batch.put_cf(self.family(Family::Meta)?, CHAIN_KEY, chain.as_str());
+            return self.commit(batch, true);
+        };
+        let found = <[u8; 4]>::try_from(format.as_slice()).map(u32::from_be_bytes);
+        let found = self.read(Family::Meta, FORMAT_KEY, found.ok())?;
+        if found != FORMAT {
+            return Err(StoreError::Format { path: self.path.clone(), found });
+        }
+        let found = self.get(Family::Meta, CHAIN_KEY)?.unwrap_or_default();
+        if found != chain.as_str().as_bytes() {
+            let (expected, found) = (chain.to_string(), String::from_utf8_lossy(&found).into_owned());
+            return Err(StoreError::OtherChain { path: self.path.clone(), expected, found });
+        }
+        Ok(())
+    }
+
+    /// Writes a batch, atomically. `sync`: it survives a failure of the machine, and not only of the process.
+    pub(crate) fn commit(&self, batch: rocksdb::WriteBatch, sync: bool) -> Result<(), StoreError> {
+        let mut options = rocksdb::WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(batch, &options).map_err(|error| self.database(error))
+    }
+}
+
+fn open_to_write(path: &Path) -> Result<Store, StoreError> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| StoreError::Database { path: path.into(), why: format!("cannot be made: {error}") })?;
+    let db = DB::open_cf_descriptors(&database_options(), path, families()).map_err(|error| failure(path, error))?;
+    Ok(Store { db, path: path.into(), _private: None })
+}
+
+fn open_to_read(path: &Path) -> Result<Store, StoreError> {
+    if !path.join("CURRENT").exists() {
+        return Err(StoreError::Absent(path.into()));
+    }
+    let mut attempt = 0;
+    loop {
+        let private = tempfile::Builder::new().prefix("assay-reader-").tempdir();
+        let private = private.map_err(|error| StoreError::Database { path: path.into(), why: error.to_string() })?;
+        let opened = DB::open_cf_descriptors_as_secondary(&database_options(), path, private.path(), families())
+            .and_then(|db| db.try_catch_up_with_primary().map(|()| db));
+        match opened {
+            Ok(db) => return Ok(Store { db, path: path.into(), _private: Some(private) }),
+            // The writer may replace or remove files between our listing and our opening them.
+            Err(_) if attempt < READER_ATTEMPTS => std::thread::sleep(Duration::from_millis(25)),
+            Err(error) => return Err(failure(path, error)),
+        }
+        attempt += 1;
+    }
+}
+
+/// Defaults of RocksDB lose acknowledged writes and open past corruption: these do not.
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_paranoid_checks(true);
+    options.set_max_open_files(-1);
+    options.set_keep_log_file_num(2);
+    options.set_max_total_wal_size(256 << 20);
+    options.increase_parallelism(2);
+    options
+}
+
+fn families() -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(128 << 20);
+    let family = |family: &Family| {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&cache);
+        blocks.set_format_version(5);
+        if matches!(family, Family::Outpoints | Family::Transactions | Family::Accounts) {
+            blocks.set_bloom_filter(10.0, false); // looked up by whole keys, mostly in vain
+        }
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&blocks);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_write_buffer_size(32 << 20);
+        ColumnFamilyDescriptor::new(family.name(), options)
+    };
+    Family::ALL.iter().map(family).collect()
+}
+
+pub(crate) fn failure(path: &Path, error: rocksdb::Error) -> StoreError {
+    let path = path.to_path_buf();
+    let why = error.to_string();
+    match error.kind() {
+        rocksdb::ErrorKind::Corruption => StoreError::Damaged { path, what: why },
+        // A family that is missing is not a store of ours, or one that lost its files.
+        rocksdb::ErrorKind::InvalidArgument if why.contains("olumn famil") => StoreError::Damaged { path, what: why },
+        _ if why.contains("lock hold") || why.contains("While lock file") => StoreError::Busy(path),
+        _ => StoreError::Database { path, why },
+    }
+}

@@ -1,0 +1,205 @@
+//! Questions: headers, balances, histories, transactions, coverage.
+
+use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Timestamp, TxId};
+
+use crate::rows::{HeaderRow, account_prefix, height_key, height_of};
+use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
+
+const FINAL_KEY: &[u8] = b"final";
+/// A coinbase output can be spent once it has this many confirmations.
+const COINBASE_MATURITY: u64 = 100;
+
+impl Store {
+    /// The last block's header.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn tip(&self) -> Result<Option<Header>, StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Headers)?);
+        rows.seek_to_last();
+        rows.status().map_err(|error| self.database(error))?;
+        let Some((key, value)) = rows.item() else { return Ok(None) };
+        let header = height_of(key).and_then(|height| HeaderRow::read(height, value));
+        self.read(Family::Headers, key, header).map(|row| Some(row.header))
+    }
+
+    /// The header at a height.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn header(&self, height: Height) -> Result<Option<Header>, StoreError> {
+        Ok(self.header_row(height)?.map(|row| row.header))
+    }
+
+    pub(crate) fn header_row(&self, height: Height) -> Result<Option<HeaderRow>, StoreError> {
+        let key = height_key(height);
+        let Some(value) = self.get(Family::Headers, &key)? else { return Ok(None) };
+        self.read(Family::Headers, &key, HeaderRow::read(height, &value)).map(Some)
+    }
+
+    /// The first height that is indexed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn first_height(&self) -> Result<Option<Height>, StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Headers)?);
+        rows.seek_to_first();
+        rows.status().map_err(|error| self.database(error))?;
+        rows.key().map(|key| self.read(Family::Headers, key, height_of(key))).transpose()
+    }
+
+    /// The first indexed block whose time is later than this instant.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn first_later_than(&self, instant: Timestamp) -> Result<Option<Header>, StoreError> {
+        let (Some(first), Some(tip)) = (self.first_height()?, self.tip()?) else { return Ok(None) };
+        let (mut low, mut high) = (first, tip.height.next());
+        while low < high {
+            let middle = Height(low.0 + (high.0 - low.0) / 2);
+            let row = self.header_row(middle)?.ok_or_else(|| self.damaged(format!("no header {middle}")))?;
+            // The latest time so far never goes back; where it first passes the instant, that block's own time did.
+            if row.latest > instant { high = middle } else { low = middle.next() }
+        }
+        self.header(low)
+    }
+
+    /// The last height that may be relied upon, as noted by [`Store::set_final`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn final_height(&self) -> Result<Option<Height>, StoreError> {
+        let Some(row) = self.get(Family::Meta, FINAL_KEY)? else { return Ok(None) };
+        self.read(Family::Meta, FINAL_KEY, height_of(&row)).map(Some)
+    }
+
+    /// Notes the last height that may be relied upon.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn set_final(&self, height: Option<Height>) -> Result<(), StoreError> {
+        if self.final_height()? == height {
+            return Ok(());
+        }
+        let mut batch = rocksdb::WriteBatch::default();
+        let meta = self.family(Family::Meta)?;
+        match height {
+            Some(height) => batch.put_cf(meta, FINAL_KEY, height_key(height)),
+            None => batch.delete_cf(meta, FINAL_KEY),
+        }
+        self.commit(batch, true)
+    }
+
+    /// The balance after the block at this height: the last movement up to it, or zero. Says nothing about coverage.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn balance(&self, account: AccountNo, asset: Asset, at: Height) -> Result<Amount, StoreError> {
+        let prefix = account_prefix(account, asset);
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Movements)?);
+        rows.seek_for_prev(Movement::key_at(&prefix, at, u32::MAX));
+        rows.status().map_err(|error| self.database(error))?;
+        match rows.item() {
+            Some((key, value)) if key.starts_with(&prefix) => {
+                self.read(Family::Movements, key, Movement::read(&key[prefix.len()..], value)).map(|row| row.balance)
+            }
+            _ => Ok(Amount::ZERO),
+        }
+    }
+
+    pub(crate) fn latest_balance(&self, account: AccountNo, asset: Asset) -> Result<Amount, StoreError> {
+        self.balance(account, asset, Height(u64::MAX))
+    }
+
+    /// The part of a balance that is coinbase outputs of fewer than 100 confirmations. They cannot have been spent.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn immature(&self, account: AccountNo, at: Height) -> Result<Amount, StoreError> {
+        let from = Height((at.0 + 2).saturating_sub(COINBASE_MATURITY));
+        let mut sum = Amount::ZERO;
+        for movement in self.movements(account, Asset::Native, from, at)? {
+            let movement = movement?;
+            if movement.kind == Kind::Coinbase {
+                let added = sum.checked_add(movement.amount);
+                sum = added.ok_or_else(|| self.damaged("coinbase amounts above 2^256 - 1".into()))?;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The movements of an account in an asset from one height to another, both included, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn movements(
+        &self,
+        account: AccountNo,
+        asset: Asset,
+        from: Height,
+        to: Height,
+    ) -> Result<impl Iterator<Item = Result<Movement, StoreError>> + '_, StoreError> {
+        let prefix = account_prefix(account, asset);
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Movements)?);
+        rows.seek(Movement::key_at(&prefix, from, 0));
+        Ok(std::iter::from_fn(move || {
+            if let Err(error) = rows.status() {
+                return Some(Err(self.database(error)));
+            }
+            let (key, value) = rows.item().filter(|(key, _)| key.starts_with(&prefix))?;
+            let movement = self.read(Family::Movements, key, Movement::read(&key[prefix.len()..], value));
+            rows.next();
+            (!matches!(&movement, Ok(movement) if movement.height > to)).then_some(movement)
+        }))
+    }
+
+    /// How well an account's balance in an asset is known after the block at this height.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn coverage(&self, account: AccountNo, asset: Asset, at: Height) -> Result<Coverage, StoreError> {
+        let last = self.last_coverage(&account_prefix(account, asset), at)?;
+        let before = || Coverage::Unknown("not followed at this height".into());
+        Ok(last.map_or_else(before, |(_, grade)| grade))
+    }
+
+    /// The last height up to this one at which the balance was verified, with that balance.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn last_verified(
+        &self,
+        account: AccountNo,
+        asset: Asset,
+        at: Height,
+    ) -> Result<Option<(Height, Amount)>, StoreError> {
+        let prefix = account_prefix(account, asset);
+        let mut to = at;
+        while let Some((from, grade)) = self.last_coverage(&prefix, to)? {
+            if grade == Coverage::Verified {
+                return Ok(Some((to, self.balance(account, asset, to)?)));
+            }
+            let Some(below) = from.previous() else { break };
+            to = below;
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn last_coverage(&self, prefix: &[u8], at: Height) -> Result<Option<(Height, Coverage)>, StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
+        rows.seek_for_prev(Coverage::key(prefix, at));
+        rows.status().map_err(|error| self.database(error))?;
+        let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(prefix)) else { return Ok(None) };
+        let row = height_of(&key[prefix.len()..]).zip(Coverage::read(value));
+        self.read(Family::Coverage, key, row).map(Some)
+    }
+
+    /// A transaction that moved a watched account.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn transaction(&self, txid: TxId) -> Result<Option<Transaction>, StoreError> {
+        let Some(row) = self.get(Family::Transactions, &txid.0)? else { return Ok(None) };
+        self.read(Family::Transactions, &txid.0, Transaction::read(&row)).map(Some)
+    }
+}

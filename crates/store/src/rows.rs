@@ -1,0 +1,234 @@
+//! The rows of each column family: what a key and a value mean. `FORMAT.md` specifies them.
+
+use assay_types::{
+    Account, AccountNo, Amount, Asset, BlockHash, Direction, Header, Height, Kind, Outpoint, Payment, Timestamp, TxId,
+};
+
+use crate::bytes::{Reader, Writer};
+
+/// One credit or debit of one account in one asset, with the balance after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Movement {
+    /// The block's height.
+    pub height: Height,
+    /// Its place in the block; 0 and the largest are kept for what no transaction explains.
+    pub place: u32,
+    /// Towards the account or away.
+    pub direction: Direction,
+    /// Base units.
+    pub amount: Amount,
+    /// Base units after it.
+    pub balance: Amount,
+    /// Why.
+    pub kind: Kind,
+    /// The transaction, unless none did it.
+    pub txid: Option<TxId>,
+    /// Bitcoin input or output, EVM log.
+    pub index: u32,
+}
+
+/// How well an account's movements are known at a height.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coverage {
+    /// Proven there, or on both sides with everything between accounted for.
+    Verified,
+    /// As the node says, without proof.
+    Unproven,
+    /// Not known, and why.
+    Unknown(String),
+}
+
+impl Coverage {
+    /// `verified`, `unproven` or `unknown`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Coverage::Verified => "verified",
+            Coverage::Unproven => "unproven",
+            Coverage::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// A transaction that moved a watched account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// Its block's height.
+    pub height: Height,
+    /// What it took from watched accounts.
+    pub debits: Vec<(AccountNo, Asset, Amount)>,
+    /// What it paid: to anyone if it took from a watched account, else to watched accounts.
+    pub payments: Vec<Payment>,
+}
+
+/// A watched unspent output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unspent {
+    pub account: AccountNo,
+    pub amount: Amount,
+    pub height: Height,
+    pub coinbase: bool,
+}
+
+/// A header as stored, with the latest time of any block up to it: block times may go back, this one does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeaderRow {
+    pub header: Header,
+    pub latest: Timestamp,
+}
+
+pub(crate) fn height_key(height: Height) -> Vec<u8> {
+    height.0.to_be_bytes().to_vec()
+}
+
+pub(crate) fn height_of(key: &[u8]) -> Option<Height> {
+    key.try_into().ok().map(|bytes| Height(u64::from_be_bytes(bytes)))
+}
+
+impl HeaderRow {
+    pub fn value(&self) -> Vec<u8> {
+        let Header { hash, parent, time, seal, .. } = &self.header;
+        Writer::default().raw(&hash.0).raw(&parent.0).i64(time.unix_s()).i64(self.latest.unix_s()).raw(seal).0
+    }
+
+    pub fn read(height: Height, value: &[u8]) -> Option<HeaderRow> {
+        let mut row = Reader(value);
+        let (hash, parent) = (BlockHash(row.array()?), BlockHash(row.array()?));
+        let (time, latest) = (Timestamp::from_unix_s(row.i64()?), Timestamp::from_unix_s(row.i64()?));
+        Some(HeaderRow { header: Header { height, hash, parent, time, seal: row.0.to_vec() }, latest })
+    }
+}
+
+/// The prefix that an account's rows in one asset share, in `movements` and `coverage`.
+pub(crate) fn account_prefix(account: AccountNo, asset: Asset) -> Vec<u8> {
+    Writer::default().account(account).asset(asset).0
+}
+
+impl Movement {
+    pub(crate) fn key(&self, prefix: &[u8]) -> Vec<u8> {
+        Movement::key_at(prefix, self.height, self.place)
+    }
+
+    pub(crate) fn key_at(prefix: &[u8], height: Height, place: u32) -> Vec<u8> {
+        Writer::default().raw(prefix).u64(height.0).u32(place).0
+    }
+
+    pub(crate) fn value(&self) -> Vec<u8> {
+        let credit = u8::from(self.direction == Direction::Credit);
+        let row = Writer::default().u8(self.kind as u8).u8(credit | u8::from(self.txid.is_some()) << 1);
+        let row = row.u32(self.index).amount(self.amount).amount(self.balance);
+        self.txid.iter().fold(row, |row, txid| row.raw(&txid.0)).0
+    }
+
+    pub(crate) fn read(key_tail: &[u8], value: &[u8]) -> Option<Movement> {
+        let mut key = Reader(key_tail);
+        let (height, place) = (Height(key.u64()?), key.u32()?);
+        let mut row = Reader(value);
+        let (kind, flags) = (Kind::from_byte(row.u8()?)?, row.u8()?);
+        let direction = if flags & 1 == 1 { Direction::Credit } else { Direction::Debit };
+        let (index, amount, balance) = (row.u32()?, row.amount()?, row.amount()?);
+        let txid = if flags & 2 == 2 { Some(TxId(row.array()?)) } else { None };
+        let movement = Movement { height, place, direction, amount, balance, kind, txid, index };
+        row.end(movement).filter(|_| flags < 4 && key.0.is_empty())
+    }
+}
+
+impl Coverage {
+    pub(crate) fn key(prefix: &[u8], from: Height) -> Vec<u8> {
+        Writer::default().raw(prefix).u64(from.0).0
+    }
+
+    pub(crate) fn value(&self) -> Vec<u8> {
+        match self {
+            Coverage::Verified => vec![0],
+            Coverage::Unproven => vec![1],
+            Coverage::Unknown(reason) => Writer::default().u8(2).raw(reason.as_bytes()).0,
+        }
+    }
+
+    pub(crate) fn read(value: &[u8]) -> Option<Coverage> {
+        match value {
+            [0] => Some(Coverage::Verified),
+            [1] => Some(Coverage::Unproven),
+            [2, reason @ ..] => Some(Coverage::Unknown(String::from_utf8_lossy(reason).into_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl Unspent {
+    pub fn key(outpoint: &Outpoint) -> Vec<u8> {
+        Writer::default().raw(&outpoint.txid.0).u32(outpoint.vout).0
+    }
+
+    pub fn value(&self) -> Vec<u8> {
+        Writer::default().account(self.account).u64(self.height.0).u8(u8::from(self.coinbase)).amount(self.amount).0
+    }
+
+    pub fn read(value: &[u8]) -> Option<Unspent> {
+        let mut row = Reader(value);
+        let (account, height, coinbase) = (row.account()?, Height(row.u64()?), row.u8()? == 1);
+        let amount = row.amount()?;
+        row.end(Unspent { account, amount, height, coinbase })
+    }
+}
+
+impl Transaction {
+    pub(crate) fn value(&self) -> Vec<u8> {
+        let count = u32::try_from(self.debits.len()).unwrap_or(u32::MAX);
+        let row = Writer::default().u64(self.height.0).u32(count);
+        let row = self
+            .debits
+            .iter()
+            .fold(row, |row, (account, asset, amount)| row.account(*account).asset(*asset).amount(*amount));
+        let payments = self.payments.iter().fold(row, |row, payment| {
+            let row = row.u8(u8::from(payment.index.is_some())).u32(payment.index.unwrap_or(0));
+            row.sized(&payment.to.0).asset(payment.asset).amount(payment.amount)
+        });
+        payments.0
+    }
+
+    pub(crate) fn read(value: &[u8]) -> Option<Transaction> {
+        let mut row = Reader(value);
+        let (height, count) = (Height(row.u64()?), row.u32()?);
+        let debits = (0..count).map(|_| Some((row.account()?, row.asset()?, row.amount()?))).collect::<Option<_>>()?;
+        let mut payments = Vec::new();
+        while !row.0.is_empty() {
+            let (indexed, index) = (row.u8()? == 1, row.u32()?);
+            let to = Account::new(row.sized()?);
+            payments.push(Payment { index: indexed.then_some(index), to, asset: row.asset()?, amount: row.amount()? });
+        }
+        Some(Transaction { height, debits, payments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_read_back_as_written_and_damaged_ones_do_not() {
+        let movement = Movement {
+            height: Height(7),
+            place: 3,
+            direction: Direction::Credit,
+            amount: Amount::MAX,
+            balance: Amount::ZERO,
+            kind: Kind::Mint,
+            txid: Some(TxId([9; 32])),
+            index: 2,
+        };
+        let prefix = account_prefix(AccountNo(1), Asset::Token([2; 20]));
+        let (key, value) = (movement.key(&prefix), movement.value());
+        assert_eq!(Movement::read(&key[prefix.len()..], &value), Some(movement));
+        for cut in 0..value.len() {
+            assert_eq!(Movement::read(&key[prefix.len()..], &value[..cut]), None);
+        }
+        let payment = Payment { index: None, to: Account::new(&[1, 2]), asset: Asset::Native, amount: Amount::from(5) };
+        let debits = vec![(AccountNo(4), Asset::Native, Amount::from(6))];
+        let transaction = Transaction { height: Height(1), debits, payments: vec![payment] };
+        assert_eq!(Transaction::read(&transaction.value()), Some(transaction));
+        for coverage in [Coverage::Verified, Coverage::Unproven, Coverage::Unknown("why".into())] {
+            assert_eq!(Coverage::read(&coverage.value()), Some(coverage));
+        }
+    }
+}

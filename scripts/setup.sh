@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Sets up what the arguments name, in this order whatever theirs: "nodes" (bitcoind, anvil), "lint" (rustfmt, clippy), "build" (Rust,
+# compilers, RocksDB). What is there already costs nothing, so every make target calls it.
+set -euo pipefail
+source "${BASH_SOURCE[0]%/*}/common.sh"
+
+scripts=$top/scripts
+wants() { [[ " $wanted " == *" $1 "* ]]; }
+wanted=$*
+
+components=()
+needs=()
+if wants lint; then components=(rustfmt clippy); fi
+if wants build; then needs+=(build); fi
+if wants nodes; then needs+=(nodes); fi
+
+if wants build || wants lint; then "$scripts/rust.sh" "${components[@]}"; fi
+"$scripts/system-packages.sh" "${needs[@]}"
+if wants nodes; then
+    "$scripts/bitcoind.sh"
+    "$scripts/anvil.sh"
+fi
+if wants build; then "$scripts/rocksdb.sh"; fi
