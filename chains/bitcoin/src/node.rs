@@ -26,8 +26,8 @@ mod code {
     pub(super) const MISC: i32 = -1;
 }
 
-/// Where a node is, and how to log in.
-#[derive(Debug, Clone)]
+/// Where a node is, and how to log in. Not to be printed: a URL may carry a password.
+#[derive(Clone)]
 pub struct NodeConfig {
     /// Its RPC URL, such as `http://127.0.0.1:8332`.
     pub rpc: String,
