@@ -1,1 +1,19 @@
-//! Bitcoin nodes: RPC and REST; a block becomes movements
+//! Bitcoin: addresses and descriptors, nodes over RPC and REST, and blocks that become movements.
+//!
+//! A block's way: [`BitcoinChain`] fetches its bytes from a node (`node`), `block` checks them against the header whose
+//! hash was asked for and extracts what they do to the watched scripts, `pow` and `merkle` hold the rules that this
+//! needs. What the bytes mean is never taken from the node's words. This crate knows no store.
+
+mod address;
+mod block;
+mod chain;
+mod descriptor;
+mod merkle;
+mod network;
+mod node;
+mod pow;
+mod transport;
+
+pub use address::BitcoinAddresses;
+pub use chain::BitcoinChain;
+pub use node::{NodeConfig, NodeLogin};

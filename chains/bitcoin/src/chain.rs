@@ -1,0 +1,243 @@
+//! A Bitcoin chain as the indexer knows it: [`Chain`] over one or several nodes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use assay_types::{
+    Account, AccountNo, Ancestors, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError, Notice,
+    Pending, Proofs, Reading, Tip, TxId, Watch,
+};
+use bitcoin::consensus::encode::deserialize;
+use bitcoin::hashes::Hash as _;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::block::{self, BlockFault};
+use crate::network::Network;
+use crate::node::{Node, NodeConfig};
+use crate::pow::{self, HeaderFault};
+
+/// One Bitcoin chain through its nodes. They are asked in the order of the configuration: the one that answered last, and
+/// when it cannot, the next.
+pub struct BitcoinChain {
+    id: ChainId,
+    network: &'static Network,
+    nodes: Vec<Node>,
+    /// The place in `nodes` of the one that answered last.
+    current: AtomicUsize,
+    /// N: the block at tip - N + 1 is final.
+    confirmations: u64,
+}
+
+/// The part of `getblockchaininfo` that is used.
+#[derive(Deserialize)]
+struct ChainState {
+    blocks: u64,
+    headers: u64,
+    bestblockhash: String,
+    pruned: bool,
+    pruneheight: Option<u64>,
+}
+
+/// The part of `getnetworkinfo` that is used.
+#[derive(Deserialize)]
+struct Software {
+    version: u64,
+    subversion: String,
+}
+
+/// The part of `getchainstates` that is used; nodes before version 26 do not have it.
+#[derive(Deserialize)]
+struct ChainStates {
+    chainstates: Vec<ChainStateKind>,
+}
+
+#[derive(Deserialize)]
+struct ChainStateKind {
+    validated: bool,
+}
+
+impl BitcoinChain {
+    /// The chain with this id, through these nodes; `confirmations` make a block final, where 0 means 1. No node is
+    /// contacted yet.
+    ///
+    /// # Errors
+    /// [`NodeError::Unsupported`] for an id that is no Bitcoin network's, no nodes, or a URL that cannot be used.
+    pub fn connect(id: ChainId, nodes: Vec<NodeConfig>, confirmations: u64) -> Result<BitcoinChain, NodeError> {
+        let network = Network::of(&id).map_err(NodeError::Unsupported)?;
+        if nodes.is_empty() {
+            return Err(NodeError::Unsupported(format!("{id} has no node")));
+        }
+        let nodes = nodes.into_iter().map(|config| Node::new(network, config)).collect::<Result<_, _>>()?;
+        Ok(BitcoinChain { id, network, nodes, current: AtomicUsize::new(0), confirmations: confirmations.max(1) })
+    }
+
+    /// Asks the nodes one after the other, the one that answered last first, until one can answer.
+    fn ask<T>(&self, question: impl Fn(&Node) -> Result<T, NodeError>) -> Result<T, NodeError> {
+        let start = self.current.load(Ordering::Relaxed);
+        let mut first_error = None;
+        for turn in 0..self.nodes.len() {
+            let place = (start + turn) % self.nodes.len();
+            match question(&self.nodes[place]) {
+                Ok(answer) => {
+                    self.current.store(place, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error @ (NodeError::Unreachable { .. } | NodeError::Missing { .. })) => {
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+    }
+
+    fn final_height(&self, head: u64) -> Option<Height> {
+        (head + 1).checked_sub(self.confirmations).map(Height)
+    }
+
+    fn parse_hash(&self, node: &Node, subject: &str, text: &str) -> Result<BlockHash, NodeError> {
+        self.id.parse_hash(text).map(BlockHash).map_err(|error| node.unreadable(subject, error.to_string()))
+    }
+}
+
+impl Chain for BitcoinChain {
+    fn id(&self) -> &ChainId {
+        &self.id
+    }
+
+    fn first(&self) -> Height {
+        Height(0)
+    }
+
+    fn tip(&self) -> Result<Tip, NodeError> {
+        self.ask(|node| {
+            let state: ChainState = node.call("the tip", "getblockchaininfo", &[])?;
+            let hash = self.parse_hash(node, "the tip", &state.bestblockhash)?;
+            let head = BlockRef { height: Height(state.blocks), hash };
+            Ok(Tip { head, final_height: self.final_height(state.blocks) })
+        })
+    }
+
+    fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
+        self.ask(|node| {
+            let subject = format!("the hash of block {height}");
+            let hash: Option<String> = node.call_if_known(&subject, "getblockhash", &[height.0.into()])?;
+            hash.map(|hash| self.parse_hash(node, &subject, &hash)).transpose()
+        })
+    }
+
+    fn block(&self, at: BlockRef, watch: &Watch, _: Proofs) -> Result<Block, NodeError> {
+        self.ask(|node| {
+            let bytes = node.block_bytes(at.hash)?;
+            let subject = format!("block {} ({})", at.height, at.hash);
+            block::extract(self.network, bytes, at, watch).map_err(|fault| match fault {
+                BlockFault::Unreadable(why) => node.unreadable(&subject, why),
+                BlockFault::Contradicts { against, why } => node.contradiction(&subject, against, why),
+            })
+        })
+    }
+
+    fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
+        let node = &self.nodes[self.current.load(Ordering::Relaxed)];
+        let subject = format!("header {} ({})", header.height, header.hash);
+        pow::check_header(self.network, header, ancestors).map_err(|fault| match fault {
+            HeaderFault::Breaks { rule, why } => node.contradiction(&subject, rule, why),
+            HeaderFault::Unknown(height) => {
+                node.missing(&subject, format!("header {height}, which its check needs, was not kept"))
+            }
+        })
+    }
+
+    fn prove(&self, _: &Header, _: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+        Ok(vec![])
+    }
+
+    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
+        self.ask(|node| pending(node, txid))
+    }
+
+    fn check(&self) -> Result<Vec<Notice>, NodeError> {
+        let mut notices = vec![];
+        let mut first_error = None;
+        for node in &self.nodes {
+            match check_node(node) {
+                Ok(found) => notices.extend(found),
+                Err(error) if error.may_heal() => {
+                    notices.push(notice(node, "connection", error.to_string(), true));
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match first_error {
+            Some(error) if notices.len() == self.nodes.len() => Err(error),
+            _ => Ok(notices),
+        }
+    }
+}
+
+/// A transaction that is in the mempool, decoded here from its bytes.
+fn pending(node: &Node, txid: TxId) -> Result<Option<Pending>, NodeError> {
+    let subject = format!("transaction {txid}");
+    let id = txid.to_string();
+    let Some(hex) = node.call_if_known::<String>(&subject, "getrawtransaction", &[id.as_str().into(), false.into()])?
+    else {
+        return Ok(None);
+    };
+    // A node with a transaction index gives those that are in a block as well.
+    if node.call_if_known::<IgnoredAny>(&subject, "getmempoolentry", &[id.into()])?.is_none() {
+        return Ok(None);
+    }
+    let unreadable = |why: String| node.unreadable(&subject, why);
+    let bytes = const_hex::decode(&hex).map_err(|error| unreadable(format!("not hexadecimal: {error}")))?;
+    let transaction: bitcoin::Transaction = deserialize(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let found = TxId(block::reversed(transaction.compute_txid().to_byte_array()));
+    if found != txid {
+        return Err(node.contradiction(&subject, "the id that was asked for", format!("it has id {found}")));
+    }
+    Ok(Some(Pending { payments: block::payments(&bytes) }))
+}
+
+fn check_node(node: &Node) -> Result<Vec<Notice>, NodeError> {
+    let software: Software = node.call("its version", "getnetworkinfo", &[])?;
+    let state: ChainState = node.call("its state", "getblockchaininfo", &[])?;
+    // Older nodes do not know the method; they cannot have loaded a snapshot either.
+    let states: Option<ChainStates> = node.call("its chain states", "getchainstates", &[]).ok();
+    let rest = node.has_rest()?;
+    let behind = state.headers.saturating_sub(state.blocks);
+    let sync = match behind {
+        0 => format!("synchronised, {} blocks", state.blocks),
+        _ => format!("at block {} of {}: {behind} blocks behind", state.blocks, state.headers),
+    };
+    let (history, limited) = history(&state, states.as_ref());
+    let source = if rest {
+        "blocks come over REST"
+    } else {
+        "blocks come over RPC; start bitcoind with `rest=1` to fetch them faster"
+    };
+    Ok(vec![
+        notice(node, "version", format!("{} ({})", software.subversion, software.version), false),
+        notice(node, "chain", sync, behind > 0),
+        notice(node, "history", history, limited),
+        notice(node, "source", source.into(), false),
+    ])
+}
+
+/// Which blocks the node has, and whether some are missing.
+fn history(state: &ChainState, states: Option<&ChainStates>) -> (String, bool) {
+    let assumed = states.is_some_and(|states| states.chainstates.iter().any(|state| !state.validated));
+    match (state.pruned, state.pruneheight) {
+        (true, Some(lowest)) if lowest > 0 => {
+            (format!("pruned: blocks below {lowest} are not there, so that nothing is known of them"), true)
+        }
+        _ if assumed => {
+            ("loaded from a snapshot whose history is not checked yet: early blocks may be missing".into(), true)
+        }
+        (true, _) => ("complete so far, but the node is set to prune it".into(), false),
+        (false, _) => ("complete".into(), false),
+    }
+}
+
+fn notice(node: &Node, subject: &str, finding: String, limits: bool) -> Notice {
+    Notice { subject: format!("{} {subject}", node.shown()), finding, limits }
+}

@@ -1,0 +1,298 @@
+//! One Bitcoin node: logging in, being sure of its chain, control over RPC, blocks over REST or RPC.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_http::{Endpoint, HttpError, Login};
+use assay_types::{BlockHash, NodeError};
+use bitcoincore_rpc::{Client, RpcApi as _};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing::{info, warn};
+
+use crate::block::MAX_BLOCK_BYTES;
+use crate::network::Network;
+use crate::transport::{Transport, TransportFault};
+
+/// Error codes of Bitcoin Core (`rpc/protocol.h`).
+mod code {
+    /// Starting up, "Loading block index…".
+    pub(super) const IN_WARMUP: i32 = -28;
+    /// No such block or transaction.
+    pub(super) const NOT_FOUND: i32 = -5;
+    /// Out of range.
+    pub(super) const OUT_OF_RANGE: i32 = -8;
+    /// Of several kinds: here "Block not available (pruned data)".
+    pub(super) const MISC: i32 = -1;
+}
+
+/// Where a node is, and how to log in. Not to be printed: a URL may carry a password.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Its RPC URL, such as `http://127.0.0.1:8332`.
+    pub rpc: String,
+    /// How to log in there.
+    pub login: NodeLogin,
+}
+
+/// How to log in to a node. Secrets come from files.
+#[derive(Debug, Clone)]
+pub enum NodeLogin {
+    /// Not at all, or the URL says it.
+    None,
+    /// With the file that `bitcoind` writes anew at each start.
+    CookieFile(PathBuf),
+    /// As a user with a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The file with the password; a newline at its end is no part of it.
+        password_file: PathBuf,
+    },
+}
+
+/// One node. Connected when it is first asked something, and again after it was lost.
+pub(crate) struct Node {
+    config: NodeConfig,
+    network: &'static Network,
+    /// Host and port, for people.
+    shown: String,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+/// A connection to a node that let us in and is on our chain.
+struct Session {
+    client: Client,
+    /// Where blocks come from as plain bytes, if the node serves them.
+    rest: Option<Endpoint>,
+}
+
+impl Node {
+    pub(crate) fn new(network: &'static Network, config: NodeConfig) -> Result<Node, NodeError> {
+        let endpoint = Endpoint::new(&config.rpc, Login::None)
+            .map_err(|error| NodeError::Unsupported(format!("a Bitcoin node's rpc: {error}")))?;
+        Ok(Node { network, shown: endpoint.shown(), config, session: Mutex::default() })
+    }
+
+    /// Host and port, for people.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Calls an RPC method; `subject` names in errors what is asked for.
+    pub(crate) fn call<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        method: &str,
+        params: &[Value],
+    ) -> Result<T, NodeError> {
+        self.with_session(|session| session.client.call(method, params).map_err(|error| self.rpc_fault(subject, error)))
+    }
+
+    /// The same, with `None` when the node says that there is no such thing.
+    pub(crate) fn call_if_known<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        method: &str,
+        params: &[Value],
+    ) -> Result<Option<T>, NodeError> {
+        match self.call(subject, method, params) {
+            Ok(it) => Ok(Some(it)),
+            Err(NodeError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A block's bytes, as they came: nothing about them is checked.
+    pub(crate) fn block_bytes(&self, hash: BlockHash) -> Result<Vec<u8>, NodeError> {
+        self.with_session(|session| {
+            if let Some(rest) = &session.rest {
+                match rest_block(rest, hash) {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(why) => warn!("{}: block {hash} over REST: {why}; asking for it over RPC", self.shown),
+                }
+            }
+            self.rpc_block(session, hash)
+        })
+    }
+
+    /// Does it serve blocks over REST?
+    pub(crate) fn has_rest(&self) -> Result<bool, NodeError> {
+        self.with_session(|session| Ok(session.rest.is_some()))
+    }
+
+    /// Runs this with a connection that is known to be good. A refused login is tried once more, since `bitcoind` writes
+    /// a new cookie when it starts; a connection that broke is made, and its chain checked, anew the next time.
+    fn with_session<T>(&self, ask: impl Fn(&Session) -> Result<T, NodeError>) -> Result<T, NodeError> {
+        let once = || {
+            let session = self.session()?;
+            ask(&session).inspect_err(|error| {
+                if matches!(error, NodeError::Unreachable { .. } | NodeError::LoginRefused { .. }) {
+                    self.forget(&session);
+                }
+            })
+        };
+        match once() {
+            Err(NodeError::LoginRefused { .. }) => once(),
+            other => other,
+        }
+    }
+
+    fn session(&self) -> Result<Arc<Session>, NodeError> {
+        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = held.as_ref() {
+            return Ok(session.clone());
+        }
+        let session = Arc::new(self.connect()?);
+        *held = Some(session.clone());
+        Ok(session)
+    }
+
+    fn forget(&self, lost: &Arc<Session>) {
+        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_some_and(|current| Arc::ptr_eq(current, lost)) {
+            *held = None;
+        }
+    }
+
+    fn connect(&self) -> Result<Session, NodeError> {
+        let (login, note) = self.login()?;
+        let endpoint = self.endpoint(login)?;
+        let client = Client::from_jsonrpc(jsonrpc::Client::with_transport(Transport { endpoint }));
+        let genesis: String = client.call("getblockhash", &[0.into()]).map_err(|error| {
+            match (self.rpc_fault("block 0", error), note) {
+                (NodeError::LoginRefused { node, why }, Some(note)) => {
+                    NodeError::LoginRefused { node, why: format!("{why}; {note}") }
+                }
+                (error, _) => error,
+            }
+        })?;
+        if genesis != self.network.genesis.to_string() {
+            let expected = format!("{} (genesis block {})", self.network.name, self.network.genesis);
+            let found = format!("one with genesis block {genesis}");
+            return Err(NodeError::WrongChain { node: self.shown.clone(), expected, found });
+        }
+        let rest = self.probe_rest()?;
+        Ok(Session { client, rest })
+    }
+
+    /// The login, and what to add should it be refused. A missing cookie may only mean that the node is not running, and
+    /// whether it is shows when we knock.
+    fn login(&self) -> Result<(Login, Option<String>), NodeError> {
+        let refused = |why: String| NodeError::LoginRefused { node: self.shown.clone(), why };
+        match &self.config.login {
+            NodeLogin::None => Ok((Login::None, None)),
+            NodeLogin::CookieFile(file) => match std::fs::read_to_string(file) {
+                Ok(cookie) => match cookie.trim_end().split_once(':') {
+                    Some((user, password)) => Ok((Login::Basic { user: user.into(), password: password.into() }, None)),
+                    None => Err(refused(format!("{} is no cookie file: `user:password` is expected", file.display()))),
+                },
+                Err(error) => {
+                    Ok((Login::None, Some(format!("the cookie file {} cannot be read: {error}", file.display()))))
+                }
+            },
+            NodeLogin::Password { user, password_file } => {
+                let password = std::fs::read_to_string(password_file).map_err(|error| {
+                    refused(format!("the password file {} cannot be read: {error}", password_file.display()))
+                })?;
+                let password = password.strip_suffix('\n').unwrap_or(&password);
+                let password = password.strip_suffix('\r').unwrap_or(password).to_owned();
+                Ok((Login::Basic { user: user.clone(), password }, None))
+            }
+        }
+    }
+
+    fn endpoint(&self, login: Login) -> Result<Endpoint, NodeError> {
+        Endpoint::new(&self.config.rpc, login).map_err(|error| self.http_fault("its address", error))
+    }
+
+    /// Looks whether the node serves REST, which it does on the same port and without a login.
+    fn probe_rest(&self) -> Result<Option<Endpoint>, NodeError> {
+        let endpoint = self.endpoint(Login::None)?;
+        let answer = assay_http::wait(endpoint.get("/rest/blockhashbyheight/0.hex", 1_000));
+        let serves = answer.as_ref().is_ok_and(|answer| {
+            answer.status == 200 && answer.body.trim_ascii() == self.network.genesis.to_string().as_bytes()
+        });
+        if serves {
+            info!("{}: blocks come over REST, as bytes", self.shown);
+        } else {
+            let why = answer.map_or_else(|error| error.to_string(), |answer| format!("HTTP status {}", answer.status));
+            info!("{}: blocks come over RPC, which is slower, as REST is not served ({why})", self.shown);
+        }
+        Ok(serves.then_some(endpoint))
+    }
+
+    fn rpc_block(&self, session: &Session, hash: BlockHash) -> Result<Vec<u8>, NodeError> {
+        let subject = format!("block {hash}");
+        let hex: String = session
+            .client
+            .call("getblock", &[hash.to_string().into(), 0.into()])
+            .map_err(|error| self.rpc_fault(&subject, error))?;
+        const_hex::decode(&hex).map_err(|error| self.unreadable(&subject, format!("not hexadecimal: {error}")))
+    }
+
+    fn rpc_fault(&self, subject: &str, error: bitcoincore_rpc::Error) -> NodeError {
+        use bitcoincore_rpc::Error::JsonRpc;
+        use jsonrpc::Error::{Rpc, Transport};
+        match error {
+            JsonRpc(Rpc(error)) => self.refusal(subject, &error),
+            JsonRpc(Transport(fault)) => match fault.downcast::<TransportFault>().map(|fault| *fault) {
+                Ok(TransportFault::Http(error)) => self.http_fault(subject, error),
+                Ok(fault @ TransportFault::Status(..)) => self.unreachable(format!("{subject}: {fault}")),
+                Ok(fault @ TransportFault::NotAnAnswer(_)) => self.unreadable(subject, fault.to_string()),
+                Err(other) => self.unreachable(format!("{subject}: {other}")),
+            },
+            other => self.unreadable(subject, other.to_string()),
+        }
+    }
+
+    /// What the node says itself.
+    fn refusal(&self, subject: &str, error: &jsonrpc::error::RpcError) -> NodeError {
+        let why = error.message.clone();
+        match error.code {
+            code::IN_WARMUP => self.unreachable(format!("is starting up: {why}")),
+            code::NOT_FOUND | code::OUT_OF_RANGE => self.missing(subject, why),
+            code::MISC if why.starts_with("Block not") => self.missing(subject, why),
+            other => self.unreachable(format!("{subject}: {why} (code {other})")),
+        }
+    }
+
+    fn http_fault(&self, subject: &str, error: HttpError) -> NodeError {
+        match error {
+            HttpError::LoginRefused(status) => {
+                NodeError::LoginRefused { node: self.shown.clone(), why: format!("HTTP status {status}") }
+            }
+            HttpError::Truncated(_) | HttpError::TooLarge(_) => self.unreadable(subject, error.to_string()),
+            HttpError::Url(_) | HttpError::Unreachable(_) | HttpError::TimedOut(_) => {
+                self.unreachable(format!("{subject}: {error}"))
+            }
+        }
+    }
+
+    pub(crate) fn unreachable(&self, why: String) -> NodeError {
+        NodeError::Unreachable { node: self.shown.clone(), why }
+    }
+
+    pub(crate) fn unreadable(&self, subject: &str, why: String) -> NodeError {
+        NodeError::Unreadable { node: self.shown.clone(), subject: subject.into(), why }
+    }
+
+    pub(crate) fn missing(&self, subject: &str, why: String) -> NodeError {
+        NodeError::Missing { node: self.shown.clone(), subject: subject.into(), why }
+    }
+
+    pub(crate) fn contradiction(&self, subject: &str, against: &str, why: String) -> NodeError {
+        NodeError::Contradiction { node: self.shown.clone(), subject: subject.into(), against: against.into(), why }
+    }
+}
+
+fn rest_block(rest: &Endpoint, hash: BlockHash) -> Result<Vec<u8>, String> {
+    // A block longer than allowed is read a little further, so that the error can say what is wrong with it.
+    let limit = MAX_BLOCK_BYTES + 100_000;
+    let answer =
+        assay_http::wait(rest.get(&format!("/rest/block/{hash}.bin"), limit)).map_err(|error| error.to_string())?;
+    match answer.status {
+        200 => Ok(answer.body),
+        status => Err(format!("HTTP status {status}")),
+    }
+}

@@ -1,0 +1,67 @@
+//! What `bitcoincore-rpc` talks through: bounded in size and time, and telling a refused login apart.
+
+use std::fmt;
+
+use assay_http::{Endpoint, HttpError};
+use jsonrpc::{Error, Request, Response};
+
+use crate::block::MAX_BLOCK_BYTES;
+
+/// The longest answer that is read: a block in hexadecimal digits, and what is around it.
+const LIMIT_BYTES: usize = 2 * MAX_BLOCK_BYTES + 100_000;
+/// How much of an answer that is not JSON-RPC is shown.
+const SHOWN_CHARACTERS: usize = 120;
+
+/// JSON-RPC over one endpoint.
+pub(crate) struct Transport {
+    pub(crate) endpoint: Endpoint,
+}
+
+/// Why there is no JSON-RPC answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransportFault {
+    /// See [`HttpError`].
+    #[error("{0}")]
+    Http(HttpError),
+    /// An HTTP status with words that are not JSON-RPC, such as "Work queue depth exceeded".
+    #[error("HTTP status {0}: {1}")]
+    Status(u16, String),
+    /// An answer that is not JSON-RPC, or not to this question.
+    #[error("{0}")]
+    NotAnAnswer(String),
+}
+
+impl jsonrpc::Transport for Transport {
+    fn send_request(&self, request: Request) -> Result<Response, Error> {
+        let json = serde_json::to_vec(&request)?;
+        let answer = assay_http::wait(self.endpoint.post(json, LIMIT_BYTES)).map_err(TransportFault::Http);
+        let answer = answer.map_err(fault)?;
+        let response: Response = serde_json::from_slice(&answer.body).map_err(|error| {
+            fault(match answer.status {
+                200 => TransportFault::NotAnAnswer(format!("not JSON-RPC: {error}")),
+                status => TransportFault::Status(status, shortened(&answer.body)),
+            })
+        })?;
+        if response.id != request.id {
+            return Err(fault(TransportFault::NotAnAnswer("it answers another question".into())));
+        }
+        Ok(response)
+    }
+
+    /// We never send several at once.
+    fn send_batch(&self, _: &[Request]) -> Result<Vec<Response>, Error> {
+        Err(Error::EmptyBatch)
+    }
+
+    fn fmt_target(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.endpoint.shown())
+    }
+}
+
+fn fault(fault: TransportFault) -> Error {
+    Error::Transport(Box::new(fault))
+}
+
+fn shortened(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect()
+}
