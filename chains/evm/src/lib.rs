@@ -1,1 +1,24 @@
-//! EVM nodes: JSON-RPC; a block becomes movements; state proofs
+//! EVM nodes: JSON-RPC; a block becomes movements; state proofs.
+//!
+//! A block is asked for by its hash, from one node, and every part is checked against its header before anything is made
+//! of it ([`verify`]). What the header commits to gives the movements ([`extract`]); a trace, to which nothing
+//! commits, explains internal payments ([`trace`]); state is read beside them and decides ([`state`], [`reader`]).
+//!
+//! This crate knows no store, and compares nothing with what was before: where the sum of movements and the state that
+//! was read part is for its caller to see.
+
+mod addresses;
+mod chain;
+mod check;
+mod digest;
+mod extract;
+mod fetch;
+mod node;
+mod reader;
+mod state;
+mod trace;
+mod transport;
+mod verify;
+
+pub use addresses::EvmAddresses;
+pub use chain::{EvmChain, EvmConfig, Finality, FinalityTag};

@@ -1,0 +1,300 @@
+//! The chain as the indexer sees it.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use alloy::primitives::{Address, B256};
+use assay_http::Endpoint;
+use assay_types::{
+    Account, AccountNo, Ancestors, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Header, Height, Leg,
+    NodeError, Notice, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
+};
+use serde_json::json;
+
+use crate::addresses::address_of;
+use crate::digest::{Digest, promised};
+use crate::fetch::{self, Fetched, SealedHeader};
+use crate::node::{Node, OrFail, Refusal};
+use crate::state::{self, Answer, Question};
+use crate::{check, extract};
+
+/// When a block may be relied upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finality {
+    /// When the node says so, by a tag.
+    Tag(FinalityTag),
+    /// With so many confirmations: N makes the block at tip - N + 1 final, 0 means 1.
+    Confirmations(u64),
+}
+
+/// A tag that nodes know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinalityTag {
+    /// Finalized by the beacon chain.
+    Finalized,
+    /// Justified by the beacon chain.
+    Safe,
+}
+
+impl FinalityTag {
+    /// As JSON-RPC writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinalityTag::Finalized => "finalized",
+            FinalityTag::Safe => "safe",
+        }
+    }
+}
+
+/// How a chain is followed.
+#[derive(Clone)]
+pub struct EvmConfig {
+    /// Its CAIP-2 id, `eip155:N`.
+    pub id: ChainId,
+    /// Its nodes, in the order in which they are asked: the next one answers when one does not.
+    pub nodes: Vec<Endpoint>,
+    /// Where coverage begins: every account is opened with its balance after this block.
+    pub start: Height,
+    /// When a block may be relied upon.
+    pub finality: Finality,
+    /// The tokens that are assets, by contract. No other contract's events count, whatever they say.
+    pub tokens: Vec<[u8; 20]>,
+}
+
+/// An EVM chain through its nodes.
+pub struct EvmChain {
+    id: ChainId,
+    nodes: Vec<Node>,
+    /// The node that answered last, by its place in `nodes`.
+    current: AtomicUsize,
+    start: Height,
+    finality: Finality,
+    tokens: Vec<Address>,
+    is_token: HashSet<Address>,
+}
+
+impl EvmChain {
+    /// A chain to follow. No node is contacted yet.
+    ///
+    /// # Errors
+    /// [`NodeError::Unsupported`] when the id is none of an EVM chain, or there is no node.
+    pub fn connect(config: EvmConfig) -> Result<EvmChain, NodeError> {
+        let number = (config.id.namespace() == "eip155").then(|| config.id.reference().parse::<u64>().ok()).flatten();
+        let number =
+            number.ok_or_else(|| NodeError::Unsupported(format!("{} is not an EVM chain's id: eip155:N", config.id)))?;
+        if config.nodes.is_empty() {
+            return Err(NodeError::Unsupported(format!("{} has no node", config.id)));
+        }
+        let mut tokens: Vec<Address> = config.tokens.into_iter().map(Address::from).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        Ok(EvmChain {
+            id: config.id,
+            nodes: config.nodes.into_iter().map(|endpoint| Node::new(endpoint, number)).collect(),
+            current: AtomicUsize::new(0),
+            start: config.start,
+            finality: config.finality,
+            is_token: tokens.iter().copied().collect(),
+            tokens,
+        })
+    }
+
+    /// Lets one node do a whole piece of work, and the next one all of it anew when that node does not answer: what
+    /// belongs to one block never comes from two nodes.
+    fn with_a_node<T>(&self, work: impl AsyncFn(&Node) -> Result<T, NodeError>) -> Result<T, NodeError> {
+        let first = self.current.load(Ordering::Relaxed);
+        let mut failure = None;
+        for turn in 0..self.nodes.len() {
+            let place = (first + turn) % self.nodes.len();
+            let node = &self.nodes[place];
+            let done = assay_http::wait(async {
+                node.make_sure_of_chain().await?;
+                work(node).await
+            });
+            match done {
+                Ok(result) => {
+                    self.current.store(place, Ordering::Relaxed);
+                    return Ok(result);
+                }
+                Err(
+                    error @ (NodeError::Unreachable { .. } | NodeError::Unreadable { .. } | NodeError::Missing { .. }),
+                ) => {
+                    if self.nodes.len() > 1 {
+                        tracing::warn!("{error}");
+                    }
+                    failure.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+    }
+
+    async fn tip_of(&self, node: &Node) -> Result<Tip, NodeError> {
+        let subject = "the latest header";
+        let SealedHeader { header, hash } =
+            fetch::header_at(node, json!("latest"), subject).await.or_fail(node, subject)?;
+        let head = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
+        let final_height = match self.finality {
+            Finality::Confirmations(n) => (head.height.0 + 1).checked_sub(n.max(1)).map(Height),
+            Finality::Tag(tag) => final_by(node, tag).await?.map(|height| height.min(head.height)),
+        };
+        Ok(Tip { head, final_height })
+    }
+
+    async fn block_of(
+        &self,
+        node: &Node,
+        at: BlockRef,
+        watch: &Watch,
+        proofs: Proofs,
+    ) -> Result<Block, NodeError> {
+        let opening = at.height == self.start;
+        let fetched = match opening {
+            true => fetch::block_without_movements(node, at).await?,
+            false => fetch::block(node, at).await?,
+        };
+        let legs = extract::legs(&fetched.digest, watch, &self.is_token);
+        let accounts = addresses(watch.by_number());
+        let prove = match (proofs, opening) {
+            (Proofs::All, _) | (_, true) => accounts.iter().map(|(number, _)| *number).collect(),
+            (Proofs::Moved, false) => moved(&legs, &fetched.digest, watch),
+        };
+        let state_root = fetched.sealed.header.state_root;
+        let question = Question { at, state_root, accounts: &accounts, tokens: &self.tokens, prove: &prove };
+        let readings = match state::read(node, &question).await? {
+            Answer::Read(readings) => readings,
+            Answer::NoState { unknown, .. } if !opening => unknown,
+            Answer::NoState { why, .. } => {
+                let subject = format!("the state of block {}, where coverage begins", at.height);
+                let hint = "begin at a block whose state the node still has, or use an archive node";
+                return Err(node.missing(&subject, format!("{why} ({hint})")));
+            }
+        };
+        Ok(self.whole(fetched, legs, readings, opening))
+    }
+
+    fn whole(&self, fetched: Fetched, legs: Vec<Leg>, readings: Vec<Reading>, opening: bool) -> Block {
+        Block {
+            header: header_of(&fetched.sealed),
+            txids: fetched.txids.iter().map(|id| TxId(id.0)).collect(),
+            effects: legs.into_iter().map(Effect::Leg).collect(),
+            readings,
+            opening,
+            body: Box::new(EvmBody { digest: fetched.digest, is_token: self.is_token.clone() }),
+        }
+    }
+}
+
+impl Chain for EvmChain {
+    fn id(&self) -> &ChainId {
+        &self.id
+    }
+
+    fn first(&self) -> Height {
+        self.start
+    }
+
+    fn tip(&self) -> Result<Tip, NodeError> {
+        self.with_a_node(async |node| self.tip_of(node).await)
+    }
+
+    fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
+        self.with_a_node(async |node| fetch::hash_at(node, height).await)
+    }
+
+    fn block(&self, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
+        self.with_a_node(async |node| self.block_of(node, at, watch, proofs).await)
+    }
+
+    /// Time does not run backwards.
+    fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
+        let parent = header.height.previous().and_then(|height| ancestors.header(height));
+        match parent {
+            Some(parent) if header.time < parent.time => Err(NodeError::Contradiction {
+                node: self.nodes[self.current.load(Ordering::Relaxed)].name.clone(),
+                subject: format!("the time of block {}", header.height),
+                against: "its parent's".into(),
+                why: format!("{} is before {}", header.time, parent.time),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the node gives no proof, the balance is read and not proven, or unknown with the reason.
+    fn prove(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+        let state_root = <[u8; 32]>::try_from(at.seal.as_slice())
+            .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", at.height)))?;
+        let accounts = addresses(accounts.iter().map(|(number, account)| (*number, account)).collect());
+        let prove = accounts.iter().map(|(number, _)| *number).collect();
+        let question = Question {
+            at: at.at(),
+            state_root: B256::from(state_root),
+            accounts: &accounts,
+            tokens: &[],
+            prove: &prove,
+        };
+        self.with_a_node(async |node| match state::read(node, &question).await? {
+            Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => Ok(readings),
+        })
+    }
+
+    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
+        let found = self.with_a_node(async |node| fetch::pending(node, B256::from(txid.0)).await)?;
+        Ok(found.map(|tx| Pending { payments: promised(&tx, |token| self.is_token.contains(token)) }))
+    }
+
+    fn check(&self) -> Result<Vec<Notice>, NodeError> {
+        let mut notices = Vec::new();
+        for node in &self.nodes {
+            notices.extend(assay_http::wait(async {
+                node.make_sure_of_chain().await?;
+                check::node(node, self.start, self.finality).await
+            })?);
+        }
+        Ok(notices)
+    }
+}
+
+/// The last final height by the node's tag; `None` where it has none yet, or does not know the tag.
+pub(crate) async fn final_by(node: &Node, tag: FinalityTag) -> Result<Option<Height>, NodeError> {
+    match fetch::header_at(node, json!(tag.as_str()), "the last final header").await {
+        Ok(sealed) => Ok(Some(Height(sealed.header.number))),
+        Err(Refusal::Failed(error)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn header_of(sealed: &SealedHeader) -> Header {
+    Header {
+        height: Height(sealed.header.number),
+        hash: BlockHash(sealed.hash.0),
+        parent: BlockHash(sealed.header.parent_hash.0),
+        time: Timestamp::from_unix_s(i64::try_from(sealed.header.timestamp).unwrap_or(i64::MAX)),
+        seal: sealed.header.state_root.to_vec(),
+    }
+}
+
+/// The accounts that are addresses. Others cannot hold coins on this chain; declarations do not let them in.
+fn addresses(accounts: Vec<(AccountNo, &Account)>) -> Vec<(AccountNo, Address)> {
+    accounts.into_iter().filter_map(|(number, account)| Some((number, address_of(account)?))).collect()
+}
+
+/// The accounts whose native balance the block touched, as far as that is known.
+fn moved(legs: &[Leg], digest: &Digest, watch: &Watch) -> HashSet<AccountNo> {
+    let native = legs.iter().filter(|leg| leg.asset == assay_types::Asset::Native).map(|leg| leg.account);
+    native.chain(watch.number(digest.beneficiary.as_slice())).collect()
+}
+
+/// The rest of a block: what its transactions paid to others.
+struct EvmBody {
+    digest: Digest,
+    is_token: HashSet<Address>,
+}
+
+impl Body for EvmBody {
+    fn payments(&self, tx: u32) -> Vec<Payment> {
+        let tx = usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx));
+        tx.map(|tx| tx.payments(self.digest.beneficiary, |token| self.is_token.contains(token))).unwrap_or_default()
+    }
+}

@@ -1,0 +1,117 @@
+//! What a node can and cannot do, for people.
+
+use alloy::primitives::{Address, B256, U256};
+use assay_types::{Height, NodeError, Notice};
+use serde_json::{Value, json};
+
+use crate::chain::{Finality, final_by};
+use crate::fetch::{self, SealedHeader};
+use crate::node::{Node, OrFail, Refusal};
+
+/// How far back a full node that is no archive keeps states.
+const USUAL_STATES: u64 = 128;
+
+/// Asks the node what `assay check` reports of it.
+pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
+    let subject = "the latest header";
+    let SealedHeader { header, hash } =
+        fetch::header_at(node, json!("latest"), subject).await.or_fail(node, subject)?;
+    let mut notices = vec![version(node).await?, syncing(node).await?];
+    notices.push(finality_notice(node, finality).await?);
+    notices.push(ability(node, "traces", "debug_traceBlockByHash", traces(node, hash).await)?);
+    notices.push(ability(node, "proofs", "eth_getProof", proofs(node, hash).await)?);
+    notices.push(ability(node, "batch reader", "state override", overrides(node, hash).await)?);
+    let depth = Height(header.number.saturating_sub(USUAL_STATES));
+    for height in [depth, start].into_iter().filter(|height| height.0 <= header.number) {
+        notices.push(state_at(node, height).await?);
+    }
+    Ok(notices)
+}
+
+fn notice(node: &Node, subject: &str, finding: impl Into<String>, limits: bool) -> Notice {
+    Notice { subject: subject.into(), finding: format!("{}: {}", node.name, finding.into()), limits }
+}
+
+async fn version(node: &Node) -> Result<Notice, NodeError> {
+    let version: Result<String, Refusal> = node.ask("web3_clientVersion", json!([]), "its version").await;
+    match version {
+        Err(Refusal::Failed(error)) => Err(error),
+        version => Ok(notice(node, "version", version.unwrap_or_else(|_| "does not say".into()), false)),
+    }
+}
+
+async fn syncing(node: &Node) -> Result<Notice, NodeError> {
+    match node.ask::<Value>("eth_syncing", json!([]), "whether it is synchronised").await {
+        Ok(Value::Bool(false)) => Ok(notice(node, "synchronised", "yes", false)),
+        Ok(_) => Ok(notice(node, "synchronised", "not yet: what it has not got is unknown until then", true)),
+        Err(Refusal::Failed(error)) => Err(error),
+        Err(_) => Ok(notice(node, "synchronised", "does not say", false)),
+    }
+}
+
+async fn finality_notice(node: &Node, finality: Finality) -> Result<Notice, NodeError> {
+    let Finality::Tag(tag) = finality else {
+        return Ok(notice(node, "finality", "by confirmations", false));
+    };
+    Ok(match final_by(node, tag).await? {
+        Some(height) => notice(node, "finality", format!("{} is block {height}", tag.as_str()), false),
+        None => notice(
+            node,
+            "finality",
+            format!("has no {} block: nothing becomes final; set finality = {{ confirmations = N }}", tag.as_str()),
+            true,
+        ),
+    })
+}
+
+/// Tried on the latest block: what it says of the node.
+fn ability(node: &Node, subject: &str, method: &str, tried: Result<(), Refusal>) -> Result<Notice, NodeError> {
+    let lost = match subject {
+        "traces" => "internal payments are found by reading state, and are unattributed",
+        "proofs" => "balances are read and not proven",
+        _ => "balances are read one by one, which is slow",
+    };
+    match tried {
+        Ok(()) => Ok(notice(node, subject, "yes", false)),
+        Err(Refusal::Failed(error)) => Err(error),
+        Err(
+            Refusal::NoMethod(why)
+            | Refusal::Absent(why)
+            | Refusal::TooMuch(why)
+            | Refusal::Execution(why)
+            | Refusal::Other(why),
+        ) => Ok(notice(node, subject, format!("no {method}: {why}: {lost}"), true)),
+    }
+}
+
+async fn traces(node: &Node, hash: B256) -> Result<(), Refusal> {
+    let config = json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } });
+    node.ask::<Value>("debug_traceBlockByHash", json!([hash, config]), "traces").await.map(drop)
+}
+
+async fn proofs(node: &Node, hash: B256) -> Result<(), Refusal> {
+    let params = json!([Address::ZERO, [], { "blockHash": hash }]);
+    node.ask::<Value>("eth_getProof", params, "a proof").await.map(drop)
+}
+
+async fn overrides(node: &Node, hash: B256) -> Result<(), Refusal> {
+    if crate::reader::is_laid(node, hash).await? {
+        return Ok(());
+    }
+    Err(Refusal::Other("it is ignored".into()))
+}
+
+async fn state_at(node: &Node, height: Height) -> Result<Notice, NodeError> {
+    let subject = format!("state at block {height}");
+    let Some(hash) = fetch::hash_at(node, height).await? else {
+        return Ok(notice(node, &subject, "the block is not there", true));
+    };
+    let params = json!([Address::ZERO, { "blockHash": B256::from(hash.0) }]);
+    match node.ask::<U256>("eth_getBalance", params, &subject).await {
+        Ok(_) => Ok(notice(node, &subject, "yes", false)),
+        Err(Refusal::Absent(why)) => {
+            Ok(notice(node, &subject, format!("no: {why}: balances there are unknown"), true))
+        }
+        Err(refusal) => Err(refusal).or_fail(node, &subject),
+    }
+}

@@ -1,0 +1,354 @@
+//! One node: questions, answers, what its refusals mean, and what it has turned out not to be able to do.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alloy::primitives::U64;
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::json_rpc::ErrorPayload;
+use alloy::transports::{RpcError, TransportError, TransportErrorKind};
+use assay_http::{Endpoint, HttpError};
+use assay_types::NodeError;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::transport::{Bounded, Broken};
+
+/// Questions in one JSON-RPC batch.
+const BATCH: usize = 50;
+/// Requests at a time.
+const AT_ONCE: usize = 8;
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The answer did not arrive, or cannot be read, or the node is overloaded: nothing is known, ask again.
+    Failed(NodeError),
+    /// The node does not know the method.
+    NoMethod(String),
+    /// The node does not have the block, or not its state.
+    Absent(String),
+    /// Less at a time may do.
+    TooMuch(String),
+    /// The contract that was called failed.
+    Execution(String),
+    /// Anything else that the node says.
+    Other(String),
+}
+
+/// What a node has turned out not to be able to do. It begins with everything, and what is lost stays lost.
+#[derive(Debug)]
+pub(crate) struct Ability(AtomicBool);
+
+impl Ability {
+    const fn assumed() -> Ability {
+        Ability(AtomicBool::new(true))
+    }
+
+    /// Still thought to be able?
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// It is not; says so once.
+    pub(crate) fn lose(&self, node: &Node, what: &str, why: &str) {
+        if self.0.swap(false, Ordering::Relaxed) {
+            tracing::warn!(node = node.name, "no {what}: {why}");
+        }
+    }
+}
+
+/// A node, as one talks to it.
+pub(crate) struct Node {
+    /// Host and port, without anything secret.
+    pub(crate) name: String,
+    rpc: RpcClient,
+    chain_number: u64,
+    right_chain: AtomicBool,
+    /// JSON-RPC batches.
+    batches: Ability,
+    /// `debug_traceBlockByHash`.
+    pub(crate) traces: Ability,
+    /// `eth_getBlockReceipts`.
+    pub(crate) block_receipts: Ability,
+    /// `eth_getProof`.
+    pub(crate) proofs: Ability,
+    /// `eth_call` with a state override, for the balance reader.
+    pub(crate) overrides: Ability,
+}
+
+impl Node {
+    pub(crate) fn new(endpoint: Endpoint, chain_number: u64) -> Node {
+        Node {
+            name: endpoint.shown(),
+            rpc: RpcClient::new(Bounded(endpoint), false),
+            chain_number,
+            right_chain: AtomicBool::new(false),
+            batches: Ability::assumed(),
+            traces: Ability::assumed(),
+            block_receipts: Ability::assumed(),
+            proofs: Ability::assumed(),
+            overrides: Ability::assumed(),
+        }
+    }
+
+    /// Makes sure, once, that the node is of the chain that it is configured for.
+    pub(crate) async fn make_sure_of_chain(&self) -> Result<(), NodeError> {
+        if self.right_chain.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let subject = "its chain id";
+        let found: U64 = self.ask("eth_chainId", Value::Array(vec![]), subject).await.or_fail(self, subject)?;
+        if found.to::<u64>() != self.chain_number {
+            let (expected, found) = (format!("eip155:{}", self.chain_number), format!("eip155:{found}"));
+            return Err(NodeError::WrongChain { node: self.name.clone(), expected, found });
+        }
+        self.right_chain.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Asks one question. `null` is an answer where `T` is an `Option`.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+        subject: &str,
+    ) -> Result<T, Refusal> {
+        let answer = self.rpc.request::<_, Box<RawValue>>(method, params).await;
+        self.read(answer, subject)
+    }
+
+    /// Asks many questions by one method, in as few requests as the node bears; answers in order. Fails as a whole only
+    /// where single answers say nothing.
+    pub(crate) async fn ask_many<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        questions: Vec<Value>,
+        subject: &str,
+    ) -> Result<Vec<Result<T, Refusal>>, NodeError> {
+        let mut chunks = futures_util::stream::iter(questions.chunks(BATCH).map(<[Value]>::to_vec))
+            .map(|chunk| self.ask_batch(method, chunk, subject))
+            .buffered(AT_ONCE / 2);
+        let mut answers = Vec::with_capacity(questions.len());
+        while let Some(chunk) = chunks.next().await {
+            for answer in chunk? {
+                answers.push(match answer {
+                    Err(Refusal::Failed(error)) => return Err(error),
+                    answer => answer,
+                });
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn ask_batch<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        questions: Vec<Value>,
+        subject: &str,
+    ) -> Result<Vec<Result<T, Refusal>>, NodeError> {
+        if questions.len() > 1 && self.batches.is_there() {
+            match self.send_batch(method, &questions).await {
+                Ok(answers) => return Ok(answers.into_iter().map(|answer| self.read(answer, subject)).collect()),
+                Err(error) => match self.refusal(error, subject) {
+                    Refusal::Failed(error) => return Err(error),
+                    Refusal::NoMethod(why)
+                    | Refusal::Absent(why)
+                    | Refusal::TooMuch(why)
+                    | Refusal::Execution(why)
+                    | Refusal::Other(why) => self.batches.lose(self, "batches", &why),
+                },
+            }
+        }
+        let singles = questions.into_iter().map(|question| self.ask(method, question, subject));
+        Ok(futures_util::stream::iter(singles).buffered(AT_ONCE).collect().await)
+    }
+
+    async fn send_batch(
+        &self,
+        method: &'static str,
+        questions: &[Value],
+    ) -> Result<Vec<Result<Box<RawValue>, TransportError>>, TransportError> {
+        let mut batch = self.rpc.new_batch();
+        let mut waiters = Vec::with_capacity(questions.len());
+        for question in questions {
+            waiters.push(batch.add_call::<_, Box<RawValue>>(method, question)?);
+        }
+        batch.send().await?;
+        Ok(futures_util::future::join_all(waiters).await)
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        answer: Result<Box<RawValue>, TransportError>,
+        subject: &str,
+    ) -> Result<T, Refusal> {
+        let answer = answer.map_err(|error| self.refusal(error, subject))?;
+        serde_json::from_str(answer.get()).map_err(|why| Refusal::Failed(self.unreadable(subject, why)))
+    }
+
+    fn refusal(&self, error: TransportError, subject: &str) -> Refusal {
+        let failed = |error| Refusal::Failed(error);
+        match error {
+            RpcError::ErrorResp(error) => self.refusal_in_words(&error),
+            RpcError::NullResp => Refusal::Absent("the answer is null".into()),
+            RpcError::DeserError { err, .. } => failed(self.unreadable(subject, err)),
+            RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<Broken>() {
+                Some(Broken::BatchRefused(error)) => self.refusal_in_words(error),
+                Some(Broken::Http(HttpError::LoginRefused(status))) => {
+                    failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
+                }
+                Some(Broken::Http(why @ (HttpError::Truncated(_) | HttpError::TooLarge(_)))) => {
+                    failed(self.unreadable(subject, why))
+                }
+                Some(why @ Broken::NotRpc(_)) => failed(self.unreadable(subject, why)),
+                Some(why @ (Broken::Http(_) | Broken::Status(_))) => failed(self.unreachable(why)),
+                None => failed(self.unreachable(cause)),
+            },
+            RpcError::Transport(TransportErrorKind::MissingBatchResponse(_)) => {
+                failed(self.unreadable(subject, "its answer is missing in a batch"))
+            }
+            other => failed(self.unreachable(other)),
+        }
+    }
+
+    /// What a JSON-RPC error means. There is no standard for it beyond -32601: nodes are told by their words.
+    pub(crate) fn refusal_in_words(&self, error: &ErrorPayload) -> Refusal {
+        let words = error.message.to_lowercase();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        let why = shortened(&error.message);
+        if says(TOO_MUCH) {
+            Refusal::TooMuch(why)
+        } else if error.is_retry_err() || error.code == 429 || says(OVERLOADED) {
+            Refusal::Failed(self.unreachable(why))
+        } else if matches!(error.code, -32601 | -32004) || says(NO_METHOD) {
+            Refusal::NoMethod(why)
+        } else if says(ABSENT) {
+            Refusal::Absent(why)
+        } else if error.code == 3 || says(EXECUTION) {
+            Refusal::Execution(why)
+        } else {
+            Refusal::Other(why)
+        }
+    }
+
+    pub(crate) fn unreachable(&self, why: impl ToString) -> NodeError {
+        NodeError::Unreachable { node: self.name.clone(), why: shortened(&why.to_string()) }
+    }
+
+    pub(crate) fn unreadable(&self, subject: &str, why: impl ToString) -> NodeError {
+        NodeError::Unreadable {
+            node: self.name.clone(),
+            subject: subject.into(),
+            why: shortened(&why.to_string()),
+        }
+    }
+
+    pub(crate) fn missing(&self, subject: &str, why: impl ToString) -> NodeError {
+        NodeError::Missing { node: self.name.clone(), subject: subject.into(), why: why.to_string() }
+    }
+
+    pub(crate) fn contradiction(&self, subject: &str, against: &str, why: impl ToString) -> NodeError {
+        NodeError::Contradiction {
+            node: self.name.clone(),
+            subject: subject.into(),
+            against: against.into(),
+            why: why.to_string(),
+        }
+    }
+}
+
+const TOO_MUCH: &[&str] =
+    &["execution aborted", "response size", "response too large", "response is too big", "request too large", "query timeout"];
+const OVERLOADED: &[&str] = &[
+    "rate limit", "too many requests", "limit exceeded", "request limit", "capacity", "timeout", "timed out",
+    "time out", "overloaded", "try again", "temporarily", "busy", "context canceled",
+];
+const NO_METHOD: &[&str] = &[
+    "method not found", "method not supported", "unsupported method", "not available on this", "does not exist/is not",
+    "method is not", "method not allowed", "not whitelisted", "is not enabled", "method disabled",
+];
+const ABSENT: &[&str] = &[
+    "resource not found", "header not found", "block not found", "unknown block", "missing trie node",
+    "state not available", "state is not available", "historical state", "state unavailable", "no state available",
+    "missing state", "pruned", "pruning", "proof window", "blockoutofrange", "header for hash not found",
+    "could not find block", "cannot find block", "failed to get state", "state histories", "block is not available",
+];
+const EXECUTION: &[&str] = &[
+    "execution reverted", "reverted", "out of gas", "outofgas", "gas required exceeds", "evm error", "invalid opcode",
+    "stack underflow", "stack limit", "invalid jump", "max code size",
+];
+
+/// What a stranger says, cut to a length that one wants to read.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    if text.chars().count() > MOST { clean.take(MOST).chain("...".chars()).collect() } else { clean.collect() }
+}
+
+/// Turns a refusal into an error, where nothing else can be made of it.
+pub(crate) trait OrFail<T> {
+    /// The answer, or an error that names what was asked for.
+    fn or_fail(self, node: &Node, subject: &str) -> Result<T, NodeError>;
+}
+
+impl<T> OrFail<T> for Result<T, Refusal> {
+    fn or_fail(self, node: &Node, subject: &str) -> Result<T, NodeError> {
+        self.map_err(|refusal| match refusal {
+            Refusal::Failed(error) => error,
+            Refusal::NoMethod(why) => NodeError::Unsupported(format!("{}: cannot give {subject}: {why}", node.name)),
+            Refusal::Absent(why) => node.missing(subject, why),
+            Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why) => node.unreachable(format!("{subject}: {why}")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_http::Login;
+
+    fn node() -> Node {
+        Node::new(Endpoint::new("http://user:secret@127.0.0.1:1/key", Login::None).unwrap(), 1)
+    }
+
+    #[test]
+    fn refusals_are_told_by_code_and_words() {
+        let means = |code: i64, message: &'static str| {
+            let error = ErrorPayload { code, message: message.into(), data: None };
+            match node().refusal_in_words(&error) {
+                Refusal::Failed(NodeError::Unreachable { .. }) => "again",
+                Refusal::NoMethod(_) => "no method",
+                Refusal::Absent(_) => "absent",
+                Refusal::TooMuch(_) => "too much",
+                Refusal::Execution(_) => "execution",
+                _ => "other",
+            }
+        };
+        for (code, message, meaning) in [
+            (-32601, "the method debug_traceBlockByHash does not exist/is not available", "no method"),
+            (-32601, "Method not found", "no method"),
+            (-32005, "daily request count exceeded, request rate limited", "again"),
+            (-32000, "execution aborted (timeout = 5s)", "too much"),
+            (-32000, "missing trie node 0123 (path ) state 0x45 is not available", "absent"),
+            (-32001, "Resource not found", "absent"),
+            (-32602, "BlockOutOfRangeError: block height is 6001 but requested was 1", "absent"),
+            (-32000, "distance to target block exceeds maximum proof window", "absent"),
+            (-32000, "header not found", "absent"),
+            (3, "execution reverted: broken", "execution"),
+            (-32603, "EVM error OutOfGas", "execution"),
+            (-32602, "too many arguments, want at most 2", "other"),
+        ] {
+            assert_eq!(means(code, message), meaning, "{message}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_node_without_its_secrets() {
+        let error = assay_http::wait(node().make_sure_of_chain()).unwrap_err();
+        assert!(matches!(error, NodeError::Unreachable { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("127.0.0.1:1") && !text.contains("secret") && !text.contains("key"), "{text}");
+    }
+}

@@ -1,0 +1,298 @@
+//! Balances of many accounts in many assets at one block: through the balance reader where the node lets code be laid
+//! over an address for the time of a call (data/contracts/README.md), else one by one.
+
+use std::collections::HashMap;
+
+use alloy::primitives::{Address, B256, Bytes, U256};
+use assay_types::{Amount, NodeError};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use crate::node::{Node, OrFail, Refusal};
+
+/// "assay balance reader": an address without code.
+const READER: &str = "0x61737361792062616c616e636520726561646572";
+/// What [`READER`] runs. `data/contracts/BalanceReader.sol`, compiled; a test compares the two.
+const RUNTIME: &str = include_str!("reader.hex");
+/// Balances asked for in one call.
+const CHUNK: usize = 2_500;
+/// Calls at a time.
+const AT_ONCE: usize = 4;
+
+/// A balance, or why it is unknown.
+pub(crate) type Balance = Result<Amount, String>;
+
+/// Every account's balances, native coin first, then by token; or why the node has no state at this block.
+pub(crate) type Balances = Result<Vec<Vec<Balance>>, String>;
+
+/// Reads everything at the block of this hash.
+pub(crate) async fn balances(
+    node: &Node,
+    block: B256,
+    accounts: &[Address],
+    tokens: &[Address],
+) -> Result<Balances, NodeError> {
+    if node.overrides.is_there() && !accounts.is_empty() {
+        match by_reader(node, block, accounts, tokens).await {
+            Ok(balances) => return Ok(Ok(balances)),
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::NoState(why)) => return Ok(Err(why)),
+            Err(Stop::NoOverride(why)) => {
+                node.overrides.lose(node, "code laid by eth_call, so balances are read one by one", &why);
+            }
+        }
+    }
+    one_by_one(node, block, accounts, tokens).await
+}
+
+/// Why reading stops.
+enum Stop {
+    Failed(NodeError),
+    NoState(String),
+    NoOverride(String),
+}
+
+/// A rectangle of questions: these accounts in these tokens. The reader always gives the native balances too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Chunk {
+    accounts: (usize, usize),
+    tokens: (usize, usize),
+}
+
+impl Chunk {
+    fn accounts(self) -> usize {
+        self.accounts.1 - self.accounts.0
+    }
+
+    fn tokens(self) -> usize {
+        self.tokens.1 - self.tokens.0
+    }
+
+    /// Two smaller ones; none where there is one account in at most one token.
+    fn halves(self) -> Option<[Chunk; 2]> {
+        let halved = |(from, to): (usize, usize)| {
+            let middle = from + (to - from) / 2;
+            ((from, middle), (middle, to))
+        };
+        if self.accounts() > 1 {
+            let (low, high) = halved(self.accounts);
+            Some([Chunk { accounts: low, ..self }, Chunk { accounts: high, ..self }])
+        } else if self.tokens() > 1 {
+            let (low, high) = halved(self.tokens);
+            Some([Chunk { tokens: low, ..self }, Chunk { tokens: high, ..self }])
+        } else {
+            None
+        }
+    }
+}
+
+/// What one call told: balances by (account, asset), asset 0 being the native coin, and what is still to be asked.
+struct Told {
+    balances: Vec<((usize, usize), Balance)>,
+    rest: Vec<Chunk>,
+}
+
+async fn by_reader(
+    node: &Node,
+    block: B256,
+    accounts: &[Address],
+    tokens: &[Address],
+) -> Result<Vec<Vec<Balance>>, Stop> {
+    let step = (CHUNK / (1 + tokens.len())).max(1);
+    let chunks = (0..accounts.len()).step_by(step).map(|from| Chunk {
+        accounts: (from, accounts.len().min(from + step)),
+        tokens: (0, tokens.len()),
+    });
+    let mut answers = futures_util::stream::iter(chunks)
+        .map(|chunk| chunk_to_the_end(node, block, accounts, tokens, chunk))
+        .buffer_unordered(AT_ONCE);
+    let unread = || vec![Err("was not read".to_owned()); 1 + tokens.len()];
+    let mut balances: Vec<Vec<Balance>> = accounts.iter().map(|_| unread()).collect();
+    while let Some(answer) = answers.next().await {
+        for ((account, asset), balance) in answer? {
+            balances[account][asset] = balance;
+        }
+    }
+    Ok(balances)
+}
+
+async fn chunk_to_the_end(
+    node: &Node,
+    block: B256,
+    accounts: &[Address],
+    tokens: &[Address],
+    chunk: Chunk,
+) -> Result<Vec<((usize, usize), Balance)>, Stop> {
+    let mut open = vec![chunk];
+    let mut balances = Vec::new();
+    while let Some(chunk) = open.pop() {
+        let told = call(node, block, accounts, tokens, chunk).await?;
+        balances.extend(told.balances);
+        open.extend(told.rest);
+    }
+    Ok(balances)
+}
+
+async fn call(
+    node: &Node,
+    block: B256,
+    accounts: &[Address],
+    tokens: &[Address],
+    chunk: Chunk,
+) -> Result<Told, Stop> {
+    let subject = "balances";
+    let question = question(&accounts[chunk.accounts.0..chunk.accounts.1], &tokens[chunk.tokens.0..chunk.tokens.1]);
+    let params = json!([
+        { "to": READER, "data": question },
+        { "blockHash": block },
+        { READER: { "code": RUNTIME.trim() } },
+    ]);
+    let smaller = |why: String| match chunk.halves() {
+        Some(halves) => Ok(Told { balances: Vec::new(), rest: halves.into() }),
+        None => Err(Stop::NoOverride(why)),
+    };
+    match node.ask::<Bytes>("eth_call", params, subject).await {
+        Ok(answer) => told(chunk, &answer).map_err(|why| match why {
+            Untold::Nothing => Stop::NoOverride("it is ignored".into()),
+            Untold::Nonsense(why) => Stop::Failed(node.unreadable(subject, why)),
+        }),
+        Err(Refusal::Failed(error)) => Err(Stop::Failed(error)),
+        Err(Refusal::Absent(why)) => Err(Stop::NoState(why)),
+        Err(Refusal::NoMethod(why)) => Err(Stop::NoOverride(why)),
+        // of one account in one token, single calls will say what is wrong
+        Err(Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why)) => smaller(why),
+    }
+}
+
+fn question(accounts: &[Address], tokens: &[Address]) -> Bytes {
+    let count = u32::try_from(accounts.len()).unwrap_or(u32::MAX); // at most CHUNK
+    let mut question = count.to_be_bytes().to_vec();
+    for address in accounts.iter().chain(tokens) {
+        question.extend_from_slice(address.as_slice());
+    }
+    question.into()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Untold {
+    Nothing,
+    Nonsense(&'static str),
+}
+
+/// Reads the reader's answer, which may be a prefix: what is there is right, the rest is asked for again.
+fn told(chunk: Chunk, answer: &[u8]) -> Result<Told, Untold> {
+    let (count, tokens) = (chunk.accounts(), chunk.tokens());
+    if !answer.len().is_multiple_of(32) || answer.len() > 32 * count * (1 + 2 * tokens) {
+        return Err(Untold::Nonsense("it is not of the length that it should have"));
+    }
+    if answer.is_empty() {
+        return Err(Untold::Nothing);
+    }
+    let words: Vec<U256> = answer.chunks_exact(32).map(U256::from_be_slice).collect();
+    let native = words.iter().take(count).enumerate();
+    let mut balances: Vec<_> = native.map(|(i, word)| ((chunk.accounts.0 + i, 0), Ok(Amount(*word)))).collect();
+    let pairs = words.get(count..).unwrap_or_default().chunks_exact(2);
+    let read = pairs.len();
+    for (place, pair) in pairs.enumerate() {
+        let balance = match (u64::try_from(pair[0]), pair[1]) {
+            (Ok(0), _) => Ok(Amount::ZERO),
+            (Ok(1), value) => Ok(Amount(value)),
+            (Ok(2), _) => Err("balanceOf failed".to_owned()),
+            _ => return Err(Untold::Nonsense("it has a status that is none")),
+        };
+        balances.push(((chunk.accounts.0 + place % count, 1 + chunk.tokens.0 + place / count), balance));
+    }
+    let rest = rest(chunk, words.len(), read, &mut balances);
+    Ok(Told { balances, rest })
+}
+
+/// What a prefix of `words` words, with `read` token balances in it, left unread.
+fn rest(chunk: Chunk, words: usize, read: usize, balances: &mut Vec<((usize, usize), Balance)>) -> Vec<Chunk> {
+    let (count, tokens) = (chunk.accounts(), chunk.tokens());
+    if words >= count && read == count * tokens {
+        return Vec::new();
+    }
+    if words < count || read == 0 {
+        return match chunk.halves() {
+            Some(halves) => halves.into(),
+            None => {
+                let unread = (chunk.accounts.0, 1 + chunk.tokens.0);
+                balances.push((unread, Err("balanceOf wants more gas than the node gives a call".into())));
+                Vec::new()
+            }
+        };
+    }
+    let (whole, part) = (read / count, read % count);
+    let token = chunk.tokens.0 + whole;
+    let begun = Chunk { accounts: (chunk.accounts.0 + part, chunk.accounts.1), tokens: (token, token + 1) };
+    let later = Chunk { accounts: chunk.accounts, tokens: (token + 1, chunk.tokens.1) };
+    [begun, later].into_iter().filter(|chunk| chunk.tokens() > 0).collect()
+}
+
+/// The slow way: `eth_getBalance`, and `eth_call` of `balanceOf`.
+async fn one_by_one(
+    node: &Node,
+    block: B256,
+    accounts: &[Address],
+    tokens: &[Address],
+) -> Result<Balances, NodeError> {
+    let at = json!({ "blockHash": block });
+    let native = accounts.iter().map(|account| json!([account, at])).collect();
+    let mut balances = Vec::with_capacity(accounts.len());
+    for answer in node.ask_many::<U256>("eth_getBalance", native, "a balance").await? {
+        match answer {
+            Ok(balance) => balances.push(vec![Ok(Amount(balance))]),
+            Err(Refusal::Absent(why)) => return Ok(Err(why)),
+            Err(refusal) => return Err(refusal).or_fail(node, "a balance"),
+        }
+    }
+    let mut has_code = HashMap::new();
+    for token in tokens {
+        let calls = accounts.iter().map(|account| json!([balance_of(*token, *account), at])).collect();
+        let answers = node.ask_many::<Bytes>("eth_call", calls, "a token's balance").await?;
+        for (row, answer) in balances.iter_mut().zip(answers) {
+            row.push(match answer {
+                Ok(answer) if answer.len() >= 32 => Ok(Amount(U256::from_be_slice(&answer[..32]))),
+                Ok(answer) if answer.is_empty() && !code_is_there(node, &at, *token, &mut has_code).await? => {
+                    Ok(Amount::ZERO)
+                }
+                Ok(_) => Err("balanceOf answers with less than an amount".into()),
+                Err(Refusal::Absent(why)) => return Ok(Err(why)),
+                Err(Refusal::Execution(why)) => Err(format!("balanceOf failed: {why}")),
+                Err(refusal) => return Err(refusal).or_fail(node, "a token's balance"),
+            });
+        }
+    }
+    Ok(Ok(balances))
+}
+
+fn balance_of(token: Address, account: Address) -> Value {
+    let mut data = vec![0x70, 0xa0, 0x82, 0x31];
+    data.extend_from_slice(account.into_word().as_slice());
+    json!({ "to": token, "data": Bytes::from(data) })
+}
+
+/// A contract that was not there yet held nothing.
+async fn code_is_there(
+    node: &Node,
+    at: &Value,
+    token: Address,
+    known: &mut HashMap<Address, bool>,
+) -> Result<bool, NodeError> {
+    if let Some(there) = known.get(&token) {
+        return Ok(*there);
+    }
+    let code: Bytes = node.ask("eth_getCode", json!([token, at]), "a token's code").await.or_fail(node, "its code")?;
+    known.insert(token, !code.is_empty());
+    Ok(!code.is_empty())
+}
+
+/// Does the node lay code over an address for the time of a call?
+pub(crate) async fn is_laid(node: &Node, block: B256) -> Result<bool, Refusal> {
+    let params = json!([
+        { "to": READER, "data": question(&[Address::ZERO], &[]) },
+        { "blockHash": block },
+        { READER: { "code": RUNTIME.trim() } },
+    ]);
+    Ok(node.ask::<Bytes>("eth_call", params, "balances").await?.len() == 32)
+}
