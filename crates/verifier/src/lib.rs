@@ -1,1 +1,97 @@
-//! Pure: holdings, statement and policy become a reconciliation. No I/O, no async, no clock
+//! Pure: a statement, what the chains say, and a policy become a reconciliation. No I/O, no async, no clock.
+//!
+//! [`reconcile`] is the whole of it. Per asset it computes what is owed and, as an interval, what is held; compares the
+//! two exactly; and reports what is wrong as findings of the [`rules`], with the evidence to recompute each. Unknown is
+//! never zero and never an excuse: what raises the debt counts until disproved, what lowers it only when proven.
+//!
+//! It knows no node, no store and no file: what they say arrives as [`Evidence`].
+
+mod allotment;
+mod canonical;
+mod coins;
+mod evidence;
+mod holdings;
+mod in_flight;
+mod line;
+mod policy;
+mod reconciliation;
+pub mod rules;
+
+use std::collections::BTreeSet;
+
+use assay_types::{Statement, Timestamp};
+
+use holdings::Held;
+
+pub use coins::{Coins, SignedCoins, Wide};
+pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent};
+pub use holdings::{Example, Unknown};
+pub use in_flight::{Effect, InFlightLine, List, Standing};
+pub use line::{Accounts, Interval, Line, Part};
+pub use policy::{Age, Decimal, Policy, PolicyError, Require};
+pub use reconciliation::{
+    BlockLine, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
+};
+
+/// Compares what the exchange's ledger says with what the chains say, under a policy.
+///
+/// `evaluated_at` is when the statement's age is judged; `program` is the name and version that the result carries. The
+/// result depends on nothing else, and on no order: neither of accounts, nor of items.
+pub fn reconcile(
+    statement: &Statement,
+    evidence: &Evidence,
+    policy: &Policy,
+    evaluated_at: Timestamp,
+    program: &str,
+) -> Reconciliation {
+    let judged = in_flight::judge(statement, evidence);
+    let mut held = holdings::by_asset(statement, evidence, policy);
+    let unreported = rules::not_reported(statement, &held);
+    let lines: Vec<Line> = (0..)
+        .zip(&statement.assets)
+        .map(|(number, report)| {
+            // Taken out, so that a coin counts once even if a statement reports an asset twice.
+            let found = held.remove(report.symbol.as_str());
+            let holdings = found.unwrap_or_else(|| Held::none(report.decimals));
+            let items: Vec<_> = judged.iter().filter(|item| item.report == number).collect();
+            line::line(report, holdings, &items, evidence, policy)
+        })
+        .collect();
+    let blocks: Vec<BlockLine> = evidence.blocks.iter().map(BlockLine::new).collect();
+
+    let mut findings = evidence.notices.clone();
+    for line in &lines {
+        findings.extend(rules::phantom_assets(statement, &policy.digest(), &blocks, line));
+        findings.extend(rules::unexplained_difference(line, policy));
+        findings.extend(rules::not_covered(line));
+        findings.extend(rules::unproven(line));
+    }
+    findings.extend(judged.iter().filter_map(|item| rules::unsettled_item(statement, evidence, item)));
+    findings.extend(statement.assets.iter().flat_map(|report| rules::elsewhere_not_accepted(report, policy)));
+    findings.extend(rules::wallet_shortfall(statement, evidence, policy));
+    findings.extend(rules::stale_statement(statement, &evidence.blocks, policy, evaluated_at));
+    findings.extend(rules::shared_account(evidence));
+    findings.extend(unreported);
+    findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
+
+    let worst = lines.iter().map(|line| line.verdict).max().unwrap_or(Verdict::Indeterminate);
+    let verdict = if evidence.blocks.is_empty() { worst.max(Verdict::Indeterminate) } else { worst };
+    let all_final = !blocks.is_empty() && blocks.iter().all(|block| block.is_final);
+    Reconciliation {
+        exchange: statement.exchange.clone(),
+        verdict,
+        stage: if all_final { Stage::Final } else { Stage::Provisional },
+        evaluated_at,
+        statement: StatementLine { digest: statement.digest, as_of: statement.as_of },
+        policy: PolicyLine { digest: policy.digest() },
+        program: program.to_owned(),
+        blocks,
+        lines,
+        findings,
+    }
+}
+
+/// The symbols that a statement reports.
+pub(crate) fn reported(statement: &Statement) -> BTreeSet<&str> {
+    statement.assets.iter().map(|report| report.symbol.as_str()).collect()
+}

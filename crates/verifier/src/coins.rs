@@ -1,0 +1,132 @@
+//! Exact sums of amounts, and how they are written.
+
+use std::fmt;
+
+use assay_types::Amount;
+use ruint::Uint;
+
+/// A sum of amounts in base units. An amount has 256 bits, so 512 leave room for more summands than memory holds, and for
+/// a factor of 10,000 beside: sums never overflow.
+pub type Wide = Uint<512, 8>;
+
+/// An amount in 512 bits.
+pub(crate) fn wide(amount: Amount) -> Wide {
+    Wide::from(amount.0)
+}
+
+/// An exact number of coins. Written and serialised as a plain decimal, without trailing zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coins {
+    /// In base units.
+    pub units: Wide,
+    /// A base unit is 10^-decimals coins.
+    pub decimals: u8,
+}
+
+impl Coins {
+    /// From an amount of base units.
+    pub fn new(amount: Amount, decimals: u8) -> Coins {
+        Coins { units: wide(amount), decimals }
+    }
+
+    /// For people: with commas between thousands, and still exact. `66,261.9`
+    pub fn grouped(self) -> String {
+        let plain = self.to_string();
+        let (whole, fraction) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
+        let mut grouped = String::with_capacity(plain.len() + whole.len() / 3);
+        for (place, digit) in whole.char_indices() {
+            if place > 0 && (whole.len() - place).is_multiple_of(3) {
+                grouped.push(',');
+            }
+            grouped.push(digit);
+        }
+        grouped + fraction
+    }
+}
+
+impl fmt::Display for Coins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = usize::from(self.decimals);
+        let digits = format!("{units:0>width$}", units = self.units.to_string(), width = decimals + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - decimals);
+        match fraction.trim_end_matches('0') {
+            "" => f.write_str(whole),
+            fraction => write!(f, "{whole}.{fraction}"),
+        }
+    }
+}
+
+impl serde::Serialize for Coins {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An exact number of coins that may be below zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedCoins {
+    /// Below zero?
+    pub negative: bool,
+    /// How much above or below.
+    pub magnitude: Coins,
+}
+
+impl SignedCoins {
+    /// `more` less `less`.
+    pub(crate) fn difference(more: Wide, less: Wide, decimals: u8) -> SignedCoins {
+        let negative = more < less;
+        SignedCoins { negative, magnitude: Coins { units: more.abs_diff(less), decimals } }
+    }
+}
+
+impl fmt::Display for SignedCoins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.negative { "-" } else { "" }, self.magnitude)
+    }
+}
+
+impl serde::Serialize for SignedCoins {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn coins(units: u64, decimals: u8) -> Coins {
+        Coins::new(Amount::from(units), decimals)
+    }
+
+    #[test]
+    fn coins_are_plain_decimals() {
+        let table = [(0, 8, "0"), (150_000_000, 8, "1.5"), (1, 8, "0.00000001"), (7, 0, "7"), (100, 2, "1")];
+        for (units, decimals, text) in table {
+            assert_eq!(coins(units, decimals).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn people_read_groups_of_three() {
+        let table = [(662_619, 1, "66,261.9"), (999, 0, "999"), (1000, 0, "1,000"), (123_456_789, 4, "12,345.6789")];
+        for (units, decimals, text) in table {
+            assert_eq!(coins(units, decimals).grouped(), text);
+        }
+    }
+
+    #[test]
+    fn sums_of_the_largest_amounts_are_exact() {
+        let sum = wide(Amount::MAX) + wide(Amount::MAX);
+        let text = "231584178474632390847141970017375815706539969331281128078915168015826259279870";
+        assert_eq!(Coins { units: sum, decimals: 0 }.to_string(), text);
+    }
+
+    #[test]
+    fn a_difference_has_a_sign_and_zero_has_none() {
+        let (three, five) = (Wide::from(3), Wide::from(5));
+        assert_eq!(SignedCoins::difference(three, five, 0).to_string(), "-2");
+        assert_eq!(SignedCoins::difference(five, three, 1).to_string(), "0.2");
+        assert_eq!(SignedCoins::difference(five, five, 1).to_string(), "0");
+    }
+}

@@ -1,0 +1,157 @@
+//! What the chains say, as of the statement's blocks: the verifier's input beside the statement and the policy.
+//!
+//! Whoever gathers it vouches that it was read from blocks that were checked; the verifier vouches for the arithmetic.
+
+use assay_types::{Account, Amount, Asset, BlockRef, ChainId, Height, Timestamp, TxId};
+
+use crate::Finding;
+
+/// Everything that was gathered for one statement of one exchange.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// One for each chain on which the exchange has accounts, or that the statement's items name. Without any, nothing
+    /// is known of the chains and no line is more than `indeterminate`.
+    pub blocks: Vec<BlockUsed>,
+    /// One for each declared account and each asset deployed on its chain. A second one for the same chain, account and
+    /// asset is ignored: coins count once.
+    pub accounts: Vec<AccountEvidence>,
+    /// One for each transaction that the statement's items name. A transaction without one counts as not looked up.
+    pub items: Vec<ItemEvidence>,
+    /// What the gatherer itself has to report, such as a named block that was ignored.
+    pub notices: Vec<Finding>,
+}
+
+/// The block B of one chain: where its accounts' balances were read.
+#[derive(Debug, Clone)]
+pub struct BlockUsed {
+    /// The chain.
+    pub chain: ChainId,
+    /// Its alias, for people.
+    pub name: String,
+    /// Does the statement name it?
+    pub named: bool,
+    /// Which one it is.
+    pub at: At,
+}
+
+/// A chain's block B, or why there is none.
+#[derive(Debug, Clone)]
+pub enum At {
+    /// It is known.
+    Block {
+        /// Height and hash.
+        at: BlockRef,
+        /// Its header's time.
+        time: Timestamp,
+        /// The header time of the block after it, if there is one.
+        after: Option<Timestamp>,
+        /// May it be relied upon, by the chain's finality policy?
+        is_final: bool,
+    },
+    /// It could not be had. Every account of the chain is unknown, whatever balance is given for it.
+    Unknown {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// One declared account's balance in one asset at its chain's block B.
+#[derive(Debug, Clone)]
+pub struct AccountEvidence {
+    /// The chain.
+    pub chain: ChainId,
+    /// The account.
+    pub account: Account,
+    /// Its display form.
+    pub address: String,
+    /// `cold`, `hot` or `deposit`.
+    pub role: String,
+    /// The asset on that chain.
+    pub asset: Asset,
+    /// The symbol under which the asset's deployments are summed.
+    pub symbol: String,
+    /// What it holds.
+    pub balance: Balance,
+    /// The other exchanges that declare the same account. If there are any, it counts zero in low and its balance in high.
+    pub shared_with: Vec<String>,
+    /// Does it count in the holdings? An account outside its `since` and `until` does not; who owns it does not matter.
+    pub counted: bool,
+}
+
+/// What is known of a balance.
+#[derive(Debug, Clone)]
+pub enum Balance {
+    /// It is known.
+    Known {
+        /// How much, in base units of the asset's finest deployment.
+        amount: Amount,
+        /// Is its coverage `verified`, or only `unproven`?
+        proven: bool,
+    },
+    /// It is not known.
+    Unknown {
+        /// Why: the same words for the same cause, so that accounts can be grouped by it.
+        reason: String,
+        /// The last balance that was verified, in base units of the asset's finest deployment, and its height.
+        last_verified: Option<(Amount, Height)>,
+    },
+}
+
+/// What was found about a transaction that the statement's items name.
+#[derive(Debug, Clone)]
+pub struct ItemEvidence {
+    /// The chain.
+    pub chain: ChainId,
+    /// The transaction.
+    pub txid: TxId,
+    /// What was found.
+    pub found: Found,
+}
+
+/// Where a transaction is.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// In no block that was looked at, and not in the mempool.
+    Nowhere {
+        /// Why the mempool could not be asked, if so. Then the item is not proven, and nobody is accused.
+        unasked: Option<String>,
+    },
+    /// In the node's mempool.
+    Mempool {
+        /// What it would pay to anyone.
+        payments: Vec<Paid>,
+        /// Are these all of its payments (Bitcoin), or only what can be told before it runs (EVM)?
+        complete: bool,
+    },
+    /// In a block.
+    Block {
+        /// Which block, on the same chain as B.
+        at: BlockRef,
+        /// Everything that it paid, to anyone.
+        paid: Vec<Paid>,
+        /// What accounts that the exchange declares put into it. Several of an asset are summed.
+        spent: Vec<Spent>,
+    },
+}
+
+/// One payment of a transaction.
+#[derive(Debug, Clone)]
+pub struct Paid {
+    /// Bitcoin output, EVM log; `None` for native coins on EVM chains.
+    pub index: Option<u32>,
+    /// To whom.
+    pub to: Account,
+    /// The asset's symbol.
+    pub symbol: String,
+    /// How much, in base units of the asset's finest deployment.
+    pub amount: Amount,
+}
+
+/// What the exchange's own accounts put into a transaction.
+#[derive(Debug, Clone)]
+pub struct Spent {
+    /// The asset's symbol.
+    pub symbol: String,
+    /// How much, in base units of the asset's finest deployment.
+    pub amount: Amount,
+}

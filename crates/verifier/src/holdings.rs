@@ -1,0 +1,249 @@
+//! What an exchange's declared accounts hold, per asset: an interval, when something is unknown.
+//!
+//! A known account counts its balance in both ends. An unknown one counts zero in low, and in high the exchange's claim,
+//! or its last verified balance if larger; without either nothing bounds it. An account that another exchange declares
+//! too counts zero in low and its balance in high.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use assay_types::{Account, Amount, ChainId, Height, Statement};
+use serde::Serialize;
+
+use crate::coins::{Coins, Wide, wide};
+use crate::{AccountEvidence, At, Balance, BlockUsed, Evidence, Policy, Require};
+
+/// Some of a line's holdings that are not certain, with the one reason that they share.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unknown {
+    /// The chain's alias.
+    pub chain: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Of how many accounts.
+    pub accounts: u64,
+    /// What they hold at most, all together; `None` when nothing bounds it.
+    pub bound: Option<Coins>,
+    /// The first few of them.
+    pub examples: Vec<Example>,
+    /// Is the balance itself unknown? Otherwise only whose coins these are.
+    pub balance_unknown: bool,
+    #[serde(skip)]
+    decimals: u8,
+}
+
+/// One account of an [`Unknown`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Example {
+    /// Its display form.
+    pub address: String,
+    /// `cold`, `hot` or `deposit`.
+    pub role: String,
+    /// What it holds at most; `None` when nothing bounds it.
+    pub bound: Option<Coins>,
+    /// The last balance that was verified, if any.
+    pub last_verified: Option<Coins>,
+    /// The height of that.
+    pub last_verified_height: Option<Height>,
+}
+
+/// The holdings in one asset, in base units.
+#[derive(Debug)]
+pub(crate) struct Held {
+    decimals: u8,
+    pub(crate) low: Wide,
+    /// The sum of what bounds each account; meaningless when `unbounded`.
+    bounds: Wide,
+    unbounded: bool,
+    /// Accounts whose balance is known and proven, with its sum.
+    pub(crate) verified: (u64, Wide),
+    /// Accounts whose balance is known and not proven, with its sum.
+    pub(crate) unproven: (u64, Wide),
+    pub(crate) unknown: Vec<Unknown>,
+}
+
+/// At most so many reasons are told apart, and so many accounts named for each.
+const MAX_REASONS: usize = 20;
+const MAX_EXAMPLES: usize = 5;
+
+/// What is known of an account's balance once its chain's block and the policy are taken into account.
+pub(crate) enum Knowledge<'a> {
+    Known { amount: Amount, proven: bool },
+    Unknown { reason: &'a str, last_verified: Option<(Amount, Height)> },
+}
+
+/// The blocks used, by chain.
+pub(crate) type Blocks<'a> = HashMap<&'a ChainId, &'a BlockUsed>;
+
+pub(crate) fn blocks(evidence: &Evidence) -> Blocks<'_> {
+    evidence.blocks.iter().map(|block| (&block.chain, block)).collect()
+}
+
+/// The chain's alias, or its id where none is known.
+pub(crate) fn alias<'a>(blocks: &Blocks<'a>, chain: &'a ChainId) -> &'a str {
+    blocks.get(chain).map_or(chain.as_str(), |block| &block.name)
+}
+
+/// The holdings in every asset that any declared account could hold.
+pub(crate) fn by_asset<'a>(statement: &Statement, evidence: &'a Evidence, policy: &Policy) -> BTreeMap<&'a str, Held> {
+    let (blocks, claims) = (blocks(evidence), largest_claims(statement));
+    let decimals: HashMap<_, _> = statement.assets.iter().map(|report| (&report.symbol, report.decimals)).collect();
+    let mut held: BTreeMap<&str, Held> = BTreeMap::new();
+    for account in counted_once(evidence) {
+        let claim = claims.get(&(&account.chain, &account.account, account.symbol.as_str())).copied();
+        // Of what is not reported only units are ever shown.
+        let scale = || Held::none(decimals.get(&account.symbol).copied().unwrap_or(0));
+        held.entry(&account.symbol).or_insert_with(scale).add(account, &blocks, claim, policy.require);
+    }
+    held
+}
+
+/// The accounts that count, each asset of each once.
+pub(crate) fn counted_once(evidence: &Evidence) -> impl Iterator<Item = &AccountEvidence> {
+    let mut seen = HashSet::with_capacity(evidence.accounts.len());
+    let counted = evidence.accounts.iter().filter(|account| account.counted);
+    counted.filter(move |account| seen.insert((&account.chain, &account.account, account.asset)))
+}
+
+/// What is known of the account's balance at its chain's block.
+pub(crate) fn knowledge<'a>(account: &'a AccountEvidence, blocks: &Blocks<'a>, require: Require) -> Knowledge<'a> {
+    match (&account.balance, blocks.get(&account.chain).map(|block| &block.at)) {
+        (Balance::Unknown { reason, last_verified }, _) => Knowledge::Unknown { reason, last_verified: *last_verified },
+        (Balance::Known { .. }, None) => {
+            Knowledge::Unknown { reason: "no block of its chain was looked at", last_verified: None }
+        }
+        (Balance::Known { .. }, Some(At::Unknown { reason })) => Knowledge::Unknown { reason, last_verified: None },
+        (Balance::Known { proven: false, .. }, _) if require == Require::Verified => Knowledge::Unknown {
+            reason: "its balance is not proven, and the policy requires that it is",
+            last_verified: None,
+        },
+        (Balance::Known { amount, proven }, Some(At::Block { .. })) => {
+            Knowledge::Known { amount: *amount, proven: *proven }
+        }
+    }
+}
+
+type Claims<'a> = HashMap<(&'a ChainId, &'a Account, &'a str), Amount>;
+
+/// Of several claims about the same wallet the largest: a bound must hold for all of them.
+fn largest_claims(statement: &Statement) -> Claims<'_> {
+    let mut claims = Claims::new();
+    for claim in &statement.wallets {
+        let largest = claims.entry((&claim.chain, &claim.account, &claim.symbol)).or_default();
+        *largest = claim.claimed.max(*largest);
+    }
+    claims
+}
+
+impl Held {
+    /// No account at all.
+    pub(crate) fn none(decimals: u8) -> Held {
+        let nothing = (0, Wide::ZERO);
+        let (low, bounds) = (Wide::ZERO, Wide::ZERO);
+        Held { decimals, low, bounds, unbounded: false, verified: nothing, unproven: nothing, unknown: Vec::new() }
+    }
+
+    /// What is held at most; `None` when nothing bounds it.
+    pub(crate) fn high(&self) -> Option<Wide> {
+        (!self.unbounded).then_some(self.bounds)
+    }
+
+    /// Is every balance known, and whose it is? Then there is something to compare to the unit.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.high() == Some(self.low) && self.unknown.iter().all(|unknown| !unknown.balance_unknown)
+    }
+
+    /// How many accounts have an unknown balance.
+    pub(crate) fn unknown_accounts(&self) -> u64 {
+        self.unknown.iter().filter(|unknown| unknown.balance_unknown).map(|unknown| unknown.accounts).sum()
+    }
+
+    /// Coins that may be there, like the balance of the account to which they are paid.
+    pub(crate) fn add_contested(&mut self, coins: Wide) {
+        if !coins.is_zero() {
+            self.bounds += coins;
+            self.doubt("", "paid after the block to accounts that other exchanges declare too", false, Some(coins));
+        }
+    }
+
+    /// Nothing was looked at, so that anything may be there.
+    pub(crate) fn add_unseen(&mut self) {
+        self.unbounded = true;
+        self.doubt("", "no block of any chain was looked at", true, None);
+    }
+
+    fn add(&mut self, account: &AccountEvidence, blocks: &Blocks<'_>, claim: Option<Amount>, require: Require) {
+        let chain = alias(blocks, &account.chain);
+        match knowledge(account, blocks, require) {
+            Knowledge::Known { amount, proven } => {
+                let amount = wide(amount);
+                let (accounts, sum) = if proven { &mut self.verified } else { &mut self.unproven };
+                *accounts += 1;
+                *sum += amount;
+                self.bounds += amount;
+                if account.shared_with.is_empty() {
+                    self.low += amount;
+                } else if !amount.is_zero() {
+                    let reason = format!("also declared by {}", account.shared_with.join(", "));
+                    self.doubt(chain, &reason, false, Some(amount)).count(account, Some(amount), None);
+                }
+            }
+            Knowledge::Unknown { reason, last_verified } => {
+                let bound = claim.max(last_verified.map(|(amount, _)| amount)).map(wide);
+                match bound {
+                    Some(bound) => self.bounds += bound,
+                    None => self.unbounded = true,
+                }
+                self.doubt(chain, reason, true, bound).count(account, bound, last_verified);
+            }
+        }
+    }
+
+    /// Adds to the doubts of the same reason, and gives them back.
+    fn doubt(&mut self, chain: &str, reason: &str, balance_unknown: bool, bound: Option<Wide>) -> &mut Unknown {
+        let place = |unknown: &[Unknown], chain: &str, reason: &str| {
+            let same =
+                |one: &Unknown| (&*one.chain, &*one.reason, one.balance_unknown) == (chain, reason, balance_unknown);
+            unknown.iter().position(same)
+        };
+        let (mut chain, mut reason) = (chain, reason);
+        if self.unknown.len() >= MAX_REASONS && place(&self.unknown, chain, reason).is_none() {
+            (chain, reason) = ("", "other reasons");
+        }
+        let place = place(&self.unknown, chain, reason).unwrap_or_else(|| {
+            let (chain, reason, examples) = (chain.to_owned(), reason.to_owned(), Vec::new());
+            let bound = Some(self.coins(Wide::ZERO));
+            self.unknown.push(Unknown {
+                chain,
+                reason,
+                accounts: 0,
+                bound,
+                examples,
+                balance_unknown,
+                decimals: self.decimals,
+            });
+            self.unknown.len() - 1
+        });
+        let unknown = &mut self.unknown[place];
+        unknown.bound = unknown.bound.zip(bound).map(|(sum, more)| Coins { units: sum.units + more, ..sum });
+        unknown
+    }
+
+    fn coins(&self, units: Wide) -> Coins {
+        Coins { units, decimals: self.decimals }
+    }
+}
+
+impl Unknown {
+    fn count(&mut self, account: &AccountEvidence, bound: Option<Wide>, last_verified: Option<(Amount, Height)>) {
+        self.accounts += 1;
+        if self.examples.len() < MAX_EXAMPLES {
+            self.examples.push(Example {
+                address: account.address.clone(),
+                role: account.role.clone(),
+                bound: bound.map(|units| Coins { units, decimals: self.decimals }),
+                last_verified: last_verified.map(|(amount, _)| Coins::new(amount, self.decimals)),
+                last_verified_height: last_verified.map(|(_, height)| height),
+            });
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! What lies between ledger and chain: where each item's transaction is, and what follows from it.
+//!
+//! | item | not found | in the mempool | in a block up to B | in a block after B |
+//! |---|---|---|---|---|
+//! | pending withdrawal | counts | counts | settled: does not count | counts |
+//! | uncredited deposit | counts | does not count | counts | does not count |
+//! | unconfirmed credit | does not deduct | does not deduct | is in the holdings: does not deduct | deducts |
+//!
+//! What is said about an item is the business of the rule `unsettled-item`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use assay_types::{Account, BlockRef, ChainId, InFlight, Statement, TxId};
+use serde::Serialize;
+
+use crate::allotment::{Fit, Owner, Share, Use, allot, forgive_the_untold};
+use crate::coins::{Coins, Wide, wide};
+use crate::holdings::{Blocks, alias, blocks, counted_once};
+use crate::reconciliation::show_hash;
+use crate::{At, Evidence, Found, Paid};
+
+/// The list in which a statement reports an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum List {
+    /// Withdrawn from the ledger, and perhaps still on chain.
+    PendingWithdrawals,
+    /// On chain, and not yet in the ledger.
+    UncreditedDeposits,
+    /// In the ledger, and not yet on chain.
+    UnconfirmedCredits,
+}
+
+/// Where an item's transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// The item names none.
+    NoTransaction,
+    /// Nowhere that was looked at.
+    NotFound,
+    /// In the mempool.
+    Mempool,
+    /// In B or a block before it.
+    UpToBlock,
+    /// In a block after B.
+    AfterBlock,
+    /// That cannot be told, as B is not known on its chain.
+    Unknown,
+}
+
+/// What follows for the arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// It is owed.
+    Counts,
+    /// It is not owed.
+    DoesNotCount,
+    /// It is deducted.
+    Deducts,
+    /// It is not deducted.
+    DoesNotDeduct,
+}
+
+/// One item in flight, as judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InFlightLine {
+    /// Its field in the statement.
+    pub field: String,
+    /// Its list.
+    pub list: List,
+    /// The chain's alias.
+    pub chain: String,
+    /// The transaction, as its chain writes it.
+    pub txid: Option<String>,
+    /// What the statement says.
+    pub amount: Coins,
+    /// Where its transaction is.
+    pub standing: Standing,
+    /// The height of the block that it is in.
+    pub height: Option<u64>,
+    /// That block's hash, as its chain writes it.
+    pub hash: Option<String>,
+    /// What follows.
+    pub effect: Effect,
+    /// How much is owed or deducted because of it.
+    pub counted: Coins,
+}
+
+/// Where an item's transaction is, with what a finding says about it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place<'a> {
+    NoTransaction,
+    Nowhere { unasked: Option<&'a str> },
+    Mempool,
+    UpTo(BlockRef),
+    After(BlockRef),
+    Unknown { why: &'a str },
+}
+
+/// An item with everything that was found out about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged<'a> {
+    /// Which of the statement's reports it belongs to.
+    pub(crate) report: usize,
+    pub(crate) list: List,
+    pub(crate) symbol: &'a str,
+    pub(crate) decimals: u8,
+    pub(crate) item: &'a InFlight,
+    pub(crate) place: Place<'a>,
+    pub(crate) fit: Fit,
+    /// What of it is deducted: only ever of an unconfirmed credit in a block after B.
+    pub(crate) granted: Share,
+}
+
+impl Judged<'_> {
+    /// Is it owed?
+    pub(crate) fn counts(&self) -> bool {
+        match (self.list, &self.place) {
+            (List::PendingWithdrawals, Place::UpTo(_)) => !matches!(self.fit, Fit::Pays(_)),
+            (List::PendingWithdrawals, _) => true,
+            (List::UncreditedDeposits, Place::Mempool | Place::After(_)) => false,
+            (List::UncreditedDeposits, _) => true,
+            (List::UnconfirmedCredits, _) => false,
+        }
+    }
+
+    /// What of it is owed.
+    pub(crate) fn owed(&self) -> Wide {
+        if self.counts() { wide(self.item.amount) } else { Wide::ZERO }
+    }
+
+    /// What of an unconfirmed credit waits in the mempool: it explains a difference, and backs nothing.
+    pub(crate) fn in_mempool(&self) -> Wide {
+        match (self.list, &self.place, self.fit) {
+            (List::UnconfirmedCredits, Place::Mempool, Fit::Pays(share) | Fit::Less(share)) => share.total(),
+            (List::UnconfirmedCredits, Place::Mempool, Fit::Untold) => wide(self.item.amount),
+            _ => Wide::ZERO,
+        }
+    }
+
+    /// What an unconfirmed credit in a block after B brings, before that is netted.
+    pub(crate) fn brings(&self) -> Option<Share> {
+        match (self.list, &self.place, self.fit) {
+            (List::UnconfirmedCredits, Place::After(_), Fit::Pays(share) | Fit::Less(share)) => Some(share),
+            _ => None,
+        }
+    }
+
+    /// Is less of it granted than its transaction pays, because that only moves the exchange's own coins?
+    pub(crate) fn is_own_coins(&self) -> bool {
+        self.brings().is_some_and(|share| self.granted.total() < share.total())
+    }
+
+    pub(crate) fn block(&self) -> Option<BlockRef> {
+        match self.place {
+            Place::UpTo(at) | Place::After(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn txid(&self) -> Option<String> {
+        self.item.txid.map(|txid| self.item.chain.show_hash(&txid.0))
+    }
+
+    /// For the result.
+    pub(crate) fn line(&self, blocks: &Blocks<'_>) -> InFlightLine {
+        let (effect, counted) = match (self.list, self.counts(), self.granted.clear) {
+            (List::UnconfirmedCredits, _, Wide::ZERO) => (Effect::DoesNotDeduct, Wide::ZERO),
+            (List::UnconfirmedCredits, _, granted) => (Effect::Deducts, granted),
+            (_, true, _) => (Effect::Counts, self.owed()),
+            (_, false, _) => (Effect::DoesNotCount, Wide::ZERO),
+        };
+        InFlightLine {
+            field: self.item.field.clone(),
+            list: self.list,
+            chain: alias(blocks, &self.item.chain).to_owned(),
+            txid: self.txid(),
+            amount: Coins::new(self.item.amount, self.decimals),
+            standing: self.place.standing(),
+            height: self.block().map(|at| at.height.0),
+            hash: self.block().map(|at| show_hash(&self.item.chain, at)),
+            effect,
+            counted: Coins { units: counted, decimals: self.decimals },
+        }
+    }
+}
+
+impl Place<'_> {
+    pub(crate) fn standing(&self) -> Standing {
+        match self {
+            Place::NoTransaction => Standing::NoTransaction,
+            Place::Nowhere { .. } => Standing::NotFound,
+            Place::Mempool => Standing::Mempool,
+            Place::UpTo(_) => Standing::UpToBlock,
+            Place::After(_) => Standing::AfterBlock,
+            Place::Unknown { .. } => Standing::Unknown,
+        }
+    }
+}
+
+type Transactions<'a> = HashMap<(&'a ChainId, TxId), &'a Found>;
+
+/// Judges every item of the statement, in its order.
+pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence) -> Vec<Judged<'a>> {
+    let blocks = blocks(evidence);
+    let transactions: Transactions<'a> =
+        evidence.items.iter().map(|item| ((&item.chain, item.txid), &item.found)).collect();
+    let mut judged = Vec::new();
+    for (number, report) in (0..).zip(&statement.assets) {
+        let lists = [
+            (List::PendingWithdrawals, &report.pending_withdrawals),
+            (List::UncreditedDeposits, &report.uncredited_deposits),
+            (List::UnconfirmedCredits, &report.unconfirmed_credits),
+        ];
+        for (list, item) in lists.into_iter().flat_map(|(list, items)| items.iter().map(move |item| (list, item))) {
+            judged.push(Judged {
+                report: number,
+                list,
+                symbol: &report.symbol,
+                decimals: report.decimals,
+                item,
+                place: place(item, &blocks, &transactions),
+                fit: Fit::Untold,
+                granted: Share::default(),
+            });
+        }
+    }
+    let owners = Owners::of_payees(evidence);
+    allot_all(&mut judged, &transactions, &owners);
+    grant(&mut judged, &transactions, &owners);
+    judged
+}
+
+fn place<'a>(item: &InFlight, blocks: &Blocks<'a>, transactions: &Transactions<'a>) -> Place<'a> {
+    let Some(txid) = item.txid else { return Place::NoTransaction };
+    let found = transactions.get(&(&item.chain, txid)).copied();
+    if matches!(found, Some(Found::Mempool { .. })) {
+        return Place::Mempool; // Whatever B is, it comes later.
+    }
+    let b = match blocks.get(&item.chain).map(|block| &block.at) {
+        None => return Place::Unknown { why: "no block of its chain was looked at" },
+        Some(At::Unknown { reason }) => return Place::Unknown { why: reason },
+        Some(At::Block { at, .. }) => at,
+    };
+    match found {
+        None => Place::Nowhere { unasked: Some("it was not looked up") },
+        Some(Found::Nowhere { unasked }) => Place::Nowhere { unasked: unasked.as_deref() },
+        Some(Found::Mempool { .. }) => Place::Mempool,
+        Some(Found::Block { at, .. }) if at.height > b.height => Place::After(*at),
+        Some(Found::Block { at, .. }) if at.height == b.height && at.hash != b.hash => {
+            Place::Unknown { why: "it was found on another branch of its chain" }
+        }
+        Some(Found::Block { at, .. }) => Place::UpTo(*at),
+    }
+}
+
+/// Says of each item what its transaction pays towards it.
+fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Owners<'_>) {
+    let mut by_transaction: BTreeMap<(&ChainId, TxId), Vec<usize>> = BTreeMap::new();
+    for (number, one) in judged.iter().enumerate() {
+        if let Some(txid) = one.item.txid {
+            by_transaction.entry((&one.item.chain, txid)).or_default().push(number);
+        }
+    }
+    for ((chain, txid), numbers) in by_transaction {
+        let (payments, complete) = match transactions.get(&(chain, txid)) {
+            Some(Found::Mempool { payments, complete }) => (payments, *complete),
+            Some(Found::Block { paid, .. }) => (paid, true),
+            Some(Found::Nowhere { .. }) | None => continue,
+        };
+        let uses: Vec<Use<'_>> = numbers
+            .iter()
+            .map(|number| &judged[*number])
+            .map(|one| Use { list: one.list, symbol: one.symbol, item: one.item })
+            .collect();
+        let mut fits = allot(payments, &|account| owners.of(chain, account), &uses);
+        if !complete {
+            forgive_the_untold(&uses, &mut fits);
+        }
+        for (number, fit) in numbers.into_iter().zip(fits) {
+            judged[number].fit = fit;
+        }
+    }
+}
+
+/// Grants deductions: what credits in blocks after B bring, net of what the same transaction took from the exchange's
+/// own accounts. Moving one's own coins brings nothing.
+fn grant(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Owners<'_>) {
+    let mut open: HashMap<(&ChainId, TxId, &str), Share> = HashMap::new();
+    let mut larger_first: Vec<&mut Judged<'_>> = judged.iter_mut().filter(|one| one.brings().is_some()).collect();
+    larger_first.sort_by_key(|one| std::cmp::Reverse(one.item.amount));
+    for contested in [false, true] {
+        for one in &mut larger_first {
+            let (Some(share), Some(txid)) = (one.brings(), one.item.txid) else { continue };
+            let chain = &one.item.chain;
+            let open = open.entry((chain, txid, one.symbol)).or_insert_with(|| {
+                transactions.get(&(chain, txid)).map_or(Share::default(), |found| net(found, chain, one.symbol, owners))
+            });
+            let (wanted, open, granted) = if contested {
+                (share.contested, &mut open.contested, &mut one.granted.contested)
+            } else {
+                (share.clear, &mut open.clear, &mut one.granted.clear)
+            };
+            *granted = wanted.min(*open);
+            *open -= *granted;
+        }
+    }
+}
+
+/// What a transaction in a block brought to the exchange's accounts in one asset, beyond what it took from them.
+fn net(found: &Found, chain: &ChainId, symbol: &str, owners: &Owners<'_>) -> Share {
+    let Found::Block { paid, spent, .. } = found else { return Share::default() };
+    let spent: Wide = spent.iter().filter(|spent| spent.symbol == symbol).map(|spent| wide(spent.amount)).sum();
+    let paid_to = |owner: Owner| -> Wide {
+        let to = |paid: &&Paid| paid.symbol == symbol && owners.of(chain, &paid.to) == owner;
+        paid.iter().filter(to).map(|paid| wide(paid.amount)).sum()
+    };
+    let clear = paid_to(Owner::Declared);
+    let all = (clear + paid_to(Owner::Shared)).saturating_sub(spent);
+    let clear = clear.saturating_sub(spent);
+    Share { clear, contested: all - clear }
+}
+
+/// Whose the accounts are that the named transactions pay: few, however many are declared.
+struct Owners<'a>(HashMap<(&'a ChainId, &'a Account), Owner>);
+
+impl<'a> Owners<'a> {
+    fn of_payees(evidence: &'a Evidence) -> Owners<'a> {
+        let mut payees: HashSet<(&ChainId, &Account)> = HashSet::new();
+        for item in &evidence.items {
+            let (Found::Mempool { payments, .. } | Found::Block { paid: payments, .. }) = &item.found else { continue };
+            payees.extend(payments.iter().map(|paid| (&item.chain, &paid.to)));
+        }
+        let mut owners = HashMap::new();
+        for one in counted_once(evidence) {
+            let account = (&one.chain, &one.account);
+            if payees.contains(&account) {
+                let owner = if one.shared_with.is_empty() { Owner::Declared } else { Owner::Shared };
+                owners.insert(account, owner);
+            }
+        }
+        Owners(owners)
+    }
+
+    fn of(&self, chain: &ChainId, account: &Account) -> Owner {
+        self.0.get(&(chain, account)).copied().unwrap_or(Owner::Other)
+    }
+}

@@ -1,0 +1,208 @@
+//! The arithmetic of one asset's verdict.
+
+use assay_types::AssetReport;
+use serde::Serialize;
+
+use crate::coins::{Coins, SignedCoins, Wide, wide};
+use crate::holdings::{Held, Unknown, blocks};
+use crate::in_flight::{InFlightLine, Judged, List};
+use crate::{Evidence, Policy, Verdict};
+
+/// One asset's reconciliation. Every amount is in coins; owed and deductions are the sums of the fields below them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// The asset's symbol.
+    pub asset: String,
+    /// What the declared accounts hold.
+    pub holdings: Interval,
+    /// What the ledger says is owed to customers, gross.
+    pub customers: Coins,
+    /// `customers` + `pending_withdrawals` + `uncredited_deposits`
+    pub owed: Coins,
+    /// `unconfirmed_credits` + `elsewhere`
+    pub deductions: Coins,
+    /// The exchange's own, where the ledger says.
+    pub house: Option<Coins>,
+    /// holdings + deductions + `unconfirmed_in_mempool` + negative - owed - house, where holdings are exact and house is known.
+    pub difference: Option<SignedCoins>,
+    /// (low + deductions) / owed, four digits, rounded down; `None` where nothing is owed.
+    pub coverage_ratio: Option<String>,
+    /// What follows.
+    pub verdict: Verdict,
+    /// Withdrawals that are still owed.
+    pub pending_withdrawals: Coins,
+    /// Deposits that are owed already.
+    pub uncredited_deposits: Coins,
+    /// Credits that blocks after B prove.
+    pub unconfirmed_credits: Coins,
+    /// Coins elsewhere, of the kinds that the policy accepts.
+    pub elsewhere: Coins,
+    /// Credits that wait in the mempool: they explain a difference, and back nothing.
+    pub unconfirmed_in_mempool: Coins,
+    /// The sum of negative balances, as a magnitude.
+    pub negative: Coins,
+    /// How much may be missing by the policy.
+    pub tolerance: Coins,
+    /// owed - high - deductions, if above zero: what is not there, whatever the unknown accounts hold.
+    pub missing: Coins,
+    /// owed - low - deductions, if above zero: what is not shown to be there.
+    pub missing_at_most: Coins,
+    /// How well the balances are known.
+    pub accounts: Accounts,
+    /// high - low; `None` when nothing bounds it.
+    pub unknown_amount: Option<Coins>,
+    /// Why it is unknown.
+    pub unknown: Vec<Unknown>,
+    /// Every item in flight.
+    pub in_flight: Vec<InFlightLine>,
+}
+
+/// Holdings, when something may be unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Interval {
+    /// At least.
+    pub low: Coins,
+    /// At most; `None` when nothing bounds it.
+    pub high: Option<Coins>,
+}
+
+/// How many accounts, and how much, are known how well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Accounts {
+    /// Known and proven.
+    pub verified: Part,
+    /// Known and not proven.
+    pub unproven: Part,
+    /// How many are not known.
+    pub unknown: u64,
+}
+
+/// Some accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// How many.
+    pub accounts: u64,
+    /// What they hold.
+    pub amount: Coins,
+}
+
+/// Computes a line; the items are those of this report.
+pub(crate) fn line(
+    report: &AssetReport,
+    mut held: Held,
+    items: &[&Judged<'_>],
+    evidence: &Evidence,
+    policy: &Policy,
+) -> Line {
+    if evidence.blocks.is_empty() {
+        held.add_unseen();
+    }
+    held.add_contested(items.iter().map(|item| item.granted.contested).sum());
+
+    let owed_in = |list: List| -> Wide { items.iter().filter(|item| item.list == list).map(|item| item.owed()).sum() };
+    let (pending_withdrawals, uncredited_deposits) =
+        (owed_in(List::PendingWithdrawals), owed_in(List::UncreditedDeposits));
+    let owed = wide(report.customers) + pending_withdrawals + uncredited_deposits;
+    let unconfirmed_credits: Wide = items.iter().map(|item| item.granted.clear).sum();
+    let accepted = report.elsewhere.iter().filter(|one| policy.accept_elsewhere.contains(&one.kind));
+    let elsewhere: Wide = accepted.map(|one| wide(one.amount)).sum();
+    let deductions = unconfirmed_credits + elsewhere;
+    let in_mempool: Wide = items.iter().map(|item| item.in_mempool()).sum();
+    let tolerance = policy.shortage_tolerance_units(&report.symbol, report.decimals);
+
+    let coins = |units: Wide| Coins { units, decimals: report.decimals };
+    let missing = |held: Wide| coins(owed.saturating_sub(held + deductions));
+    let part = |(accounts, sum): (u64, Wide)| Part { accounts, amount: coins(sum) };
+    let explained = held.low + deductions + in_mempool + wide(report.negative);
+    let house = report.house.map(wide);
+    Line {
+        asset: report.symbol.clone(),
+        holdings: Interval { low: coins(held.low), high: held.high().map(coins) },
+        customers: Coins::new(report.customers, report.decimals),
+        owed: coins(owed),
+        deductions: coins(deductions),
+        house: house.map(coins),
+        difference: house
+            .filter(|_| held.is_exact())
+            .map(|house| SignedCoins::difference(explained, owed + house, report.decimals)),
+        coverage_ratio: coverage_ratio(held.low + deductions, owed),
+        verdict: verdict(held.low, held.high(), deductions + tolerance, owed),
+        pending_withdrawals: coins(pending_withdrawals),
+        uncredited_deposits: coins(uncredited_deposits),
+        unconfirmed_credits: coins(unconfirmed_credits),
+        elsewhere: coins(elsewhere),
+        unconfirmed_in_mempool: coins(in_mempool),
+        negative: Coins::new(report.negative, report.decimals),
+        tolerance: coins(tolerance),
+        missing: held.high().map_or(coins(Wide::ZERO), missing),
+        missing_at_most: missing(held.low),
+        accounts: Accounts {
+            verified: part(held.verified),
+            unproven: part(held.unproven),
+            unknown: held.unknown_accounts(),
+        },
+        unknown_amount: held.high().map(|high| coins(high - held.low)),
+        in_flight: items.iter().map(|item| item.line(&blocks(evidence))).collect(),
+        unknown: held.unknown,
+    }
+}
+
+/// `short` when not even the most that can be there is enough, `backed` when the least is.
+fn verdict(low: Wide, high: Option<Wide>, allowed: Wide, owed: Wide) -> Verdict {
+    match high {
+        Some(high) if high + allowed < owed => Verdict::Short,
+        _ if low + allowed >= owed => Verdict::Backed,
+        _ => Verdict::Indeterminate,
+    }
+}
+
+fn coverage_ratio(there: Wide, owed: Wide) -> Option<String> {
+    let ten_thousandths = (there * Wide::from(10_000)).checked_div(owed)?;
+    let (whole, rest) = ten_thousandths.div_rem(Wide::from(10_000));
+    Some(format!("{whole}.{rest:0>4}", rest = rest.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn w(units: u64) -> Wide {
+        Wide::from(units)
+    }
+
+    #[test]
+    fn the_verdict_turns_at_the_last_unit() {
+        use Verdict::{Backed, Indeterminate, Short};
+        let table = [
+            (10, Some(10), 0, 10, Backed),
+            (9, Some(9), 0, 10, Short),
+            (9, Some(9), 1, 10, Backed),
+            (9, Some(10), 0, 10, Indeterminate),
+            (0, Some(9), 0, 10, Short),
+            (0, None, 0, 10, Indeterminate),
+            (10, None, 0, 10, Backed),
+            (0, Some(0), 0, 0, Backed),
+            (0, None, 0, 0, Backed),
+        ];
+        for (low, high, allowed, owed, expected) in table {
+            let found = verdict(w(low), high.map(w), w(allowed), w(owed));
+            assert_eq!(found, expected, "[{low}, {high:?}] + {allowed} against {owed}");
+        }
+    }
+
+    #[test]
+    fn the_ratio_has_four_digits_rounded_down() {
+        let table = [
+            (42_794, 662_619, "0.0645"),
+            (10_144, 10_000, "1.0144"),
+            (0, 5, "0.0000"),
+            (99_999, 100_000, "0.9999"),
+            (7, 7, "1.0000"),
+            (1_000_000, 1, "1000000.0000"),
+        ];
+        for (there, owed, ratio) in table {
+            assert_eq!(coverage_ratio(w(there), w(owed)).as_deref(), Some(ratio));
+        }
+        assert_eq!(coverage_ratio(w(1), w(0)), None);
+    }
+}

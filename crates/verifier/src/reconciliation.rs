@@ -1,0 +1,150 @@
+//! The result: what `assay verify --json` prints.
+
+use assay_types::{BlockRef, ChainId, Digest, Height, Timestamp};
+use serde::Serialize;
+
+use crate::{At, BlockUsed, Line};
+
+/// One statement against the chains, under one policy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reconciliation {
+    /// The exchange's id.
+    pub exchange: String,
+    /// The worst line's.
+    pub verdict: Verdict,
+    /// May it still change with the blocks?
+    pub stage: Stage,
+    /// When the statement's age was judged.
+    pub evaluated_at: Timestamp,
+    /// Which statement.
+    pub statement: StatementLine,
+    /// Which policy.
+    pub policy: PolicyLine,
+    /// Which program, with its version.
+    pub program: String,
+    /// The block of each chain.
+    pub blocks: Vec<BlockLine>,
+    /// One for each asset that the statement reports, in its order.
+    pub lines: Vec<Line>,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// What is concluded. A later one is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// What is owed is there, whatever is unknown.
+    Backed,
+    /// It depends on what is unknown.
+    Indeterminate,
+    /// Phantom assets: what is owed is not there, whatever is unknown.
+    Short,
+}
+
+/// How much a verdict can still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Some block is not final, or not known.
+    Provisional,
+    /// Every block used is final.
+    Final,
+}
+
+/// Which statement was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StatementLine {
+    /// SHA-256 of its bytes as received.
+    pub digest: Digest,
+    /// The instant that it speaks of.
+    pub as_of: Timestamp,
+}
+
+/// Which policy it was judged under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PolicyLine {
+    /// As [`crate::Policy::digest`] takes it.
+    pub digest: Digest,
+}
+
+/// One chain's block B.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BlockLine {
+    /// The chain's alias.
+    pub chain: String,
+    /// `None` where it is not known.
+    pub height: Option<Height>,
+    /// As its chain writes it; `None` where it is not known.
+    pub hash: Option<String>,
+    /// May it be relied upon?
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// Why it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+}
+
+impl BlockLine {
+    pub(crate) fn new(used: &BlockUsed) -> BlockLine {
+        let chain = used.name.clone();
+        match &used.at {
+            At::Block { at, is_final, .. } => BlockLine {
+                chain,
+                height: Some(at.height),
+                hash: Some(show_hash(&used.chain, *at)),
+                is_final: *is_final,
+                unknown: None,
+            },
+            At::Unknown { reason } => {
+                BlockLine { chain, height: None, hash: None, is_final: false, unknown: Some(reason.clone()) }
+            }
+        }
+    }
+}
+
+pub(crate) fn show_hash(chain: &ChainId, at: BlockRef) -> String {
+    chain.show_hash(&at.hash.0)
+}
+
+/// One thing wrong, with the evidence from which anyone can recompute it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// The rule's name, such as `phantom-assets`.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The asset's symbol, where it is about one.
+    pub asset: Option<String>,
+    /// For people on duty.
+    pub message: String,
+    /// For machines: amounts in coins as text, blocks, transactions, fields.
+    pub evidence: serde_json::Value,
+}
+
+/// How bad a finding is; the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Coins are not there.
+    Critical,
+    /// A discrepancy.
+    Error,
+    /// Something that somebody should look at.
+    Warning,
+    /// Something to know.
+    Notice,
+}
+
+/// The exit code of `assay verify`: 1 for a discrepancy, 3 for what is not known or too old to say, else 0.
+pub fn exit_code(reconciliation: &Reconciliation) -> u8 {
+    let findings = &reconciliation.findings;
+    let stale = || findings.iter().any(|finding| finding.rule == crate::rules::STALE_STATEMENT);
+    if findings.iter().any(|finding| finding.severity <= Severity::Error) {
+        1
+    } else if reconciliation.verdict == Verdict::Indeterminate || stale() {
+        3
+    } else {
+        0
+    }
+}

@@ -1,0 +1,31 @@
+//! The rules: each a pure function that says what is wrong, how bad it is, and from what anyone can recompute it.
+//!
+//! Every rule's page is its own documentation: what it catches, what it cannot, and the policy keys that it heeds.
+
+mod elsewhere_not_accepted;
+mod not_covered;
+mod not_reported;
+mod phantom_assets;
+mod shared_account;
+mod stale_statement;
+mod unexplained_difference;
+mod unproven;
+mod unsettled_item;
+mod wallet_shortfall;
+
+pub use elsewhere_not_accepted::elsewhere_not_accepted;
+pub use not_covered::not_covered;
+pub(crate) use not_reported::not_reported;
+pub use phantom_assets::phantom_assets;
+pub use shared_account::shared_account;
+pub(crate) use stale_statement::STALE_STATEMENT;
+pub use stale_statement::stale_statement;
+pub use unexplained_difference::unexplained_difference;
+pub use unproven::unproven;
+pub(crate) use unsettled_item::unsettled_item;
+pub use wallet_shortfall::wallet_shortfall;
+
+/// `1 account`, `2 accounts`
+fn accounts(count: u64) -> String {
+    if count == 1 { "1 account".to_owned() } else { format!("{count} accounts") }
+}

@@ -1,0 +1,28 @@
+use std::collections::BTreeMap;
+
+use assay_types::Statement;
+use serde_json::json;
+
+use crate::holdings::Held;
+use crate::{Finding, Severity};
+
+/// **`not-reported`** (notice): declared accounts hold an asset of which the statement says nothing.
+///
+/// Catches an asset that dropped out of the ledger's report, or was never in it. What is not reported is unknown, not zero.
+///
+/// Cannot tell a debt that is hidden from coins that somebody sent unasked. Policy: none.
+pub(crate) fn not_reported(statement: &Statement, held: &BTreeMap<&str, Held>) -> Vec<Finding> {
+    let reported = crate::reported(statement);
+    let unreported = held.iter().filter(|(symbol, held)| !reported.contains(*symbol) && !held.low.is_zero());
+    let finding = |(symbol, held): (&&str, &Held)| Finding {
+        rule: "not-reported",
+        severity: Severity::Notice,
+        asset: Some((*symbol).to_owned()),
+        message: format!("{} holds {symbol}, and the statement does not report it", statement.exchange),
+        evidence: json!({
+            "units": held.low.to_string(),
+            "accounts": held.verified.0 + held.unproven.0,
+        }),
+    };
+    unreported.map(finding).collect()
+}
