@@ -1,0 +1,135 @@
+//! The command line. See `assay help`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Does this exchange hold on chain what its internal ledger says it holds?
+///
+/// Assay follows declared exchange addresses on Bitcoin and EVM nodes, compares what they hold with the ledger that the
+/// exchange reports, and flags coins that are owed and that nobody holds.
+#[derive(Parser)]
+#[command(name = "assay", version, after_help = "Start with: assay init\nThe whole story on local nodes: assay demo")]
+pub struct Arguments {
+    /// The configuration
+    #[arg(long, global = true, env = "ASSAY_CONFIG", default_value = "./assay.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Write a commented assay.toml and a sample exchange
+    #[command(after_help = "Example: assay init my-assay")]
+    Init {
+        /// Where to
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Configuration, declarations, nodes, store: all in order?
+    #[command(after_help = "Example: assay check --deep")]
+    Check {
+        /// Also compute again what is stored
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Follow the chains
+    #[command(after_help = "Example: assay index --once --chain bitcoin")]
+    Index(IndexArgs),
+    /// What an account held
+    #[command(after_help = "Example: assay balance bc1q… --chain bitcoin --at 2026-02-06T19:00:00+09:00")]
+    Balance(BalanceArgs),
+    /// How an account came to hold it
+    #[command(after_help = "Example: assay history 0x… --chain ethereum --asset USDT --format csv")]
+    History(HistoryArgs),
+    /// What an exchange holds on its declared accounts
+    #[command(after_help = "Example: assay holdings acme")]
+    Holdings {
+        /// The exchange's id
+        exchange: String,
+        /// An RFC 3339 time; by default the last indexed blocks
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+    /// Reconcile one statement with what is on chain
+    #[command(after_help = "Example: assay verify acme --statement 2026-02-06T19.json\n\n\
+        Exit codes: 0 backed · 1 a discrepancy · 2 wrong input · 3 indeterminate or stale · 4 integrity failure")]
+    Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+pub struct IndexArgs {
+    /// Only this chain (alias or CAIP-2 id); may be repeated
+    #[arg(long, value_name = "C")]
+    pub chain: Vec<String>,
+    /// Catch up with the tip, then exit
+    #[arg(long)]
+    pub once: bool,
+    /// Go on after a reorganisation beyond finality: the hash of the new tip
+    #[arg(long, value_name = "HASH")]
+    pub accept_reorg: Option<String>,
+}
+
+#[derive(Args)]
+pub struct BalanceArgs {
+    /// An address, or script:HEX
+    pub address: String,
+    /// The chain: alias or CAIP-2 id
+    #[arg(long, value_name = "C")]
+    pub chain: String,
+    /// Symbol or CAIP-19 id; by default the chain's native coin
+    #[arg(long, value_name = "A")]
+    pub asset: Option<String>,
+    /// A height, or an RFC 3339 time; by default the last indexed block
+    #[arg(long, value_name = "HEIGHT|TIME")]
+    pub at: Option<String>,
+}
+
+#[derive(Args)]
+pub struct HistoryArgs {
+    /// An address, or script:HEX
+    pub address: String,
+    /// The chain: alias or CAIP-2 id
+    #[arg(long, value_name = "C")]
+    pub chain: String,
+    /// Symbol or CAIP-19 id; by default the chain's native coin
+    #[arg(long, value_name = "A")]
+    pub asset: Option<String>,
+    /// From this height
+    #[arg(long, value_name = "H")]
+    pub from: Option<u64>,
+    /// To this height, included
+    #[arg(long, value_name = "H")]
+    pub to: Option<u64>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// With a header line
+    Csv,
+    /// One JSON object a line
+    Ndjson,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The exchange's id
+    pub exchange: String,
+    /// The statement (assay.statement/1)
+    #[arg(long, value_name = "FILE")]
+    pub statement: PathBuf,
+    /// Judge the statement's age as of this RFC 3339 time; by default the clock's
+    #[arg(long, value_name = "TIME")]
+    pub now: Option<String>,
+}

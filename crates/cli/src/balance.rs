@@ -1,0 +1,98 @@
+//! `assay balance`: what an account held after a block, and how sure that is.
+
+use assay_store::{Coverage, Mode, Store};
+use assay_types::{Account, AccountNo, Asset, Header};
+use serde_json::{Value, json};
+
+use crate::args::BalanceArgs;
+use crate::config::ChainConfig;
+use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
+use crate::setup::Setup;
+use crate::{output, place};
+
+pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Failure> {
+    let chain = setup.chain(&question.chain)?;
+    let account = account(setup, chain, &question.address)?;
+    let (entry, deployment) = setup.asset(chain, question.asset.as_deref())?;
+    let store = setup.store(chain, Mode::Read)?;
+    let header = place::block(&store, question.at.as_deref())?;
+    let coverage = coverage(&store, &account, deployment.asset, &header)?;
+    let known = match &coverage {
+        (Some(number), Coverage::Verified | Coverage::Unproven) => {
+            Some((*number, store.balance(*number, deployment.asset, header.height)?))
+        }
+        _ => None,
+    };
+    let is_final = store.final_height()?.is_some_and(|final_height| header.height <= final_height);
+    let mut answer = json!({
+        "chain": chain.name,
+        "address": setup.addresses(&chain.id).map(|addresses| addresses.show(&account)),
+        "asset": entry.symbol,
+        "amount": known.map(|(_, units)| units.to_coins(deployment.decimals)),
+        "units": known.map(|(_, units)| units.to_string()),
+        "decimals": deployment.decimals,
+        "at": at(chain, &header),
+        "final": is_final,
+        "coverage": coverage.1.as_str(),
+    });
+    if let Coverage::Unknown(reason) = &coverage.1 {
+        answer["reason"] = json!(reason);
+    }
+    if chain.id.namespace() == "bip122" {
+        let immature = known.map(|(number, _)| store.immature(number, header.height)).transpose()?;
+        answer["immature"] = json!(immature.map(|units| units.to_coins(deployment.decimals)));
+    }
+    if json {
+        output::document(&answer);
+    } else {
+        print(&answer);
+    }
+    Ok(if known.is_some() { 0 } else { UNKNOWN })
+}
+
+/// The account that an address stands for.
+pub fn account(setup: &Setup, chain: &ChainConfig, address: &str) -> Result<Account, Failure> {
+    let addresses = setup.addresses(&chain.id).ok_or_else(|| Failure::new(WRONG_INPUT, "no such chain"))?;
+    addresses.parse(address).map_err(|why| Failure::new(WRONG_INPUT, format!("address {address}: {why}")))
+}
+
+/// How well an account is known at a block; nobody's account is unknown, and so is one that is still being filled in.
+pub fn coverage(
+    store: &Store,
+    account: &Account,
+    asset: Asset,
+    header: &Header,
+) -> Result<(Option<AccountNo>, Coverage), Failure> {
+    Ok(match store.number(account)? {
+        None => (None, Coverage::Unknown("not declared by any exchange, or declared since the last `assay index`".into())),
+        Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
+        Some((number, true)) => (Some(number), store.coverage(number, asset, header.height)?),
+    })
+}
+
+/// A block as answers name it.
+pub fn at(chain: &ChainConfig, header: &Header) -> Value {
+    json!({ "height": header.height, "hash": chain.id.show_hash(&header.hash.0), "time": header.time })
+}
+
+fn print(answer: &Value) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let amount = match answer["amount"].as_str() {
+        Some(amount) => format!("{amount} {}", text(&answer["asset"])),
+        None => format!("unknown: {}", text(&answer["reason"])),
+    };
+    let mut rows = vec![
+        vec!["account".into(), format!("{} on {}", text(&answer["address"]), text(&answer["chain"]))],
+        vec!["balance".into(), amount],
+        vec!["coverage".into(), text(&answer["coverage"])],
+        vec!["block".into(), format!("{} {}", answer["at"]["height"], text(&answer["at"]["hash"]))],
+        vec!["time".into(), text(&answer["at"]["time"])],
+        vec!["final".into(), if answer["final"] == true { "yes" } else { "not yet" }.into()],
+    ];
+    if let Some(immature) = answer["immature"].as_str().filter(|immature| *immature != "0") {
+        rows.insert(2, vec!["of it immature".into(), format!("{immature} {}", text(&answer["asset"]))]);
+    }
+    let mut table = output::table(&["", " "], &[], rows);
+    table.set_header(Vec::<String>::new());
+    output::data(table.to_string());
+}

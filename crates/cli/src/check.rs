@@ -1,0 +1,169 @@
+//! `assay check`: configuration, declarations, nodes, store: is all in order?
+
+use assay_indexer::IndexError;
+use assay_store::{Mode, Store};
+use assay_types::{Chain, NodeError};
+use serde::Serialize;
+
+use crate::config::ChainConfig;
+use crate::failure::{Failure, UNKNOWN};
+use crate::output;
+use crate::setup::Setup;
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Looked {
+    subject: String,
+    status: Status,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(skip)]
+    code: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Warning,
+    Error,
+}
+
+/// Looks at everything; one thing that is wrong hides no other.
+struct Report(Vec<Looked>);
+
+impl Report {
+    fn ok(&mut self, subject: impl Into<String>, message: impl Into<String>) {
+        self.add(subject, Status::Ok, message, None, 0);
+    }
+
+    fn warn(&mut self, subject: impl Into<String>, message: impl Into<String>) {
+        self.add(subject, Status::Warning, message, None, 0);
+    }
+
+    fn failed(&mut self, subject: impl Into<String>, failure: Failure) {
+        let subject = subject.into();
+        for (error, hint) in failure.errors {
+            self.add(subject.clone(), Status::Error, error, hint, failure.code);
+        }
+    }
+
+    fn add(
+        &mut self,
+        subject: impl Into<String>,
+        status: Status,
+        message: impl Into<String>,
+        hint: Option<String>,
+        code: u8,
+    ) {
+        self.0.push(Looked { subject: subject.into(), status, message: message.into(), hint, code });
+    }
+}
+
+pub fn run(setup: &Setup, deep: bool, json: bool) -> Result<u8, Failure> {
+    let mut report = Report(Vec::new());
+    declarations(setup, &mut report);
+    for chain in &setup.config.chains {
+        node(setup, chain, &mut report);
+        store(setup, chain, deep, &mut report);
+    }
+    // The contract's order: input, integrity, then what is not known.
+    let code = [2, 4, UNKNOWN].into_iter().find(|code| report.0.iter().any(|looked| looked.code == *code)).unwrap_or(0);
+    if json {
+        output::document(&serde_json::json!({ "checks": report.0, "code": code }));
+    } else {
+        print(&report);
+    }
+    Ok(code)
+}
+
+fn declarations(setup: &Setup, report: &mut Report) {
+    report.ok("configuration", format!("{} is in order", setup.config.file.display()));
+    for exchange in &setup.declarations.exchanges {
+        let count = exchange.accounts.len();
+        report.ok(format!("exchange {}", exchange.id), format!("{count} accounts declared"));
+    }
+    for shared in setup.declarations.shared() {
+        let by: Vec<String> = shared.by.iter().map(|(exchange, at)| format!("{} ({})", exchange.id, at.origin)).collect();
+        let address = shared.by.first().map_or(String::new(), |(_, declared)| declared.address.clone());
+        report.warn("shared-account", format!("{address} on {} is declared by {}", shared.chain, by.join(" and ")));
+    }
+}
+
+fn node(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
+    let subject = format!("{} node", chain.name);
+    let looked = setup.connect(chain).and_then(|node| look(&*node).map_err(Failure::from));
+    match looked {
+        Err(failure) => report.failed(subject, failure),
+        Ok(notices) => {
+            for notice in notices {
+                let subject = format!("{subject}: {}", notice.subject);
+                let status = if notice.limits { Status::Warning } else { Status::Ok };
+                report.add(subject, status, notice.finding, None, 0);
+            }
+        }
+    }
+}
+
+fn look(node: &dyn Chain) -> Result<Vec<assay_types::Notice>, NodeError> {
+    node.tip()?;
+    node.check()
+}
+
+fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
+    let subject = format!("{} store", chain.name);
+    let store = match setup.store(chain, Mode::Read) {
+        Ok(store) => store,
+        Err(failure) if failure.code == UNKNOWN => {
+            report.warn(subject, format!("{}: run assay index", failure.errors[0].0));
+            return;
+        }
+        Err(failure) => return report.failed(subject, failure),
+    };
+    match stands(&store) {
+        Ok(text) => report.ok(&subject, text),
+        Err(failure) => report.failed(&subject, failure),
+    }
+    let late = setup.declarations.accounts(&chain.id).into_iter().filter(|account| {
+        !matches!(store.number(account), Ok(Some((_, true))))
+    });
+    match late.count() {
+        0 => {}
+        count => report.warn(&subject, format!("{count} declared accounts are not indexed yet: run assay index")),
+    }
+    if deep {
+        match store.audit().map_err(IndexError::from) {
+            Ok(audit) => report.ok(
+                format!("{subject}, deep"),
+                format!(
+                    "{} headers, {} movements and {} unspent outputs agree with each other",
+                    audit.headers, audit.movements, audit.outpoints
+                ),
+            ),
+            Err(error) => report.failed(format!("{subject}, deep"), error.into()),
+        }
+    }
+}
+
+fn stands(store: &Store) -> Result<String, Failure> {
+    let Some(tip) = store.tip()? else { return Ok("no block is indexed yet".into()) };
+    let final_height = store.final_height()?.map_or("none".into(), |height| height.to_string());
+    Ok(format!("indexed to block {}, final to {final_height}, {} accounts", tip.height, store.watch()?.len()))
+}
+
+fn print(report: &Report) {
+    let mark = |status| match status {
+        Status::Ok => "ok",
+        Status::Warning => "warning",
+        Status::Error => "ERROR",
+    };
+    let mut rows = Vec::new();
+    for looked in &report.0 {
+        rows.push(vec![mark(looked.status).into(), looked.subject.clone(), looked.message.clone()]);
+        if let Some(hint) = &looked.hint {
+            rows.push(vec![String::new(), String::new(), format!("hint: {hint}")]);
+        }
+    }
+    output::data(output::table(&["", "what", "found"], &[], rows).to_string());
+}

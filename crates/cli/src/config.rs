@@ -1,0 +1,321 @@
+//! `assay.toml`: read, checked, resolved once.
+
+use std::path::{Path, PathBuf};
+
+use assay_evm::{Finality as EvmFinality, FinalityTag};
+use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, timezone};
+use assay_types::{ChainId, Height, InputError, InputErrors, suggestion};
+use assay_verifier::Policy;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The configuration, with its defaults filled in and its paths made relative to the file's folder.
+pub struct Config {
+    pub file: PathBuf,
+    pub text: String,
+    pub data_dir: PathBuf,
+    pub exchanges: PathBuf,
+    pub timezone: TimeZone,
+    pub chains: Vec<ChainConfig>,
+    pub assets: Vec<AssetBlock>,
+    pub policy: Policy,
+}
+
+/// One `[[chain]]`.
+pub struct ChainConfig {
+    pub name: String,
+    pub id: ChainId,
+    pub native: Option<Native>,
+    pub finality: EvmFinality,
+    pub undo_depth: u64,
+    pub start: Height,
+    pub nodes: Vec<NodeConfig>,
+}
+
+/// One `[[chain.node]]`, its paths resolved.
+pub struct NodeConfig {
+    pub address: Address,
+    pub login: assay_bitcoin::NodeLogin,
+}
+
+/// Where a node is: in the configuration, or, where the URL carries a key, in a file.
+pub enum Address {
+    Url(String),
+    File(PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default = "default_data_dir")]
+    data_dir: PathBuf,
+    #[serde(default = "default_exchanges")]
+    exchanges: PathBuf,
+    timezone: Option<Spanned<String>>,
+    #[serde(default)]
+    chain: Vec<Spanned<ChainBlock>>,
+    #[serde(default)]
+    asset: Vec<AssetBlock>,
+    #[serde(default)]
+    policy: Policy,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChainBlock {
+    name: Spanned<String>,
+    id: Spanned<String>,
+    finality: Option<Spanned<FinalityBlock>>,
+    undo_depth: Option<Spanned<u64>>,
+    start: Option<u64>,
+    quorum: Option<Spanned<u32>>,
+    native: Option<Spanned<NativeBlock>>,
+    #[serde(default)]
+    node: Vec<Spanned<NodeBlock>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FinalityBlock {
+    confirmations: Option<u64>,
+    tag: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NativeBlock {
+    symbol: String,
+    decimals: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeBlock {
+    rpc: Option<String>,
+    url_file: Option<PathBuf>,
+    cookie_file: Option<PathBuf>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    blocks_dir: Option<PathBuf>,
+}
+
+fn default_data_dir() -> PathBuf {
+    "assay-data".into()
+}
+
+fn default_exchanges() -> PathBuf {
+    "exchanges".into()
+}
+
+const DEFAULT_UNDO_DEPTH: u64 = 1000;
+const DEFAULT_CONFIRMATIONS: u64 = 6;
+
+/// Reads and checks the file.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn load(file: &Path) -> Result<Config, InputErrors> {
+    let mut errors = InputErrors::default();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            let error = InputError::new(file, format!("cannot be read: {error}"));
+            errors.push(error.hint("write one with: assay init; or name it with --config FILE"));
+            return Err(errors);
+        }
+    };
+    let source = Source::new(file, &text);
+    let written: Written = match toml::from_str(&text) {
+        Ok(written) => written,
+        Err(error) => {
+            errors.push(with_nearest_key(source.toml_error(&error)));
+            return Err(errors);
+        }
+    };
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let zone = written.timezone.as_ref().map_or_else(|| timezone("UTC"), |name| timezone(name.get_ref()));
+    let zone = zone.map_err(|error| {
+        let at = written.timezone.as_ref().map_or(0, |name| name.span().start);
+        errors.push(source.error(at, format!("`{}` is not a timezone", error.name)).field("timezone").hint(error.hint));
+    });
+    let mut chains: Vec<ChainConfig> = Vec::new();
+    for (nth, block) in written.chain.iter().enumerate() {
+        let reader = ChainReader { source: &source, folder, nth, at: block.span().start };
+        match reader.read(block.get_ref(), &chains) {
+            Ok(chain) => chains.push(chain),
+            Err(error) => errors.push(error),
+        }
+    }
+    if written.chain.is_empty() {
+        errors.push(InputError::new(file, "no [[chain]] to follow").hint("assay init writes an example"));
+    }
+    let Ok(timezone) = zone else { return Err(errors) };
+    let (data_dir, exchanges) = (resolve(folder, &written.data_dir), resolve(folder, &written.exchanges));
+    let (file, assets, policy) = (file.to_path_buf(), written.asset, written.policy);
+    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy })
+}
+
+impl Config {
+    /// What each chain says of its native coin.
+    pub fn natives(&self) -> Vec<ChainNative> {
+        self.chains.iter().map(|chain| ChainNative { id: chain.id.clone(), native: chain.native.clone() }).collect()
+    }
+}
+
+/// Reads one `[[chain]]`.
+struct ChainReader<'a> {
+    source: &'a Source<'a>,
+    folder: &'a Path,
+    nth: usize,
+    at: usize,
+}
+
+impl ChainReader<'_> {
+    fn read(&self, block: &ChainBlock, before: &[ChainConfig]) -> Result<ChainConfig, InputError> {
+        let name = block.name.get_ref();
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            let why = format!("`{name}` is not a name: 1 to 64 of a-z, 0-9, `-` and `_`");
+            return Err(self.error(block.name.span().start, "name", why));
+        }
+        let id: ChainId =
+            block.id.get_ref().parse().map_err(|error| self.error(block.id.span().start, "id", error))?;
+        if before.iter().any(|chain| chain.name == *name || chain.id == id) {
+            let why = format!("chain `{name}` ({id}) is there already");
+            return Err(self.error(block.name.span().start, "name", why));
+        }
+        if !matches!(id.namespace(), "bip122" | "eip155") {
+            let why = format!("no module serves the namespace `{}`", id.namespace());
+            return Err(self.error(block.id.span().start, "id", why).hint("known: bip122 (Bitcoin), eip155 (EVM)"));
+        }
+        let finality = self.finality(&id, block.finality.as_ref())?;
+        let undo_depth = self.undo_depth(block, finality)?;
+        let start = self.start(&id, block)?;
+        self.quorum(block)?;
+        if block.node.is_empty() {
+            let error = self.error(self.at, "node", format!("chain `{name}` has no node"));
+            return Err(error.hint("add [[chain.node]] with rpc = \"http://…\""));
+        }
+        let nodes = block.node.iter().enumerate().map(|(nth, node)| self.node(&id, nth, node));
+        let nodes = nodes.collect::<Result<_, _>>()?;
+        let native = block.native.as_ref().map(|native| {
+            let NativeBlock { symbol, decimals } = native.get_ref();
+            Native { symbol: symbol.clone(), decimals: *decimals }
+        });
+        Ok(ChainConfig { name: name.clone(), id, native, finality, undo_depth, start, nodes })
+    }
+
+    fn error(&self, at: usize, field: &str, why: impl std::fmt::Display) -> InputError {
+        self.source.error(at, why).field(format!("chain[{}].{field}", self.nth))
+    }
+
+    fn finality(&self, id: &ChainId, block: Option<&Spanned<FinalityBlock>>) -> Result<EvmFinality, InputError> {
+        let is_evm = id.namespace() == "eip155";
+        let Some(block) = block else {
+            return Ok(match is_evm {
+                true => EvmFinality::Tag(FinalityTag::Finalized),
+                false => EvmFinality::Confirmations(DEFAULT_CONFIRMATIONS),
+            });
+        };
+        let refuse = |why: &str| Err(self.error(block.span().start, "finality", why));
+        match (block.get_ref().confirmations, block.get_ref().tag.as_deref()) {
+            (Some(confirmations), None) => Ok(EvmFinality::Confirmations(confirmations)),
+            (None, Some("finalized")) if is_evm => Ok(EvmFinality::Tag(FinalityTag::Finalized)),
+            (None, Some("safe")) if is_evm => Ok(EvmFinality::Tag(FinalityTag::Safe)),
+            (None, Some(_)) if is_evm => refuse("the tag must be \"finalized\" or \"safe\""),
+            (None, Some(_)) => refuse("Bitcoin has no finality tags: say { confirmations = N }"),
+            _ => refuse("say either { confirmations = N } or { tag = \"finalized\" }"),
+        }
+    }
+
+    fn undo_depth(&self, block: &ChainBlock, finality: EvmFinality) -> Result<u64, InputError> {
+        let Some(depth) = &block.undo_depth else {
+            return Ok(match finality {
+                EvmFinality::Confirmations(n) => DEFAULT_UNDO_DEPTH.max(n),
+                EvmFinality::Tag(_) => DEFAULT_UNDO_DEPTH,
+            });
+        };
+        match finality {
+            EvmFinality::Confirmations(n) if *depth.get_ref() < n => {
+                let why = format!("{} is less than the {n} confirmations that make a block final", depth.get_ref());
+                Err(self.error(depth.span().start, "undo_depth", why))
+            }
+            _ => Ok(*depth.get_ref()),
+        }
+    }
+
+    fn start(&self, id: &ChainId, block: &ChainBlock) -> Result<Height, InputError> {
+        match (id.namespace(), block.start) {
+            ("eip155", Some(start)) => Ok(Height(start)),
+            ("eip155", None) => {
+                let error = self.error(self.at, "start", "is missing: the block at which coverage begins");
+                Err(error.hint("every account gets an opening balance there, so the node must have that block's state"))
+            }
+            (_, Some(_)) => Err(self.error(self.at, "start", "Bitcoin is followed from its first block: remove `start`")),
+            (_, None) => Ok(Height(0)),
+        }
+    }
+
+    /// A quorum that is written down but not enforced would promise more than is done.
+    fn quorum(&self, block: &ChainBlock) -> Result<(), InputError> {
+        match &block.quorum {
+            Some(quorum) if *quorum.get_ref() > 1 => {
+                let why = "a quorum of several nodes is not supported yet";
+                let error = self.error(quorum.span().start, "quorum", why);
+                Err(error.hint("leave it out: the nodes are then asked in order, the next one where one is away"))
+            }
+            Some(quorum) if *quorum.get_ref() == 0 => {
+                Err(self.error(quorum.span().start, "quorum", "0 nodes prove nothing: 1 is the least"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn node(&self, id: &ChainId, nth: usize, node: &Spanned<NodeBlock>) -> Result<NodeConfig, InputError> {
+        let (at, block) = (node.span().start, node.get_ref());
+        let refuse = |field: &str, why: &str| self.error(at, &format!("node[{nth}].{field}"), why);
+        let address = match (&block.rpc, &block.url_file) {
+            (Some(url), None) => Address::Url(url.clone()),
+            (None, Some(file)) => Address::File(resolve(self.folder, file)),
+            (None, None) => return Err(refuse("rpc", "is missing").hint("rpc = \"http://127.0.0.1:8332\", or url_file")),
+            (Some(_), Some(_)) => return Err(refuse("url_file", "stands beside rpc: one of them says where the node is")),
+        };
+        let has_login = block.cookie_file.is_some() || block.user.is_some() || block.password_file.is_some();
+        if id.namespace() == "eip155" && has_login {
+            let error = refuse("user", "EVM nodes have no login of this kind");
+            return Err(error.hint("put the URL with its key or user into a file: url_file = \"secrets/node\""));
+        }
+        if id.namespace() == "eip155" && block.blocks_dir.is_some() {
+            return Err(refuse("blocks_dir", "is for Bitcoin nodes"));
+        }
+        let path = |file: &PathBuf| resolve(self.folder, file);
+        let login = match (&block.cookie_file, &block.user, &block.password_file) {
+            (None, None, None) => assay_bitcoin::NodeLogin::None,
+            (Some(cookie), None, None) => assay_bitcoin::NodeLogin::CookieFile(path(cookie)),
+            (None, Some(user), Some(file)) => {
+                assay_bitcoin::NodeLogin::Password { user: user.clone(), password_file: path(file) }
+            }
+            _ => return Err(refuse("user", "say either cookie_file, or user and password_file")),
+        };
+        Ok(NodeConfig { address, login })
+    }
+}
+
+/// Relative paths are relative to the configuration's folder; `~/` is the home folder.
+fn resolve(folder: &Path, path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => folder.join(path),
+    }
+}
+
+/// The parser lists the keys that it knows: the nearest is named.
+fn with_nearest_key(error: InputError) -> InputError {
+    let why = error.why.clone();
+    let Some(rest) = why.strip_prefix("unknown field `") else { return error };
+    let mut words = rest.split('`');
+    let unknown = words.next().unwrap_or_default();
+    let known: Vec<&str> = words.skip(1).step_by(2).collect();
+    let hint = suggestion(unknown, known.iter().copied());
+    InputError { why: format!("unknown key `{unknown}`"), hint: Some(hint), ..error }
+}

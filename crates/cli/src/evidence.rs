@@ -1,0 +1,353 @@
+//! Gathers what the chains say of one exchange as of an instant: blocks, balances, and what became of items in flight.
+//!
+//! It reads stores as they are, beside whoever indexes, and asks nodes only what no block can tell: the mempool.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_registry::Exchange;
+use assay_store::{Coverage, Mode, Store};
+use assay_types::{
+    Account, Amount, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement, Timestamp,
+    TxId,
+};
+use assay_verifier::{
+    AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
+};
+use serde_json::json;
+
+use crate::config::ChainConfig;
+use crate::failure::Failure;
+use crate::setup::Setup;
+
+/// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
+pub struct Question<'a> {
+    pub exchange: &'a Exchange,
+    pub as_of: Timestamp,
+    pub named: &'a [(ChainId, BlockRef)],
+    /// A named block that is not on the indexed chain is ignored once the statement is this old.
+    pub ignore_named_after_s: i64,
+    pub now: Timestamp,
+}
+
+/// One chain's store, opened once for all questions, or why it could not be.
+struct Opened<'a> {
+    chain: &'a ChainConfig,
+    store: Result<Store, String>,
+    used: BlockUsed,
+    header: Option<Header>,
+}
+
+/// Everything that a reconciliation of this statement needs.
+pub fn gather(setup: &Setup, question: &Question<'_>, statement: &Statement) -> Result<Evidence, Failure> {
+    let mut evidence = Evidence::default();
+    for chain in concerned(setup, question, Some(statement)) {
+        let opened = open(setup, chain, question, &mut evidence.notices)?;
+        accounts(setup, question, &opened, &mut evidence.accounts)?;
+        items(setup, question, &opened, statement, &mut evidence.items)?;
+        evidence.blocks.push(opened.used);
+    }
+    Ok(evidence)
+}
+
+/// Blocks and balances alone, with the header of each block.
+pub fn balances(setup: &Setup, question: &Question<'_>) -> Result<(Evidence, Vec<(String, Header)>), Failure> {
+    let (mut evidence, mut headers) = (Evidence::default(), Vec::new());
+    for chain in concerned(setup, question, None) {
+        let opened = open(setup, chain, question, &mut evidence.notices)?;
+        accounts(setup, question, &opened, &mut evidence.accounts)?;
+        headers.extend(opened.header.map(|header| (chain.name.clone(), header)));
+        evidence.blocks.push(opened.used);
+    }
+    Ok((evidence, headers))
+}
+
+/// The chains on which the exchange has accounts, or that the statement names, in the configuration's order.
+fn concerned<'a>(
+    setup: &'a Setup,
+    question: &Question<'_>,
+    statement: Option<&Statement>,
+) -> impl Iterator<Item = &'a ChainConfig> {
+    let mut ids: BTreeSet<&ChainId> = question.exchange.accounts.iter().map(|declared| &declared.chain).collect();
+    if let Some(statement) = statement {
+        ids.extend(statement.blocks.iter().map(|(chain, _)| chain));
+        ids.extend(statement.assets.iter().flat_map(flights).map(|item| &item.chain));
+    }
+    let ids: BTreeSet<ChainId> = ids.into_iter().cloned().collect();
+    setup.config.chains.iter().filter(move |chain| ids.contains(&chain.id))
+}
+
+fn flights(report: &assay_types::AssetReport) -> impl Iterator<Item = &assay_types::InFlight> {
+    report.pending_withdrawals.iter().chain(&report.uncredited_deposits).chain(&report.unconfirmed_credits)
+}
+
+/// Opens a chain's store and finds its block B. A damaged store is a failure; one that is not there is unknown.
+fn open<'a>(
+    setup: &'a Setup,
+    chain: &'a ChainConfig,
+    question: &Question<'_>,
+    notices: &mut Vec<Finding>,
+) -> Result<Opened<'a>, Failure> {
+    let named = question.named.iter().find(|(id, _)| *id == chain.id).map(|(_, at)| *at);
+    let store = match setup.store(chain, Mode::Read) {
+        Ok(store) => Ok(store),
+        Err(failure) if failure.code == crate::failure::UNKNOWN => Err(failure.errors[0].0.clone()),
+        Err(failure) => return Err(failure),
+    };
+    let found = match &store {
+        Ok(store) => block(store, chain, question, named, notices)?,
+        Err(reason) => Block::unknown(reason.clone()),
+    };
+    let used = BlockUsed { chain: chain.id.clone(), name: chain.name.clone(), named: found.named, at: found.at };
+    Ok(Opened { chain, store, used, header: found.header })
+}
+
+/// A chain's block B.
+struct Block {
+    at: At,
+    header: Option<Header>,
+    named: bool,
+}
+
+impl Block {
+    fn unknown(reason: impl Into<String>) -> Block {
+        Block { at: At::Unknown { reason: reason.into() }, header: None, named: false }
+    }
+}
+
+/// The named block, else the last before the first whose time is later than the instant; until there is one, the tip.
+fn block(
+    store: &Store,
+    chain: &ChainConfig,
+    question: &Question<'_>,
+    named: Option<BlockRef>,
+    notices: &mut Vec<Finding>,
+) -> Result<Block, Failure> {
+    let final_height = store.final_height()?;
+    let is_final = |height: Height| final_height.is_some_and(|final_height| height <= final_height);
+    if let Some(named) = named {
+        let header = store.header(named.height)?.filter(|header| header.hash == named.hash);
+        if let Some(header) = header {
+            return used(store, header, is_final(named.height), true);
+        }
+        let name = format!("{} block {} {}", chain.name, named.height, chain.id.show_hash(&named.hash.0));
+        if question.now.seconds_since(question.as_of) <= question.ignore_named_after_s {
+            return Ok(Block::unknown(format!("the statement names {name}, which is not on the indexed chain")));
+        }
+        notices.push(ignored(&name));
+    }
+    let Some(tip) = store.tip()? else { return Ok(Block::unknown("no block is indexed yet")) };
+    match store.first_later_than(question.as_of)? {
+        None => used(store, tip, false, false),
+        Some(later) => match later.height.previous().map(|height| store.header(height)).transpose()?.flatten() {
+            // Only when the later block is final too can no other block come to be the last one in time.
+            Some(header) => used(store, header, is_final(later.height), false),
+            None => Ok(Block::unknown(format!("the instant is before the first indexed block, {}", later.height))),
+        },
+    }
+}
+
+fn used(store: &Store, header: Header, is_final: bool, named: bool) -> Result<Block, Failure> {
+    let after = store.header(header.height.next())?.map(|next| next.time);
+    let at = At::Block { at: header.at(), time: header.time, after, is_final };
+    Ok(Block { at, header: Some(header), named })
+}
+
+fn ignored(name: &str) -> Finding {
+    let message = format!("the statement names {name}, which is not on the indexed chain: its block was found by time");
+    Finding {
+        rule: "stale-statement",
+        severity: Severity::Warning,
+        asset: None,
+        message,
+        evidence: json!({ "named": name }),
+    }
+}
+
+fn accounts(
+    setup: &Setup,
+    question: &Question<'_>,
+    opened: &Opened<'_>,
+    evidence: &mut Vec<AccountEvidence>,
+) -> Result<(), Failure> {
+    let chain = &opened.chain.id;
+    let shared = shared_with(setup, question, chain);
+    let assets: Vec<(&AssetEntry, &Deployment)> = setup
+        .directory
+        .assets
+        .iter()
+        .flat_map(|entry| entry.on.iter().filter(|on| on.chain == *chain).map(move |on| (entry, on)))
+        .collect();
+    for declared in question.exchange.accounts.iter().filter(|declared| declared.chain == *chain) {
+        for (entry, deployment) in &assets {
+            let balance = balance(opened, &declared.account, entry, deployment)?;
+            evidence.push(AccountEvidence {
+                chain: chain.clone(),
+                account: declared.account.clone(),
+                address: declared.address.clone(),
+                role: declared.role.as_str().into(),
+                asset: deployment.asset,
+                symbol: entry.symbol.clone(),
+                balance,
+                shared_with: shared.get(&declared.account).cloned().unwrap_or_default(),
+                counted: declared.at(question.as_of),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The other exchanges that declare an account at the same instant.
+fn shared_with<'a>(
+    setup: &'a Setup,
+    question: &Question<'_>,
+    chain: &ChainId,
+) -> BTreeMap<&'a Account, Vec<String>> {
+    let mut shared: BTreeMap<&Account, Vec<String>> = BTreeMap::new();
+    for other in setup.declarations.exchanges.iter().filter(|other| other.id != question.exchange.id) {
+        for declared in other.at(question.as_of).filter(|declared| declared.chain == *chain) {
+            shared.entry(&declared.account).or_default().push(other.id.clone());
+        }
+    }
+    shared
+}
+
+fn balance(
+    opened: &Opened<'_>,
+    account: &Account,
+    entry: &AssetEntry,
+    deployment: &Deployment,
+) -> Result<Balance, Failure> {
+    let unknown = |reason: &str| Ok(Balance::Unknown { reason: reason.into(), last_verified: None });
+    let (store, header) = match (&opened.store, &opened.header, &opened.used.at) {
+        (Ok(store), Some(header), _) => (store, header),
+        (_, _, At::Unknown { reason }) => return unknown(reason),
+        (Err(reason), ..) => return unknown(reason),
+        _ => return unknown("no block"),
+    };
+    let number = match store.number(account)? {
+        None => return unknown("declared, and not indexed yet: run assay index"),
+        Some((_, false)) => return unknown("declared late: its history is still being filled in"),
+        Some((number, true)) => number,
+    };
+    let asset = deployment.asset;
+    let scaled = |amount: Amount| scale(amount, entry, deployment);
+    match store.coverage(number, asset, header.height)? {
+        Coverage::Unknown(reason) => {
+            let last = store.last_verified(number, asset, header.height)?;
+            let last_verified = last.map(|(height, amount)| Ok::<_, Failure>((scaled(amount)?, height))).transpose()?;
+            Ok(Balance::Unknown { reason, last_verified })
+        }
+        grade => {
+            let amount = scaled(store.balance(number, asset, header.height)?)?;
+            Ok(Balance::Known { amount, proven: grade == Coverage::Verified })
+        }
+    }
+}
+
+/// In base units of the asset's finest deployment.
+fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment) -> Result<Amount, Failure> {
+    let scaled = amount.scaled_up(entry.decimals() - deployment.decimals);
+    scaled.ok_or_else(|| {
+        let why = format!("{amount} units of {} exceed 2^256 - 1 units of its finest deployment", entry.symbol);
+        Failure::new(crate::failure::UNKNOWN, why)
+    })
+}
+
+fn items(
+    setup: &Setup,
+    question: &Question<'_>,
+    opened: &Opened<'_>,
+    statement: &Statement,
+    evidence: &mut Vec<ItemEvidence>,
+) -> Result<(), Failure> {
+    let chain = opened.chain;
+    let here = statement.assets.iter().flat_map(flights).filter(|item| item.chain == chain.id);
+    let txids: BTreeSet<TxId> = here.filter_map(|item| item.txid).collect();
+    if txids.is_empty() {
+        return Ok(());
+    }
+    let mempool = Mempool::ask(setup, opened);
+    for txid in txids {
+        let found = match &opened.store {
+            Ok(store) => in_a_block(setup, question, chain, store, txid)?,
+            Err(_) => None,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => mempool.find(setup, chain, txid),
+        };
+        evidence.push(ItemEvidence { chain: chain.id.clone(), txid, found });
+    }
+    Ok(())
+}
+
+fn in_a_block(
+    setup: &Setup,
+    question: &Question<'_>,
+    chain: &ChainConfig,
+    store: &Store,
+    txid: TxId,
+) -> Result<Option<Found>, Failure> {
+    let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
+    let Some(header) = store.header(transaction.height)? else { return Ok(None) };
+    let own = |account: &Account| {
+        question.exchange.at(question.as_of).any(|declared| declared.chain == chain.id && declared.account == *account)
+    };
+    let mut spent = Vec::new();
+    for (number, asset, amount) in transaction.debits {
+        if let Some((entry, deployment)) = setup.directory.deployed(&chain.id, asset)
+            && own(&store.account(number)?)
+        {
+            spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
+        }
+    }
+    let paid = paid(setup, chain, transaction.payments)?;
+    Ok(Some(Found::Block { at: header.at(), paid, spent }))
+}
+
+/// Payments in assets that are known; others are no coins of a statement.
+fn paid(setup: &Setup, chain: &ChainConfig, payments: Vec<Payment>) -> Result<Vec<Paid>, Failure> {
+    let mut paid = Vec::new();
+    for Payment { index, to, asset, amount } in payments {
+        if let Some((entry, deployment)) = setup.directory.deployed(&chain.id, asset) {
+            paid.push(Paid { index, to, symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
+        }
+    }
+    Ok(paid)
+}
+
+/// The node's mempool, or why it cannot be asked.
+struct Mempool(Result<Box<dyn Chain>, String>);
+
+impl Mempool {
+    /// A transaction that is in a block which is not indexed yet is in no mempool either: then absence says nothing.
+    fn ask(setup: &Setup, opened: &Opened<'_>) -> Mempool {
+        let ask = || -> Result<Box<dyn Chain>, String> {
+            let first = |failure: Failure| failure.errors.first().map_or(String::new(), |(error, _)| error.clone());
+            let node = setup.connect(opened.chain).map_err(first)?;
+            let tip = node.tip().map_err(|error| error.to_string())?;
+            let indexed = match &opened.store {
+                Ok(store) => store.tip().map_err(|error| error.to_string())?.map(|header| header.at()),
+                Err(reason) => return Err(reason.clone()),
+            };
+            match indexed == Some(tip.head) {
+                true => Ok(node),
+                false => Err(format!("the index is not at the node's last block, {}", tip.head.height)),
+            }
+        };
+        Mempool(ask())
+    }
+
+    fn find(&self, setup: &Setup, chain: &ChainConfig, txid: TxId) -> Found {
+        let answer = match &self.0 {
+            Ok(node) => node.pending(txid).map_err(|error| error.to_string()),
+            Err(why) => Err(why.clone()),
+        };
+        let paid = |payments| paid(setup, chain, payments).map_err(|failure| failure.errors[0].0.clone());
+        match answer.and_then(|pending| pending.map(|pending| paid(pending.payments)).transpose()) {
+            Ok(Some(payments)) => Found::Mempool { payments, complete: chain.id.namespace() == "bip122" },
+            Ok(None) => Found::Nowhere { unasked: None },
+            Err(why) => Found::Nowhere { unasked: Some(why) },
+        }
+    }
+}

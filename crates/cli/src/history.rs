@@ -1,0 +1,127 @@
+//! `assay history`: how an account came to hold what it holds, movement by movement, oldest first.
+
+use assay_store::{Coverage, Mode, Movement, Store};
+use assay_types::Height;
+use serde_json::{Value, json};
+
+use crate::args::{Format, HistoryArgs};
+use crate::config::ChainConfig;
+use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
+use crate::setup::Setup;
+use crate::{balance, output};
+
+const FIELDS: [&str; 11] =
+    ["height", "hash", "time", "txid", "index", "asset", "direction", "amount", "balance", "kind", "final"];
+
+pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Failure> {
+    let chain = setup.chain(&question.chain)?;
+    let account = balance::account(setup, chain, &question.address)?;
+    let (entry, deployment) = setup.asset(chain, question.asset.as_deref())?;
+    let store = setup.store(chain, Mode::Read)?;
+    let tip = crate::place::block(&store, None)?;
+    let (from, to) = (Height(question.from.unwrap_or(0)), question.to.map_or(tip.height, Height).min(tip.height));
+    if question.from.is_some_and(|from| Height(from) > question.to.map_or(Height(u64::MAX), Height)) {
+        return Err(Failure::new(WRONG_INPUT, "--from is above --to"));
+    }
+    let format = if json { Format::Json } else { question.format };
+    let (number, coverage) = balance::coverage(&store, &account, deployment.asset, &tip)?;
+    let rows = Rows {
+        store: &store,
+        chain,
+        symbol: &entry.symbol,
+        decimals: deployment.decimals,
+        final_height: store.final_height()?,
+    };
+    let movements = number.map(|number| store.movements(number, deployment.asset, from, to)).transpose()?;
+    let each = movements.into_iter().flatten().map(|movement| rows.row(&movement?));
+    let shown = setup.addresses(&chain.id).map(|addresses| addresses.show(&account));
+    match format {
+        Format::Ndjson => each.map(|row| row.map(|row| output::data(row.to_string()))).collect::<Result<(), _>>()?,
+        Format::Csv => print_csv(each)?,
+        Format::Json => {
+            let movements = each.collect::<Result<Vec<_>, _>>()?;
+            let mut answer = json!({
+                "chain": chain.name, "address": shown, "asset": entry.symbol, "decimals": deployment.decimals,
+                "from": from, "to": to, "coverage": coverage.as_str(), "movements": movements,
+            });
+            if let Coverage::Unknown(reason) = &coverage {
+                answer["reason"] = json!(reason);
+            }
+            output::document(&answer);
+        }
+        Format::Table => print_table(each)?,
+    }
+    if let Coverage::Unknown(reason) = coverage {
+        output::warning(format!("what this account holds now is unknown: {reason}"));
+        return Ok(UNKNOWN);
+    }
+    Ok(0)
+}
+
+struct Rows<'a> {
+    store: &'a Store,
+    chain: &'a ChainConfig,
+    symbol: &'a str,
+    decimals: u8,
+    final_height: Option<Height>,
+}
+
+impl Rows<'_> {
+    fn row(&self, movement: &Movement) -> Result<Value, Failure> {
+        let header = self.store.header(movement.height)?;
+        Ok(json!({
+            "height": movement.height,
+            "hash": header.as_ref().map(|header| self.chain.id.show_hash(&header.hash.0)),
+            "time": header.as_ref().map(|header| header.time),
+            "txid": movement.txid.map(|txid| self.chain.id.show_hash(&txid.0)),
+            "index": movement.index,
+            "asset": self.symbol,
+            "direction": movement.direction.as_str(),
+            "amount": movement.amount.to_coins(self.decimals),
+            "balance": movement.balance.to_coins(self.decimals),
+            "kind": movement.kind.as_str(),
+            "final": self.final_height.is_some_and(|height| movement.height <= height),
+        }))
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn print_csv(rows: impl Iterator<Item = Result<Value, Failure>>) -> Result<(), Failure> {
+    let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
+    let gone = |error: csv::Error| Failure::new(WRONG_INPUT, error).during("standard output");
+    writer.write_record(FIELDS).map_err(gone)?;
+    for row in rows {
+        let row = row?;
+        writer.write_record(FIELDS.map(|field| text(&row[field]))).map_err(gone)?;
+    }
+    writer.flush().map_err(Failure::from)
+}
+
+fn print_table(rows: impl Iterator<Item = Result<Value, Failure>>) -> Result<(), Failure> {
+    let headings = ["height", "time", "what", "amount", "balance", "transaction", "final"];
+    let row = |row: Result<Value, Failure>| {
+        let row = row?;
+        let sign = if row["direction"] == "debit" { "-" } else { "+" };
+        Ok(vec![
+            text(&row["height"]),
+            text(&row["time"]),
+            text(&row["kind"]),
+            format!("{sign}{}", text(&row["amount"])),
+            text(&row["balance"]),
+            text(&row["txid"]),
+            if row["final"] == true { "yes" } else { "no" }.into(),
+        ])
+    };
+    let rows = rows.map(row).collect::<Result<Vec<_>, Failure>>()?;
+    let count = rows.len();
+    output::data(output::table(&headings, &["height", "amount", "balance"], rows).to_string());
+    output::message(format!("{count} movements"));
+    Ok(())
+}

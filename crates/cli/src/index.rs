@@ -1,0 +1,148 @@
+//! `assay index`: follows the chains.
+
+use assay_indexer::{Indexer, Progress, Reached, Settings, Stop};
+use assay_store::Mode;
+use assay_types::{Account, BlockHash};
+
+use crate::args::IndexArgs;
+use crate::config::ChainConfig;
+use crate::failure::{Failure, WRONG_INPUT};
+use crate::progress::{self, Bars};
+use crate::setup::Setup;
+use crate::{output, place};
+
+pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failure> {
+    let chains = chosen(setup, &arguments.chain)?;
+    let accept = accepted(&chains, arguments.accept_reorg.as_deref())?;
+    let stop = stop_on_signals()?;
+    let bars = Bars::new();
+    let follow = |chain: &ChainConfig| -> Result<Option<Reached>, Failure> {
+        let bar = bars.chain(&chain.name);
+        let show = |progress: Progress| progress::show(&bar, progress);
+        let done = if arguments.once {
+            with_indexer(setup, chain, accept, &stop, |indexer| Ok(Some(indexer.catch_up(&show)?)))
+        } else {
+            let said = |reached: &Reached| {
+                if reached.applied + reached.removed > 0 {
+                    tracing::info!(chain = chain.name, height = reached.tip.height.0, removed = reached.removed, "caught up");
+                }
+            };
+            with_indexer(setup, chain, accept, &stop, |indexer| indexer.follow(&show, &said).map(|()| None).map_err(Failure::from))
+        };
+        bar.finish_and_clear();
+        done.map_err(|failure| failure.during(format!("chain {}", chain.name)))
+    };
+    // Each chain at its own pace: one that fails holds up no other.
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = chains.iter().map(|chain| scope.spawn(|| follow(chain))).collect();
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let mut failed: Option<Failure> = None;
+    let mut reached = Vec::new();
+    for (chain, result) in chains.iter().zip(results) {
+        match result.unwrap_or_else(|_| Err(Failure::new(crate::failure::INTEGRITY, "a thread ended by itself"))) {
+            Ok(Some(now)) => reached.push((*chain, now)),
+            Ok(None) => {}
+            Err(failure) => {
+                failed = Some(match failed {
+                    Some(before) => before.and(failure),
+                    None => failure,
+                });
+            }
+        }
+    }
+    report(&reached, json);
+    failed.map_or(Ok(0), Err)
+}
+
+/// Catches up with the node's tip, from the store as it is.
+pub fn catch_up(
+    setup: &Setup,
+    chain: &str,
+    stop: &Stop,
+    progress: &dyn Fn(Progress),
+) -> Result<Reached, Failure> {
+    let chain = setup.chain(chain)?;
+    with_indexer(setup, chain, None, stop, |indexer| Ok(indexer.catch_up(progress)?))
+}
+
+/// Opens the store for writing and declares the exchanges' accounts there.
+fn with_indexer<T>(
+    setup: &Setup,
+    chain: &ChainConfig,
+    accept_reorg: Option<BlockHash>,
+    stop: &Stop,
+    work: impl FnOnce(&Indexer<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let node = setup.connect(chain)?;
+    let store = setup.store(chain, Mode::Write)?;
+    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg };
+    let indexer = Indexer::new(&*node, &store, settings, stop.clone());
+    let accounts: Vec<Account> = setup.declarations.accounts(&chain.id).into_iter().cloned().collect();
+    indexer.declare(&accounts)?;
+    work(&indexer)
+}
+
+fn chosen<'a>(setup: &'a Setup, names: &[String]) -> Result<Vec<&'a ChainConfig>, Failure> {
+    if names.is_empty() {
+        return Ok(setup.config.chains.iter().collect());
+    }
+    let mut chains: Vec<&ChainConfig> = names.iter().map(|name| setup.chain(name)).collect::<Result<_, _>>()?;
+    chains.dedup_by_key(|chain| &chain.name);
+    Ok(chains)
+}
+
+fn accepted(chains: &[&ChainConfig], hash: Option<&str>) -> Result<Option<BlockHash>, Failure> {
+    let Some(hash) = hash else { return Ok(None) };
+    let [chain] = chains else {
+        return Err(Failure::new(WRONG_INPUT, "--accept-reorg is for one chain").hint("name it: --chain C"));
+    };
+    let hash = chain.id.parse_hash(hash).map_err(|error| Failure::new(WRONG_INPUT, error).during("--accept-reorg"))?;
+    Ok(Some(BlockHash(hash)))
+}
+
+/// The first Ctrl-C, or SIGTERM, asks to stop at a block boundary; the second ends the process.
+fn stop_on_signals() -> Result<Stop, Failure> {
+    let stop = Stop::default();
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
+    let wished = stop.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if wished.is_wished() {
+                std::process::exit(130);
+            }
+            output::message("stopping at the next block; again to stop at once (nothing is lost either way)");
+            wished.now();
+        }
+    });
+    Ok(stop)
+}
+
+fn report(reached: &[(&ChainConfig, Reached)], json: bool) {
+    if json {
+        let chains = reached.iter().map(|(chain, now)| {
+            serde_json::json!({
+                "chain": chain.name,
+                "height": now.tip.height,
+                "hash": chain.id.show_hash(&now.tip.hash.0),
+                "time": now.tip.time,
+                "final_height": now.final_height,
+                "applied": now.applied,
+                "removed": now.removed,
+            })
+        });
+        output::document(&serde_json::json!({ "evaluated_at": place::now(), "chains": chains.collect::<Vec<_>>() }));
+        return;
+    }
+    for (chain, now) in reached {
+        let final_height = now.final_height.map_or("none yet".into(), |height| height.to_string());
+        let removed = if now.removed > 0 { format!(", {} taken back", now.removed) } else { String::new() };
+        output::message(format!(
+            "{}: block {} {} ({} new{removed}), final: {final_height}",
+            chain.name,
+            now.tip.height,
+            chain.id.show_hash(&now.tip.hash.0),
+            now.applied,
+        ));
+    }
+}

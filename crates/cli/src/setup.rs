@@ -1,0 +1,138 @@
+//! What a command works with: the configuration, what it knows by name, and what the exchanges declare.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use assay_bitcoin::{BitcoinAddresses, BitcoinChain};
+use assay_evm::{EvmAddresses, EvmChain, EvmConfig, Finality};
+use assay_http::{Endpoint, Login};
+use assay_registry::{Declarations, Exchange, Source};
+use assay_store::{Mode, Store};
+use assay_types::{
+    Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, InputError, NodeError, suggestion,
+};
+
+use crate::config::{self, Address, ChainConfig, Config};
+use crate::failure::{Failure, WRONG_INPUT};
+
+/// Everything that the files say.
+pub struct Setup {
+    pub config: Config,
+    pub directory: Directory,
+    pub declarations: Declarations,
+}
+
+impl Setup {
+    /// Reads the configuration and the declarations that it names.
+    pub fn load(config_file: &Path) -> Result<Setup, Failure> {
+        let config = config::load(config_file)?;
+        let chains = config.chains.iter().map(chain_entry).collect::<Result<Vec<_>, _>>()?;
+        let source = Source::new(&config.file, &config.text);
+        let assets = assay_registry::assets(&chains, &config.natives(), &source, &config.assets)?;
+        let directory = Directory { chains, assets };
+        let declarations = assay_registry::load(&config.exchanges, &directory, &config.timezone)?;
+        Ok(Setup { config, directory, declarations })
+    }
+
+    /// A chain by alias or CAIP-2 id.
+    pub fn chain(&self, name: &str) -> Result<&ChainConfig, Failure> {
+        let found = self.config.chains.iter().find(|chain| chain.name == name || chain.id.as_str() == name);
+        found.ok_or_else(|| {
+            let known = self.config.chains.iter().map(|chain| chain.name.as_str());
+            Failure::new(WRONG_INPUT, format!("no chain `{name}` is configured")).hint(suggestion(name, known))
+        })
+    }
+
+    /// A chain's address syntax.
+    pub fn addresses(&self, chain: &ChainId) -> Option<&dyn Addresses> {
+        self.directory.chain(chain.as_str()).map(|entry| &*entry.addresses)
+    }
+
+    /// An exchange by its id.
+    pub fn exchange(&self, id: &str) -> Result<&Exchange, Failure> {
+        self.declarations.exchange(id).ok_or_else(|| {
+            let known = self.declarations.exchanges.iter().map(|exchange| exchange.id.as_str());
+            Failure::new(WRONG_INPUT, format!("no exchange `{id}` is declared")).hint(suggestion(id, known))
+        })
+    }
+
+    /// An asset on a chain, by symbol or CAIP-19 id; by default the chain's native coin.
+    pub fn asset(&self, chain: &ChainConfig, name: Option<&str>) -> Result<(&AssetEntry, &Deployment), Failure> {
+        let Some(name) = name else {
+            let native = self.directory.deployed(&chain.id, Asset::Native);
+            return native.ok_or_else(|| Failure::new(WRONG_INPUT, format!("{} has no native coin", chain.name)));
+        };
+        let here = |entry: &AssetEntry| entry.on.iter().any(|deployment| deployment.chain == chain.id);
+        let known: Vec<&str> =
+            self.directory.assets.iter().filter(|entry| here(entry)).map(|entry| entry.symbol.as_str()).collect();
+        let hint = || suggestion(name, known.iter().copied());
+        let unknown = || Failure::new(WRONG_INPUT, format!("no asset `{name}` is known")).hint(hint());
+        let entry = self.directory.asset(name).ok_or_else(unknown)?;
+        let elsewhere = || Failure::new(WRONG_INPUT, format!("{name} does not live on {}", chain.name)).hint(hint());
+        let deployment = entry.on.iter().find(|deployment| deployment.chain == chain.id).ok_or_else(elsewhere)?;
+        Ok((entry, deployment))
+    }
+
+    /// A chain's store.
+    pub fn store(&self, chain: &ChainConfig, mode: Mode) -> Result<Store, Failure> {
+        Ok(Store::open(&self.config.data_dir.join(&chain.name), &chain.id, mode)?)
+    }
+
+    /// A chain through its nodes. None is contacted yet.
+    pub fn connect(&self, chain: &ChainConfig) -> Result<Box<dyn Chain>, Failure> {
+        let connected = match chain.id.namespace() {
+            "bip122" => self.connect_bitcoin(chain).map(|chain| Box::new(chain) as Box<dyn Chain>),
+            _ => self.connect_evm(chain).map(|chain| Box::new(chain) as Box<dyn Chain>),
+        };
+        connected.map_err(|failure| failure.during(format!("chain {}", chain.name)))
+    }
+
+    fn connect_bitcoin(&self, chain: &ChainConfig) -> Result<BitcoinChain, Failure> {
+        let node = |node: &config::NodeConfig| -> Result<_, Failure> {
+            Ok(assay_bitcoin::NodeConfig { rpc: url(&node.address)?, login: node.login.clone() })
+        };
+        let nodes = chain.nodes.iter().map(node).collect::<Result<_, _>>()?;
+        let Finality::Confirmations(confirmations) = chain.finality else {
+            return Err(Failure::new(WRONG_INPUT, "Bitcoin has no finality tags"));
+        };
+        Ok(BitcoinChain::connect(chain.id.clone(), nodes, confirmations)?)
+    }
+
+    fn connect_evm(&self, chain: &ChainConfig) -> Result<EvmChain, Failure> {
+        let endpoint = |node: &config::NodeConfig| -> Result<_, Failure> {
+            let url = url(&node.address)?;
+            Endpoint::new(&url, Login::None).map_err(|error| Failure::new(WRONG_INPUT, error))
+        };
+        let nodes = chain.nodes.iter().map(endpoint).collect::<Result<_, _>>()?;
+        let deployments = self.directory.assets.iter().flat_map(|entry| &entry.on);
+        let tokens = deployments.filter(|on| on.chain == chain.id).filter_map(|on| match on.asset {
+            Asset::Token(contract) => Some(contract),
+            Asset::Native => None,
+        });
+        let (id, start, finality) = (chain.id.clone(), chain.start, chain.finality);
+        Ok(EvmChain::connect(EvmConfig { id, nodes, start, finality, tokens: tokens.collect() })?)
+    }
+}
+
+fn chain_entry(chain: &ChainConfig) -> Result<ChainEntry, Failure> {
+    let addresses: Arc<dyn Addresses> = match chain.id.namespace() {
+        "bip122" => {
+            let addresses = BitcoinAddresses::new(&chain.id);
+            Arc::new(addresses.map_err(|why| NodeError::Unsupported(why))?)
+        }
+        _ => Arc::new(EvmAddresses),
+    };
+    Ok(ChainEntry { name: chain.name.clone(), id: chain.id.clone(), addresses })
+}
+
+/// A URL that carries a key stays in a file; its newline is no part of it.
+fn url(address: &Address) -> Result<String, Failure> {
+    match address {
+        Address::Url(url) => Ok(url.clone()),
+        Address::File(file) => {
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|error| InputError::new(file, format!("cannot be read: {error}")))?;
+            Ok(text.trim().to_owned())
+        }
+    }
+}

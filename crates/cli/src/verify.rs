@@ -1,0 +1,113 @@
+//! `assay verify`: reconciles one statement with what is on chain.
+
+use std::path::Path;
+
+use assay_types::{InputError, Timestamp};
+use assay_verifier::{Reconciliation, exit_code, reconcile};
+
+use crate::args::VerifyArgs;
+use crate::evidence::{self, Question};
+use crate::failure::Failure;
+use crate::setup::Setup;
+use crate::{output, place};
+
+/// No statement is longer: 100,000 items in flight fit.
+const LONGEST_STATEMENT: u64 = 64 << 20;
+/// What every result names as its maker.
+const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
+
+pub fn run(setup: &Setup, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
+    let now = question.now.as_deref().map_or_else(|| Ok(place::now()), place::time)?;
+    let reconciliation = verify(setup, &question.exchange, &question.statement, now)?;
+    if json {
+        output::document(&reconciliation);
+    } else {
+        output::data(report(&reconciliation));
+    }
+    Ok(exit_code(&reconciliation))
+}
+
+/// Reads the statement, gathers what the chains say, and compares. `now`: when the statement's age is judged.
+pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Result<Reconciliation, Failure> {
+    let exchange = setup.exchange(exchange)?;
+    let statement = assay_ledger::parse(file, &read(file)?, &setup.directory)?;
+    if statement.exchange != exchange.id {
+        let why = format!("is `{}`, but `{}` is asked for", statement.exchange, exchange.id);
+        return Err(InputError::new(file, why).field("exchange").into());
+    }
+    let policy = &setup.config.policy;
+    let question = Question {
+        exchange,
+        as_of: statement.as_of,
+        named: &statement.blocks,
+        ignore_named_after_s: policy.max_statement_age.seconds(),
+        now,
+    };
+    let evidence = evidence::gather(setup, &question, &statement)?;
+    Ok(reconcile(&statement, &evidence, policy, now, PROGRAM))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let size = std::fs::metadata(file).map(|metadata| metadata.len());
+    match size {
+        Ok(size) if size > LONGEST_STATEMENT => {
+            Err(InputError::new(file, format!("has {size} bytes: {LONGEST_STATEMENT} are the most")).into())
+        }
+        Ok(_) => std::fs::read(file).map_err(|error| InputError::new(file, format!("cannot be read: {error}")).into()),
+        Err(error) => Err(InputError::new(file, format!("cannot be read: {error}")).into()),
+    }
+}
+
+/// For people: verdict, arithmetic, findings.
+pub fn report(result: &Reconciliation) -> String {
+    let word = |value: &dyn erased::Text| value.text();
+    let mut text = format!(
+        "{} is {} ({}), as of {}\n",
+        result.exchange,
+        word(&result.verdict),
+        word(&result.stage),
+        result.statement.as_of
+    );
+    for block in &result.blocks {
+        let at = match (&block.height, &block.hash, &block.unknown) {
+            (Some(height), Some(hash), _) => format!("block {height} {hash}{}", if block.is_final { ", final" } else { "" }),
+            (_, _, Some(reason)) => format!("unknown: {reason}"),
+            _ => "unknown".into(),
+        };
+        text += &format!("{}: {at}\n", block.chain);
+    }
+    text += "\n";
+    let headings = ["asset", "verdict", "holdings", "deductions", "owed", "missing", "difference", "ratio"];
+    let numbers = ["holdings", "deductions", "owed", "missing", "difference", "ratio"];
+    let rows = result.lines.iter().map(|line| {
+        let value = serde_json::to_value(line).unwrap_or_default();
+        let cell = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+        let (low, high) = (cell(&value["holdings"]["low"]), cell(&value["holdings"]["high"]));
+        let holdings = if low == high { low } else { format!("{low} to {high}") };
+        let rest = ["deductions", "owed", "missing", "difference", "coverage_ratio"].map(|field| cell(&value[field]));
+        [vec![line.asset.clone(), cell(&value["verdict"]), holdings], rest.to_vec()].concat()
+    });
+    text += &output::table(&headings, &numbers, rows).to_string();
+    text += "\n";
+    if !result.findings.is_empty() {
+        text += "\n";
+    }
+    for finding in &result.findings {
+        text += &format!("{} {}: {}\n", word(&finding.severity), finding.rule, finding.message);
+    }
+    text += &format!("\nstatement {}\npolicy    {}\n", result.statement.digest, result.policy.digest);
+    text
+}
+
+/// The word by which a value goes in JSON.
+mod erased {
+    pub trait Text {
+        fn text(&self) -> String;
+    }
+
+    impl<T: serde::Serialize> Text for T {
+        fn text(&self) -> String {
+            serde_json::to_value(self).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+        }
+    }
+}
