@@ -89,7 +89,7 @@ pub(crate) fn by_asset<'a>(statement: &Statement, evidence: &'a Evidence, policy
     let decimals: HashMap<_, _> = statement.assets.iter().map(|report| (&report.symbol, report.decimals)).collect();
     let mut held: BTreeMap<&str, Held> = BTreeMap::new();
     for account in counted_once(evidence) {
-        let claim = claims.get(&(&account.chain, &account.account, account.symbol.as_str())).copied();
+        let claim = || claims.get(&(&account.chain, &account.account, account.symbol.as_str())).copied();
         // Of what is not reported only units are ever shown.
         let scale = || Held::none(decimals.get(&account.symbol).copied().unwrap_or(0));
         held.entry(&account.symbol).or_insert_with(scale).add(account, &blocks, claim, policy.require);
@@ -171,7 +171,13 @@ impl Held {
         self.doubt("", "no block of any chain was looked at", true, None);
     }
 
-    fn add(&mut self, account: &AccountEvidence, blocks: &Blocks<'_>, claim: Option<Amount>, require: Require) {
+    fn add(
+        &mut self,
+        account: &AccountEvidence,
+        blocks: &Blocks<'_>,
+        claim: impl FnOnce() -> Option<Amount>,
+        require: Require,
+    ) {
         let chain = alias(blocks, &account.chain);
         match knowledge(account, blocks, require) {
             Knowledge::Known { amount, proven } => {
@@ -188,7 +194,7 @@ impl Held {
                 }
             }
             Knowledge::Unknown { reason, last_verified } => {
-                let bound = claim.max(last_verified.map(|(amount, _)| amount)).map(wide);
+                let bound = claim().max(last_verified.map(|(amount, _)| amount)).map(wide);
                 match bound {
                     Some(bound) => self.bounds += bound,
                     None => self.unbounded = true,

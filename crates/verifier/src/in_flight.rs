@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::allotment::{Fit, Owner, Share, Use, allot, forgive_the_untold};
 use crate::coins::{Coins, Wide, wide};
-use crate::holdings::{Blocks, alias, blocks, counted_once};
+use crate::holdings::{Blocks, alias};
 use crate::reconciliation::show_hash;
 use crate::{At, Evidence, Found, Paid};
 
@@ -203,8 +203,7 @@ impl Place<'_> {
 type Transactions<'a> = HashMap<(&'a ChainId, TxId), &'a Found>;
 
 /// Judges every item of the statement, in its order.
-pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence) -> Vec<Judged<'a>> {
-    let blocks = blocks(evidence);
+pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence, blocks: &Blocks<'a>) -> Vec<Judged<'a>> {
     let transactions: Transactions<'a> =
         evidence.items.iter().map(|item| ((&item.chain, item.txid), &item.found)).collect();
     let mut judged = Vec::new();
@@ -221,7 +220,7 @@ pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence) -> Vec
                 symbol: &report.symbol,
                 decimals: report.decimals,
                 item,
-                place: place(item, &blocks, &transactions),
+                place: place(item, blocks, &transactions),
                 fit: Fit::Untold,
                 granted: Share::default(),
             });
@@ -291,21 +290,14 @@ fn grant(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Ow
     let mut open: HashMap<(&ChainId, TxId, &str), Share> = HashMap::new();
     let mut larger_first: Vec<&mut Judged<'_>> = judged.iter_mut().filter(|one| one.brings().is_some()).collect();
     larger_first.sort_by_key(|one| std::cmp::Reverse(one.item.amount));
-    for contested in [false, true] {
-        for one in &mut larger_first {
-            let (Some(share), Some(txid)) = (one.brings(), one.item.txid) else { continue };
-            let chain = &one.item.chain;
-            let open = open.entry((chain, txid, one.symbol)).or_insert_with(|| {
-                transactions.get(&(chain, txid)).map_or(Share::default(), |found| net(found, chain, one.symbol, owners))
-            });
-            let (wanted, open, granted) = if contested {
-                (share.contested, &mut open.contested, &mut one.granted.contested)
-            } else {
-                (share.clear, &mut open.clear, &mut one.granted.clear)
-            };
-            *granted = wanted.min(*open);
-            *open -= *granted;
-        }
+    for one in larger_first {
+        let (Some(share), Some(txid)) = (one.brings(), one.item.txid) else { continue };
+        let chain = &one.item.chain;
+        let open = open.entry((chain, txid, one.symbol)).or_insert_with(|| {
+            transactions.get(&(chain, txid)).map_or(Share::default(), |found| net(found, chain, one.symbol, owners))
+        });
+        one.granted = Share { clear: share.clear.min(open.clear), contested: share.contested.min(open.contested) };
+        *open = Share { clear: open.clear - one.granted.clear, contested: open.contested - one.granted.contested };
     }
 }
 
@@ -334,11 +326,11 @@ impl<'a> Owners<'a> {
             payees.extend(payments.iter().map(|paid| (&item.chain, &paid.to)));
         }
         let mut owners = HashMap::new();
-        for one in counted_once(evidence) {
+        for one in evidence.accounts.iter().filter(|one| one.counted && !payees.is_empty()) {
             let account = (&one.chain, &one.account);
             if payees.contains(&account) {
                 let owner = if one.shared_with.is_empty() { Owner::Declared } else { Owner::Shared };
-                owners.insert(account, owner);
+                owners.entry(account).or_insert(owner);
             }
         }
         Owners(owners)

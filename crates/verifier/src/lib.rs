@@ -19,7 +19,7 @@ pub mod rules;
 
 use std::collections::BTreeSet;
 
-use assay_types::{Statement, Timestamp};
+use assay_types::{Digest, Statement, Timestamp};
 
 use holdings::Held;
 
@@ -44,7 +44,8 @@ pub fn reconcile(
     evaluated_at: Timestamp,
     program: &str,
 ) -> Reconciliation {
-    let judged = in_flight::judge(statement, evidence);
+    let by_chain = holdings::blocks(evidence);
+    let judged = in_flight::judge(statement, evidence, &by_chain);
     let mut held = holdings::by_asset(statement, evidence, policy);
     let unreported = rules::not_reported(statement, &held);
     let lines: Vec<Line> = (0..)
@@ -54,19 +55,15 @@ pub fn reconcile(
             let found = held.remove(report.symbol.as_str());
             let holdings = found.unwrap_or_else(|| Held::none(report.decimals));
             let items: Vec<_> = judged.iter().filter(|item| item.report == number).collect();
-            line::line(report, holdings, &items, evidence, policy)
+            line::line(report, holdings, &items, &by_chain, policy)
         })
         .collect();
     let blocks: Vec<BlockLine> = evidence.blocks.iter().map(BlockLine::new).collect();
 
+    let digest = policy.digest();
     let mut findings = evidence.notices.clone();
-    for line in &lines {
-        findings.extend(rules::phantom_assets(statement, &policy.digest(), &blocks, line));
-        findings.extend(rules::unexplained_difference(line, policy));
-        findings.extend(rules::not_covered(line));
-        findings.extend(rules::unproven(line));
-    }
-    findings.extend(judged.iter().filter_map(|item| rules::unsettled_item(statement, evidence, item)));
+    findings.extend(lines.iter().flat_map(|line| of_line(statement, digest, &blocks, line, policy)));
+    findings.extend(judged.iter().filter_map(|item| rules::unsettled_item(statement, &by_chain, item)));
     findings.extend(statement.assets.iter().flat_map(|report| rules::elsewhere_not_accepted(report, policy)));
     findings.extend(rules::wallet_shortfall(statement, evidence, policy));
     findings.extend(rules::stale_statement(statement, &evidence.blocks, policy, evaluated_at));
@@ -83,12 +80,24 @@ pub fn reconcile(
         stage: if all_final { Stage::Final } else { Stage::Provisional },
         evaluated_at,
         statement: StatementLine { digest: statement.digest, as_of: statement.as_of },
-        policy: PolicyLine { digest: policy.digest() },
+        policy: PolicyLine { digest },
         program: program.to_owned(),
         blocks,
         lines,
         findings,
     }
+}
+
+fn of_line(
+    statement: &Statement,
+    policy_digest: Digest,
+    blocks: &[BlockLine],
+    line: &Line,
+    policy: &Policy,
+) -> impl Iterator<Item = Finding> + use<> {
+    let phantom_assets = rules::phantom_assets(statement, policy_digest, blocks, line);
+    let rest = [rules::unexplained_difference(line, policy), rules::not_covered(line), rules::unproven(line)];
+    phantom_assets.into_iter().chain(rest.into_iter().flatten())
 }
 
 /// The symbols that a statement reports.

@@ -4,9 +4,9 @@ use assay_types::AssetReport;
 use serde::Serialize;
 
 use crate::coins::{Coins, SignedCoins, Wide, wide};
-use crate::holdings::{Held, Unknown, blocks};
+use crate::holdings::{Blocks, Held, Unknown};
 use crate::in_flight::{InFlightLine, Judged, List};
-use crate::{Evidence, Policy, Verdict};
+use crate::{Policy, Verdict};
 
 /// One asset's reconciliation. Every amount is in coins; owed and deductions are the sums of the fields below them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -91,10 +91,10 @@ pub(crate) fn line(
     report: &AssetReport,
     mut held: Held,
     items: &[&Judged<'_>],
-    evidence: &Evidence,
+    blocks: &Blocks<'_>,
     policy: &Policy,
 ) -> Line {
-    if evidence.blocks.is_empty() {
+    if blocks.is_empty() {
         held.add_unseen();
     }
     held.add_contested(items.iter().map(|item| item.granted.contested).sum());
@@ -142,7 +142,7 @@ pub(crate) fn line(
             unknown: held.unknown_accounts(),
         },
         unknown_amount: held.high().map(|high| coins(high - held.low)),
-        in_flight: items.iter().map(|item| item.line(&blocks(evidence))).collect(),
+        in_flight: items.iter().map(|item| item.line(blocks)).collect(),
         unknown: held.unknown,
     }
 }

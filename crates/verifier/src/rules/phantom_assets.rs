@@ -11,7 +11,7 @@ use crate::{BlockLine, Finding, Line, Severity, Verdict};
 /// Cannot catch debts that the statement leaves out, or coins that were borrowed for the moment of the statement.
 ///
 /// Policy: `shortage_tolerance`, `accept_elsewhere`, `require`.
-pub fn phantom_assets(statement: &Statement, policy: &Digest, blocks: &[BlockLine], line: &Line) -> Option<Finding> {
+pub fn phantom_assets(statement: &Statement, policy: Digest, blocks: &[BlockLine], line: &Line) -> Option<Finding> {
     let high = line.holdings.high.filter(|_| line.verdict == Verdict::Short)?;
     let deducted = match line.deductions.units.is_zero() {
         true => String::new(),

@@ -3,9 +3,9 @@ use serde_json::{Value, json};
 
 use crate::allotment::{Fit, Share};
 use crate::coins::{Coins, Wide};
-use crate::holdings::blocks;
+use crate::holdings::Blocks;
 use crate::in_flight::{Judged, List, Place};
-use crate::{Evidence, Finding, Severity};
+use crate::{Finding, Severity};
 
 /// **`unsettled-item`**: an in-flight item that the chain does not bear out. Beside it **`unconfirmed-item`** (notice): one
 /// that waits in the mempool.
@@ -17,7 +17,7 @@ use crate::{Evidence, Finding, Severity};
 /// Catches invented and repeated items behind which a shortage could hide, and lists that are not kept up.
 ///
 /// Cannot judge withdrawals that have no transaction yet: they are owed, and nothing more is said. Policy: none.
-pub(crate) fn unsettled_item(statement: &Statement, evidence: &Evidence, judged: &Judged<'_>) -> Option<Finding> {
+pub(crate) fn unsettled_item(statement: &Statement, blocks: &Blocks<'_>, judged: &Judged<'_>) -> Option<Finding> {
     let (severity, why) = concern(judged)?;
     let (asset, amount) = (judged.symbol, Coins::new(judged.item.amount, judged.decimals));
     let effect = match (judged.list, judged.counts(), judged.granted.clear) {
@@ -37,7 +37,7 @@ pub(crate) fn unsettled_item(statement: &Statement, evidence: &Evidence, judged:
         severity,
         asset: Some(asset.to_owned()),
         message: format!("{field}: {what} of {} {asset}: {why}; {effect}", amount.grouped()),
-        evidence: shown(statement, evidence, judged),
+        evidence: shown(statement, blocks, judged),
     })
 }
 
@@ -87,8 +87,8 @@ fn coins(judged: &Judged<'_>, units: Wide) -> Coins {
     Coins { units, decimals: judged.decimals }
 }
 
-fn shown(statement: &Statement, evidence: &Evidence, judged: &Judged<'_>) -> Value {
-    let mut shown = json!(judged.line(&blocks(evidence)));
+fn shown(statement: &Statement, blocks: &Blocks<'_>, judged: &Judged<'_>) -> Value {
+    let mut shown = json!(judged.line(blocks));
     shown["statement"] = json!(statement.digest);
     shown["address"] = json!(judged.item.to.as_ref().map(|(_, address)| address));
     if let Fit::Pays(share) | Fit::Less(share) = judged.fit {

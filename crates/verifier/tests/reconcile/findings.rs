@@ -8,7 +8,7 @@ use crate::world::*;
 
 #[test]
 fn a_phantom_is_named_with_what_is_needed_to_recompute_it() {
-    let mut world = World::new(662_619_00, 42_794_00);
+    let mut world = World::new(66_261_900, 4_279_400);
     world.btc().decimals = 3;
     world = world.unconfirmed(item(9, 0, 10)).tx(9, in_block(B + 1, vec![paid(0, 1, 10)]));
     let judged = world.policy(json!({ "shortage_tolerance": { "BTC": "0.005" } })).judge();

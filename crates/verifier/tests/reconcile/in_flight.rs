@@ -289,6 +289,9 @@ fn a_credit_to_an_account_that_a_rival_declares_too_may_be_there() {
     assert_eq!((line.deductions.to_string(), line.verdict), ("0".into(), Verdict::Indeterminate));
     assert_eq!(rival(106).line().verdict, Verdict::Short);
     assert_eq!(rival(100).line().verdict, Verdict::Backed);
+    let mut moved = rival(105);
+    moved.evidence.items[0].found = spending(moved.evidence.items[0].found.clone(), 1);
+    assert_eq!(moved.line().verdict, Verdict::Short, "one of the five is no new coin");
 }
 
 #[test]

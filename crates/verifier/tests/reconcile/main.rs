@@ -1,5 +1,7 @@
 //! Stories about verdicts, told through the crate's public function.
 
+#![allow(clippy::unwrap_used)]
+
 mod findings;
 mod holdings;
 mod in_flight;
