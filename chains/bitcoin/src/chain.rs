@@ -109,6 +109,10 @@ impl Chain for BitcoinChain {
         Height(0)
     }
 
+    fn proves_by_walking(&self) -> bool {
+        true
+    }
+
     fn tip(&self) -> Result<Tip, NodeError> {
         self.ask(|node| {
             let state: ChainState = node.call("the tip", "getblockchaininfo", &[])?;

@@ -33,10 +33,10 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
         final_height: store.final_height()?,
     };
     let movements = number.map(|number| store.movements(number, deployment.asset, from, to)).transpose()?;
-    let each = movements.into_iter().flatten().map(|movement| rows.row(&movement?));
+    let mut each = movements.into_iter().flatten().map(|movement| rows.row(&movement?));
     let shown = setup.addresses(&chain.id).map(|addresses| addresses.show(&account));
     match format {
-        Format::Ndjson => each.map(|row| row.map(|row| output::data(row.to_string()))).collect::<Result<(), _>>()?,
+        Format::Ndjson => each.try_for_each(|row| row.map(|row| output::data(row.to_string())))?,
         Format::Csv => print_csv(each)?,
         Format::Json => {
             let movements = each.collect::<Result<Vec<_>, _>>()?;

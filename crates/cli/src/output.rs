@@ -55,7 +55,7 @@ pub fn document(document: &impl serde::Serialize) {
 pub fn table(headings: &[&str], numbers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(headings.iter().map(|heading| Cell::new(heading)));
+    table.set_header(headings.iter().map(Cell::new));
     for row in rows {
         table.add_row(row.iter().map(|cell| Cell::new(plain(cell))));
     }

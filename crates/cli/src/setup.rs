@@ -118,7 +118,7 @@ fn chain_entry(chain: &ChainConfig) -> Result<ChainEntry, Failure> {
     let addresses: Arc<dyn Addresses> = match chain.id.namespace() {
         "bip122" => {
             let addresses = BitcoinAddresses::new(&chain.id);
-            Arc::new(addresses.map_err(|why| NodeError::Unsupported(why))?)
+            Arc::new(addresses.map_err(NodeError::Unsupported)?)
         }
         _ => Arc::new(EvmAddresses),
     };

@@ -40,7 +40,7 @@ pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Res
         exchange,
         as_of: statement.as_of,
         named: &statement.blocks,
-        ignore_named_after_s: policy.max_statement_age.seconds(),
+        ignore_named_after_s: i64::try_from(policy.max_statement_age.seconds).unwrap_or(i64::MAX),
         now,
     };
     let evidence = evidence::gather(setup, &question, &statement)?;
