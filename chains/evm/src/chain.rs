@@ -1,6 +1,7 @@
 //! The chain as the indexer sees it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alloy::primitives::{Address, B256};
@@ -70,7 +71,7 @@ pub struct EvmChain {
     start: Height,
     finality: Finality,
     tokens: Vec<Address>,
-    is_token: HashSet<Address>,
+    is_token: Arc<HashSet<Address>>,
 }
 
 impl EvmChain {
@@ -80,8 +81,8 @@ impl EvmChain {
     /// [`NodeError::Unsupported`] when the id is none of an EVM chain, or there is no node.
     pub fn connect(config: EvmConfig) -> Result<EvmChain, NodeError> {
         let number = (config.id.namespace() == "eip155").then(|| config.id.reference().parse::<u64>().ok()).flatten();
-        let number =
-            number.ok_or_else(|| NodeError::Unsupported(format!("{} is not an EVM chain's id: eip155:N", config.id)))?;
+        let number = number
+            .ok_or_else(|| NodeError::Unsupported(format!("{} is not an EVM chain's id: eip155:N", config.id)))?;
         if config.nodes.is_empty() {
             return Err(NodeError::Unsupported(format!("{} has no node", config.id)));
         }
@@ -94,7 +95,7 @@ impl EvmChain {
             current: AtomicUsize::new(0),
             start: config.start,
             finality: config.finality,
-            is_token: tokens.iter().copied().collect(),
+            is_token: Arc::new(tokens.iter().copied().collect()),
             tokens,
         })
     }
@@ -142,13 +143,7 @@ impl EvmChain {
         Ok(Tip { head, final_height })
     }
 
-    async fn block_of(
-        &self,
-        node: &Node,
-        at: BlockRef,
-        watch: &Watch,
-        proofs: Proofs,
-    ) -> Result<Block, NodeError> {
+    async fn block_of(&self, node: &Node, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
         let opening = at.height == self.start;
         let fetched = match opening {
             true => fetch::block_without_movements(node, at).await?,
@@ -247,10 +242,18 @@ impl Chain for EvmChain {
     fn check(&self) -> Result<Vec<Notice>, NodeError> {
         let mut notices = Vec::new();
         for node in &self.nodes {
-            notices.extend(assay_http::wait(async {
+            let found = assay_http::wait(async {
                 node.make_sure_of_chain().await?;
                 check::node(node, self.start, self.finality).await
-            })?);
+            });
+            match found {
+                Ok(found) => notices.extend(found),
+                // another may be there, and then this one is only missed
+                Err(NodeError::Unreachable { node, why }) if self.nodes.len() > 1 => {
+                    notices.push(Notice { subject: "node".into(), finding: format!("{node}: {why}"), limits: true });
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(notices)
     }
@@ -289,7 +292,7 @@ fn moved(legs: &[Leg], digest: &Digest, watch: &Watch) -> HashSet<AccountNo> {
 /// The rest of a block: what its transactions paid to others.
 struct EvmBody {
     digest: Digest,
-    is_token: HashSet<Address>,
+    is_token: Arc<HashSet<Address>>,
 }
 
 impl Body for EvmBody {

@@ -109,9 +109,7 @@ async fn state_at(node: &Node, height: Height) -> Result<Notice, NodeError> {
     let params = json!([Address::ZERO, { "blockHash": B256::from(hash.0) }]);
     match node.ask::<U256>("eth_getBalance", params, &subject).await {
         Ok(_) => Ok(notice(node, &subject, "yes", false)),
-        Err(Refusal::Absent(why)) => {
-            Ok(notice(node, &subject, format!("no: {why}: balances there are unknown"), true))
-        }
+        Err(Refusal::Absent(why)) => Ok(notice(node, &subject, format!("no: {why}: balances there are unknown"), true)),
         Err(refusal) => Err(refusal).or_fail(node, &subject),
     }
 }

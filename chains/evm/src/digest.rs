@@ -113,7 +113,7 @@ fn digested(
     let Sent { transaction, sender } = sent;
     let receipt = received.receipt.into_receipt();
     let Eip658Value::Eip658(succeeded) = receipt.status else {
-        return Err("it has no status: blocks before the Byzantium fork are not supported".into());
+        return Err("it has no status".into());
     };
     let gas = receipt
         .cumulative_gas_used

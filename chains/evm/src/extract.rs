@@ -101,3 +101,112 @@ fn kind_of(from: Address, to: Address) -> Kind {
         _ => Kind::Transfer,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Transfer;
+    use alloy::primitives::{B256, Log};
+    use alloy::sol_types::SolEvent;
+    use assay_types::{Account, Amount};
+
+    const A: Address = Address::repeat_byte(0xa);
+    const B: Address = Address::repeat_byte(0xb);
+    const TOKEN: Address = Address::repeat_byte(0x70);
+    const MINER: Address = Address::repeat_byte(0xfe);
+
+    fn tx(sender: Address, recipient: Address, value: u64) -> Tx {
+        Tx {
+            id: B256::ZERO,
+            sender,
+            recipient,
+            creates: false,
+            value: U256::from(value),
+            fee: U256::from(21),
+            tip: U256::from(1),
+            first_log: 0,
+            logs: vec![],
+            changes: None,
+        }
+    }
+
+    fn transfer(from: Address, to: Address, value: u64) -> Log {
+        let data = Transfer { from, to, value: U256::from(value) }.encode_log_data();
+        Log { address: TOKEN, data }
+    }
+
+    fn change(account: Address, before: u64, after: u64) -> Change {
+        Change { account, before: U256::from(before), after: U256::from(after) }
+    }
+
+    /// Account number, direction, amount, kind, place.
+    type Short = (u32, Direction, u64, Kind, u32);
+
+    fn found(block: &Digest, watched: &[Address]) -> Vec<Short> {
+        let watch: Watch = watched.iter().map(|a| (Account::new(a.as_slice()), AccountNo(u32::from(a[0])))).collect();
+        let amount = |amount: Amount| u64::try_from(amount.0).unwrap();
+        let short = |leg: Leg| (leg.account.0, leg.direction, amount(leg.amount), leg.kind, leg.place);
+        legs(block, &watch, &HashSet::from([TOKEN])).into_iter().map(short).collect()
+    }
+
+    #[test]
+    fn places_do_not_depend_on_who_is_watched() {
+        use Direction::{Credit, Debit};
+        let mut first = tx(A, B, 5);
+        first.logs = vec![transfer(A, B, 9), transfer(Address::ZERO, A, 3), transfer(B, Address::ZERO, 2)];
+        first.changes = Some(vec![change(A, 100, 74), change(B, 0, 11)]);
+        let second = tx(B, B, 4);
+        let withdrawals = vec![(A, U256::from(7))];
+        let block = Digest { beneficiary: MINER, transactions: vec![first, second], withdrawals };
+        let all = found(&block, &[A, B, MINER]);
+        let (a, b, miner) = (0xa, 0xb, 0xfe);
+        assert_eq!(
+            all,
+            [
+                (a, Debit, 21, Kind::Fee, 0),
+                (a, Debit, 5, Kind::Transfer, 1),
+                (b, Credit, 5, Kind::Transfer, 2),
+                (a, Debit, 9, Kind::Transfer, 3),
+                (b, Credit, 9, Kind::Transfer, 4),
+                (a, Credit, 3, Kind::Mint, 6),
+                (b, Debit, 2, Kind::Burn, 7),
+                (b, Credit, 6, Kind::Internal, 10),
+                (miner, Credit, 1, Kind::Reward, 11),
+                (b, Debit, 21, Kind::Fee, 12),
+                (b, Debit, 4, Kind::Transfer, 13),
+                (b, Credit, 4, Kind::Transfer, 14),
+                (miner, Credit, 1, Kind::Reward, 15),
+                (a, Credit, 7, Kind::Withdrawal, 16),
+            ]
+        );
+        for watched in [A, B, MINER] {
+            let only: Vec<_> = all.iter().filter(|leg| leg.0 == u32::from(watched[0])).copied().collect();
+            assert_eq!(found(&block, &[watched]), only);
+        }
+    }
+
+    #[test]
+    fn only_an_erc_20_transfer_of_a_registered_token_is_a_payment() {
+        let good = transfer(A, B, 9);
+        let topics = good.topics().to_vec();
+        let four = Log::new_unchecked(TOKEN, [&topics[..], &topics[..1]].concat(), vec![].into());
+        let long = Log::new_unchecked(TOKEN, topics.clone(), vec![0; 64].into());
+        let dirty =
+            Log::new_unchecked(TOKEN, vec![topics[0], B256::repeat_byte(0xa), topics[2]], good.data.data.clone());
+        let other = Log { address: Address::repeat_byte(0x71), ..good.clone() };
+        let mut payment = tx(MINER, MINER, 0);
+        payment.logs = vec![four, long, dirty, other, good];
+        let block = Digest { beneficiary: MINER, transactions: vec![payment], withdrawals: vec![] };
+        assert_eq!(found(&block, &[B]), [(0xb, Direction::Credit, 9, Kind::Transfer, 3 + 8 + 1)]);
+        let payments = block.transactions[0].payments(MINER, |token| *token == TOKEN);
+        assert_eq!(payments.iter().map(|payment| payment.index).collect::<Vec<_>>(), [Some(4)]);
+    }
+
+    #[test]
+    fn a_trace_beyond_any_balance_explains_nothing() {
+        let mut payment = tx(A, B, 5);
+        payment.changes = Some(vec![Change { account: B, before: U256::MAX, after: U256::ZERO }]);
+        let block = Digest { beneficiary: MINER, transactions: vec![payment], withdrawals: vec![] };
+        assert_eq!(found(&block, &[B]), [(0xb, Direction::Credit, 5, Kind::Transfer, 2)]);
+    }
+}

@@ -70,8 +70,7 @@ pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, wh
 pub(crate) async fn block_without_movements(node: &Node, at: BlockRef) -> Result<Fetched, NodeError> {
     let (sealed, sent, _) = read_body(node, at, body(node, at).await).await?;
     let txids = sent.iter().map(|sent| *sent.transaction.tx_hash()).collect();
-    let digest =
-        Digest { beneficiary: sealed.header.beneficiary, transactions: Vec::new(), withdrawals: Vec::new() };
+    let digest = Digest { beneficiary: sealed.header.beneficiary, transactions: Vec::new(), withdrawals: Vec::new() };
     Ok(Fetched { sealed, txids, digest })
 }
 
@@ -88,13 +87,8 @@ pub(crate) async fn block(node: &Node, at: BlockRef) -> Result<Fetched, NodeErro
     };
     let received = read_receipts(node, &sealed.header, &subject, sent.len(), receipts)?;
     let txids = sent.iter().map(|sent| *sent.transaction.tx_hash()).collect();
-    let mut digest = Digest::new(&sealed.header, sent, received, &withdrawals).map_err(|(id, why)| {
-        let subject = format!("the receipt of transaction {id}");
-        match why.contains("not supported") {
-            true => NodeError::Unsupported(format!("{subject}: {why}")),
-            false => node.contradiction(&subject, "its transaction", why),
-        }
-    })?;
+    let mut digest = Digest::new(&sealed.header, sent, received, &withdrawals)
+        .map_err(|(id, why)| node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", why))?;
     if let Some(traces) = traces? {
         explain(node, at, &mut digest, traces)?;
     }
@@ -126,11 +120,8 @@ async fn read_body(
         let why = format!("it is {} at height {}", sealed.hash, header.number);
         return Err(node.contradiction(&subject, "what was asked for", why));
     }
-    let sent = body
-        .transactions
-        .iter()
-        .map(|transaction| sent(node, &subject, transaction))
-        .collect::<Result<Vec<_>, _>>()?;
+    let sent =
+        body.transactions.iter().map(|transaction| sent(node, &subject, transaction)).collect::<Result<Vec<_>, _>>()?;
     check_transactions(node, header, at, &sent)?;
     let withdrawals = body.withdrawals;
     verify::withdrawals(withdrawals.as_deref(), header.withdrawals_root)
@@ -139,7 +130,7 @@ async fn read_body(
 }
 
 fn check_transactions(node: &Node, header: &Header, at: BlockRef, sent: &[Sent]) -> Result<(), NodeError> {
-    let transactions: Vec<Transaction> = sent.iter().map(|sent| sent.transaction.clone()).collect();
+    let transactions: Vec<&Transaction> = sent.iter().map(|sent| &sent.transaction).collect();
     let subject = format!("the transactions of block {}", at.height);
     verify::transactions(&transactions, header.transactions_root)
         .map_err(|why| node.contradiction(&subject, "its header", why))?;
@@ -236,11 +227,13 @@ fn read_receipts(
         let why = format!("{} receipts for {expected} transactions", receipts.len());
         return Err(node.contradiction(subject, "its transactions", why));
     }
-    let (receipts, prices): (Vec<_>, Vec<_>) = receipts
-        .into_iter()
-        .map(|receipt| (receipt.inner.into_primitives_receipt(), receipt.blob_gas_price))
-        .unzip();
+    let (receipts, prices): (Vec<_>, Vec<_>) =
+        receipts.into_iter().map(|receipt| (receipt.inner.into_primitives_receipt(), receipt.blob_gas_price)).unzip();
     verify::receipts(&receipts, header).map_err(|why| node.contradiction(subject, "its header", why))?;
+    if receipts.iter().any(|receipt| receipt.as_receipt().is_some_and(|receipt| receipt.status.is_post_state())) {
+        let why = "its receipts say no status: blocks before the Byzantium fork are not supported, start later";
+        return Err(NodeError::Unsupported(format!("block {}: {why}", header.number)));
+    }
     let received = receipts.into_iter().zip(prices);
     Ok(received.map(|(receipt, blob_gas_price)| Received { receipt, blob_gas_price }).collect())
 }
@@ -323,7 +316,6 @@ pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transactio
         let why = format!("it is {}", sent.transaction.tx_hash());
         return Err(node.contradiction(&subject, "what was asked for", why));
     }
-    verify::sender(&sent.transaction, place.from)
-        .map_err(|why| node.contradiction(&subject, "its own bytes", why))?;
+    verify::sender(&sent.transaction, place.from).map_err(|why| node.contradiction(&subject, "its own bytes", why))?;
     Ok(Some(sent.transaction))
 }

@@ -1,8 +1,8 @@
 //! EVM nodes: JSON-RPC; a block becomes movements; state proofs.
 //!
 //! A block is asked for by its hash, from one node, and every part is checked against its header before anything is made
-//! of it ([`verify`]). What the header commits to gives the movements ([`extract`]); a trace, to which nothing
-//! commits, explains internal payments ([`trace`]); state is read beside them and decides ([`state`], [`reader`]).
+//! of it (`verify`). What the header commits to gives the movements (`extract`); a trace, to which nothing
+//! commits, explains internal payments (`trace`); state is read beside them and decides (`state`, `reader`).
 //!
 //! This crate knows no store, and compares nothing with what was before: where the sum of movements and the state that
 //! was read part is for its caller to see.

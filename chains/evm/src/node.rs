@@ -213,20 +213,23 @@ impl Node {
         }
     }
 
-    /// What a JSON-RPC error means. There is no standard for it beyond -32601: nodes are told by their words.
+    /// What a JSON-RPC error means. There is no standard for it beyond -32601: nodes are told by their words. A contract
+    /// chooses the words with which it fails, so that those are not listened to.
     pub(crate) fn refusal_in_words(&self, error: &ErrorPayload) -> Refusal {
         let words = error.message.to_lowercase();
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
         let why = shortened(&error.message);
-        if says(TOO_MUCH) {
+        if error.code == 3 || words.starts_with("execution reverted") {
+            Refusal::Execution(why)
+        } else if says(TOO_MUCH) {
             Refusal::TooMuch(why)
-        } else if error.is_retry_err() || error.code == 429 || says(OVERLOADED) {
+        } else if says(ABSENT) {
+            Refusal::Absent(why)
+        } else if error.code == 429 || says(OVERLOADED) || error.is_retry_err() {
             Refusal::Failed(self.unreachable(why))
         } else if matches!(error.code, -32601 | -32004) || says(NO_METHOD) {
             Refusal::NoMethod(why)
-        } else if says(ABSENT) {
-            Refusal::Absent(why)
-        } else if error.code == 3 || says(EXECUTION) {
+        } else if says(EXECUTION) {
             Refusal::Execution(why)
         } else {
             Refusal::Other(why)
@@ -238,11 +241,7 @@ impl Node {
     }
 
     pub(crate) fn unreadable(&self, subject: &str, why: impl ToString) -> NodeError {
-        NodeError::Unreadable {
-            node: self.name.clone(),
-            subject: subject.into(),
-            why: shortened(&why.to_string()),
-        }
+        NodeError::Unreadable { node: self.name.clone(), subject: subject.into(), why: shortened(&why.to_string()) }
     }
 
     pub(crate) fn missing(&self, subject: &str, why: impl ToString) -> NodeError {
@@ -259,25 +258,76 @@ impl Node {
     }
 }
 
-const TOO_MUCH: &[&str] =
-    &["execution aborted", "response size", "response too large", "response is too big", "request too large", "query timeout"];
+const TOO_MUCH: &[&str] = &[
+    "execution aborted",
+    "response size",
+    "response too large",
+    "response is too big",
+    "request too large",
+    "query timeout",
+];
 const OVERLOADED: &[&str] = &[
-    "rate limit", "too many requests", "limit exceeded", "request limit", "capacity", "timeout", "timed out",
-    "time out", "overloaded", "try again", "temporarily", "busy", "context canceled",
+    "rate limit",
+    "too many requests",
+    "limit exceeded",
+    "request limit",
+    "capacity",
+    "timeout",
+    "timed out",
+    "time out",
+    "overloaded",
+    "try again",
+    "temporarily",
+    "busy",
+    "context canceled",
 ];
 const NO_METHOD: &[&str] = &[
-    "method not found", "method not supported", "unsupported method", "not available on this", "does not exist/is not",
-    "method is not", "method not allowed", "not whitelisted", "is not enabled", "method disabled",
+    "method not found",
+    "method not supported",
+    "unsupported method",
+    "not available on this",
+    "does not exist/is not",
+    "method is not",
+    "method not allowed",
+    "not whitelisted",
+    "is not enabled",
+    "method disabled",
 ];
 const ABSENT: &[&str] = &[
-    "resource not found", "header not found", "block not found", "unknown block", "missing trie node",
-    "state not available", "state is not available", "historical state", "state unavailable", "no state available",
-    "missing state", "pruned", "pruning", "proof window", "blockoutofrange", "header for hash not found",
-    "could not find block", "cannot find block", "failed to get state", "state histories", "block is not available",
+    "resource not found",
+    "header not found",
+    "block not found",
+    "unknown block",
+    "missing trie node",
+    "state not available",
+    "state is not available",
+    "historical state",
+    "state unavailable",
+    "no state available",
+    "missing state",
+    "pruned",
+    "pruning",
+    "proof window",
+    "blockoutofrange",
+    "header for hash not found",
+    "could not find block",
+    "cannot find block",
+    "failed to get state",
+    "state histories",
+    "block is not available",
 ];
 const EXECUTION: &[&str] = &[
-    "execution reverted", "reverted", "out of gas", "outofgas", "gas required exceeds", "evm error", "invalid opcode",
-    "stack underflow", "stack limit", "invalid jump", "max code size",
+    "execution reverted",
+    "reverted",
+    "out of gas",
+    "outofgas",
+    "gas required exceeds",
+    "evm error",
+    "invalid opcode",
+    "stack underflow",
+    "stack limit",
+    "invalid jump",
+    "max code size",
 ];
 
 /// What a stranger says, cut to a length that one wants to read.
@@ -299,7 +349,9 @@ impl<T> OrFail<T> for Result<T, Refusal> {
             Refusal::Failed(error) => error,
             Refusal::NoMethod(why) => NodeError::Unsupported(format!("{}: cannot give {subject}: {why}", node.name)),
             Refusal::Absent(why) => node.missing(subject, why),
-            Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why) => node.unreachable(format!("{subject}: {why}")),
+            Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why) => {
+                node.unreachable(format!("{subject}: {why}"))
+            }
         })
     }
 }
@@ -337,6 +389,7 @@ mod tests {
             (-32000, "distance to target block exceeds maximum proof window", "absent"),
             (-32000, "header not found", "absent"),
             (3, "execution reverted: broken", "execution"),
+            (-32000, "execution reverted: rate limit, missing trie node", "execution"),
             (-32603, "EVM error OutOfGas", "execution"),
             (-32602, "too many arguments, want at most 2", "other"),
         ] {

@@ -19,6 +19,9 @@ const CHUNK: usize = 2_500;
 /// Calls at a time.
 const AT_ONCE: usize = 4;
 
+/// The gas of a single `balanceOf`: 200,000 as the balance reader gives it, and what a call costs before it begins.
+const CALL_GAS: &str = "0x36330";
+
 /// A balance, or why it is unknown.
 pub(crate) type Balance = Result<Amount, String>;
 
@@ -99,10 +102,9 @@ async fn by_reader(
     tokens: &[Address],
 ) -> Result<Vec<Vec<Balance>>, Stop> {
     let step = (CHUNK / (1 + tokens.len())).max(1);
-    let chunks = (0..accounts.len()).step_by(step).map(|from| Chunk {
-        accounts: (from, accounts.len().min(from + step)),
-        tokens: (0, tokens.len()),
-    });
+    let chunks = (0..accounts.len())
+        .step_by(step)
+        .map(|from| Chunk { accounts: (from, accounts.len().min(from + step)), tokens: (0, tokens.len()) });
     let mut answers = futures_util::stream::iter(chunks)
         .map(|chunk| chunk_to_the_end(node, block, accounts, tokens, chunk))
         .buffer_unordered(AT_ONCE);
@@ -133,13 +135,7 @@ async fn chunk_to_the_end(
     Ok(balances)
 }
 
-async fn call(
-    node: &Node,
-    block: B256,
-    accounts: &[Address],
-    tokens: &[Address],
-    chunk: Chunk,
-) -> Result<Told, Stop> {
+async fn call(node: &Node, block: B256, accounts: &[Address], tokens: &[Address], chunk: Chunk) -> Result<Told, Stop> {
     let subject = "balances";
     let question = question(&accounts[chunk.accounts.0..chunk.accounts.1], &tokens[chunk.tokens.0..chunk.tokens.1]);
     let params = json!([
@@ -230,12 +226,7 @@ fn rest(chunk: Chunk, words: usize, read: usize, balances: &mut Vec<((usize, usi
 }
 
 /// The slow way: `eth_getBalance`, and `eth_call` of `balanceOf`.
-async fn one_by_one(
-    node: &Node,
-    block: B256,
-    accounts: &[Address],
-    tokens: &[Address],
-) -> Result<Balances, NodeError> {
+async fn one_by_one(node: &Node, block: B256, accounts: &[Address], tokens: &[Address]) -> Result<Balances, NodeError> {
     let at = json!({ "blockHash": block });
     let native = accounts.iter().map(|account| json!([account, at])).collect();
     let mut balances = Vec::with_capacity(accounts.len());
@@ -269,7 +260,7 @@ async fn one_by_one(
 fn balance_of(token: Address, account: Address) -> Value {
     let mut data = vec![0x70, 0xa0, 0x82, 0x31];
     data.extend_from_slice(account.into_word().as_slice());
-    json!({ "to": token, "data": Bytes::from(data) })
+    json!({ "to": token, "data": Bytes::from(data), "gas": CALL_GAS })
 }
 
 /// A contract that was not there yet held nothing.
@@ -295,4 +286,71 @@ pub(crate) async fn is_laid(node: &Node, block: B256) -> Result<bool, Refusal> {
         { READER: { "code": RUNTIME.trim() } },
     ]);
     Ok(node.ask::<Bytes>("eth_call", params, "balances").await?.len() == 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_is_what_the_source_compiles_to() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/contracts/build/BalanceReader.json");
+        let built: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(built["runtime"], RUNTIME.trim());
+    }
+
+    /// What the reader answers when its gas lasts for so many words: account i holds i in ether and 100 t + i in token t.
+    fn answer(chunk: Chunk, words: usize) -> Vec<u8> {
+        let native = (chunk.accounts.0..chunk.accounts.1).map(|account| vec![account]);
+        let tokens = (chunk.tokens.0..chunk.tokens.1).flat_map(|token| {
+            (chunk.accounts.0..chunk.accounts.1).map(move |account| vec![1, 100 * (token + 1) + account])
+        });
+        // a pair is written whole or not at all
+        let mut answer = Vec::new();
+        for part in native.chain(tokens).scan(0, |used, part| {
+            *used += part.len();
+            (*used <= words).then_some(part)
+        }) {
+            for word in part {
+                answer.extend_from_slice(&U256::from(word).to_be_bytes::<32>());
+            }
+        }
+        answer
+    }
+
+    #[test]
+    fn prefixes_of_any_length_are_asked_on_to_the_end() {
+        for (accounts, tokens) in [(1, 0), (1, 1), (5, 0), (7, 3), (1, 4), (6, 1)] {
+            for words in 3..accounts * (1 + 2 * tokens) + 2 {
+                let mut open = vec![Chunk { accounts: (0, accounts), tokens: (0, tokens) }];
+                let mut read = HashMap::new();
+                for _ in 0..1_000 {
+                    let Some(chunk) = open.pop() else { break };
+                    let told = told(chunk, &answer(chunk, words)).unwrap_or_else(|why| panic!("{why:?}"));
+                    read.extend(told.balances);
+                    open.extend(told.rest);
+                }
+                assert!(open.is_empty(), "{accounts} accounts, {tokens} tokens, {words} words");
+                assert_eq!(read.len(), accounts * (1 + tokens));
+                for ((account, asset), balance) in read {
+                    assert_eq!(balance, Ok(Amount::from((100 * asset + account) as u64)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_no_balance() {
+        let chunk = Chunk { accounts: (0, 1), tokens: (0, 1) };
+        let nonsense = |words: &[u64]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| U256::from(*word).to_be_bytes::<32>()).collect();
+            told(chunk, &bytes).err()
+        };
+        assert_eq!(nonsense(&[]), Some(Untold::Nothing));
+        assert!(matches!(nonsense(&[1, 3, 0]), Some(Untold::Nonsense(_))));
+        assert!(matches!(nonsense(&[1, 1, 0, 0]), Some(Untold::Nonsense(_))));
+        assert!(matches!(told(chunk, &[0; 31]).err(), Some(Untold::Nonsense(_))));
+        let unread = told(chunk, &answer(chunk, 1)).ok().unwrap();
+        assert!(unread.balances[1].1.as_ref().unwrap_err().contains("gas"));
+    }
 }

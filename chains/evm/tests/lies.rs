@@ -1,0 +1,260 @@
+//! A node that lies, is silent, or is not what it should be, is found out and named; no balance is ever wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use alloy::primitives::{Address, U256};
+use alloy::sol_types::SolCall;
+use assay_evm::EvmChain;
+use assay_types::{Amount, Asset, Block, BlockRef, Chain, Kind, NodeError, Proofs};
+use serde_json::{Value, json};
+use support::proxy::{self, Pass};
+use support::{World, chain, fresh, watch, wei};
+
+/// One block with a native and a token payment, and an internal one.
+struct Stage {
+    world: World,
+    accounts: Vec<Address>,
+    token: Address,
+    at: BlockRef,
+}
+
+fn stage() -> Stage {
+    let world = World::new(&[]);
+    let token = world.deploy_token("T", 6, 1_000);
+    let router = world.deploy("Router", vec![]);
+    let transfer = support::transferCall { to: fresh(2), value: wei(10) };
+    let pay = support::payCall { to: vec![fresh(3)], amounts: vec![wei(7)] };
+    world.send(world.users[0], Some(fresh(1)), wei(5), vec![]);
+    world.send(world.users[0], Some(token), wei(0), transfer.abi_encode());
+    world.send(world.users[1], Some(router), wei(7), pay.abi_encode());
+    world.mine();
+    let accounts = vec![world.users[0], world.users[1], fresh(1), fresh(2), fresh(3), fresh(4)];
+    let at = chain(&[&world.anvil.url], 1, &[]).tip().unwrap().head;
+    Stage { world, accounts, token, at }
+}
+
+impl Stage {
+    fn through(&self, lie: impl Fn(&str, &Value, &mut Value) -> Pass + Send + Sync + 'static) -> EvmChain {
+        chain(&[&proxy::lying(&self.world.anvil.url, lie)], 1, &[self.token])
+    }
+
+    fn block(&self, chain: &EvmChain) -> Result<Block, NodeError> {
+        chain.block(self.at, &watch(&self.accounts), Proofs::All)
+    }
+
+    /// With the answers to one method altered.
+    fn altered(
+        &self,
+        method: &'static str,
+        alter: impl Fn(&mut Value) + Send + Sync + 'static,
+    ) -> Result<Block, NodeError> {
+        self.block(&self.through(move |asked, _, answer| {
+            if asked == method {
+                alter(&mut answer["result"]);
+            }
+            Pass::On
+        }))
+    }
+
+    fn disturbed(&self, method: &'static str, pass: fn() -> Pass) -> Result<Block, NodeError> {
+        self.block(&self.through(move |asked, _, _| if asked == method { pass() } else { Pass::On }))
+    }
+
+    fn refused(&self, method: &'static str, code: i64, message: &'static str) -> Result<Block, NodeError> {
+        self.block(&self.through(move |asked, _, answer| {
+            if asked == method {
+                proxy::refuse(answer, code, message);
+            }
+            Pass::On
+        }))
+    }
+
+    /// Every balance that the block gives as known is the node's.
+    fn assert_true(&self, block: &Block) {
+        for reading in &block.readings {
+            let account = self.accounts[reading.account.0 as usize - 1];
+            let honest = match reading.asset {
+                Asset::Native => self.world.call("eth_getBalance", json!([account, "latest"])),
+                Asset::Token(_) => {
+                    let data = format!("0x70a08231{}", alloy::primitives::hex::encode(account.into_word()));
+                    self.world.call("eth_call", json!([{ "to": self.token, "data": data }, "latest"]))
+                }
+            };
+            let honest: U256 = honest.as_str().unwrap().parse().unwrap();
+            assert_eq!(reading.balance, Ok(Amount(honest)), "{account}");
+        }
+    }
+}
+
+/// Adds one to a hexadecimal digit of a string.
+fn nudge(value: &mut Value) {
+    let text = value.as_str().unwrap().to_owned();
+    let (start, last) = text.split_at(text.len() - 1);
+    *value = json!(format!("{start}{}", if last == "0" { "1" } else { "0" }));
+}
+
+const BLOCK: &str = "eth_getBlockByHash";
+const RECEIPTS: &str = "eth_getBlockReceipts";
+const TRACES: &str = "debug_traceBlockByHash";
+const PROOF: &str = "eth_getProof";
+
+#[test]
+fn what_contradicts_its_header_or_proof_is_a_contradiction() {
+    let stage = stage();
+    type Lie = (&'static str, &'static str, fn(&mut Value));
+    let lies: [Lie; 21] = [
+        ("a header's state root", BLOCK, |block| nudge(&mut block["stateRoot"])),
+        ("a header's time", BLOCK, |block| nudge(&mut block["timestamp"])),
+        ("a header's hash", BLOCK, |block| nudge(&mut block["hash"])),
+        ("a value", BLOCK, |block| nudge(&mut block["transactions"][0]["value"])),
+        ("a recipient", BLOCK, |block| nudge(&mut block["transactions"][0]["to"])),
+        ("a sender", BLOCK, |block| nudge(&mut block["transactions"][0]["from"])),
+        ("a transaction's hash", BLOCK, |block| nudge(&mut block["transactions"][0]["hash"])),
+        ("a dropped transaction", BLOCK, |block| drop(block["transactions"].as_array_mut().unwrap().pop())),
+        ("dropped withdrawals", BLOCK, |block| block["withdrawals"] = Value::Null),
+        ("an invented withdrawal", BLOCK, |block| {
+            let withdrawal = json!({ "index": "0x0", "validatorIndex": "0x0", "address": fresh(4), "amount": "0x1" });
+            block["withdrawals"] = json!([withdrawal]);
+        }),
+        ("a log's amount", RECEIPTS, |receipts| nudge(&mut receipts[1]["logs"][0]["data"])),
+        ("a log's recipient", RECEIPTS, |receipts| nudge(&mut receipts[1]["logs"][0]["topics"][2])),
+        ("a dropped log", RECEIPTS, |receipts| receipts[1]["logs"] = json!([])),
+        ("a dropped receipt", RECEIPTS, |receipts| drop(receipts.as_array_mut().unwrap().pop())),
+        ("no receipts", RECEIPTS, |receipts| *receipts = json!([])),
+        ("swapped receipts", RECEIPTS, |receipts| receipts.as_array_mut().unwrap().swap(0, 1)),
+        ("a status", RECEIPTS, |receipts| receipts[0]["status"] = json!("0x0")),
+        ("gas", RECEIPTS, |receipts| nudge(&mut receipts[0]["cumulativeGasUsed"])),
+        ("a dropped trace", TRACES, |traces| drop(traces.as_array_mut().unwrap().pop())),
+        ("a proven balance", PROOF, |proof| nudge(&mut proof["balance"])),
+        ("a proof", PROOF, |proof| nudge(&mut proof["accountProof"][0])),
+    ];
+    for (what, method, lie) in lies {
+        let error = stage.altered(method, lie).unwrap_err();
+        assert!(matches!(error, NodeError::Contradiction { .. }), "{what}: {error}");
+        assert!(error.to_string().starts_with("http://127.0.0.1:"), "the node is named: {error}");
+    }
+    let honest = stage.altered("nothing", |_| ()).unwrap();
+    assert_eq!(honest.effects.len(), 9, "{:?}", honest.effects);
+    stage.assert_true(&honest);
+}
+
+#[test]
+fn what_does_not_arrive_is_told_by_its_kind() {
+    let stage = stage();
+    for method in [BLOCK, RECEIPTS, TRACES, PROOF, "eth_call"] {
+        for pass in [(|| Pass::Half) as fn() -> Pass, || Pass::Cut, || Pass::Endless] {
+            let error = stage.disturbed(method, pass).unwrap_err();
+            assert!(matches!(error, NodeError::Unreadable { .. }), "{method}: {error}");
+        }
+        for pass in [(|| Pass::Status(503)) as fn() -> Pass, || Pass::Status(429)] {
+            let error = stage.disturbed(method, pass).unwrap_err();
+            assert!(matches!(error, NodeError::Unreachable { .. }), "{method}: {error}");
+        }
+        let error = stage.refused(method, -32005, "rate limit exceeded").unwrap_err();
+        assert!(matches!(error, NodeError::Unreachable { .. }), "{method}: {error}");
+        let error = stage.disturbed(method, || Pass::Status(401)).unwrap_err();
+        assert!(matches!(error, NodeError::LoginRefused { .. }), "{method}: {error}");
+    }
+    for method in [BLOCK, RECEIPTS] {
+        let error = stage.altered(method, |answer| *answer = Value::Null).unwrap_err();
+        assert!(matches!(error, NodeError::Missing { .. }), "{method}: {error}");
+    }
+    let error = stage.altered(BLOCK, |block| block["transactions"][0]["type"] = json!("0x7e")).unwrap_err();
+    assert!(matches!(&error, NodeError::Unsupported(why) if why.contains("0x7e")), "{error}");
+    let wrong = stage.through(|method, _, answer| {
+        if method == "eth_chainId" {
+            answer["result"] = json!("0x1");
+        }
+        Pass::On
+    });
+    assert!(matches!(wrong.tip(), Err(NodeError::WrongChain { found, .. }) if found == "eip155:1"));
+}
+
+#[test]
+fn a_lie_that_nothing_commits_to_changes_no_proven_balance() {
+    let stage = stage();
+    // the reader's answer: every native balance is proven instead
+    let block = stage.block(&stage.through(|method, params, answer| {
+        if method == "eth_call" && params.get(2).is_some() {
+            let honest = answer["result"].as_str().unwrap().to_owned();
+            answer["result"] = json!(format!("0x{}{}", "11".repeat(32), &honest[66..]));
+        }
+        Pass::On
+    }));
+    stage.assert_true(&block.unwrap());
+    // a trace that failed within a successful answer leaves the internal payment to the state
+    let block =
+        stage.altered(TRACES, |traces| traces[2] = json!({ "error": "it broke", "txHash": traces[2]["txHash"] }));
+    let block = block.unwrap();
+    stage.assert_true(&block);
+    let internal = |block: &Block| {
+        let is = |effect: &&assay_types::Effect| matches!(effect, assay_types::Effect::Leg(leg) if leg.kind == Kind::Internal);
+        block.effects.iter().filter(is).count()
+    };
+    assert_eq!(internal(&block), 0);
+    let honest = stage.altered("nothing", |_| ()).unwrap();
+    assert_eq!(internal(&honest), 1);
+    let payments = honest.body.payments(2);
+    assert_eq!(payments.iter().map(|payment| payment.amount).collect::<Vec<_>>(), [7.into(), 7.into()]);
+}
+
+#[test]
+fn the_balance_reader_takes_prefixes_and_refusals() {
+    let stage = stage();
+    // 30,000 gas a word of answer: what a node with little gas would give of it
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let block = stage.block(&stage.through(move |method, params, answer| {
+        if method == "eth_call" && params.get(2).is_some() {
+            count.fetch_add(1, Ordering::Relaxed);
+            let words = answer["result"].as_str().unwrap();
+            answer["result"] = json!(&words[..words.len().min(2 + 64 * 7)]);
+        }
+        Pass::On
+    }));
+    stage.assert_true(&block.unwrap());
+    assert!(asked.load(Ordering::Relaxed) > 2);
+    for (code, message) in [(-32000, "response size exceeded"), (-32601, "no"), (-32602, "invalid argument 2")] {
+        let block = stage.block(&stage.through(move |method, params, answer| {
+            if method == "eth_call" && params.get(2).is_some() {
+                proxy::refuse(answer, code, message);
+            }
+            Pass::On
+        }));
+        stage.assert_true(&block.unwrap());
+    }
+    let ignored = stage.altered("eth_call", |answer| {
+        if answer.as_str().unwrap().len() > 66 {
+            *answer = json!("0x");
+        }
+    });
+    stage.assert_true(&ignored.unwrap());
+}
+
+#[test]
+fn the_next_node_answers_when_one_is_silent_and_nothing_is_mixed() {
+    let stage = stage();
+    let silent = "http://127.0.0.1:1";
+    let broken = proxy::lying(
+        &stage.world.anvil.url,
+        |method, _, _| {
+            if method == RECEIPTS { Pass::Status(503) } else { Pass::On }
+        },
+    );
+    let used_blocks = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = used_blocks.clone();
+    let good = proxy::lying(&stage.world.anvil.url, move |method, _, _| {
+        count.fetch_add(usize::from(method == BLOCK), Ordering::Relaxed);
+        Pass::On
+    });
+    let evm = chain(&[silent, &broken, &good], 1, &[stage.token]);
+    let block = stage.block(&evm).unwrap();
+    stage.assert_true(&block);
+    assert_eq!(used_blocks.load(Ordering::Relaxed), 1, "the block came from the node that gave the receipts");
+    let none = chain(&[silent], 1, &[]);
+    assert!(matches!(none.tip(), Err(NodeError::Unreachable { .. })));
+}
