@@ -23,6 +23,10 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// The whole story on local real nodes
+    #[command(after_help = "Example: assay demo --once\n\n\
+        Exit codes: 0 the story went as told, the phantom coins flagged included · 4 it did not")]
+    Demo(DemoArgs),
     /// Write a commented assay.toml and a sample exchange
     #[command(after_help = "Example: assay init my-assay")]
     Init {
@@ -59,6 +63,16 @@ pub enum Command {
     #[command(after_help = "Example: assay verify acme --statement 2026-02-06T19.json\n\n\
         Exit codes: 0 backed · 1 a discrepancy · 2 wrong input · 3 indeterminate or stale · 4 integrity failure")]
     Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+pub struct DemoArgs {
+    /// End with the story; otherwise the nodes stay up, and commands to try are printed
+    #[arg(long)]
+    pub once: bool,
+    /// For the pages, which come with a later version: taken, and not used yet
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
 }
 
 #[derive(Args)]

@@ -4,6 +4,7 @@ mod args;
 mod balance;
 mod check;
 mod config;
+mod demo;
 mod evidence;
 mod failure;
 mod history;
@@ -38,6 +39,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let config = &arguments.config;
     let json = arguments.json;
     match &arguments.command {
+        Command::Demo(wishes) => demo::run(wishes, json),
         Command::Init { dir } => init::run(dir),
         Command::Check { deep } => check::run(&setup::Setup::load(config)?, *deep, json),
         Command::Index(index) => index::run(&setup::Setup::load(config)?, index, json),
