@@ -100,6 +100,21 @@ impl BitcoinChain {
     }
 }
 
+/// Reads a block whose bytes are at hand, with every check that needs no other block.
+///
+/// # Errors
+/// As [`Chain::block`]; a chain that is not known is [`NodeError::Unsupported`].
+pub fn read_block(id: &ChainId, bytes: Vec<u8>, at: BlockRef, watch: &Watch) -> Result<Block, NodeError> {
+    let network = Network::of(id).map_err(NodeError::Unsupported)?;
+    let (node, subject) = (String::from("the bytes at hand"), format!("block {} ({})", at.height, at.hash));
+    block::extract(network, bytes, at, watch).map_err(|fault| match fault {
+        BlockFault::Unreadable(why) => NodeError::Unreadable { node, subject, why },
+        BlockFault::Contradicts { against, why } => {
+            NodeError::Contradiction { node, subject, against: against.into(), why }
+        }
+    })
+}
+
 impl Chain for BitcoinChain {
     fn id(&self) -> &ChainId {
         &self.id

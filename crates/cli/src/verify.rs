@@ -39,6 +39,7 @@ pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Res
     let question = Question {
         exchange,
         as_of: statement.as_of,
+        latest: false,
         named: &statement.blocks,
         ignore_named_after_s: i64::try_from(policy.max_statement_age.seconds).unwrap_or(i64::MAX),
         now,
