@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_types::{
-    Account, AccountNo, Ancestors, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError, Notice,
-    Pending, Proofs, Reading, Tip, TxId, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError,
+    Notice, Pending, Proofs, Reading, Tip, TxId, Watch,
 };
 use bitcoin::consensus::encode::deserialize;
 use bitcoin::hashes::Hash as _;
@@ -167,7 +167,7 @@ impl Chain for BitcoinChain {
         })
     }
 
-    fn prove(&self, _: &Header, _: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+    fn read_again(&self, _: &Header, _: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         Ok(vec![])
     }
 

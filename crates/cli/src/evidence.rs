@@ -204,11 +204,7 @@ fn accounts(
 }
 
 /// The other exchanges that declare an account at the same instant.
-fn shared_with<'a>(
-    setup: &'a Setup,
-    question: &Question<'_>,
-    chain: &ChainId,
-) -> BTreeMap<&'a Account, Vec<String>> {
+fn shared_with<'a>(setup: &'a Setup, question: &Question<'_>, chain: &ChainId) -> BTreeMap<&'a Account, Vec<String>> {
     let mut shared: BTreeMap<&Account, Vec<String>> = BTreeMap::new();
     for other in setup.declarations.exchanges.iter().filter(|other| other.id != question.exchange.id) {
         for declared in other.at(question.as_of).filter(|declared| declared.chain == *chain) {

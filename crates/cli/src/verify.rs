@@ -71,7 +71,9 @@ pub fn report(result: &Reconciliation) -> String {
     );
     for block in &result.blocks {
         let at = match (&block.height, &block.hash, &block.unknown) {
-            (Some(height), Some(hash), _) => format!("block {height} {hash}{}", if block.is_final { ", final" } else { "" }),
+            (Some(height), Some(hash), _) => {
+                format!("block {height} {hash}{}", if block.is_final { ", final" } else { "" })
+            }
             (_, _, Some(reason)) => format!("unknown: {reason}"),
             _ => "unknown".into(),
         };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use assay_store::{Round, Store, StoreError, Undo};
+use assay_store::{Coverage, Round, Store, StoreError, Undo};
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Reading, Tip,
     Watch,
@@ -77,7 +77,7 @@ enum Break {
     /// The next block does not link to ours.
     Reorganised,
     /// State proves that an earlier answer was wrong.
-    Doubt(Vec<AccountNo>, NodeError),
+    Doubt(Vec<(AccountNo, Asset)>, NodeError),
 }
 
 impl Break {
@@ -158,10 +158,10 @@ impl<'a> Indexer<'a> {
                 Err(Break::Error(error)) => return Err(error),
                 Err(Break::Reorganised) => tracing::info!("the chain reorganised while it was followed"),
                 Err(Break::Doubt(_, error)) if doubts == DOUBTS => return Err(error.into()),
-                Err(Break::Doubt(accounts, error)) => {
+                Err(Break::Doubt(pairs, error)) => {
                     tracing::warn!(%error, "an earlier answer was wrong: going back to where state agrees");
                     doubts += 1;
-                    match self.back_to_agreement(&accounts, &mut done) {
+                    match self.back_to_agreement(&pairs, &mut done) {
                         Err(IndexError::Node(NodeError::Gone(_))) => {} // a reorganisation: the fork comes first
                         agreed => agreed?,
                     }
@@ -274,60 +274,77 @@ impl<'a> Indexer<'a> {
         }
     }
 
-    /// Where state read at this block is not what our sums say, state is proven, here and at the parent: if it already
-    /// differed there, an earlier answer was wrong, and the difference does not belong to this block.
+    /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
+    /// parent: if it already differed there, an earlier answer was wrong, and the difference does not belong to this block.
     fn ask_state(&self, block: &mut Block, parent: Option<&Header>) -> Result<(), Break> {
         let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
         let surprised = self.store.surprises(block)?;
         if surprised.is_empty() {
             return Ok(());
         }
-        let accounts = self.with_bytes(&surprised)?;
-        for proven in self.proofs(&block.header, &accounts)?.into_iter().filter(|reading| reading.proven) {
-            block.readings.retain(|reading| (reading.account, reading.asset) != (proven.account, proven.asset));
-            block.readings.push(proven);
+        let pairs = self.with_bytes(&surprised)?;
+        for again in self.read_again(&block.header, &pairs)? {
+            let same = |reading: &&mut Reading| (reading.account, reading.asset) == (again.account, again.asset);
+            let Some(first) = block.readings.iter_mut().find(same) else { continue };
+            if again.proven {
+                *first = again;
+            } else if again.balance != first.balance {
+                *first = self.read_a_third_time(&block.header, first, again)?;
+            }
         }
-        match self.first_disagreement(parent, &accounts)? {
+        match self.first_disagreement(parent, &pairs)? {
             Some(why) => Err(Break::Doubt(surprised, why)),
             None => Ok(()),
         }
     }
 
-    /// The first of these accounts whose stored native balance is not what state proves at this block.
+    /// What nothing proves counts when two of three answers agree, and is unknown otherwise.
+    fn read_a_third_time(&self, at: &Header, first: &Reading, second: Reading) -> Result<Reading, IndexError> {
+        let pairs = self.with_bytes(&[(first.account, first.asset)])?;
+        let third = self.read_again(at, &pairs)?.into_iter().next();
+        tracing::warn!(height = at.height.0, ?first, ?second, ?third, "the node does not say the same twice");
+        let agreed = third.filter(|third| third.balance == first.balance || third.balance == second.balance);
+        let differs = || Reading { balance: Err("the node says something else each time".into()), ..second };
+        Ok(agreed.unwrap_or_else(differs))
+    }
+
+    /// The first of these balances of which the store knows something else than state says at this block.
     fn first_disagreement(
         &self,
         at: &Header,
-        accounts: &[(AccountNo, Account)],
+        pairs: &[(AccountNo, Account, Asset)],
     ) -> Result<Option<NodeError>, IndexError> {
-        for Reading { account, asset, balance, proven } in self.proofs(at, accounts)? {
+        for Reading { account, asset, balance, proven } in self.read_again(at, pairs)? {
             let Ok(state) = balance else { continue };
             let ours = self.store.balance(account, asset, at.height)?;
-            if proven && asset == Asset::Native && ours != state {
+            let is_known = !matches!(self.store.coverage(account, asset, at.height)?, Coverage::Unknown(_));
+            if is_known && ours != state && (proven || asset != Asset::Native) {
                 let (node, subject) = ("the node".into(), format!("an answer up to block {}", at.height));
-                let why = format!("account {}: {ours} by its answers, {state} by proof", account.0);
+                let how = if proven { "by proof" } else { "now" };
+                let why = format!("account {}: {ours} units by its answers then, {state} {how}", account.0);
                 return Ok(Some(NodeError::Contradiction { node, subject, against: "state".into(), why }));
             }
         }
         Ok(None)
     }
 
-    /// What state proves at this block; nothing where the node keeps none so far back.
-    fn proofs(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, IndexError> {
-        match patiently(&self.stop, || self.chain.prove(at, accounts)) {
+    /// What state says at this block; nothing where the node keeps none so far back.
+    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, IndexError> {
+        match patiently(&self.stop, || self.chain.read_again(at, pairs)) {
             Err(NodeError::Missing { .. }) => Ok(Vec::new()),
             readings => Ok(readings?),
         }
     }
 
-    fn with_bytes(&self, numbers: &[AccountNo]) -> Result<Vec<(AccountNo, Account)>, IndexError> {
-        numbers.iter().map(|number| Ok((*number, self.store.account(*number)?))).collect()
+    fn with_bytes(&self, pairs: &[(AccountNo, Asset)]) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
+        pairs.iter().map(|(number, asset)| Ok((*number, self.store.account(*number)?, *asset))).collect()
     }
 
-    /// Takes blocks back until state proves the balances of these accounts, or undo ends.
-    fn back_to_agreement(&self, accounts: &[AccountNo], done: &mut Done) -> Result<(), IndexError> {
-        let accounts = self.with_bytes(accounts)?;
+    /// Takes blocks back until state agrees with these balances, or undo ends.
+    fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
+        let pairs = self.with_bytes(pairs)?;
         while let Some(last) = self.store.tip()? {
-            if self.first_disagreement(&last, &accounts)?.is_none() {
+            if self.first_disagreement(&last, &pairs)?.is_none() {
                 break;
             }
             match self.store.remove_tip() {

@@ -100,25 +100,27 @@ impl Store {
         Ok(Some(tip.at()))
     }
 
-    /// Accounts whose balance in the native coin, as read from state at this block, is not what the stored balance and
-    /// the block's own legs give.
+    /// Accounts and assets whose balance, as read from state at this block, is not what the stored balance and the
+    /// block's own legs give. Where the stored balance is itself unknown, nothing surprises.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn surprises(&self, block: &Block) -> Result<Vec<AccountNo>, StoreError> {
+    pub fn surprises(&self, block: &Block) -> Result<Vec<(AccountNo, Asset)>, StoreError> {
         let mut surprised = Vec::new();
         if block.readings.is_empty() {
             return Ok(surprised); // a chain without state: its inputs need not be looked up twice
         }
         for ((account, asset), pair) in self.pairs(block, &mut Changes::new(self))? {
             let Some(Ok(state)) = pair.reading.map(|reading| &reading.balance) else { continue };
-            if asset == Asset::Native {
-                let before = self.latest_balance(account, asset)?;
-                let steps = settle(before, &pair.legs, None, Kind::Unattributed);
-                let sum = steps.map(|steps| steps.last().map_or(before, |step| step.balance));
-                if sum != Some(*state) {
-                    surprised.push(account);
-                }
+            let before = self.latest_balance(account, asset)?;
+            let steps = settle(before, &pair.legs, None, Kind::Unattributed);
+            let sum = steps.map(|steps| steps.last().map_or(before, |step| step.balance));
+            if sum == Some(*state) {
+                continue;
+            }
+            let last = self.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
+            if !matches!(last, Some((_, Coverage::Unknown(_)))) {
+                surprised.push((account, asset));
             }
         }
         Ok(surprised)

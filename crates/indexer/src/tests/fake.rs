@@ -330,10 +330,10 @@ impl Chain for Fake {
         Ok(())
     }
 
-    fn prove(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         self.answer(Question::Prove, |node| {
             let block = &node.blocks[&at.hash];
-            Ok(accounts.iter().map(|(number, who)| block.read(*number, who, true)).collect())
+            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, who, true)).collect())
         })
     }
 
