@@ -36,7 +36,7 @@ test: lint ## everything that CI checks: format, lints, all tests, on real nodes
 
 bench: ## measure what there is to measure
 	@scripts/setup.sh nodes build
-	cargo bench --workspace --locked
+	cargo bench --workspace --locked --bench '*'
 
 build: ## the binary, target/release/assay
 	@scripts/setup.sh build

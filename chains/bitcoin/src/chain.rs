@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_types::{
-    Account, AccountNo, Ancestors, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError, Notice,
-    Pending, Proofs, Reading, Tip, TxId, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError,
+    Notice, Pending, Proofs, Reading, Tip, TxId, Watch,
 };
 use bitcoin::consensus::encode::deserialize;
 use bitcoin::hashes::Hash as _;
@@ -100,6 +100,21 @@ impl BitcoinChain {
     }
 }
 
+/// Reads a block whose bytes are at hand, with every check that needs no other block.
+///
+/// # Errors
+/// As [`Chain::block`]; a chain that is not known is [`NodeError::Unsupported`].
+pub fn read_block(id: &ChainId, bytes: Vec<u8>, at: BlockRef, watch: &Watch) -> Result<Block, NodeError> {
+    let network = Network::of(id).map_err(NodeError::Unsupported)?;
+    let (node, subject) = (String::from("the bytes at hand"), format!("block {} ({})", at.height, at.hash));
+    block::extract(network, bytes, at, watch).map_err(|fault| match fault {
+        BlockFault::Unreadable(why) => NodeError::Unreadable { node, subject, why },
+        BlockFault::Contradicts { against, why } => {
+            NodeError::Contradiction { node, subject, against: against.into(), why }
+        }
+    })
+}
+
 impl Chain for BitcoinChain {
     fn id(&self) -> &ChainId {
         &self.id
@@ -152,7 +167,7 @@ impl Chain for BitcoinChain {
         })
     }
 
-    fn prove(&self, _: &Header, _: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+    fn read_again(&self, _: &Header, _: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         Ok(vec![])
     }
 

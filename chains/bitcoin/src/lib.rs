@@ -15,5 +15,5 @@ mod pow;
 mod transport;
 
 pub use address::BitcoinAddresses;
-pub use chain::BitcoinChain;
+pub use chain::{BitcoinChain, read_block};
 pub use node::{NodeConfig, NodeLogin};

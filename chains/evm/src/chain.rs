@@ -1,14 +1,14 @@
 //! The chain as the indexer sees it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alloy::primitives::{Address, B256};
 use assay_http::Endpoint;
 use assay_types::{
-    Account, AccountNo, Ancestors, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Header, Height, Leg,
-    NodeError, Notice, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Header, Height,
+    Leg, NodeError, Notice, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
 };
 use serde_json::json;
 
@@ -217,20 +217,29 @@ impl Chain for EvmChain {
     }
 
     /// Where the node gives no proof, the balance is read and not proven, or unknown with the reason.
-    fn prove(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         let state_root = <[u8; 32]>::try_from(at.seal.as_slice())
             .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", at.height)))?;
-        let accounts = addresses(accounts.iter().map(|(number, account)| (*number, account)).collect());
-        let prove = accounts.iter().map(|(number, _)| *number).collect();
-        let question = Question {
-            at: at.at(),
-            state_root: B256::from(state_root),
-            accounts: &accounts,
-            tokens: &[],
-            prove: &prove,
+        let holders = |asset: Asset| {
+            let holding = pairs.iter().filter(move |pair| pair.2 == asset);
+            addresses(holding.map(|(number, account, _)| (*number, account)).collect())
         };
-        self.with_a_node(async |node| match state::read(node, &question).await? {
-            Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => Ok(readings),
+        let accounts = holders(Asset::Native);
+        let prove = accounts.iter().map(|(number, _)| *number).collect();
+        let (at, state_root) = (at.at(), B256::from(state_root));
+        let natives = Question { at, state_root, accounts: &accounts, tokens: &[], prove: &prove };
+        let tokens: BTreeSet<Asset> = pairs.iter().map(|pair| pair.2).filter(|asset| *asset != Asset::Native).collect();
+        self.with_a_node(async |node| {
+            let mut readings = match accounts.is_empty() {
+                true => Vec::new(),
+                false => match state::read(node, &natives).await? {
+                    Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
+                },
+            };
+            for token in &tokens {
+                readings.extend(state::token(node, at, *token, &holders(*token)).await?);
+            }
+            Ok(readings)
         })
     }
 

@@ -226,7 +226,12 @@ fn rest(chunk: Chunk, words: usize, read: usize, balances: &mut Vec<((usize, usi
 }
 
 /// The slow way: `eth_getBalance`, and `eth_call` of `balanceOf`.
-async fn one_by_one(node: &Node, block: B256, accounts: &[Address], tokens: &[Address]) -> Result<Balances, NodeError> {
+pub(crate) async fn one_by_one(
+    node: &Node,
+    block: B256,
+    accounts: &[Address],
+    tokens: &[Address],
+) -> Result<Balances, NodeError> {
     let at = json!({ "blockHash": block });
     let native = accounts.iter().map(|account| json!([account, at])).collect();
     let mut balances = Vec::with_capacity(accounts.len());

@@ -63,6 +63,28 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     }
 }
 
+/// Reads these accounts in one token, by calls of its own for each: what the batch said can be held against it.
+pub(crate) async fn token(
+    node: &Node,
+    at: BlockRef,
+    asset: Asset,
+    accounts: &[(AccountNo, Address)],
+) -> Result<Vec<Reading>, NodeError> {
+    let Asset::Token(token) = asset else { return Ok(Vec::new()) };
+    let addresses: Vec<Address> = accounts.iter().map(|(_, address)| *address).collect();
+    let balances = reader::one_by_one(node, B256::from(at.hash.0), &addresses, &[token.into()]).await?;
+    let numbers = accounts.iter().map(|(number, _)| *number);
+    Ok(match balances {
+        Ok(balances) => {
+            let last = balances.into_iter().filter_map(|mut row| row.pop());
+            numbers.zip(last).map(|(account, balance)| Reading { account, asset, balance, proven: false }).collect()
+        }
+        Err(why) => {
+            numbers.map(|account| Reading { account, asset, balance: Err(why.clone()), proven: false }).collect()
+        }
+    })
+}
+
 fn readings(
     node: &Node,
     question: &Question<'_>,

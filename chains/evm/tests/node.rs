@@ -242,8 +242,8 @@ fn prove_gives_what_the_state_root_commits_to() {
     let accounts = [world.users[0], fresh(1), fresh(2)];
     let header = evm.block(last(&evm), &watch(&[]), Proofs::Moved).unwrap().header;
     let numbered: Vec<_> =
-        watch(&accounts).by_number().into_iter().map(|(number, account)| (number, account.clone())).collect();
-    let readings = evm.prove(&header, &numbered).unwrap();
+        watch(&accounts).by_number().into_iter().map(|(no, account)| (no, account.clone(), Asset::Native)).collect();
+    let readings = evm.read_again(&header, &numbered).unwrap();
     assert!(readings.iter().all(|reading| reading.proven && reading.asset == Asset::Native));
     assert_eq!(readings[1].balance, Ok(5.into()));
     assert_eq!(readings[2].balance, Ok(0.into()));

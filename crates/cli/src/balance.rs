@@ -64,7 +64,9 @@ pub fn coverage(
     header: &Header,
 ) -> Result<(Option<AccountNo>, Coverage), Failure> {
     Ok(match store.number(account)? {
-        None => (None, Coverage::Unknown("not declared by any exchange, or declared since the last `assay index`".into())),
+        None => {
+            (None, Coverage::Unknown("not declared by any exchange, or declared since the last `assay index`".into()))
+        }
         Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
         Some((number, true)) => (Some(number), store.coverage(number, asset, header.height)?),
     })

@@ -85,7 +85,8 @@ fn declarations(setup: &Setup, report: &mut Report) {
         report.ok(format!("exchange {}", exchange.id), format!("{count} accounts declared"));
     }
     for shared in setup.declarations.shared() {
-        let by: Vec<String> = shared.by.iter().map(|(exchange, at)| format!("{} ({})", exchange.id, at.origin)).collect();
+        let by: Vec<String> =
+            shared.by.iter().map(|(exchange, at)| format!("{} ({})", exchange.id, at.origin)).collect();
         let address = shared.by.first().map_or(String::new(), |(_, declared)| declared.address.clone());
         report.warn("shared-account", format!("{address} on {} is declared by {}", shared.chain, by.join(" and ")));
     }
@@ -125,9 +126,11 @@ fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
         Ok(text) => report.ok(&subject, text),
         Err(failure) => report.failed(&subject, failure),
     }
-    let late = setup.declarations.accounts(&chain.id).into_iter().filter(|account| {
-        !matches!(store.number(account), Ok(Some((_, true))))
-    });
+    let late = setup
+        .declarations
+        .accounts(&chain.id)
+        .into_iter()
+        .filter(|account| !matches!(store.number(account), Ok(Some((_, true)))));
     match late.count() {
         0 => {}
         count => report.warn(&subject, format!("{count} declared accounts are not indexed yet: run assay index")),

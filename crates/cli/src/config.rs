@@ -178,8 +178,7 @@ impl ChainReader<'_> {
             let why = format!("`{name}` is not a name: 1 to 64 of a-z, 0-9, `-` and `_`");
             return Err(self.error(block.name.span().start, "name", why));
         }
-        let id: ChainId =
-            block.id.get_ref().parse().map_err(|error| self.error(block.id.span().start, "id", error))?;
+        let id: ChainId = block.id.get_ref().parse().map_err(|error| self.error(block.id.span().start, "id", error))?;
         if before.iter().any(|chain| chain.name == *name || chain.id == id) {
             let why = format!("chain `{name}` ({id}) is there already");
             return Err(self.error(block.name.span().start, "name", why));
@@ -251,7 +250,9 @@ impl ChainReader<'_> {
                 let error = self.error(self.at, "start", "is missing: the block at which coverage begins");
                 Err(error.hint("every account gets an opening balance there, so the node must have that block's state"))
             }
-            (_, Some(_)) => Err(self.error(self.at, "start", "Bitcoin is followed from its first block: remove `start`")),
+            (_, Some(_)) => {
+                Err(self.error(self.at, "start", "Bitcoin is followed from its first block: remove `start`"))
+            }
             (_, None) => Ok(Height(0)),
         }
     }
@@ -277,8 +278,12 @@ impl ChainReader<'_> {
         let address = match (&block.rpc, &block.url_file) {
             (Some(url), None) => Address::Url(url.clone()),
             (None, Some(file)) => Address::File(resolve(self.folder, file)),
-            (None, None) => return Err(refuse("rpc", "is missing").hint("rpc = \"http://127.0.0.1:8332\", or url_file")),
-            (Some(_), Some(_)) => return Err(refuse("url_file", "stands beside rpc: one of them says where the node is")),
+            (None, None) => {
+                return Err(refuse("rpc", "is missing").hint("rpc = \"http://127.0.0.1:8332\", or url_file"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(refuse("url_file", "stands beside rpc: one of them says where the node is"));
+            }
         };
         let has_login = block.cookie_file.is_some() || block.user.is_some() || block.password_file.is_some();
         if id.namespace() == "eip155" && has_login {

@@ -22,7 +22,10 @@ use crate::setup::Setup;
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
 pub struct Question<'a> {
     pub exchange: &'a Exchange,
+    /// Whose declarations hold at this instant, at the last block in time for it.
     pub as_of: Timestamp,
+    /// Not that block, but the last one that is indexed.
+    pub latest: bool,
     pub named: &'a [(ChainId, BlockRef)],
     /// A named block that is not on the indexed chain is ignored once the statement is this old.
     pub ignore_named_after_s: i64,
@@ -136,6 +139,10 @@ fn block(
         notices.push(ignored(&name));
     }
     let Some(tip) = store.tip()? else { return Ok(Block::unknown("no block is indexed yet")) };
+    if question.latest {
+        let is_final = is_final(tip.height);
+        return used(store, tip, is_final, false);
+    }
     match store.first_later_than(question.as_of)? {
         None => used(store, tip, false, false),
         Some(later) => match later.height.previous().map(|height| store.header(height)).transpose()?.flatten() {
@@ -197,11 +204,7 @@ fn accounts(
 }
 
 /// The other exchanges that declare an account at the same instant.
-fn shared_with<'a>(
-    setup: &'a Setup,
-    question: &Question<'_>,
-    chain: &ChainId,
-) -> BTreeMap<&'a Account, Vec<String>> {
+fn shared_with<'a>(setup: &'a Setup, question: &Question<'_>, chain: &ChainId) -> BTreeMap<&'a Account, Vec<String>> {
     let mut shared: BTreeMap<&Account, Vec<String>> = BTreeMap::new();
     for other in setup.declarations.exchanges.iter().filter(|other| other.id != question.exchange.id) {
         for declared in other.at(question.as_of).filter(|declared| declared.chain == *chain) {

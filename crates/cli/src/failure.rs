@@ -74,18 +74,20 @@ impl From<InputErrors> for Failure {
 
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Failure {
-        use NodeError::{
-            Contradiction, Gone, LoginRefused, Missing, Unreachable, Unreadable, Unsupported, WrongChain,
-        };
+        use NodeError::{Contradiction, Gone, LoginRefused, Missing, Unreachable, Unreadable, Unsupported, WrongChain};
         let (code, hint) = match &error {
-            Unreachable { .. } => (UNKNOWN, "is the node running, and its address in assay.toml right? see: assay check"),
+            Unreachable { .. } => {
+                (UNKNOWN, "is the node running, and its address in assay.toml right? see: assay check")
+            }
             Unreadable { .. } => (UNKNOWN, "nothing was taken from this answer; see: assay check"),
             Missing { .. } => (UNKNOWN, "a pruned node, or one without old states, cannot answer; see: assay check"),
             Gone(_) => (UNKNOWN, "the chain reorganised meanwhile: try again"),
             Contradiction { .. } => {
                 (INTEGRITY, "the node's answers were asked for again and contradict each other: do not trust this node")
             }
-            LoginRefused { .. } => (WRONG_INPUT, "check cookie_file, or user and password_file, of this node in assay.toml"),
+            LoginRefused { .. } => {
+                (WRONG_INPUT, "check cookie_file, or user and password_file, of this node in assay.toml")
+            }
             WrongChain { .. } => (WRONG_INPUT, "check the chain's id and its node's address in assay.toml"),
             Unsupported(_) => (WRONG_INPUT, "see assay.toml"),
         };
@@ -115,8 +117,9 @@ impl From<IndexError> for Failure {
         match error {
             IndexError::Node(error) => error.into(),
             IndexError::Store(error) => error.into(),
-            IndexError::BeyondFinality { .. } => Failure::new(INTEGRITY, error)
-                .hint("ask other nodes first; to go on with this one: assay index --chain C --accept-reorg HASH (its tip)"),
+            IndexError::BeyondFinality { .. } => Failure::new(INTEGRITY, error).hint(
+                "ask other nodes first; to go on with this one: assay index --chain C --accept-reorg HASH (its tip)",
+            ),
             IndexError::NodeBehind { .. } => {
                 Failure::new(UNKNOWN, error).hint("wait until the node has caught up, or ask another one")
             }

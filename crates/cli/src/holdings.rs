@@ -22,17 +22,21 @@ struct Interval {
 pub fn run(setup: &Setup, exchange: &str, at: Option<&str>, json: bool) -> Result<u8, Failure> {
     let exchange = setup.exchange(exchange)?;
     let as_of = at.map_or_else(|| Ok(place::now()), place::time)?;
-    let question = Question { exchange, as_of, named: &[], ignore_named_after_s: 0, now: as_of };
+    let question = Question { exchange, as_of, latest: at.is_none(), named: &[], ignore_named_after_s: 0, now: as_of };
     let (evidence, headers) = evidence::balances(setup, &question)?;
     let mut rows = Vec::new();
     for entry in &setup.directory.assets {
         rows.extend(row(setup, entry, &evidence, &headers)?);
     }
     let exact = rows.iter().all(|row| !row["units"].is_null());
-    let unknown: Vec<String> = evidence.blocks.iter().filter_map(|block| match &block.at {
-        At::Unknown { reason } => Some(format!("{}: {reason}", block.name)),
-        At::Block { .. } => None,
-    }).collect();
+    let unknown: Vec<String> = evidence
+        .blocks
+        .iter()
+        .filter_map(|block| match &block.at {
+            At::Unknown { reason } => Some(format!("{}: {reason}", block.name)),
+            At::Block { .. } => None,
+        })
+        .collect();
     if json {
         let answer = json!({ "exchange": exchange.id, "holdings": rows, "as_of": as_of, "unknown": unknown });
         output::document(&answer);
@@ -107,7 +111,8 @@ fn print(rows: &[Value]) {
         let (low, high) = (text(&row["low"]), text(&row["high"]));
         let amount = if low == high { low } else { format!("{low} to {high}") };
         let chains = row["chains"].as_array().map_or(&[][..], Vec::as_slice);
-        let at = |part: &Value| format!("{} {} at {}", text(&part["chain"]), text(&part["amount"]), part["at"]["height"]);
+        let at =
+            |part: &Value| format!("{} {} at {}", text(&part["chain"]), text(&part["amount"]), part["at"]["height"]);
         vec![text(&row["asset"]), amount, chains.iter().map(at).collect::<Vec<_>>().join(", ")]
     });
     output::data(output::table(&["asset", "holdings", "chains, at block"], &["holdings"], each).to_string());

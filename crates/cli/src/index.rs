@@ -24,10 +24,17 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
         } else {
             let said = |reached: &Reached| {
                 if reached.applied + reached.removed > 0 {
-                    tracing::info!(chain = chain.name, height = reached.tip.height.0, removed = reached.removed, "caught up");
+                    tracing::info!(
+                        chain = chain.name,
+                        height = reached.tip.height.0,
+                        removed = reached.removed,
+                        "caught up"
+                    );
                 }
             };
-            with_indexer(setup, chain, accept, &stop, |indexer| indexer.follow(&show, &said).map(|()| None).map_err(Failure::from))
+            with_indexer(setup, chain, accept, &stop, |indexer| {
+                indexer.follow(&show, &said).map(|()| None).map_err(Failure::from)
+            })
         };
         bar.finish_and_clear();
         done.map_err(|failure| failure.during(format!("chain {}", chain.name)))
@@ -56,12 +63,7 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
 }
 
 /// Catches up with the node's tip, from the store as it is.
-pub fn catch_up(
-    setup: &Setup,
-    chain: &str,
-    stop: &Stop,
-    progress: &dyn Fn(Progress),
-) -> Result<Reached, Failure> {
+pub fn catch_up(setup: &Setup, chain: &str, stop: &Stop, progress: &dyn Fn(Progress)) -> Result<Reached, Failure> {
     let chain = setup.chain(chain)?;
     with_indexer(setup, chain, None, stop, |indexer| Ok(indexer.catch_up(progress)?))
 }

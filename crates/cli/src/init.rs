@@ -28,6 +28,8 @@ pub fn run(dir: &Path) -> Result<u8, Failure> {
             .map_err(|error| InputError::new(&file, format!("cannot be written: {error}")))?;
         output::message(format!("wrote {}", file.display()));
     }
-    output::message("next: put your nodes' addresses into assay.toml and your accounts into exchanges/, then: assay check");
+    output::message(
+        "next: put your nodes' addresses into assay.toml and your accounts into exchanges/, then: assay check",
+    );
     Ok(0)
 }

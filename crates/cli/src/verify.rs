@@ -39,6 +39,7 @@ pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Res
     let question = Question {
         exchange,
         as_of: statement.as_of,
+        latest: false,
         named: &statement.blocks,
         ignore_named_after_s: i64::try_from(policy.max_statement_age.seconds).unwrap_or(i64::MAX),
         now,
@@ -70,7 +71,9 @@ pub fn report(result: &Reconciliation) -> String {
     );
     for block in &result.blocks {
         let at = match (&block.height, &block.hash, &block.unknown) {
-            (Some(height), Some(hash), _) => format!("block {height} {hash}{}", if block.is_final { ", final" } else { "" }),
+            (Some(height), Some(hash), _) => {
+                format!("block {height} {hash}{}", if block.is_final { ", final" } else { "" })
+            }
             (_, _, Some(reason)) => format!("unknown: {reason}"),
             _ => "unknown".into(),
         };

@@ -1,6 +1,7 @@
 //! Fetches blocks ahead of the one that is applied, on several threads, and hands them over in order.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
 use assay_types::{Block, BlockRef, Chain, Height, NodeError, Proofs, Watch};
 
@@ -40,7 +41,9 @@ pub(crate) fn each_block<E: From<NodeError>>(
             let (todo, done) = (todo.clone(), done.clone());
             scope.spawn(move || {
                 for height in todo {
-                    if done.send((height, fetch(span, height))).is_err() {
+                    // A thread that dies would leave the others, and whoever waits for its block, waiting for ever.
+                    let block = std::panic::catch_unwind(AssertUnwindSafe(|| fetch(span, height)));
+                    if done.send((height, block.unwrap_or_else(|_| Err(not_understood(height))))).is_err() {
                         break;
                     }
                 }
@@ -57,7 +60,7 @@ pub(crate) fn each_block<E: From<NodeError>>(
             let block = loop {
                 match ready.remove(&next) {
                     Some(block) => break block,
-                    None => ready.extend(results.recv()),
+                    None => ready.extend([results.recv().expect("fetchers live as long as there are jobs")]),
                 }
             };
             take(block?)?;
@@ -74,8 +77,16 @@ fn fetch(span: &Span<'_>, height: Height) -> Result<Block, NodeError> {
             Some(hash) => hash,
             None => span.chain.hash_at(height)?.ok_or_else(|| above_the_tip(height))?,
         };
-        span.chain.block(BlockRef { height, hash }, span.watch, proofs)
+        let block = span.chain.block(BlockRef { height, hash }, span.watch, proofs)?;
+        assert_eq!(block.header.at(), BlockRef { height, hash }, "a chain gives the block that it was asked for");
+        Ok(block)
     })
+}
+
+/// Reading it panicked. The message went to standard error.
+fn not_understood(height: Height) -> NodeError {
+    let why = "this program failed on it: please report this".into();
+    NodeError::Unreadable { node: "the node".into(), subject: format!("block {height}"), why }
 }
 
 /// The tip was above this height a moment ago.

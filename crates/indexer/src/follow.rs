@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use assay_store::{Round, Store, StoreError, Undo};
+use assay_store::{Coverage, Round, Store, StoreError, Undo};
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, Chain, Header, Height, NodeError, Reading, Tip, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Reading, Tip,
+    Watch,
 };
 
 use crate::IndexError;
 use crate::ahead::{Span, each_block};
-use crate::patience::{Stop, patiently};
+use crate::patience::{MOMENT_MS, Stop, patiently};
 
 /// How a chain is followed.
 #[derive(Debug, Clone)]
@@ -46,6 +47,13 @@ pub struct Reached {
     pub removed: u64,
 }
 
+/// How many blocks were written and taken back so far.
+#[derive(Default)]
+struct Done {
+    applied: u64,
+    removed: u64,
+}
+
 /// One chain and its store.
 pub struct Indexer<'a> {
     chain: &'a dyn Chain,
@@ -59,9 +67,9 @@ const RESTARTS: u32 = 20;
 /// How often what an earlier answer hid is fetched again before the node counts as proven to lie.
 const DOUBTS: u32 = 3;
 /// How long to wait between looks at the tip.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
 /// The longest wait while a node is away.
-const AWAY: Duration = Duration::from_secs(15);
+const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
 
 /// What ends a stretch before its last block.
 enum Break {
@@ -69,7 +77,17 @@ enum Break {
     /// The next block does not link to ours.
     Reorganised,
     /// State proves that an earlier answer was wrong.
-    Doubt(Vec<AccountNo>, NodeError),
+    Doubt(Vec<(AccountNo, Asset)>, NodeError),
+}
+
+impl Break {
+    /// Taking blocks back does not help accounts that are being filled in below them.
+    fn without_doubt(self) -> Break {
+        match self {
+            Break::Doubt(_, error) => Break::Error(error.into()),
+            other => other,
+        }
+    }
 }
 
 impl<E: Into<IndexError>> From<E> for Break {
@@ -133,30 +151,23 @@ impl<'a> Indexer<'a> {
     /// # Errors
     /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
     pub fn catch_up(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
-        let (mut applied, mut removed, mut doubts) = (0, 0, 0);
+        let (mut done, mut doubts) = (Done::default(), 0);
         for _ in 0..RESTARTS {
-            let tip = patiently(&self.stop, || self.chain.tip())?;
-            if tip.head.height < self.chain.first() {
-                return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() });
-            }
-            removed += self.back_to_the_fork(&tip)?;
-            let done = self.fill_in(progress).and_then(|()| self.advance(&tip, progress, &mut applied));
-            match done {
-                Ok(()) => {
-                    let tip = self.note_final(&tip)?;
-                    let final_height = self.store.final_height()?;
-                    return Ok(Reached { tip, final_height, applied, removed });
-                }
+            match self.once(progress, &mut done) {
+                Ok(reached) => return Ok(reached),
                 Err(Break::Error(error)) => return Err(error),
                 Err(Break::Reorganised) => tracing::info!("the chain reorganised while it was followed"),
                 Err(Break::Doubt(_, error)) if doubts == DOUBTS => return Err(error.into()),
-                Err(Break::Doubt(accounts, error)) => {
+                Err(Break::Doubt(pairs, error)) => {
                     tracing::warn!(%error, "an earlier answer was wrong: going back to where state agrees");
                     doubts += 1;
-                    removed += self.back_to_agreement(&accounts)?;
+                    match self.back_to_agreement(&pairs, &mut done) {
+                        Err(IndexError::Node(NodeError::Gone(_))) => {} // a reorganisation: the fork comes first
+                        agreed => agreed?,
+                    }
                 }
             }
-            self.stop.pause(Duration::from_millis(100));
+            self.stop.pause(Duration::from_millis(MOMENT_MS));
             if self.stop.is_wished() {
                 return Err(IndexError::Stopped);
             }
@@ -164,31 +175,67 @@ impl<'a> Indexer<'a> {
         Err(IndexError::Restless)
     }
 
-    /// Takes blocks back until the last one is on the node's active chain.
-    fn back_to_the_fork(&self, tip: &Tip) -> Result<u64, IndexError> {
-        let mut removed = 0;
-        while let Some(last) = self.store.tip()? {
-            let theirs = patiently(&self.stop, || self.chain.hash_at(last.height))?;
-            if theirs == Some(last.hash) {
-                break;
-            }
-            if let Some(final_height) = self.store.final_height()?
-                && last.height <= final_height
-                && self.settings.accept_reorg != Some(tip.head.hash)
-            {
-                return Err(match theirs {
-                    Some(_) => IndexError::BeyondFinality { left: last.at(), final_height },
-                    None => IndexError::NodeBehind { head: tip.head.height, final_height },
-                });
-            }
-            tracing::info!(height = last.height.0, hash = %last.hash, "block left the active chain");
-            self.store.remove_tip()?;
-            removed += 1;
+    fn once(&self, progress: &dyn Fn(Progress), done: &mut Done) -> Result<Reached, Break> {
+        let tip = patiently(&self.stop, || self.chain.tip())?;
+        if tip.head.height < self.chain.first() {
+            return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() }.into());
         }
-        Ok(removed)
+        self.back_to_the_fork(&tip, done)?;
+        match self.fill_in(progress).and_then(|()| self.advance(&tip, progress, done)) {
+            // What is missing may have been there a moment ago, on a branch that the node has left since.
+            Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))) if !self.is_still_there(tip.head)? => {
+                Err(Break::Reorganised)
+            }
+            followed => followed,
+        }?;
+        let last = self.store.tip()?.ok_or(IndexError::Restless)?;
+        if !self.is_still_there(last.at())? {
+            return Err(Break::Reorganised); // a node may serve blocks that it left meanwhile
+        }
+        self.note_final(&tip, last.height)?;
+        let final_height = self.store.final_height()?;
+        Ok(Reached { tip: last, final_height, applied: done.applied, removed: done.removed })
     }
 
-    fn advance(&self, tip: &Tip, progress: &dyn Fn(Progress), applied: &mut u64) -> Result<(), Break> {
+    fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {
+        let now = patiently(&self.stop, || self.chain.hash_at(block.height))?;
+        Ok(now == Some(block.hash))
+    }
+
+    /// Takes blocks back until the last one is on the node's active chain; none, when that is not allowed.
+    fn back_to_the_fork(&self, tip: &Tip, done: &mut Done) -> Result<(), IndexError> {
+        let accepted = self.settings.accept_reorg == Some(tip.head.hash);
+        let final_height = self.store.final_height()?.filter(|_| !accepted);
+        let mut left = Vec::new();
+        let mut ours = self.store.tip()?;
+        while let Some(header) = ours {
+            let theirs = patiently(&self.stop, || self.chain.hash_at(header.height))?;
+            if theirs == Some(header.hash) {
+                break;
+            }
+            match (final_height.filter(|height| header.height <= *height), theirs) {
+                (Some(final_height), Some(_)) => {
+                    return Err(IndexError::BeyondFinality { left: header.at(), final_height });
+                }
+                (Some(final_height), None) => {
+                    return Err(IndexError::NodeBehind { head: tip.head.height, final_height });
+                }
+                (None, _) if left.len() as u64 > self.settings.undo_depth => {
+                    return Err(StoreError::UndoGone(header.height).into());
+                }
+                (None, _) => left.push(header.at()),
+            }
+            ours = header.height.previous().map_or(Ok(None), |below| self.store.header(below))?;
+        }
+        for block in left {
+            tracing::info!(height = block.height.0, hash = %block.hash, "block left the active chain");
+            self.store.remove_tip()?;
+            done.removed += 1;
+        }
+        Ok(())
+    }
+
+    fn advance(&self, tip: &Tip, progress: &dyn Fn(Progress), done: &mut Done) -> Result<(), Break> {
         let watch = self.store.watch()?;
         let from = self.store.tip()?.map_or(self.chain.first(), |last| last.height.next());
         let to = tip.head.height;
@@ -201,9 +248,9 @@ impl<'a> Indexer<'a> {
             }
             let parent = self.store.tip()?;
             self.check_place(&block, parent.as_ref(), from)?;
-            self.ask_state(&mut block, parent.as_ref(), &watch)?;
+            self.ask_state(&mut block, parent.as_ref())?;
             self.store.apply(&block, &watch, undo, block.header.height == to)?;
-            *applied += 1;
+            done.applied += 1;
             progress(Progress { at: block.header.height, from, to, filling_in: false });
             Ok(())
         })
@@ -215,12 +262,7 @@ impl<'a> Indexer<'a> {
         match parent {
             Some(parent) if header.parent != parent.hash => {
                 // Where the node still has our block below, it contradicts itself; else the chain reorganised.
-                let below = patiently(&self.stop, || self.chain.hash_at(parent.height))?;
-                if below != Some(parent.hash) {
-                    return Err(Break::Reorganised);
-                }
-                let again = patiently(&self.stop, || self.chain.hash_at(header.height))?;
-                if again != Some(header.hash) {
+                if !self.is_still_there(parent.at())? || !self.is_still_there(header.at())? {
                     return Err(Break::Reorganised);
                 }
                 let (subject, against) = (format!("block {}", header.height), format!("block {}", parent.height));
@@ -232,80 +274,98 @@ impl<'a> Indexer<'a> {
         }
     }
 
-    /// Where state read at this block is not what our sums say, state is proven, here and at the parent: if it already
-    /// differed there, an earlier answer was wrong, and the difference does not belong to this block.
-    fn ask_state(&self, block: &mut Block, parent: Option<&Header>, watch: &Watch) -> Result<(), Break> {
+    /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
+    /// parent: if it already differed there, an earlier answer was wrong, and the difference does not belong to this block.
+    fn ask_state(&self, block: &mut Block, parent: Option<&Header>) -> Result<(), Break> {
         let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
         let surprised = self.store.surprises(block)?;
         if surprised.is_empty() {
             return Ok(());
         }
-        let accounts = self.with_bytes(&surprised, watch)?;
-        let here = patiently(&self.stop, || self.chain.prove(&block.header, &accounts))?;
-        for proven in here.into_iter().filter(|reading| reading.proven) {
-            block.readings.retain(|reading| (reading.account, reading.asset) != (proven.account, proven.asset));
-            block.readings.push(proven);
+        let pairs = self.with_bytes(&surprised)?;
+        for again in self.read_again(&block.header, &pairs)? {
+            let same = |reading: &&mut Reading| (reading.account, reading.asset) == (again.account, again.asset);
+            let Some(first) = block.readings.iter_mut().find(same) else { continue };
+            if again.proven {
+                *first = again;
+            } else if again.balance != first.balance {
+                *first = self.read_a_third_time(&block.header, first, again)?;
+            }
         }
-        match self.first_disagreement(parent, &accounts)? {
+        match self.first_disagreement(parent, &pairs)? {
             Some(why) => Err(Break::Doubt(surprised, why)),
             None => Ok(()),
         }
     }
 
-    /// The first of these accounts whose stored native balance is not what state proves at this block.
+    /// What nothing proves counts when two of three answers agree, and is unknown otherwise.
+    fn read_a_third_time(&self, at: &Header, first: &Reading, second: Reading) -> Result<Reading, IndexError> {
+        let pairs = self.with_bytes(&[(first.account, first.asset)])?;
+        let third = self.read_again(at, &pairs)?.into_iter().next();
+        tracing::warn!(height = at.height.0, ?first, ?second, ?third, "the node does not say the same twice");
+        let agreed = third.filter(|third| third.balance == first.balance || third.balance == second.balance);
+        let differs = || Reading { balance: Err("the node says something else each time".into()), ..second };
+        Ok(agreed.unwrap_or_else(differs))
+    }
+
+    /// The first of these balances of which the store knows something else than state says at this block.
     fn first_disagreement(
         &self,
         at: &Header,
-        accounts: &[(AccountNo, Account)],
+        pairs: &[(AccountNo, Account, Asset)],
     ) -> Result<Option<NodeError>, IndexError> {
-        let readings = match patiently(&self.stop, || self.chain.prove(at, accounts)) {
-            Err(NodeError::Missing { .. }) => Vec::new(), // no state so far back: nothing can be said
-            readings => readings?,
-        };
-        for Reading { account, asset, balance, proven } in readings {
+        for Reading { account, asset, balance, proven } in self.read_again(at, pairs)? {
             let Ok(state) = balance else { continue };
             let ours = self.store.balance(account, asset, at.height)?;
-            if proven && asset == Asset::Native && ours != state {
+            let is_known = !matches!(self.store.coverage(account, asset, at.height)?, Coverage::Unknown(_));
+            if is_known && ours != state && (proven || asset != Asset::Native) {
                 let (node, subject) = ("the node".into(), format!("an answer up to block {}", at.height));
-                let why = format!("account {}: {ours} by its answers, {state} by proof", account.0);
+                let how = if proven { "by proof" } else { "now" };
+                let why = format!("account {}: {ours} units by its answers then, {state} {how}", account.0);
                 return Ok(Some(NodeError::Contradiction { node, subject, against: "state".into(), why }));
             }
         }
         Ok(None)
     }
 
-    fn with_bytes(&self, numbers: &[AccountNo], watch: &Watch) -> Result<Vec<(AccountNo, Account)>, IndexError> {
-        debug_assert!(numbers.len() <= watch.len());
-        numbers.iter().map(|number| Ok((*number, self.store.account(*number)?))).collect()
+    /// What state says at this block; nothing where the node keeps none so far back.
+    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, IndexError> {
+        match patiently(&self.stop, || self.chain.read_again(at, pairs)) {
+            Err(NodeError::Missing { .. }) => Ok(Vec::new()),
+            readings => Ok(readings?),
+        }
     }
 
-    /// Takes blocks back until state proves the balances of these accounts, or undo ends.
-    fn back_to_agreement(&self, accounts: &[AccountNo]) -> Result<u64, IndexError> {
-        let watch = self.store.watch()?;
-        let accounts = self.with_bytes(accounts, &watch)?;
-        let mut removed = 0;
+    fn with_bytes(&self, pairs: &[(AccountNo, Asset)]) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
+        pairs.iter().map(|(number, asset)| Ok((*number, self.store.account(*number)?, *asset))).collect()
+    }
+
+    /// Takes blocks back until state agrees with these balances, or undo ends.
+    fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
+        let pairs = self.with_bytes(pairs)?;
         while let Some(last) = self.store.tip()? {
-            if self.first_disagreement(&last, &accounts)?.is_none() {
+            if self.first_disagreement(&last, &pairs)?.is_none() {
                 break;
             }
             match self.store.remove_tip() {
                 Err(StoreError::UndoGone(_)) => break,
-                done => done?,
+                removed => removed?,
             };
-            removed += 1;
+            done.removed += 1;
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// Walks the indexed blocks again for accounts that were declared after them.
     fn fill_in(&self, progress: &dyn Fn(Progress)) -> Result<(), Break> {
-        while let (Some(tip), Some(round)) = (self.store.tip()?, self.store.round(self.chain.first())?) {
+        while let Some(round) = self.store.round(self.chain.first())? {
             let watch = self.store.round_watch(round)?;
-            self.walk_again(round, &watch, tip.height, progress)?;
+            if let Some(tip) = self.store.tip()? {
+                self.walk_again(round, &watch, tip.height, progress)?;
+            }
             self.store.publish(round)?;
-            self.cover()?;
         }
-        Ok(())
+        Ok(self.cover()?) // also what was published just before an earlier run was killed
     }
 
     fn walk_again(
@@ -319,12 +379,18 @@ impl<'a> Indexer<'a> {
         let began = Instant::now();
         let hash = |height| self.store.header(height).ok().flatten().map(|header| header.hash);
         let span = Span { chain: self.chain, watch, from, to, hash: &hash, prove_last: true, stop: &self.stop };
-        each_block::<Break>(&span, |block| {
+        each_block::<Break>(&span, |mut block| {
             if self.stop.is_wished() {
                 return Err(IndexError::Stopped.into());
             }
+            let height = block.header.height;
+            if self.store.header(height)?.map(|ours| ours.hash) != Some(block.header.hash) {
+                return Err(Break::Reorganised);
+            }
+            let parent = height.previous().map_or(Ok(None), |below| self.store.header(below))?;
+            self.ask_state(&mut block, parent.as_ref()).map_err(Break::without_doubt)?;
             round = self.store.fill_in(&block, watch, round)?;
-            progress(Progress { at: block.header.height, from, to, filling_in: true });
+            progress(Progress { at: height, from, to, filling_in: true });
             Ok(())
         })?;
         tracing::info!(accounts = watch.len(), seconds = began.elapsed().as_secs(), "accounts declared late are known");
@@ -335,12 +401,11 @@ impl<'a> Indexer<'a> {
         if self.chain.proves_by_walking() { self.store.cover_by_walking(self.chain.first()) } else { Ok(()) }
     }
 
-    fn note_final(&self, tip: &Tip) -> Result<Header, IndexError> {
-        let last = self.store.tip()?.ok_or(IndexError::Restless)?;
-        let height = tip.final_height.map(|height| height.min(last.height));
+    /// What was final stays final, unless the operator accepted that it does not.
+    fn note_final(&self, tip: &Tip, last: Height) -> Result<(), StoreError> {
+        let height = tip.final_height.map(|height| height.min(last));
         let height = height.max(self.store.final_height()?.filter(|_| self.settings.accept_reorg.is_none()));
-        self.store.set_final(height)?;
-        Ok(last)
+        self.store.set_final(height)
     }
 }
 

@@ -6,6 +6,8 @@
 mod ahead;
 mod follow;
 mod patience;
+#[cfg(test)]
+mod tests;
 
 pub use follow::{Indexer, Progress, Reached, Settings};
 pub use patience::Stop;

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use assay_types::NodeError;
 
+/// What all waiting is counted in. Tests have no time to lose.
+pub(crate) const MOMENT_MS: u64 = if cfg!(test) { 2 } else { 100 };
 /// How long to wait before each further attempt. What heals within these changes nothing.
-const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(3 * MOMENT_MS), Duration::from_millis(15 * MOMENT_MS)];
 
 /// A wish to stop, shared between threads and the signal handler.
 #[derive(Clone, Default)]

@@ -62,7 +62,7 @@ impl Store {
         if undo.is_kept(block.header.height) {
             batch.put_cf(family, height_key(block.header.height), changes::undo_row(&changes));
         }
-        if let Some(pruned) = block.header.height.0.checked_sub(undo.depth + 1) {
+        if let Some(pruned) = block.header.height.0.checked_sub(undo.depth.saturating_add(1)) {
             batch.delete_cf(family, height_key(Height(pruned)));
         }
         self.commit(batch, sync)
@@ -100,22 +100,27 @@ impl Store {
         Ok(Some(tip.at()))
     }
 
-    /// Accounts whose balance in the native coin, as read from state at this block, is not what the stored balance and
-    /// the block's own legs give.
+    /// Accounts and assets whose balance, as read from state at this block, is not what the stored balance and the
+    /// block's own legs give. Where the stored balance is itself unknown, nothing surprises.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn surprises(&self, block: &Block) -> Result<Vec<AccountNo>, StoreError> {
+    pub fn surprises(&self, block: &Block) -> Result<Vec<(AccountNo, Asset)>, StoreError> {
         let mut surprised = Vec::new();
+        if block.readings.is_empty() {
+            return Ok(surprised); // a chain without state: its inputs need not be looked up twice
+        }
         for ((account, asset), pair) in self.pairs(block, &mut Changes::new(self))? {
             let Some(Ok(state)) = pair.reading.map(|reading| &reading.balance) else { continue };
-            if asset == Asset::Native {
-                let before = self.latest_balance(account, asset)?;
-                let steps = settle(before, &pair.legs, None, Kind::Unattributed);
-                let sum = steps.map(|steps| steps.last().map_or(before, |step| step.balance));
-                if sum != Some(*state) {
-                    surprised.push(account);
-                }
+            let before = self.latest_balance(account, asset)?;
+            let steps = settle(before, &pair.legs, None, Kind::Unattributed);
+            let sum = steps.map(|steps| steps.last().map_or(before, |step| step.balance));
+            if sum == Some(*state) {
+                continue;
+            }
+            let last = self.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
+            if !matches!(last, Some((_, Coverage::Unknown(_)))) {
+                surprised.push((account, asset));
             }
         }
         Ok(surprised)
@@ -178,6 +183,7 @@ impl Store {
                 (None, Some(_)) => Vec::new(),
                 (None, None) => return Err(StoreError::Impossible(height)),
             };
+            let unexplained = steps.iter().any(|step| step.kind == Kind::Unattributed);
             let prefix = account_prefix(account, asset);
             for step in steps {
                 let txid = step.tx.map(|tx| txid(block, tx));
@@ -197,35 +203,59 @@ impl Store {
                 changes.put(Family::Movements, movement.key(&prefix), movement.value())?;
             }
             if let Some(reading) = pair.reading {
-                self.cover(&prefix, height, reading, changes)?;
+                self.cover(height, reading, unexplained, changes)?;
             }
         }
         Ok(touched)
     }
 
-    /// What a reading says about how well this height, and those below it, are known. See `FORMAT.md`.
-    fn cover(&self, prefix: &[u8], at: Height, read: &Reading, changes: &mut Changes<'_>) -> Result<(), StoreError> {
-        let last = self.last_coverage(prefix, Height(u64::MAX))?;
+    /// What a reading says about how well this height, and those below it, are known. `unexplained`: it is not what the
+    /// block's own movements give. See `FORMAT.md`.
+    fn cover(
+        &self,
+        at: Height,
+        read: &Reading,
+        unexplained: bool,
+        changes: &mut Changes<'_>,
+    ) -> Result<(), StoreError> {
+        let prefix = account_prefix(read.account, read.asset);
+        let last = self.last_coverage(&prefix, Height(u64::MAX))?;
         let mut put =
-            |from: Height, grade: Coverage| changes.put(Family::Coverage, Coverage::key(prefix, from), grade.value());
+            |from: Height, grade: Coverage| changes.put(Family::Coverage, Coverage::key(&prefix, from), grade.value());
         match (&read.balance, read.proven, &last) {
             (Err(_), _, Some((_, Coverage::Unknown(_)))) => Ok(()),
             (Err(reason), ..) => put(at, Coverage::Unknown(reason.clone())),
             (Ok(_), true, last) => {
-                if let Some((from, Coverage::Unproven)) = last
-                    && let Some(below) = from.previous()
-                    && let Some((_, Coverage::Verified)) = self.last_coverage(prefix, below)?
-                {
-                    // Proven on both sides, with every movement between accounted for.
-                    changes.delete(Family::Coverage, Coverage::key(prefix, *from))?;
-                } else {
-                    put(at, Coverage::Verified)?;
+                match last {
+                    Some((from, Coverage::Unproven)) if self.is_proven_by(read, *from, at, unexplained)? => {
+                        changes.delete(Family::Coverage, Coverage::key(&prefix, *from))?;
+                    }
+                    _ => put(at, Coverage::Verified)?,
                 }
-                changes.put(Family::Coverage, Coverage::key(prefix, at.next()), Coverage::Unproven.value())
+                changes.put(Family::Coverage, Coverage::key(&prefix, at.next()), Coverage::Unproven.value())
             }
             (Ok(_), false, None | Some((_, Coverage::Unknown(_)))) => put(at, Coverage::Unproven),
             (Ok(_), false, Some(_)) => Ok(()),
         }
+    }
+
+    /// Is the unproven stretch that begins at `from` proven by a proof at `at`? It must be proven on both sides, with
+    /// every movement between accounted for: where something unexplained happened, nobody knows when it did.
+    fn is_proven_by(&self, read: &Reading, from: Height, at: Height, unexplained: bool) -> Result<bool, StoreError> {
+        let Some(below) = from.previous() else { return Ok(false) };
+        let prefix = account_prefix(read.account, read.asset);
+        if !matches!(self.last_coverage(&prefix, below)?, Some((_, Coverage::Verified))) {
+            return Ok(false);
+        }
+        if from == at {
+            return Ok(true); // proven at two blocks in a row: nothing lies between
+        }
+        for movement in self.movements(read.account, read.asset, from, at)? {
+            if movement?.kind == Kind::Unattributed {
+                return Ok(false);
+            }
+        }
+        Ok(!unexplained)
     }
 
     /// Adds what a transaction did to its row: accounts declared late may touch one that is there already.
@@ -238,24 +268,25 @@ impl Store {
         changes: &mut Changes<'_>,
     ) -> Result<(), StoreError> {
         let key = txid(block, tx).0.to_vec();
-        let fresh = Transaction { height: block.header.height, debits: Vec::new(), payments: Vec::new() };
-        let mut row = match changes.get(Family::Transactions, &key)? {
-            Some(bytes) => self.read(Family::Transactions, &key, Transaction::read(&bytes))?,
-            None => fresh.clone(),
+        let known = match changes.get(Family::Transactions, &key)? {
+            Some(bytes) => Some(self.read(Family::Transactions, &key, Transaction::read(&bytes))?),
+            None => None,
         };
-        if row.height != block.header.height {
-            row = fresh; // the same transaction again in a later block: the historic duplicated coinbases
+        // The same transaction in two blocks, the historic duplicated coinbases: the later one is the one to look up.
+        let height = block.header.height;
+        if known.as_ref().is_some_and(|known| known.height > height) {
+            return Ok(());
         }
-        let debits = legs.iter().filter(|(_, _, direction, _)| *direction == Direction::Debit);
-        row.debits.extend(debits.map(|(account, asset, _, amount)| (*account, *asset, *amount)));
+        let known = known.filter(|known| known.height == height);
+        let (mut debits, noted) = known.map_or_else(Default::default, |known| (known.debits, known.payments));
+        let taken = legs.iter().filter(|(_, _, direction, _)| *direction == Direction::Debit);
+        debits.extend(taken.map(|(account, asset, _, amount)| (*account, *asset, *amount)));
+        // Taken from the whole body again, so that the order does not tell when an account was declared.
         let mut payments = block.body.payments(tx);
-        if row.debits.is_empty() {
-            payments.retain(|payment| watch.number(&payment.to.0).is_some());
+        if debits.is_empty() {
+            payments.retain(|payment| watch.number(&payment.to.0).is_some() || noted.contains(payment));
         }
-        let unseen = payments.into_iter().filter(|payment| !row.payments.contains(payment)).collect::<Vec<_>>();
-        row.payments.extend(unseen);
-        row.payments.sort_by_key(|payment| payment.index);
-        changes.put(Family::Transactions, key, row.value())
+        changes.put(Family::Transactions, key, Transaction { height, debits, payments }.value())
     }
 
     fn latest(&self, tip: Option<&Header>) -> Result<Option<assay_types::Timestamp>, StoreError> {

@@ -93,9 +93,14 @@ impl<'a> Reader<'a> {
         self.raw(length as usize)
     }
 
+    /// A byte that is 0 or 1.
+    pub fn flag(&mut self) -> Option<bool> {
+        self.u8().filter(|byte| *byte < 2).map(|byte| byte == 1)
+    }
+
     pub fn amount(&mut self) -> Option<Amount> {
         let length = usize::from(self.u8()?);
-        let significant = self.raw(length)?;
+        let significant = self.raw(length).filter(|bytes| bytes.first() != Some(&0))?;
         let mut bytes = [0; 32];
         bytes.get_mut(32usize.checked_sub(length)?..)?.copy_from_slice(significant);
         Some(Amount::from_be_bytes(bytes))

@@ -101,7 +101,7 @@ pub(crate) fn read_undo_row(bytes: &[u8]) -> Option<Vec<Change>> {
     while !row.0.is_empty() {
         let family = Family::from_byte(row.u8()?)?;
         let key = row.sized()?.to_vec();
-        let before = if row.u8()? == 1 { Some(row.sized()?.to_vec()) } else { None };
+        let before = if row.flag()? { Some(row.sized()?.to_vec()) } else { None };
         changes.push(Change { family, key, before, after: None });
     }
     Some(changes)

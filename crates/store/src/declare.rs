@@ -51,6 +51,7 @@ impl Store {
             batch.put_cf(self.family(Family::Meta)?, NEXT_KEY, next.to_be_bytes());
             if fresh_store {
                 batch.put_cf(self.family(Family::Meta)?, PUBLISHED_KEY, next.to_be_bytes());
+                batch.delete_cf(self.family(Family::Meta)?, ROUND_KEY); // its blocks were all taken back
             }
             self.commit(batch, true)?;
         }

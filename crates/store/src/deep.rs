@@ -30,6 +30,23 @@ impl Store {
         Ok(Audit { headers, movements, outpoints })
     }
 
+    /// Shows every row of every column family, in order, as its bytes are. Stores that show the same answer the same.
+    ///
+    /// # Errors
+    /// Damaged, or the database fails.
+    pub fn each_row(&self, mut see: impl FnMut(&'static str, &[u8], &[u8])) -> Result<(), StoreError> {
+        for family in Family::ALL {
+            let mut rows = self.db.raw_iterator_cf(self.family(*family)?);
+            rows.seek_to_first();
+            while let Some((key, value)) = rows.item() {
+                see(family.name(), key, value);
+                rows.next();
+            }
+            rows.status().map_err(|error| self.database(error))?;
+        }
+        Ok(())
+    }
+
     fn audit_headers(&self) -> Result<u64, StoreError> {
         let (Some(first), Some(tip)) = (self.first_height()?, self.tip()?) else { return Ok(0) };
         let mut below: Option<assay_types::Header> = None;

@@ -12,6 +12,8 @@ mod open;
 mod query;
 mod rows;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,7 @@
 //! Opening: as the one process that writes, or as one of many that read while it does.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,6 +40,9 @@ impl Store {
 
     fn check_identity(&self, chain: &ChainId, mode: Mode) -> Result<(), StoreError> {
         let Some(format) = self.get(Family::Meta, FORMAT_KEY)? else {
+            if self.tip()?.is_some() {
+                return Err(self.damaged("it has blocks, but does not say in which format".into()));
+            }
             if mode == Mode::Read {
                 return Err(StoreError::Absent(self.path.clone()));
             }
@@ -82,9 +87,11 @@ fn open_to_read(path: &Path) -> Result<Store, StoreError> {
     loop {
         let private = tempfile::Builder::new().prefix("assay-reader-").tempdir();
         let private = private.map_err(|error| StoreError::Database { path: path.into(), why: error.to_string() })?;
-        let opened = DB::open_cf_descriptors_as_secondary(&database_options(), path, private.path(), families())
-            .and_then(|db| db.try_catch_up_with_primary().map(|()| db));
-        match opened {
+        let db = DB::open_cf_descriptors_as_secondary(&database_options(), path, private.path(), families());
+        let logs = write_ahead_logs(path);
+        match db.and_then(|db| db.try_catch_up_with_primary().map(|()| db)) {
+            // A log that went meanwhile may have taken rows with it whose table was not listed yet.
+            Ok(_) if attempt < READER_ATTEMPTS && !logs.is_subset(&write_ahead_logs(path)) => {}
             Ok(db) => return Ok(Store { db, path: path.into(), _private: Some(private) }),
             // The writer may replace or remove files between our listing and our opening them.
             Err(_) if attempt < READER_ATTEMPTS => std::thread::sleep(Duration::from_millis(25)),
@@ -92,6 +99,11 @@ fn open_to_read(path: &Path) -> Result<Store, StoreError> {
         }
         attempt += 1;
     }
+}
+
+fn write_ahead_logs(path: &Path) -> BTreeSet<OsString> {
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|file| file.file_name());
+    files.filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "log")).collect()
 }
 
 /// Defaults of RocksDB lose acknowledged writes and open past corruption: these do not.

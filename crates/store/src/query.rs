@@ -116,7 +116,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn immature(&self, account: AccountNo, at: Height) -> Result<Amount, StoreError> {
-        let from = Height((at.0 + 2).saturating_sub(COINBASE_MATURITY));
+        let from = Height(at.0.saturating_add(2).saturating_sub(COINBASE_MATURITY));
         let mut sum = Amount::ZERO;
         for movement in self.movements(account, Asset::Native, from, at)? {
             let movement = movement?;

@@ -166,7 +166,7 @@ impl Unspent {
 
     pub fn read(value: &[u8]) -> Option<Unspent> {
         let mut row = Reader(value);
-        let (account, height, coinbase) = (row.account()?, Height(row.u64()?), row.u8()? == 1);
+        let (account, height, coinbase) = (row.account()?, Height(row.u64()?), row.flag()?);
         let amount = row.amount()?;
         row.end(Unspent { account, amount, height, coinbase })
     }
@@ -193,7 +193,7 @@ impl Transaction {
         let debits = (0..count).map(|_| Some((row.account()?, row.asset()?, row.amount()?))).collect::<Option<_>>()?;
         let mut payments = Vec::new();
         while !row.0.is_empty() {
-            let (indexed, index) = (row.u8()? == 1, row.u32()?);
+            let (indexed, index) = (row.flag()?, row.u32()?);
             let to = Account::new(row.sized()?);
             payments.push(Payment { index: indexed.then_some(index), to, asset: row.asset()?, amount: row.amount()? });
         }

@@ -1,6 +1,8 @@
 //! What a chain must do to be followed. `chains/*` implement it, the indexer uses it.
 
-use crate::{Account, AccountNo, Block, BlockHash, BlockRef, ChainId, Header, Height, Payment, Reading, TxId, Watch};
+use crate::{
+    Account, AccountNo, Asset, Block, BlockHash, BlockRef, ChainId, Header, Height, Payment, Reading, TxId, Watch,
+};
 
 /// A chain's address syntax. Pure.
 pub trait Addresses: Send + Sync {
@@ -177,11 +179,12 @@ pub trait Chain: Send + Sync {
     /// [`NodeError::Contradiction`] when the header breaks the chain's rules.
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError>;
 
-    /// Balances of these accounts after this block, proven against its state root. Empty on chains without state.
+    /// These balances after this block, each asked for by itself: native coins proven against the block's state root where
+    /// the node gives proofs. Empty on chains without state.
     ///
     /// # Errors
     /// See [`NodeError`].
-    fn prove(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError>;
+    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError>;
 
     /// The transaction, if the node knows it and it is in no block yet.
     ///

@@ -1,0 +1,351 @@
+//! A chain in memory, with branches, and a node that misbehaves as it is told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard};
+
+use assay_types::{
+    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction, Effect,
+    Header, Height, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId,
+    Watch,
+};
+
+/// Accounts of this chain.
+pub(super) const ACCOUNTS: u8 = 4;
+
+pub(super) fn account(number: u8) -> Account {
+    Account::new(&[0xfa, number])
+}
+
+/// What a chain proves its balances by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Outputs: walking the blocks.
+    Walking,
+    /// State, read at every block.
+    State,
+}
+
+/// What the node does with a block that left its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stale {
+    Served,
+    Missing,
+    Gone,
+}
+
+/// What may be asked of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Question {
+    Tip,
+    HashAt,
+    Block,
+    Prove,
+}
+
+#[derive(Debug, Clone)]
+struct FakeBlock {
+    header: Header,
+    /// The one transaction: from whom and to whom, or newly made coins.
+    from: Option<u8>,
+    to: u8,
+    amount: u64,
+    spends: Vec<Outpoint>,
+    state: BTreeMap<u8, u64>,
+}
+
+#[derive(Clone, Default)]
+struct Node {
+    blocks: HashMap<BlockHash, FakeBlock>,
+    active: Vec<BlockHash>,
+    made: u64,
+    confirmations: Option<u64>,
+    /// As a block at this height is asked for, so many blocks are replaced by so many.
+    reorg_at: Option<(u64, usize, usize)>,
+    /// How often a question still fails, and how.
+    faults: HashMap<Question, (u32, Option<NodeError>)>,
+    /// How often the block at this height is still told as if it had moved nothing.
+    lie: Option<(u64, u32)>,
+}
+
+pub(super) struct Fake {
+    id: ChainId,
+    first: u64,
+    pub proof: Proof,
+    pub stale: Stale,
+    node: Mutex<Node>,
+}
+
+impl Fake {
+    /// With blocks 0 to `tip`.
+    pub fn new(proof: Proof, tip: u64) -> Fake {
+        let (id, node) = ("bip122:fa".parse().unwrap(), Mutex::default());
+        let fake = Fake { id, first: 0, proof, stale: Stale::Served, node };
+        fake.mine(usize::try_from(tip).unwrap() + 1);
+        fake
+    }
+
+    pub fn from(self, first: u64) -> Fake {
+        Fake { first, ..self }
+    }
+
+    pub fn stale(self, stale: Stale) -> Fake {
+        Fake { stale, ..self }
+    }
+
+    /// The same chain with a node that does what it should.
+    pub fn calm(&self) -> Fake {
+        let mut node = self.node().clone();
+        (node.reorg_at, node.lie) = (None, None);
+        node.faults.clear();
+        Fake { id: self.id.clone(), node: Mutex::new(node), ..*self }
+    }
+
+    fn node(&self) -> MutexGuard<'_, Node> {
+        self.node.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn mine(&self, count: usize) {
+        self.node().mine(count);
+    }
+
+    /// Replaces the last blocks by others.
+    pub fn reorg(&self, depth: usize, by: usize) {
+        self.node().reorg(depth, by);
+    }
+
+    pub fn reorg_as_asked_for(&self, height: u64, depth: usize, by: usize) {
+        self.node().reorg_at = Some((height, depth, by));
+    }
+
+    pub fn finality(&self, confirmations: u64) {
+        self.node().confirmations = Some(confirmations);
+    }
+
+    /// The next `times` answers to this question fail; without an error, they panic.
+    pub fn fail(&self, question: Question, times: u32, error: Option<NodeError>) {
+        self.node().faults.insert(question, (times, error));
+    }
+
+    pub fn lie_about(&self, height: u64, times: u32) {
+        self.node().lie = Some((height, times));
+    }
+
+    pub fn heal(&self) {
+        let mut node = self.node();
+        (node.reorg_at, node.lie) = (None, None);
+        node.faults.clear();
+    }
+
+    pub fn head(&self) -> BlockRef {
+        let node = self.node();
+        BlockRef { height: Height(node.active.len() as u64 - 1), hash: *node.active.last().unwrap() }
+    }
+
+    pub fn is_on(&self, block: BlockRef) -> bool {
+        self.node().is_active(block)
+    }
+
+    fn answer<T>(
+        &self,
+        question: Question,
+        find: impl FnOnce(&mut Node) -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        let mut node = self.node();
+        if let Some((times, error)) = node.faults.get_mut(&question)
+            && *times > 0
+        {
+            *times -= 1;
+            return Err(error.clone().unwrap_or_else(|| panic!("a fault of our own, for the test")));
+        }
+        find(&mut node)
+    }
+}
+
+impl Node {
+    fn mine(&mut self, count: usize) {
+        for _ in 0..count {
+            let block = self.next_block();
+            self.active.push(block.header.hash);
+            self.blocks.insert(block.header.hash, block);
+        }
+    }
+
+    fn reorg(&mut self, depth: usize, by: usize) {
+        self.active.truncate(self.active.len() - depth);
+        self.mine(by);
+    }
+
+    /// Coins are made, or all of someone's are moved to someone else, as the count of blocks ever made has it.
+    fn next_block(&mut self) -> FakeBlock {
+        self.made += 1;
+        let made = self.made;
+        let last = self.active.last().map(|hash| &self.blocks[hash]);
+        let mut state = last.map_or_else(BTreeMap::new, |last| last.state.clone());
+        let height = Height(self.active.len() as u64);
+        let mut hash = [0x44; 32];
+        hash[24..].copy_from_slice(&made.to_be_bytes());
+        let parent = last.map_or(BlockHash([0; 32]), |last| last.header.hash);
+        let time = Timestamp::from_unix_s(1_700_000_000 + i64::try_from(height.0 * 600 + made % 7).unwrap());
+        let header = Header { height, hash: BlockHash(hash), parent, time, seal: made.to_be_bytes().to_vec() };
+        let (from, to) = ((made % 5) as u8, (made % 3) as u8);
+        let held = state.get(&from).copied().unwrap_or(0);
+        let from = Some(from).filter(|from| made % 4 == 3 && held > 0 && *from != to && *from < ACCOUNTS);
+        let amount = if from.is_some() { held } else { 50 + made };
+        let spends = from.map_or_else(Vec::new, |from| self.outputs_of(from));
+        if let Some(from) = from {
+            state.insert(from, 0);
+        }
+        *state.entry(to).or_default() += amount;
+        FakeBlock { header, from, to, amount, spends, state }
+    }
+
+    fn outputs_of(&self, who: u8) -> Vec<Outpoint> {
+        let mut open = Vec::new();
+        for block in self.active.iter().map(|hash| &self.blocks[hash]) {
+            if block.from == Some(who) {
+                open.clear();
+            }
+            if block.to == who {
+                open.push(Outpoint { txid: block.txid(), vout: 0 });
+            }
+        }
+        open
+    }
+
+    fn is_active(&self, at: BlockRef) -> bool {
+        self.active.get(usize::try_from(at.height.0).unwrap()) == Some(&at.hash)
+    }
+}
+
+struct Paid(Payment);
+
+impl Body for Paid {
+    fn payments(&self, _: u32) -> Vec<Payment> {
+        vec![self.0.clone()]
+    }
+}
+
+impl FakeBlock {
+    fn txid(&self) -> TxId {
+        TxId(self.header.hash.0)
+    }
+
+    fn payment(&self) -> Payment {
+        let amount = Amount::from(self.amount);
+        Payment { index: Some(0), to: account(self.to), asset: Asset::Native, amount }
+    }
+
+    fn legs(&self, watch: &Watch, outputs: bool) -> Vec<Effect> {
+        let place = |index: usize| u32::try_from(index).unwrap();
+        let input = |(index, spends): (usize, &Outpoint)| {
+            let (spends, place) = (*spends, place(index));
+            Effect::Input { spends, tx: 0, index: place, place }
+        };
+        let leg = |who: u8, direction, place| {
+            let (amount, asset, kind) = (Amount::from(self.amount), Asset::Native, Kind::Transfer);
+            watch.number(&account(who).0).map(|account| {
+                let leg = Leg { account, asset, direction, amount, kind, tx: Some(0), index: 0, place };
+                if outputs { Effect::Output(leg) } else { Effect::Leg(leg) }
+            })
+        };
+        let mut effects: Vec<Effect> = Vec::new();
+        if outputs {
+            effects.extend(self.spends.iter().enumerate().map(input));
+        } else {
+            effects.extend(self.from.and_then(|from| leg(from, Direction::Debit, 0)));
+        }
+        effects.extend(leg(self.to, Direction::Credit, place(self.spends.len()).max(1)));
+        effects
+    }
+
+    fn read(&self, number: AccountNo, who: &Account, proven: bool) -> Reading {
+        let held = self.state.get(&who.0[1]).copied().unwrap_or(0);
+        Reading { account: number, asset: Asset::Native, balance: Ok(Amount::from(held)), proven }
+    }
+}
+
+impl Chain for Fake {
+    fn id(&self) -> &ChainId {
+        &self.id
+    }
+
+    fn first(&self) -> Height {
+        Height(self.first)
+    }
+
+    fn proves_by_walking(&self) -> bool {
+        self.proof == Proof::Walking
+    }
+
+    fn tip(&self) -> Result<Tip, NodeError> {
+        self.answer(Question::Tip, |node| {
+            let (height, hash) = (node.active.len() as u64 - 1, *node.active.last().unwrap());
+            let final_height = node.confirmations.and_then(|n| (height + 1).checked_sub(n)).map(Height);
+            Ok(Tip { head: BlockRef { height: Height(height), hash }, final_height })
+        })
+    }
+
+    fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
+        self.answer(Question::HashAt, |node| Ok(node.active.get(usize::try_from(height.0).unwrap()).copied()))
+    }
+
+    fn block(&self, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
+        self.answer(Question::Block, |node| {
+            if let Some((height, depth, by)) = node.reorg_at
+                && at.height.0 == height
+            {
+                node.reorg_at = None;
+                node.reorg(depth, by);
+            }
+            match self.stale {
+                Stale::Gone if !node.is_active(at) => return Err(NodeError::Gone(at)),
+                Stale::Missing if !node.is_active(at) => return Err(missing("a stale block")),
+                _ => {}
+            }
+            let mut block = node.blocks.get(&at.hash).ok_or_else(|| missing("a block"))?.clone();
+            let lies = node.lie.as_mut().filter(|(height, times)| at.height.0 == *height && *times > 0);
+            let mut moved = vec![block.to];
+            moved.extend(block.from);
+            if let Some((_, times)) = lies {
+                *times -= 1;
+                block.state = node.blocks[&block.header.parent].state.clone();
+                (block.from, block.amount) = (None, 0);
+                moved.clear();
+            }
+            let opening = at.height.0 == self.first;
+            let state = self.proof == Proof::State;
+            let read = |(number, who): (AccountNo, &Account)| {
+                block.read(number, who, proofs == Proofs::All || opening || moved.contains(&who.0[1]))
+            };
+            let readings = if state { watch.by_number().into_iter().map(read).collect() } else { Vec::new() };
+            let effects = if moved.is_empty() || (state && opening) { Vec::new() } else { block.legs(watch, !state) };
+            let (header, txids) = (block.header.clone(), vec![block.txid()]);
+            Ok(Block { header, txids, effects, readings, opening, body: Box::new(Paid(block.payment())) })
+        })
+    }
+
+    fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
+        let below = header.height.previous().filter(|below| below.0 >= self.first);
+        assert!(below.is_none_or(|below| ancestors.header(below).unwrap().hash == header.parent));
+        Ok(())
+    }
+
+    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
+        self.answer(Question::Prove, |node| {
+            let block = &node.blocks[&at.hash];
+            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, who, true)).collect())
+        })
+    }
+
+    fn pending(&self, _: TxId) -> Result<Option<Pending>, NodeError> {
+        Ok(None)
+    }
+
+    fn check(&self) -> Result<Vec<Notice>, NodeError> {
+        Ok(Vec::new())
+    }
+}
+
+pub(super) fn missing(subject: &str) -> NodeError {
+    NodeError::Missing { node: "fake".into(), subject: subject.into(), why: "for the test".into() }
+}

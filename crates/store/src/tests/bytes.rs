@@ -1,0 +1,38 @@
+//! One row of each family, byte for byte: a change of the format shows here, and needs a new `FORMAT`.
+
+use assay_types::Height;
+
+use super::world::{Event, Said, World};
+use super::{account, dump, folder, open};
+use crate::{Family, Mode, Undo, hex};
+
+#[test]
+fn the_bytes_are_those_of_the_format() {
+    let folder = folder();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    store.declare(&[account(0)]).unwrap();
+    store.cover_by_walking(Height(0)).unwrap();
+    let watch = store.watch().unwrap();
+    let mut world = World::default();
+    world.pay_in(0, 300);
+    world.readings.push((0, Said::Proven(0x0102)));
+    let undo = |tip| Undo { depth: 9, tip: Height(tip) };
+    store.apply(&world.seal(0).view(&watch), &watch, undo(0), false).unwrap();
+    let (txid, vout, ..) = world.unspent()[0];
+    let tx = world.new_tx();
+    world.events.push(Event::Input { tx, index: 4, spends: (txid, vout) });
+    world.events.push(Event::Output { tx, vout: 0, to: 0, amount: 200, coinbase: false });
+    world.events.push(Event::Output { tx, vout: 1, to: 1, amount: 100, coinbase: false });
+    world.readings.push((0, Said::Nothing));
+    store.apply(&world.seal(0).view(&watch), &watch, undo(1), false).unwrap();
+    store.declare(&[account(1)]).unwrap();
+    store.round(Height(0)).unwrap();
+    store.set_final(Some(Height(1))).unwrap();
+    let rows = dump(&store);
+    let shown: Vec<String> =
+        rows.iter().map(|((family, key), value)| format!("{family} {} {}", hex(key), hex(value))).collect();
+    let expected = include_str!("bytes.txt");
+    assert_eq!(shown.join("\n"), expected.trim_end(), "\nthe bytes changed; all of them:\n{}\n", shown.join("\n"));
+    let families = Family::ALL.iter().filter(|family| expected.contains(&format!("{} ", family.name())));
+    assert_eq!(families.count(), Family::ALL.len());
+}

@@ -1,0 +1,98 @@
+//! Readers in other processes, and who may open what.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use assay_types::{Asset, Height};
+
+use super::{FIRST, account, dump, folder, grow, open, sats};
+use crate::{Family, Mode, StoreError};
+
+/// The block that a reader stands at, after making sure that all else is of that block too.
+fn boundary(reader: &crate::Store) -> u64 {
+    reader.audit().unwrap();
+    let tip = reader.tip().unwrap().unwrap().height;
+    assert_eq!(reader.balance(FIRST, Asset::Native, Height(u64::MAX)).unwrap(), sats(10 * (tip.0 + 1)));
+    tip.0
+}
+
+#[test]
+fn a_reader_sees_the_boundary_at_which_it_was_opened() {
+    let folder = folder();
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    writer.declare(&[account(0)]).unwrap();
+    let mut earlier: Option<crate::Store> = None;
+    for height in 0..12 {
+        grow(&writer, height, height);
+        if height % 4 == 3 {
+            Family::ALL.iter().for_each(|family| writer.db.flush_cf(writer.family(*family).unwrap()).unwrap());
+        }
+        assert_eq!(earlier.map(|earlier| boundary(&earlier)), height.checked_sub(1), "a reader moved");
+        let reader = open(folder.path(), Mode::Read).unwrap();
+        assert_eq!(boundary(&reader), height);
+        assert_eq!(dump(&reader), dump(&writer));
+        earlier = Some(reader);
+    }
+}
+
+#[test]
+fn readers_that_come_while_blocks_are_written_never_see_half_of_one() {
+    let folder = folder();
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    writer.declare(&[account(0)]).unwrap();
+    grow(&writer, 0, 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reads = scope.spawn(|| {
+            let mut last = 0;
+            while !done.load(Ordering::Relaxed) {
+                let now = boundary(&open(folder.path(), Mode::Read).unwrap());
+                assert!(now >= last, "a later reader saw less");
+                last = now;
+            }
+        });
+        for height in (1..400).step_by(20) {
+            grow(&writer, height, height + 19);
+            // Tables are written and logs removed under the readers' eyes.
+            Family::ALL.iter().for_each(|family| writer.db.flush_cf(writer.family(*family).unwrap()).unwrap());
+        }
+        done.store(true, Ordering::Relaxed);
+        reads.join().unwrap();
+    });
+}
+
+#[test]
+fn only_the_right_program_opens_it_and_only_one_writes() {
+    let folder = folder();
+    let nowhere = folder.path().join("nowhere");
+    assert!(matches!(open(&nowhere, Mode::Read), Err(StoreError::Absent(_))));
+    assert!(!nowhere.exists(), "asking made a store");
+
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    assert!(matches!(open(folder.path(), Mode::Write), Err(StoreError::Busy(_))));
+    let other = "eip155:1".parse().unwrap();
+    let refused = crate::Store::open(folder.path(), &other, Mode::Read).err();
+    assert!(matches!(refused, Some(StoreError::OtherChain { .. })), "{refused:?}");
+    drop(writer);
+    let refused = crate::Store::open(folder.path(), &other, Mode::Write).err();
+    assert!(matches!(refused, Some(StoreError::OtherChain { .. })), "{refused:?}");
+
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    let meta = writer.family(Family::Meta).unwrap();
+    writer.db.put_cf(meta, b"format", 2u32.to_be_bytes()).unwrap();
+    drop(writer);
+    for mode in [Mode::Read, Mode::Write] {
+        let refused = open(folder.path(), mode).err();
+        assert!(matches!(refused, Some(StoreError::Format { found: 2, .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_reader_leaves_no_files_behind() {
+    let folder = folder();
+    grow(&open(folder.path(), Mode::Write).unwrap(), 0, 3);
+    let reader = open(folder.path(), Mode::Read).unwrap();
+    let private = reader._private.as_ref().unwrap().path().to_path_buf();
+    assert!(private.exists());
+    drop(reader);
+    assert!(!private.exists());
+}
