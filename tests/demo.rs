@@ -13,9 +13,10 @@ fn demo(arguments: &[&str]) -> Command {
 }
 
 /// Rules and severities of the findings that are more than notices.
-fn alarms(verdict: &Value) -> Vec<(&str, &str)> {
-    let findings = verdict["findings"].as_array().unwrap().iter();
-    let pairs = findings.map(|finding| (finding["rule"].as_str().unwrap(), finding["severity"].as_str().unwrap()));
+fn alarms<'a>(verdict: &'a Value) -> Vec<(&'a str, &'a str)> {
+    let word = |value: &'a Value| value.as_str().unwrap_or("?");
+    let findings = verdict["findings"].as_array().into_iter().flatten();
+    let pairs = findings.map(|finding| (word(&finding["rule"]), word(&finding["severity"])));
     let mut pairs: Vec<_> = pairs.filter(|(_, severity)| *severity != "notice").collect();
     pairs.sort_unstable();
     pairs

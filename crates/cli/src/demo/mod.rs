@@ -37,20 +37,25 @@ use told::Told;
 
 /// Plays the story; 0 when it went as told, 4 when not.
 pub fn run(arguments: &DemoArgs, json: bool) -> Result<u8, Failure> {
-    let since = Instant::now();
     let stop = stop_on_signals()?;
+    let result = play(arguments, json, &stop);
+    match result {
+        // What fails after that only fails because of it.
+        Err(_) if stop.is_wished() => Err(Failure::new(UNKNOWN, "the demo was stopped before its end")),
+        result => result,
+    }
+}
+
+fn play(arguments: &DemoArgs, json: bool, stop: &Stop) -> Result<u8, Failure> {
+    let since = Instant::now();
     let told = Told::new(json, figures::kst(15, 0, 0));
-    let stage = Stage::build(&told, &stop)?;
+    let stage = Stage::build(&told, stop)?;
     let config = files::write(&stage)?;
     let setup = Setup::load(&config)?;
     let mut exchange = Exchange::new(stage);
     story::prologue(&mut exchange, &told)?;
-    let mut play = Play { exchange, told: &told, setup: &setup, stop: &stop, verdicts: vec![], wrong: vec![] };
-    let played = play.acts();
-    if stop.is_wished() {
-        return Err(Failure::new(UNKNOWN, "the demo was stopped"));
-    }
-    played?;
+    let mut play = Play { exchange, told: &told, setup: &setup, stop, verdicts: vec![], wrong: vec![] };
+    play.acts()?;
     if json {
         output::document(&serde_json::json!({ "verdicts": play.verdicts }));
     }

@@ -6,10 +6,13 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::told::{clock, duration, word};
 
+/// A row of the arithmetic: its name, whether it is shown when it is zero, and its value for an asset.
+type Term<'a> = (&'a str, bool, &'a dyn Fn(&Line) -> String);
+
 /// The arithmetic of every line, asset beside asset; what is zero everywhere is left out.
 pub fn arithmetic(found: &Reconciliation) -> String {
     let coins = |coins: Coins| coins.grouped();
-    let rows: [(&str, bool, &dyn Fn(&Line) -> String); 12] = [
+    let rows: [Term<'_>; 12] = [
         ("customers", true, &|line| coins(line.customers)),
         ("+ pending withdrawals", false, &|line| coins(line.pending_withdrawals)),
         ("+ uncredited deposits", false, &|line| coins(line.uncredited_deposits)),
