@@ -1,1 +1,490 @@
+//! A node, or a line to it, that alters, drops, delays or truncates: it is found out and named, and no balance is wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "lab/contracts.rs"]
+mod contracts;
 mod lab;
+#[path = "lab/proxy.rs"]
+mod proxy;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use assay_store::{Coverage, Mode, Store};
+use assay_testnodes::Bitcoind;
+use assay_types::{Account, Amount, Asset, Height};
+use contracts::{Address, World, quantity};
+use lab::{ANVIL, Lab, REGTEST};
+use proxy::{Fault, Proxy, Rule, alter};
+use serde_json::{Value, json};
+
+/// How long a request may take in these tests, through the binary's own switch.
+const DEADLINE_S: &str = "1";
+/// No run may take longer, whatever the node does.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// What is done to which answers, and what is to come of it.
+struct Case {
+    /// What goes wrong, for people.
+    what: String,
+    rule: Rule,
+    /// The exit code while it lasts.
+    code: i32,
+    /// What the error must say, next to the node.
+    names: &'static str,
+    /// Does it heal when it happens once?
+    heals: bool,
+}
+
+fn case(what: &str, names: &'static [&'static str], fault: Fault, code: i32, says: &'static str) -> Case {
+    let what = format!("{}: {what}", names.join(", "));
+    Case { what, rule: Rule::always(names, fault), code, names: says, heals: true }
+}
+
+/// What can happen to any answer: it is missing or cannot be read.
+fn disturbances(names: &'static [&'static str], says: &'static str) -> Vec<Case> {
+    let faults = [
+        ("dropped", Fault::Drop),
+        ("silence", Fault::Silence),
+        ("half", Fault::Half),
+        ("cut", Fault::Cut),
+        ("endless", Fault::Endless),
+        ("a trickle", Fault::Trickle),
+        ("huge", Fault::Huge),
+        ("500", Fault::Status(500)),
+        ("429", Fault::Status(429)),
+        ("nonsense", Fault::Nonsense),
+    ];
+    faults.into_iter().map(|(what, fault)| case(what, names, fault, 3, says)).collect()
+}
+
+/// One chain, the honest answers, and a way to look at what a store says.
+struct Scene {
+    node: String,
+    /// `assay.toml` for this node's URL, and the declaration.
+    configuration: Box<dyn Fn(&str) -> String + Send + Sync>,
+    declaration: String,
+    chain: &'static str,
+    chain_id: &'static str,
+    accounts: Vec<(String, Account)>,
+    assets: Vec<(&'static str, Asset)>,
+    /// By height from 0, account, asset.
+    truth: Vec<Vec<Vec<Amount>>>,
+    /// A statement that owes a unit more than there is, at the last block.
+    statement: String,
+}
+
+impl Scene {
+    fn lab(&self, url: &str) -> Lab {
+        let lab = Lab::new();
+        lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", (self.configuration)(url)));
+        lab.write("exchanges/acme/exchange.toml", &self.declaration);
+        lab.write("statement.json", &self.statement);
+        lab
+    }
+
+    /// Every balance that the store claims to know is the true one.
+    fn assert_never_wrong(&self, lab: &Lab, what: &str) {
+        let Ok(store) = Store::open(&lab.path("data").join(self.chain), &self.chain_id.parse().unwrap(), Mode::Read)
+        else {
+            return;
+        };
+        let Some(tip) = store.tip().unwrap() else { return };
+        let first = store.first_height().unwrap().unwrap();
+        for height in first.0..=tip.height.0 {
+            for (place, (address, account)) in self.accounts.iter().enumerate() {
+                let Some((number, true)) = store.number(account).unwrap() else { continue };
+                for (nth, (symbol, asset)) in self.assets.iter().enumerate() {
+                    if matches!(store.coverage(number, *asset, Height(height)).unwrap(), Coverage::Unknown(_)) {
+                        continue;
+                    }
+                    let truth = self.truth[usize::try_from(height).unwrap()][place][nth];
+                    let said = store.balance(number, *asset, Height(height)).unwrap();
+                    assert_eq!(said, truth, "{what}: {address} in {symbol} at {height}");
+                }
+            }
+        }
+    }
+
+    /// Everything that can be asked of every account, and the very words of the binary for one of them.
+    fn answers(&self, lab: &Lab) -> Vec<String> {
+        let store =
+            Store::open(&lab.path("data").join(self.chain), &self.chain_id.parse().unwrap(), Mode::Read).unwrap();
+        let tip = store.tip().unwrap().unwrap().height;
+        let mut answers = Vec::new();
+        for (address, account) in &self.accounts {
+            let number = store.number(account).unwrap().unwrap().0;
+            for (symbol, asset) in &self.assets {
+                let movements = store.movements(number, *asset, Height(0), tip).unwrap();
+                answers.extend(movements.map(|movement| format!("{address} {symbol} {:?}", movement.unwrap())));
+                let coverage = |height| store.coverage(number, *asset, Height(height)).unwrap();
+                answers.extend((0..=tip.0).map(|height| format!("{address} {symbol} {height} {:?}", coverage(height))));
+            }
+        }
+        for command in ["balance", "history"] {
+            let ran = lab.assay(&[command, &self.accounts[0].0, "--chain", self.chain, "--json"]);
+            answers.push(format!("{} {}", ran.code, ran.stdout));
+        }
+        answers
+    }
+
+    /// One coin is missing, whatever anybody says.
+    fn verdict(&self, lab: &Lab) -> (i32, String) {
+        let question = ["verify", "acme", "--statement", "statement.json", "--json"];
+        let output = lab.command(&question).env("ASSAY_NODE_DEADLINE_S", DEADLINE_S).output().unwrap();
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code().unwrap(), result["verdict"].as_str().unwrap_or("none").to_owned())
+    }
+}
+
+fn index(lab: &Lab) -> (i32, String, Duration) {
+    let since = Instant::now();
+    let output = lab.command(&["index", "--once"]).env("ASSAY_NODE_DEADLINE_S", DEADLINE_S).output().unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap(), since.elapsed())
+}
+
+/// Plays every case, several at a time: most of their time is waiting.
+fn play(scene: &Scene, cases: &[Case]) {
+    const AT_ONCE: usize = 20;
+    let honest = scene.lab(&scene.node);
+    honest.index();
+    scene.assert_never_wrong(&honest, "honest");
+    assert_eq!(scene.verdict(&honest), (1, "short".into()));
+    let honest = scene.answers(&honest);
+    let next = AtomicUsize::new(0);
+    let failed = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    failed.lock().unwrap().extend(play_one(scene, case, &honest));
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} of {} cases:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
+
+/// What is wrong with how a case went; empty if nothing is.
+fn play_one(scene: &Scene, case: &Case, honest: &[String]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut expect = |is_so: bool, why: String| {
+        if !is_so {
+            wrong.push(format!("{}: {why}", case.what));
+        }
+    };
+    // It lasts.
+    let proxy = Proxy::with(&scene.node, vec![case.rule.clone()]);
+    let lab = scene.lab(&proxy.url);
+    let (code, said, took) = index(&lab);
+    expect(proxy.applied() > 0, "was never asked".into());
+    expect(code == case.code, format!("exits with {code}, not {}: {said}", case.code));
+    expect(code == 0 || said.contains(case.names), format!("does not name `{}`: {said}", case.names));
+    let address = proxy.url.trim_start_matches("http://");
+    let named = said.contains(address) || said.contains("the node: block");
+    expect(code == 0 || named, format!("does not name the node: {said}"));
+    expect(took < BOUND, format!("takes {took:?}"));
+    scene.assert_never_wrong(&lab, &case.what);
+    let (_, verdict) = scene.verdict(&lab);
+    expect(verdict != "backed", "is backed".into());
+    // It is over.
+    proxy.set(vec![]);
+    if case.code != 0 {
+        let (code, said, _) = index(&lab);
+        expect(code == 0, format!("afterwards exits with {code}: {said}"));
+        expect(scene.answers(&lab) == honest, "afterwards answers are others".into());
+        expect(scene.verdict(&lab) == (1, "short".into()), "afterwards it is not short".into());
+    }
+    // It happens once, and then once more somewhere else.
+    if case.heals {
+        proxy.set(vec![case.rule.clone().first(2)]);
+        let lab = scene.lab(&proxy.url);
+        let (code, said, _) = index(&lab);
+        expect(code == 0, format!("happens twice, and exits with {code}: {said}"));
+        expect(scene.answers(&lab) == honest, "happens twice, and answers are others".into());
+    }
+    wrong
+}
+
+const EVM_BLOCKS: u64 = 12;
+
+/// Payments of every kind on a few blocks, in ether and in a token.
+fn evm_scene(world: &World) -> Scene {
+    let router = world.deploy("Router", vec![]);
+    let token = world.deploy("Token", abi!["USDX", "USDX", 6, 1_000_000]);
+    let accounts = [world.users[0], world.users[1], Address::fresh(1), Address::fresh(2), router];
+    while world.height() < EVM_BLOCKS {
+        let height = world.height();
+        world.pay(world.users[1], Address::fresh(1), 1_000 + height);
+        world.invoke(world.users[0], token, 0, "transfer(address,uint256)", abi![Address::fresh(2), height]);
+        let to = vec![Address::fresh(2)];
+        world.invoke(world.users[2], router, 100, "pay(address[],uint256[])", abi![to, vec![10 + height]]);
+        world.mine();
+    }
+    let assets = [None, Some(token)];
+    let truth: Vec<Vec<Vec<Amount>>> = (0..=EVM_BLOCKS)
+        .map(|height| {
+            let balances = world.balances(height, &accounts, &assets);
+            balances.chunks(2).map(|row| row.iter().map(|amount| amount.unwrap()).collect()).collect()
+        })
+        .collect();
+    let total = truth[truth.len() - 1].iter().fold(Amount::from(1), |sum, row| sum.checked_add(row[0]).unwrap());
+    let statement = json!({
+        "format": "assay.statement/1", "exchange": "acme",
+        "as_of": { "time": time(world.time(EVM_BLOCKS)),
+            "blocks": { "evm": { "height": EVM_BLOCKS, "hash": world.hash(EVM_BLOCKS) } } },
+        "assets": [{ "asset": "ETH", "customers": total.to_coins(18) }],
+    });
+    let configuration = move |url: &str| {
+        let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
+        format!("{}{}{policy}", lab::evm_chain(url, 2, 1), contracts::asset("USDX", token, 6))
+    };
+    Scene {
+        node: world.anvil.url.clone(),
+        configuration: Box::new(configuration),
+        declaration: contracts::exchange("acme", &accounts),
+        chain: "evm",
+        chain_id: ANVIL,
+        accounts: accounts.iter().map(|account| (account.to_string(), Account::new(&account.0))).collect(),
+        assets: vec![("ETH", Asset::Native), ("USDX", Asset::Token(token.0))],
+        truth,
+        statement: statement.to_string(),
+    }
+}
+
+fn time(unix_s: u64) -> String {
+    assay_types::Timestamp::from_unix_s(i64::try_from(unix_s).unwrap()).to_string()
+}
+
+/// Changes the last digit of a hexadecimal string.
+fn nudge(value: &mut Value) {
+    if let Some(text) = value.as_str().map(str::to_owned) {
+        let (start, last) = text.split_at(text.len() - 1);
+        *value = json!(format!("{start}{}", if last == "0" { "1" } else { "0" }));
+    }
+}
+
+const BODY: &[&str] = &["eth_getBlockByHash"];
+const HEADER: &[&str] = &["eth_getBlockByNumber"];
+const RECEIPTS: &[&str] = &["eth_getBlockReceipts"];
+const TRACES: &[&str] = &["debug_traceBlockByHash"];
+const PROOF: &[&str] = &["eth_getProof"];
+const CALL: &[&str] = &["eth_call"];
+
+#[test]
+fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
+    let world = World::new(&[]);
+    let scene = evm_scene(&world);
+    let of_another = |method: &'static str, params: Value| world.call(method, params);
+    let other = world.hash(5);
+    let body_of_5 = of_another("eth_getBlockByHash", json!([other, true]));
+    let receipts_of_5 = of_another("eth_getBlockReceipts", json!([other]));
+    let tracer = json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } });
+    let traces_of_5 = of_another("debug_traceBlockByHash", json!([other, tracer]));
+    let proof_at_5 = of_another("eth_getProof", json!([world.users[0].to_string(), [], { "blockHash": other }]));
+    let replace = |with: Value| alter(move |result| *result = with.clone());
+    let transaction = |alter_it: fn(&mut Value)| {
+        alter(move |block| {
+            if let Some(first) = block["transactions"].get_mut(0) {
+                alter_it(first);
+            }
+        })
+    };
+    let withdrawal =
+        json!({ "index": "0x0", "validatorIndex": "0x0", "address": Address::fresh(1).to_string(), "amount": "0x1" });
+    let log = |alter_it: fn(&mut Value)| {
+        alter(move |receipts| {
+            let receipts = receipts.as_array_mut().into_iter().flatten();
+            receipts.filter_map(|receipt| receipt["logs"].get_mut(0)).for_each(alter_it);
+        })
+    };
+    let mut cases = vec![
+        case("a state root", BODY, alter(|block| nudge(&mut block["stateRoot"])), 4, "header"),
+        case("a receipts root", BODY, alter(|block| nudge(&mut block["receiptsRoot"])), 4, "header"),
+        case("a time", BODY, alter(|block| nudge(&mut block["timestamp"])), 4, "header"),
+        case("a hash", BODY, alter(|block| nudge(&mut block["hash"])), 4, "header"),
+        case("a value", BODY, transaction(|tx| nudge(&mut tx["value"])), 4, "transaction"),
+        case("a recipient", BODY, transaction(|tx| nudge(&mut tx["to"])), 4, "transaction"),
+        case("a sender", BODY, transaction(|tx| nudge(&mut tx["from"])), 4, "transaction"),
+        case(
+            "a transaction less",
+            BODY,
+            alter(|block| drop(block["transactions"].as_array_mut().unwrap().pop())),
+            4,
+            "transactions",
+        ),
+        case(
+            "a withdrawal more",
+            BODY,
+            alter(move |block| block["withdrawals"] = json!([withdrawal])),
+            4,
+            "withdrawals",
+        ),
+        case("of another block", BODY, replace(body_of_5.clone()), 4, "block"),
+        case("null", BODY, replace(Value::Null), 3, "block"),
+        case("a parent", HEADER, alter(|block| nudge(&mut block["parentHash"])), 4, "header"),
+        case("a number", HEADER, alter(|block| nudge(&mut block["number"])), 4, "header"),
+        case("a log's amount", RECEIPTS, log(|log| nudge(&mut log["data"])), 4, "receipts"),
+        case("a log's recipient", RECEIPTS, log(|log| nudge(&mut log["topics"][2])), 4, "receipts"),
+        case("a status", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["status"])), 4, "receipts"),
+        case("gas", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["cumulativeGasUsed"])), 4, "receipts"),
+        case("a receipt less", RECEIPTS, alter(|receipts| drop(receipts.as_array_mut().unwrap().pop())), 4, "receipts"),
+        case("none", RECEIPTS, replace(json!([])), 4, "receipts"),
+        case("of another block", RECEIPTS, replace(receipts_of_5), 4, "receipts"),
+        case("null", RECEIPTS, replace(Value::Null), 3, "receipts"),
+        case("a trace less", TRACES, alter(|traces| drop(traces.as_array_mut().unwrap().pop())), 4, "traces"),
+        case("of another block", TRACES, replace(traces_of_5), 4, "traces"),
+        case("a balance", PROOF, alter(|proof| nudge(&mut proof["balance"])), 4, "proof"),
+        case("a node of the trie", PROOF, alter(|proof| nudge(&mut proof["accountProof"][0])), 4, "proof"),
+        case("empty", PROOF, alter(|proof| proof["accountProof"] = json!([])), 4, "proof"),
+        case("of another block", PROOF, replace(proof_at_5), 4, "proof"),
+        // What is seen in the state, and proven, needs no trace; a balance that a call invents is proven to be none.
+        case("invented payments", TRACES, alter(invent_payments), 0, ""),
+        case(
+            "another ether",
+            CALL,
+            alter(|words| *words = json!(words.as_str().unwrap().replacen("0x0", "0x1", 1))),
+            0,
+            "",
+        ),
+        case("no such chain", &["eth_chainId"], replace(json!("0x1")), 2, "eip155:1"),
+    ];
+    for names in [BODY, PROOF, CALL] {
+        cases.extend(disturbances(names, "127.0.0.1"));
+    }
+    // What is slow to see is the same for every method.
+    let is_slow = |case: &Case| ["endless", "a trickle", "huge", "half"].iter().any(|slow| case.what.ends_with(slow));
+    for names in [HEADER, RECEIPTS, TRACES, &["eth_chainId"][..]] {
+        cases.extend(disturbances(names, "127.0.0.1").into_iter().filter(|case| !is_slow(case)));
+    }
+    for case in &mut cases {
+        case.heals = !case.what.contains("no such chain");
+    }
+    play(&scene, &cases);
+}
+
+/// Says of every account that it got a little more than it did.
+fn invent_payments(traces: &mut Value) {
+    for trace in traces.as_array_mut().into_iter().flatten() {
+        for (_, account) in trace["result"]["post"].as_object_mut().into_iter().flatten() {
+            if account["balance"].is_string() {
+                let balance = quantity(&account["balance"]).checked_add(Amount::from(3)).unwrap();
+                account["balance"] =
+                    json!(format!("0x{}", contracts::hex(&balance.to_be_bytes()).trim_start_matches('0')));
+            }
+        }
+    }
+}
+
+const BITCOIN_BLOCKS: u64 = 8;
+
+fn bitcoin_scene(node: &Bitcoind) -> Scene {
+    node.call("createwallet", json!(["w"])).unwrap();
+    let address = node.call("getnewaddress", json!([])).unwrap().as_str().unwrap().to_owned();
+    node.call("generatetoaddress", json!([BITCOIN_BLOCKS, address])).unwrap();
+    let script = node.call("getaddressinfo", json!([address])).unwrap()["scriptPubKey"].as_str().unwrap().to_owned();
+    let truth = (0..=BITCOIN_BLOCKS).map(|height| vec![vec![Amount::from(height * 50 * 100_000_000)]]).collect();
+    let tip = node.call("getblockhash", json!([BITCOIN_BLOCKS])).unwrap();
+    let header = node.call("getblockheader", json!([tip])).unwrap();
+    let statement = json!({
+        "format": "assay.statement/1", "exchange": "acme",
+        "as_of": { "time": time(header["time"].as_u64().unwrap()),
+            "blocks": { "bitcoin": { "height": BITCOIN_BLOCKS, "hash": tip } } },
+        "assets": [{ "asset": "BTC", "customers": format!("{}.00000001", 50 * BITCOIN_BLOCKS) }],
+    });
+    let cookie = node.cookie_file.clone();
+    let configuration =
+        move |url: &str| format!("{}[policy]\nmax_statement_age = \"9999d\"\n", lab::bitcoin_chain(url, &cookie, 1));
+    Scene {
+        node: node.rpc_url.clone(),
+        configuration: Box::new(configuration),
+        declaration: format!(
+            "id = \"acme\"\nname = \"Acme\"\n[[wallet]]\nchain = \"bitcoin\"\nrole = \"cold\"\naddress = \"{address}\"\n"
+        ),
+        chain: "bitcoin",
+        chain_id: REGTEST,
+        accounts: vec![(address, Account::new(&contracts::unhex(&script)))],
+        assets: vec![("BTC", Asset::Native)],
+        truth,
+        statement: statement.to_string(),
+    }
+}
+
+/// Alters a block's bytes, whether they come as they are or as hexadecimal digits.
+fn in_block(names: &'static [&'static str], what: &str, code: i32, with: fn(&mut Vec<u8>)) -> Case {
+    let fault = match names[0].starts_with('/') {
+        true => Fault::Bytes(Arc::new(with)),
+        false => alter(move |result| {
+            let mut block = contracts::unhex(result.as_str().unwrap());
+            with(&mut block);
+            *result = json!(contracts::hex(&block));
+        }),
+    };
+    case(what, names, fault, code, "block")
+}
+
+/// A block as bytes, over REST or over RPC.
+fn block_cases(names: &'static [&'static str]) -> Vec<Case> {
+    vec![
+        in_block(names, "its nonce", 4, |block| block[78] ^= 1),
+        in_block(names, "its merkle root", 4, |block| block[40] ^= 1),
+        in_block(names, "its parent", 4, |block| block[10] ^= 1),
+        in_block(names, "a coinbase's script", 4, |block| block[80 + 1 + 4 + 2 + 1 + 36 + 2] ^= 1),
+        in_block(names, "something at its end", 4, |block| block.push(0)),
+        in_block(names, "nothing at its end", 3, |block| block.truncate(block.len() - 1)),
+        in_block(names, "without transactions", 3, |block| block.truncate(80)),
+    ]
+}
+
+#[test]
+fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
+    const REST: &[&str] = &["/rest/block/"];
+    const RPC: &[&str] = &["getblock"];
+    let folder = Lab::new();
+    let node = Bitcoind::start(&folder.path("node"), &["-rest=1"]).unwrap();
+    let scene = bitcoin_scene(&node);
+    let replace = |with: Value| alter(move |result| *result = with.clone());
+    let of_3 = node.call("getblockhash", json!([3])).unwrap();
+    let height_of = |height: u64, result: Value| Rule {
+        of: Arc::new(move |name, params| name == "getblockhash" && params[0] == height),
+        fault: alter(move |answer| *answer = result.clone()),
+        times: u64::MAX,
+    };
+    let mut cases = block_cases(REST);
+    let bytes_of_3 = node.call("getblock", json!([of_3, 0])).unwrap();
+    let bytes_of_3 = contracts::unhex(bytes_of_3.as_str().unwrap());
+    cases.push(case(
+        "of another height",
+        REST,
+        Fault::Bytes(Arc::new(move |block| block.clone_from(&bytes_of_3))),
+        4,
+        "block",
+    ));
+    let misplaced = |what: &str, rule: Rule| Case { what: what.into(), rule, code: 4, names: "block", heals: true };
+    cases.push(misplaced("the hash of another block", height_of(6, of_3)));
+    cases.push(case("no such height", &["getblockhash"], Fault::Refuse(-8, "Block height out of range"), 3, "block"));
+    cases.push(case("no such network", &["getblockhash"], replace(json!("00".repeat(32))), 2, "genesis"));
+    cases.extend(disturbances(&["getblockhash"], "127.0.0.1"));
+    cases.extend(disturbances(&["getblockchaininfo"], "the tip"));
+    // REST that does not work is no harm: the same bytes come over RPC. A whole answer that is no block is one.
+    let whole = |case: &Case| case.what.ends_with("cut") || case.what.ends_with("nonsense");
+    let over_rpc = |case: Case| if whole(&case) { Case { names: "block", ..case } } else { Case { code: 0, ..case } };
+    cases.extend(disturbances(REST, "").into_iter().map(over_rpc));
+    for case in &mut cases {
+        case.heals = !case.what.contains("no such network");
+    }
+    play(&scene, &cases);
+    drop(node);
+
+    let node = Bitcoind::start(&folder.path("rpc-only"), &[]).unwrap();
+    let scene = bitcoin_scene(&node);
+    // `getblockhash` and `getblockchaininfo` begin like that too.
+    let exact = |case: Case| {
+        let of = Arc::new(|name: &str, _: &Value| name == "getblock");
+        Case { rule: Rule { of, ..case.rule }, ..case }
+    };
+    let cases: Vec<Case> = block_cases(RPC).into_iter().chain(disturbances(RPC, "block")).map(exact).collect();
+    play(&scene, &cases);
+}

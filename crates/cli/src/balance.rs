@@ -94,7 +94,5 @@ fn print(answer: &Value) {
     if let Some(immature) = answer["immature"].as_str().filter(|immature| *immature != "0") {
         rows.insert(2, vec!["of it immature".into(), format!("{immature} {}", text(&answer["asset"]))]);
     }
-    let mut table = output::table(&["", " "], &[], rows);
-    table.set_header(Vec::<String>::new());
-    output::data(table.to_string());
+    output::data(output::pairs(rows).to_string());
 }

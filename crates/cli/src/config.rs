@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use assay_evm::{Finality as EvmFinality, FinalityTag};
-use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, timezone};
+use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, read_text, timezone};
 use assay_types::{ChainId, Height, InputError, InputErrors, suggestion};
 use assay_verifier::Policy;
 use serde::Deserialize;
@@ -107,6 +107,8 @@ fn default_exchanges() -> PathBuf {
     "exchanges".into()
 }
 
+/// No configuration is longer.
+const LONGEST_CONFIG_BYTES: u64 = 16 << 20;
 const DEFAULT_UNDO_DEPTH: u64 = 1000;
 const DEFAULT_CONFIRMATIONS: u64 = 6;
 
@@ -116,11 +118,12 @@ const DEFAULT_CONFIRMATIONS: u64 = 6;
 /// Everything that is wrong in it.
 pub fn load(file: &Path) -> Result<Config, InputErrors> {
     let mut errors = InputErrors::default();
-    let text = match std::fs::read_to_string(file) {
+    let text = match read_text(file, LONGEST_CONFIG_BYTES) {
         Ok(text) => text,
         Err(error) => {
-            let error = InputError::new(file, format!("cannot be read: {error}"));
-            errors.push(error.hint("write one with: assay init; or name it with --config FILE"));
+            let hint = error.hint.clone();
+            let hint = hint.unwrap_or_else(|| "write one with: assay init; or name it with --config FILE".into());
+            errors.push(error.hint(hint));
             return Err(errors);
         }
     };
@@ -276,7 +279,12 @@ impl ChainReader<'_> {
         let (at, block) = (node.span().start, node.get_ref());
         let refuse = |field: &str, why: &str| self.error(at, &format!("node[{nth}].{field}"), why);
         let address = match (&block.rpc, &block.url_file) {
-            (Some(url), None) => Address::Url(url.clone()),
+            (Some(url), None) => {
+                let unusable = |error: assay_http::HttpError| refuse("rpc", &error.to_string());
+                assay_http::check_url(url)
+                    .map_err(|error| unusable(error).hint("write it as http://127.0.0.1:8332"))?;
+                Address::Url(url.clone())
+            }
             (None, Some(file)) => Address::File(resolve(self.folder, file)),
             (None, None) => {
                 return Err(refuse("rpc", "is missing").hint("rpc = \"http://127.0.0.1:8332\", or url_file"));

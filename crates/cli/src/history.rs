@@ -51,11 +51,16 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
         }
         Format::Table => print_table(each)?,
     }
+    let mut code = 0;
     if let Coverage::Unknown(reason) = coverage {
         output::warning(format!("what this account holds now is unknown: {reason}"));
-        return Ok(UNKNOWN);
+        code = UNKNOWN;
     }
-    Ok(0)
+    if [question.from, question.to].iter().flatten().any(|height| Height(*height) > tip.height) {
+        output::warning(format!("blocks above {}, the last indexed one, are not known", tip.height));
+        code = UNKNOWN;
+    }
+    Ok(code)
 }
 
 struct Rows<'a> {
@@ -94,14 +99,20 @@ fn text(value: &Value) -> String {
 }
 
 fn print_csv(rows: impl Iterator<Item = Result<Value, Failure>>) -> Result<(), Failure> {
-    let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
-    let gone = |error: csv::Error| Failure::new(WRONG_INPUT, error).during("standard output");
-    writer.write_record(FIELDS).map_err(gone)?;
+    output::data(csv_line(FIELDS)?);
     for row in rows {
         let row = row?;
-        writer.write_record(FIELDS.map(|field| text(&row[field]))).map_err(gone)?;
+        output::data(csv_line(FIELDS.map(|field| text(&row[field])))?);
     }
-    writer.flush().map_err(Failure::from)
+    Ok(())
+}
+
+fn csv_line(cells: [impl AsRef<[u8]>; FIELDS.len()]) -> Result<String, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(WRONG_INPUT, error).during("CSV");
+    let mut line = csv::Writer::from_writer(Vec::new());
+    line.write_record(cells).map_err(|error| failed(&error))?;
+    let bytes = line.into_inner().map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 
 fn print_table(rows: impl Iterator<Item = Result<Value, Failure>>) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ struct Interval {
 
 pub fn run(setup: &Setup, exchange: &str, at: Option<&str>, json: bool) -> Result<u8, Failure> {
     let exchange = setup.exchange(exchange)?;
-    let as_of = at.map_or_else(|| Ok(place::now()), place::time)?;
+    let as_of = at.map_or_else(|| Ok(place::now()), |at| place::time("--at", at))?;
     let question = Question { exchange, as_of, latest: at.is_none(), named: &[], ignore_named_after_s: 0, now: as_of };
     let (evidence, headers) = evidence::balances(setup, &question)?;
     let mut rows = Vec::new();

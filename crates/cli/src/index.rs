@@ -20,7 +20,7 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
         let bar = bars.chain(&chain.name);
         let show = |progress: Progress| progress::show(&bar, progress);
         let done = if arguments.once {
-            with_indexer(setup, chain, accept, &stop, |indexer| Ok(Some(indexer.catch_up(&show)?)))
+            with_indexer(setup, chain, true, accept, &stop, |indexer| Ok(Some(indexer.catch_up(&show)?)))
         } else {
             let said = |reached: &Reached| {
                 if reached.applied + reached.removed > 0 {
@@ -32,7 +32,7 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
                     );
                 }
             };
-            with_indexer(setup, chain, accept, &stop, |indexer| {
+            with_indexer(setup, chain, false, accept, &stop, |indexer| {
                 indexer.follow(&show, &said).map(|()| None).map_err(Failure::from)
             })
         };
@@ -65,18 +65,24 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
 /// Catches up with the node's tip, from the store as it is.
 pub fn catch_up(setup: &Setup, chain: &str, stop: &Stop, progress: &dyn Fn(Progress)) -> Result<Reached, Failure> {
     let chain = setup.chain(chain)?;
-    with_indexer(setup, chain, None, stop, |indexer| Ok(indexer.catch_up(progress)?))
+    with_indexer(setup, chain, true, None, stop, |indexer| Ok(indexer.catch_up(progress)?))
 }
 
-/// Opens the store for writing and declares the exchanges' accounts there.
+/// Opens the store for writing and declares the exchanges' accounts there, unless the node is of another chain or refuses
+/// us: then nothing is written. A node that is away can be waited for, if it is not only for `once`.
 fn with_indexer<T>(
     setup: &Setup,
     chain: &ChainConfig,
+    once: bool,
     accept_reorg: Option<BlockHash>,
     stop: &Stop,
     work: impl FnOnce(&Indexer<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let node = setup.connect(chain)?;
+    match assay_indexer::reach(&*node, stop) {
+        Err(error) if once || !error.may_heal() => return Err(error.into()),
+        _ => {}
+    }
     let store = setup.store(chain, Mode::Write)?;
     let settings = Settings { undo_depth: chain.undo_depth, accept_reorg };
     let indexer = Indexer::new(&*node, &store, settings, stop.clone());
@@ -89,9 +95,10 @@ fn chosen<'a>(setup: &'a Setup, names: &[String]) -> Result<Vec<&'a ChainConfig>
     if names.is_empty() {
         return Ok(setup.config.chains.iter().collect());
     }
-    let mut chains: Vec<&ChainConfig> = names.iter().map(|name| setup.chain(name)).collect::<Result<_, _>>()?;
-    chains.dedup_by_key(|chain| &chain.name);
-    Ok(chains)
+    let named: Vec<&ChainConfig> = names.iter().map(|name| setup.chain(name)).collect::<Result<_, _>>()?;
+    // Each once, however often and by whichever name it is given.
+    let is_named = |chain: &&ChainConfig| named.iter().any(|named| named.name == chain.name);
+    Ok(setup.config.chains.iter().filter(is_named).collect())
 }
 
 fn accepted(chains: &[&ChainConfig], hash: Option<&str>) -> Result<Option<BlockHash>, Failure> {

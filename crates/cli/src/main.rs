@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use args::{Arguments, Command};
 use clap::Parser;
-use failure::Failure;
+use failure::{Failure, WRONG_INPUT};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    set_node_deadline()?;
     let config = &arguments.config;
     let json = arguments.json;
     match &arguments.command {
@@ -50,6 +51,16 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         }
         Command::Verify(question) => verify::run(&setup::Setup::load(config)?, question, json),
     }
+}
+
+/// How long a node may take for one answer: `ASSAY_NODE_DEADLINE_S`, in seconds, 30 where it is not set.
+fn set_node_deadline() -> Result<(), Failure> {
+    const NAME: &str = "ASSAY_NODE_DEADLINE_S";
+    let Some(text) = std::env::var_os(NAME).filter(|text| !text.is_empty()) else { return Ok(()) };
+    let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| (1..=3600).contains(seconds));
+    let wrong = || Failure::new(WRONG_INPUT, format!("{NAME}: {} is not 1 to 3600 seconds", text.display()));
+    assay_http::set_deadline(std::time::Duration::from_secs(seconds.ok_or_else(wrong)?));
+    Ok(())
 }
 
 /// Warnings by default; `ASSAY_LOG=info` or `debug` says more.

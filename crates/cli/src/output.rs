@@ -32,15 +32,21 @@ pub fn warning(text: impl AsRef<str>) {
     eprintln!("warning: {}", plain(text.as_ref()));
 }
 
-/// Data. A reader that has gone, such as `head`, is no failure.
+/// Data. A reader that has gone, such as `head`, is no failure; a full disk is.
 pub fn data(text: impl AsRef<str>) {
     let mut out = std::io::stdout().lock();
     let text = text.as_ref();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| match text.ends_with('\n') {
+    let written = out.write_all(text.as_bytes()).and_then(|()| match text.ends_with('\n') {
         true => Ok(()),
         false => out.write_all(b"\n"),
     });
-    let _ = out.flush();
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: standard output: {error}");
+            std::process::exit(i32::from(crate::failure::UNKNOWN));
+        }
+        _ => {}
+    }
 }
 
 /// One JSON document.
@@ -64,6 +70,17 @@ pub fn table(headings: &[&str], numbers: &[&str], rows: impl IntoIterator<Item =
         if numbers.contains(heading) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+    }
+    table
+}
+
+/// What is what, a row each.
+pub fn pairs(rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>()));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
     table
 }

@@ -13,7 +13,7 @@ pub fn block(store: &Store, at: Option<&str>) -> Result<Header, Failure> {
         let height = text.parse().map(Height).unwrap_or(Height(u64::MAX));
         return at_height(store, height, &tip);
     }
-    let time = self::time(text)?;
+    let time = self::time("--at", text)?;
     match store.first_later_than(time)? {
         None => Ok(tip),
         Some(later) => match later.height.previous().map(|height| store.header(height)).transpose()?.flatten() {
@@ -37,9 +37,9 @@ fn nothing_indexed(why: impl ToString) -> Failure {
     Failure::new(UNKNOWN, why).hint("index further: assay index --once")
 }
 
-/// An RFC 3339 time.
-pub fn time(text: &str) -> Result<Timestamp, Failure> {
-    text.parse().map_err(|error| Failure::new(WRONG_INPUT, error))
+/// An RFC 3339 time that an option gives.
+pub fn time(option: &str, text: &str) -> Result<Timestamp, Failure> {
+    text.parse().map_err(|error| Failure::new(WRONG_INPUT, error).during(option))
 }
 
 /// The clock.

@@ -9,7 +9,7 @@ use assay_http::{Endpoint, Login};
 use assay_registry::{Declarations, Exchange, Source};
 use assay_store::{Mode, Store};
 use assay_types::{
-    Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, InputError, NodeError, suggestion,
+    Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, NodeError, suggestion,
 };
 
 use crate::config::{self, Address, ChainConfig, Config};
@@ -80,11 +80,10 @@ impl Setup {
 
     /// A chain through its nodes. None is contacted yet.
     pub fn connect(&self, chain: &ChainConfig) -> Result<Box<dyn Chain>, Failure> {
-        let connected = match chain.id.namespace() {
+        match chain.id.namespace() {
             "bip122" => self.connect_bitcoin(chain).map(|chain| Box::new(chain) as Box<dyn Chain>),
             _ => self.connect_evm(chain).map(|chain| Box::new(chain) as Box<dyn Chain>),
-        };
-        connected.map_err(|failure| failure.during(format!("chain {}", chain.name)))
+        }
     }
 
     fn connect_bitcoin(&self, chain: &ChainConfig) -> Result<BitcoinChain, Failure> {
@@ -130,9 +129,8 @@ fn url(address: &Address) -> Result<String, Failure> {
     match address {
         Address::Url(url) => Ok(url.clone()),
         Address::File(file) => {
-            let text = std::fs::read_to_string(file);
-            let text = text.map_err(|error| InputError::new(file, format!("cannot be read: {error}")))?;
-            Ok(text.trim().to_owned())
+            const LONGEST_URL_BYTES: u64 = 1 << 16;
+            Ok(assay_registry::read_text(file, LONGEST_URL_BYTES)?.trim().to_owned())
         }
     }
 }

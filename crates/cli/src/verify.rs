@@ -12,12 +12,12 @@ use crate::setup::Setup;
 use crate::{output, place};
 
 /// No statement is longer: 100,000 items in flight fit.
-const LONGEST_STATEMENT: u64 = 64 << 20;
+const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
 /// What every result names as its maker.
 const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
 
 pub fn run(setup: &Setup, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
-    let now = question.now.as_deref().map_or_else(|| Ok(place::now()), place::time)?;
+    let now = question.now.as_deref().map_or_else(|| Ok(place::now()), |now| place::time("--now", now))?;
     let reconciliation = verify(setup, &question.exchange, &question.statement, now)?;
     if json {
         output::document(&reconciliation);
@@ -30,7 +30,8 @@ pub fn run(setup: &Setup, question: &VerifyArgs, json: bool) -> Result<u8, Failu
 /// Reads the statement, gathers what the chains say, and compares. `now`: when the statement's age is judged.
 pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Result<Reconciliation, Failure> {
     let exchange = setup.exchange(exchange)?;
-    let statement = assay_ledger::parse(file, &read(file)?, &setup.directory)?;
+    let statement =
+        assay_ledger::parse(file, &assay_registry::read_bytes(file, LONGEST_STATEMENT_BYTES)?, &setup.directory)?;
     if statement.exchange != exchange.id {
         let why = format!("is `{}`, but `{}` is asked for", statement.exchange, exchange.id);
         return Err(InputError::new(file, why).field("exchange").into());
@@ -46,17 +47,6 @@ pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Res
     };
     let evidence = evidence::gather(setup, &question, &statement)?;
     Ok(reconcile(&statement, &evidence, policy, now, PROGRAM))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let size = std::fs::metadata(file).map(|metadata| metadata.len());
-    match size {
-        Ok(size) if size > LONGEST_STATEMENT => {
-            Err(InputError::new(file, format!("has {size} bytes: {LONGEST_STATEMENT} are the most")).into())
-        }
-        Ok(_) => std::fs::read(file).map_err(|error| InputError::new(file, format!("cannot be read: {error}")).into()),
-        Err(error) => Err(InputError::new(file, format!("cannot be read: {error}")).into()),
-    }
 }
 
 /// For people: verdict, arithmetic, findings.

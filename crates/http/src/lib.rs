@@ -7,10 +7,21 @@ use std::future::Future;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// How long a request may take from the first byte sent to the last byte read.
+/// How long a request may take from the first byte sent to the last byte read, unless [`set_deadline`] says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+static DEADLINE_SET: OnceLock<Duration> = OnceLock::new();
 /// How long a connection may take to stand.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Sets how long a request may take: for nodes that are slower, or answers that must come sooner. Once, and before the
+/// first endpoint is made; later calls change nothing.
+pub fn set_deadline(deadline: Duration) {
+    let _ = DEADLINE_SET.set(deadline);
+}
+
+fn deadline() -> Duration {
+    DEADLINE_SET.get().copied().unwrap_or(DEADLINE)
+}
 
 /// Who we say that we are.
 #[derive(Clone, Default)]
@@ -73,15 +84,12 @@ impl Endpoint {
     /// # Errors
     /// When the URL cannot be used.
     pub fn new(url: &str, login: Login) -> Result<Endpoint, HttpError> {
-        let url: reqwest::Url = url.parse().map_err(|error| HttpError::Url(format!("{error}")))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(HttpError::Url("http:// or https:// and a host are expected".into()));
-        }
+        let url = parse(url)?;
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_DEADLINE)
-            .timeout(DEADLINE)
+            .timeout(deadline())
             .tcp_nodelay(true)
             .build()
             .map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
@@ -141,9 +149,25 @@ impl Endpoint {
     }
 }
 
+/// Could there be an endpoint at this URL?
+///
+/// # Errors
+/// When it cannot be used.
+pub fn check_url(url: &str) -> Result<(), HttpError> {
+    parse(url).map(|_| ())
+}
+
+fn parse(url: &str) -> Result<reqwest::Url, HttpError> {
+    let url: reqwest::Url = url.parse().map_err(|error| HttpError::Url(format!("{error}")))?;
+    match url.scheme() {
+        "http" | "https" if url.host_str().is_some() => Ok(url),
+        _ => Err(HttpError::Url("http:// or https:// and a host are expected".into())),
+    }
+}
+
 fn failure(error: reqwest::Error, read: usize) -> HttpError {
     match error {
-        error if error.is_timeout() => HttpError::TimedOut(DEADLINE),
+        error if error.is_timeout() => HttpError::TimedOut(deadline()),
         error if error.is_body() || error.is_decode() => HttpError::Truncated(read),
         error => HttpError::Unreachable(chain_of(&error.without_url())),
     }

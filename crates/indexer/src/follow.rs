@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use assay_store::{Coverage, Round, Store, StoreError, Undo};
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Reading, Tip,
-    Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Proofs,
+    Reading, Tip, Watch,
 };
 
 use crate::IndexError;
@@ -227,6 +227,13 @@ impl<'a> Indexer<'a> {
             }
             ours = header.height.previous().map_or(Ok(None), |below| self.store.header(below))?;
         }
+        // Final is what is still there: noted first, so that it holds wherever this is interrupted.
+        let fork = left.last().map(|block| block.height.previous());
+        if let Some(fork) = fork
+            && fork < self.store.final_height()?
+        {
+            self.store.set_final(fork)?;
+        }
         for block in left {
             tracing::info!(height = block.height.0, hash = %block.hash, "block left the active chain");
             self.store.remove_tip()?;
@@ -248,7 +255,7 @@ impl<'a> Indexer<'a> {
             }
             let parent = self.store.tip()?;
             self.check_place(&block, parent.as_ref(), from)?;
-            self.ask_state(&mut block, parent.as_ref())?;
+            self.ask_state(&mut block, parent.as_ref(), &watch)?;
             self.store.apply(&block, &watch, undo, block.header.height == to)?;
             done.applied += 1;
             progress(Progress { at: block.header.height, from, to, filling_in: false });
@@ -276,7 +283,7 @@ impl<'a> Indexer<'a> {
 
     /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
     /// parent: if it already differed there, an earlier answer was wrong, and the difference does not belong to this block.
-    fn ask_state(&self, block: &mut Block, parent: Option<&Header>) -> Result<(), Break> {
+    fn ask_state(&self, block: &mut Block, parent: Option<&Header>, watch: &Watch) -> Result<(), Break> {
         let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
         let surprised = self.store.surprises(block)?;
         if surprised.is_empty() {
@@ -292,10 +299,39 @@ impl<'a> Indexer<'a> {
                 *first = self.read_a_third_time(&block.header, first, again)?;
             }
         }
-        match self.first_disagreement(parent, &pairs)? {
+        self.explain_again(block, watch)?;
+        // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
+        let mut doubtful = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            if self.store.coverage(pair.0, pair.2, parent.height)? != Coverage::Verified {
+                doubtful.push(pair);
+            }
+        }
+        match self.first_disagreement(parent, &doubtful)? {
             Some(why) => Err(Break::Doubt(surprised, why)),
             None => Ok(()),
         }
+    }
+
+    /// Where state is right and the movements of the native coin do not lead to it, they are asked for again: nothing
+    /// commits to a trace, and one that was wrong the first time explains nothing.
+    fn explain_again(&self, block: &mut Block, watch: &Watch) -> Result<(), Break> {
+        let unexplained = |block: &Block| -> Result<usize, StoreError> {
+            Ok(self.store.surprises(block)?.iter().filter(|(_, asset)| *asset == Asset::Native).count())
+        };
+        let before = unexplained(block)?;
+        if before == 0 {
+            return Ok(());
+        }
+        let again = patiently(&self.stop, || self.chain.block(block.header.at(), watch, Proofs::Moved))?;
+        if again.effects != block.effects {
+            let again = Block { readings: block.readings.clone(), ..again };
+            if unexplained(&again)? < before {
+                tracing::warn!(height = block.header.height.0, "the node explains this block in another way now");
+                *block = again;
+            }
+        }
+        Ok(())
     }
 
     /// What nothing proves counts when two of three answers agree, and is unknown otherwise.
@@ -388,7 +424,7 @@ impl<'a> Indexer<'a> {
                 return Err(Break::Reorganised);
             }
             let parent = height.previous().map_or(Ok(None), |below| self.store.header(below))?;
-            self.ask_state(&mut block, parent.as_ref()).map_err(Break::without_doubt)?;
+            self.ask_state(&mut block, parent.as_ref(), watch).map_err(Break::without_doubt)?;
             round = self.store.fill_in(&block, watch, round)?;
             progress(Progress { at: height, from, to, filling_in: true });
             Ok(())
@@ -407,6 +443,15 @@ impl<'a> Indexer<'a> {
         let height = height.max(self.store.final_height()?.filter(|_| self.settings.accept_reorg.is_none()));
         self.store.set_final(height)
     }
+}
+
+/// Asks where the chain stands, patiently: so that a node which is on another chain, or refuses us, is found out before
+/// anything is written for it.
+///
+/// # Errors
+/// See [`NodeError`].
+pub fn reach(chain: &dyn Chain, stop: &Stop) -> Result<Tip, NodeError> {
+    patiently(stop, || chain.tip())
 }
 
 /// A node that is away may come back; one that lies or refuses us will not.

@@ -9,7 +9,7 @@ mod patience;
 #[cfg(test)]
 mod tests;
 
-pub use follow::{Indexer, Progress, Reached, Settings};
+pub use follow::{Indexer, Progress, Reached, Settings, reach};
 pub use patience::Stop;
 
 use assay_store::StoreError;

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use assay_types::{Account, ChainId, Directory, InputError, InputErrors, Timestamp};
 
 use crate::account::{Context, Declared, Origin};
+use crate::source::read_text;
 use crate::time::TimeZone;
 use crate::{csv, toml};
 
 const EXCHANGE_FILE: &str = "exchange.toml";
+/// Ten million accounts fit.
+const LONGEST_FILE_BYTES: u64 = 1 << 30;
 
 /// One exchange, with everything that it declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,7 +183,7 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
     let errors = RefCell::default();
     let mut accounts = vec![];
     let file: Arc<Path> = files.toml.as_path().into();
-    let head = match text_of(&files.toml) {
+    let head = match read_text(&files.toml, LONGEST_FILE_BYTES) {
         Ok(text) => toml::read(&file, &text, context, &mut accounts, &errors).ok(),
         Err(error) => {
             errors.borrow_mut().push(error);
@@ -188,7 +191,7 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
         }
     };
     for path in &files.csv {
-        match text_of(path) {
+        match read_text(path, LONGEST_FILE_BYTES) {
             Ok(text) => csv::read(&path.as_path().into(), &text, context, &mut accounts, &errors),
             Err(error) => errors.borrow_mut().push(error),
         }
@@ -202,15 +205,6 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
         }
         None => Err(errors),
     }
-}
-
-fn text_of(path: &Path) -> Result<String, InputError> {
-    let bytes = fs::read(path).map_err(|error| InputError::new(path, format!("cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + good.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
-        InputError::new(path, "is not UTF-8").line(line).hint("save it as UTF-8")
-    })
 }
 
 /// Reports accounts that are declared twice: once for each two places, however many accounts they share.

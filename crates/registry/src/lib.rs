@@ -16,5 +16,5 @@ pub use account::{Declared, Origin, Owner, Proof, Role};
 pub use assets::{AssetBlock, DeploymentBlock, assets};
 pub use exchange::{Declarations, Exchange, Shared, load};
 pub use native::{ChainNative, Native};
-pub use source::Source;
+pub use source::{Source, read_bytes, read_text};
 pub use time::{TimeZone, UnknownTimezone, timezone};

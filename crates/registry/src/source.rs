@@ -1,8 +1,45 @@
 //! A text that somebody wrote, for errors that name its lines.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use assay_types::InputError;
+
+/// Reads a file that somebody wrote, and no more than this of it: a size is not known before it is read where the file
+/// is a pipe or a device.
+///
+/// # Errors
+/// It cannot be read, or is longer.
+pub fn read_bytes(file: &Path, longest_bytes: u64) -> Result<Vec<u8>, InputError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let opened = File::open(file)?;
+        let mut bytes = Vec::new();
+        if opened.metadata()?.len() <= longest_bytes {
+            opened.take(longest_bytes + 1).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 <= longest_bytes {
+                return Ok(bytes);
+            }
+        }
+        Err(io::ErrorKind::FileTooLarge.into())
+    };
+    read().map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => InputError::new(file, format!("is longer than {longest_bytes} bytes")),
+        _ => InputError::new(file, format!("cannot be read: {error}")),
+    })
+}
+
+/// The same, as text.
+///
+/// # Errors
+/// It cannot be read, is longer, or is not UTF-8.
+pub fn read_text(file: &Path, longest_bytes: u64) -> Result<String, InputError> {
+    String::from_utf8(read_bytes(file, longest_bytes)?).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+        InputError::new(file, "is not UTF-8").line(line).hint("save it as UTF-8")
+    })
+}
 
 /// A file's name, and where its lines begin.
 #[derive(Debug, Clone)]

@@ -114,6 +114,8 @@ fn database_options() -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_paranoid_checks(true);
     options.set_max_open_files(-1);
+    // By default 16 for each family, at every opening, however few files there are: slower than reading them.
+    options.set_max_file_opening_threads(2);
     options.set_keep_log_file_num(2);
     options.set_max_total_wal_size(256 << 20);
     options.increase_parallelism(2);

@@ -299,6 +299,12 @@ fn grant(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Ow
         one.granted = Share { clear: share.clear.min(open.clear), contested: share.contested.min(open.contested) };
         *open = Share { clear: open.clear - one.granted.clear, contested: open.contested - one.granted.contested };
     }
+    // Where B is unknown the credit may well come after it: not known is no excuse, and no accusation either.
+    let unplaced =
+        |one: &&mut Judged<'_>| one.list == List::UnconfirmedCredits && matches!(one.place, Place::Unknown { .. });
+    for one in judged.iter_mut().filter(unplaced) {
+        one.granted = Share { clear: Wide::ZERO, contested: wide(one.item.amount) };
+    }
 }
 
 /// What a transaction in a block brought to the exchange's accounts in one asset, beyond what it took from them.

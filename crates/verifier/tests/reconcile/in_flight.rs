@@ -93,6 +93,10 @@ fn where_b_is_unknown_debts_count_and_nothing_is_deducted() {
     assert_eq!(outcome(&blind().pending(withdrawal(9, 200, 5))), (5, 0, vec![]));
     assert_eq!(outcome(&blind().uncredited(item(9, 0, 5))), (5, 0, vec![WARNING.into()]));
     assert_eq!(outcome(&blind().unconfirmed(item(9, 0, 5))), (0, 0, vec![WARNING.into()]));
+    // It may come after B, though: our own blindness neither backs the exchange nor calls it short.
+    let claimed = World::new(1000, 1000).blind("the node is silent").claims(claim(1, 995)).tx(9, found());
+    assert_eq!(claimed.judge().verdict, Verdict::Short);
+    assert_eq!(claimed.unconfirmed(item(9, 0, 5)).judge().verdict, Verdict::Indeterminate);
     let other_branch = || {
         let mut fork = at(B);
         fork.hash.0 = [77; 32];
