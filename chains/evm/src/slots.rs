@@ -6,7 +6,7 @@
 //! node's call says. A token whose balance is no such slot (rebasing ones) stays as it was read.
 //!
 //! What is remembered of a token saves questions and decides nothing that the block itself would not: blocks are read in
-//! any order, by several threads.
+//! any order, by several threads. The one exception is a token that takes up a slot while it is left alone ([`PAUSE`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
