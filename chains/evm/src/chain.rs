@@ -16,7 +16,8 @@ use crate::addresses::address_of;
 use crate::digest::{Digest, promised};
 use crate::fetch::{self, Fetched, SealedHeader};
 use crate::node::{Node, OrFail, Refusal};
-use crate::state::{self, Answer, Question};
+use crate::slots::Slots;
+use crate::state::{self, Answer, Prove, Question};
 use crate::{check, extract};
 
 /// When a block may be relied upon.
@@ -72,6 +73,8 @@ pub struct EvmChain {
     finality: Finality,
     tokens: Vec<Address>,
     is_token: Arc<HashSet<Address>>,
+    /// Where the tokens keep their balances.
+    slots: Slots,
 }
 
 impl EvmChain {
@@ -97,6 +100,7 @@ impl EvmChain {
             finality: config.finality,
             is_token: Arc::new(tokens.iter().copied().collect()),
             tokens,
+            slots: Slots::default(),
         })
     }
 
@@ -151,12 +155,16 @@ impl EvmChain {
         };
         let legs = extract::legs(&fetched.digest, watch, &self.is_token);
         let accounts = addresses(watch.by_number());
-        let prove = match (proofs, opening) {
-            (Proofs::All, _) | (_, true) => accounts.iter().map(|(number, _)| *number).collect(),
-            (Proofs::Moved, false) => moved(&legs, &fetched.digest, watch),
+        let moved = moved(&legs, &fetched.digest, watch);
+        let prove = if opening || proofs == Proofs::All { Prove::All } else { Prove::These(&moved) };
+        let question = Question {
+            at,
+            state_root: fetched.sealed.header.state_root,
+            accounts: &accounts,
+            tokens: &self.tokens,
+            prove,
+            slots: &self.slots,
         };
-        let state_root = fetched.sealed.header.state_root;
-        let question = Question { at, state_root, accounts: &accounts, tokens: &self.tokens, prove: &prove };
         let readings = match state::read(node, &question).await? {
             Answer::Read(readings) => readings,
             Answer::NoState { unknown, .. } if !opening => unknown,
@@ -224,20 +232,21 @@ impl Chain for EvmChain {
             let holding = pairs.iter().filter(move |pair| pair.2 == asset);
             addresses(holding.map(|(number, account, _)| (*number, account)).collect())
         };
-        let accounts = holders(Asset::Native);
-        let prove = accounts.iter().map(|(number, _)| *number).collect();
+        let assets: BTreeSet<Asset> = pairs.iter().map(|pair| pair.2).collect();
         let (at, state_root) = (at.at(), B256::from(state_root));
-        let natives = Question { at, state_root, accounts: &accounts, tokens: &[], prove: &prove };
-        let tokens: BTreeSet<Asset> = pairs.iter().map(|pair| pair.2).filter(|asset| *asset != Asset::Native).collect();
         self.with_a_node(async |node| {
-            let mut readings = match accounts.is_empty() {
-                true => Vec::new(),
-                false => match state::read(node, &natives).await? {
-                    Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
-                },
-            };
-            for token in &tokens {
-                readings.extend(state::token(node, at, *token, &holders(*token)).await?);
+            let mut readings = Vec::with_capacity(pairs.len());
+            for asset in &assets {
+                let (accounts, prove, slots) = (&holders(*asset)[..], Prove::All, &self.slots);
+                let natives = Question { at, state_root, accounts, tokens: &[], prove, slots };
+                readings.extend(match asset {
+                    Asset::Token(token) => {
+                        state::read_tokens(node, &Question { tokens: &[(*token).into()], ..natives }).await?
+                    }
+                    _ => match state::read(node, &natives).await? {
+                        Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
+                    },
+                });
             }
             Ok(readings)
         })
@@ -292,10 +301,10 @@ fn addresses(accounts: Vec<(AccountNo, &Account)>) -> Vec<(AccountNo, Address)> 
     accounts.into_iter().filter_map(|(number, account)| Some((number, address_of(account)?))).collect()
 }
 
-/// The accounts whose native balance the block touched, as far as that is known.
-fn moved(legs: &[Leg], digest: &Digest, watch: &Watch) -> HashSet<AccountNo> {
-    let native = legs.iter().filter(|leg| leg.asset == assay_types::Asset::Native).map(|leg| leg.account);
-    native.chain(watch.number(digest.beneficiary.as_slice())).collect()
+/// The balances that the block touched, as far as that is known.
+fn moved(legs: &[Leg], digest: &Digest, watch: &Watch) -> HashSet<(AccountNo, Asset)> {
+    let paid = watch.number(digest.beneficiary.as_slice()).map(|account| (account, Asset::Native));
+    legs.iter().map(|leg| (leg.account, leg.asset)).chain(paid).collect()
 }
 
 /// The rest of a block: what its transactions paid to others.

@@ -2,7 +2,8 @@
 //!
 //! A block is asked for by its hash, from one node, and every part is checked against its header before anything is made
 //! of it (`verify`). What the header commits to gives the movements (`extract`); a trace, to which nothing
-//! commits, explains internal payments (`trace`); state is read beside them and decides (`state`, `reader`).
+//! commits, explains internal payments (`trace`); state is read beside them and decides (`state`, `reader`), and is proven:
+//! native coins by accounts, tokens by slots of their storage where these can be found (`slots`, `layout`).
 //!
 //! This crate knows no store, and compares nothing with what was before: where the sum of movements and the state that
 //! was read part is for its caller to see.
@@ -13,8 +14,10 @@ mod check;
 mod digest;
 mod extract;
 mod fetch;
+mod layout;
 mod node;
 mod reader;
+mod slots;
 mod state;
 mod trace;
 mod transport;

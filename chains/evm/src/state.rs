@@ -5,14 +5,18 @@ use std::collections::{HashMap, HashSet};
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, BlockRef, NodeError, Reading};
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::fetch::gone_or_missing;
 use crate::node::{Node, OrFail, Refusal};
+use crate::slots::{Held, Slots, Token};
 use crate::{reader, verify};
 
 /// Proofs that are held at a time.
 const PROOFS_AT_ONCE: usize = 500;
+/// Tokens whose balances are proven at a time.
+const TOKENS_AT_ONCE: usize = 4;
 
 /// What is to be read, at which block.
 pub(crate) struct Question<'a> {
@@ -20,8 +24,25 @@ pub(crate) struct Question<'a> {
     pub(crate) state_root: B256,
     pub(crate) accounts: &'a [(AccountNo, Address)],
     pub(crate) tokens: &'a [Address],
-    /// The accounts whose native balance is to be proven.
-    pub(crate) prove: &'a HashSet<AccountNo>,
+    pub(crate) prove: Prove<'a>,
+    /// Where tokens keep their balances, as far as that is known.
+    pub(crate) slots: &'a Slots,
+}
+
+/// Which balances are to be proven.
+#[derive(Clone, Copy)]
+pub(crate) enum Prove<'a> {
+    All,
+    These(&'a HashSet<(AccountNo, Asset)>),
+}
+
+impl Prove<'_> {
+    fn wants(self, account: AccountNo, asset: Asset) -> bool {
+        match self {
+            Prove::All => true,
+            Prove::These(pairs) => pairs.contains(&(account, asset)),
+        }
+    }
 }
 
 /// What became of it.
@@ -41,14 +62,18 @@ pub(crate) enum Answer {
 pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer, NodeError> {
     let hash = B256::from(question.at.hash.0);
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
-    let wanted: Vec<(AccountNo, Address)> =
-        question.accounts.iter().filter(|(number, _)| question.prove.contains(number)).copied().collect();
+    let is_wanted = |(number, _): &&(AccountNo, Address)| question.prove.wants(*number, Asset::Native);
+    let wanted: Vec<(AccountNo, Address)> = question.accounts.iter().filter(is_wanted).copied().collect();
     let (balances, proven) = tokio::try_join!(
         reader::balances(node, hash, &addresses, question.tokens),
         proofs(node, question.at, question.state_root, &wanted),
     )?;
     match balances {
-        Ok(balances) => Ok(Answer::Read(readings(node, question, balances, &proven))),
+        Ok(balances) => {
+            let mut readings = readings(node, question, balances, &proven);
+            prove_tokens(node, question, &mut readings).await?;
+            Ok(Answer::Read(readings))
+        }
         Err(why) => {
             let subject = format!("the state of block {}", question.at.height);
             let reason = format!("{}: {subject} is not there: {why}", node.name);
@@ -63,26 +88,50 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     }
 }
 
-/// Reads these accounts in one token, by calls of its own for each: what the batch said can be held against it.
-pub(crate) async fn token(
-    node: &Node,
-    at: BlockRef,
-    asset: Asset,
-    accounts: &[(AccountNo, Address)],
-) -> Result<Vec<Reading>, NodeError> {
-    let Asset::Token(token) = asset else { return Ok(Vec::new()) };
-    let addresses: Vec<Address> = accounts.iter().map(|(_, address)| *address).collect();
-    let balances = reader::one_by_one(node, B256::from(at.hash.0), &addresses, &[token.into()]).await?;
-    let numbers = accounts.iter().map(|(number, _)| *number);
-    Ok(match balances {
-        Ok(balances) => {
-            let last = balances.into_iter().filter_map(|mut row| row.pop());
-            numbers.zip(last).map(|(account, balance)| Reading { account, asset, balance, proven: false }).collect()
+/// Reads these accounts in the question's tokens, by calls of its own for each: what the batch said can be held against it.
+pub(crate) async fn read_tokens(node: &Node, question: &Question<'_>) -> Result<Vec<Reading>, NodeError> {
+    let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
+    let block = B256::from(question.at.hash.0);
+    let balances = reader::one_by_one(node, block, &addresses, question.tokens).await?;
+    let columns = 1 + question.tokens.len();
+    let balances = balances.unwrap_or_else(|why| addresses.iter().map(|_| vec![Err(why.clone()); columns]).collect());
+    let mut readings = readings(node, question, balances, &HashMap::new());
+    readings.retain(|reading| reading.asset != Asset::Native);
+    prove_tokens(node, question, &mut readings).await?;
+    Ok(readings)
+}
+
+/// Proves what is to be proven of the tokens, where that can be done.
+async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Reading]) -> Result<(), NodeError> {
+    let addresses: HashMap<AccountNo, Address> = question.accounts.iter().copied().collect();
+    let mut by_token: HashMap<Asset, Vec<Held>> = HashMap::new();
+    for reading in readings.iter().filter(|reading| reading.asset != Asset::Native) {
+        if let (Some(account), Ok(balance)) = (addresses.get(&reading.account), &reading.balance) {
+            let prove = question.prove.wants(reading.account, reading.asset);
+            by_token.entry(reading.asset).or_default().push(Held { account: *account, balance: *balance, prove });
         }
-        Err(why) => {
-            numbers.map(|account| Reading { account, asset, balance: Err(why.clone()), proven: false }).collect()
+    }
+    let mut answers = futures_util::stream::iter(question.tokens)
+        .map(async |address| {
+            let asset = Asset::Token((*address).into());
+            let (at, state_root, slots) = (question.at, question.state_root, question.slots);
+            let token = Token { node, slots, at, state_root, address: *address };
+            let held = by_token.get(&asset).map_or(&[][..], Vec::as_slice);
+            token.prove(held).await.map(|proven| (asset, proven))
+        })
+        .buffer_unordered(TOKENS_AT_ONCE);
+    let mut proven: HashMap<Asset, HashMap<Address, Amount>> = HashMap::new();
+    while let Some((asset, amounts)) = answers.try_next().await? {
+        proven.insert(asset, amounts);
+    }
+    for reading in readings.iter_mut().filter(|reading| reading.balance.is_ok()) {
+        let account = addresses.get(&reading.account);
+        if let Some(amount) = account.and_then(|account| proven.get(&reading.asset)?.get(account)) {
+            reading.balance = Ok(*amount);
+            reading.proven = true;
         }
-    })
+    }
+    Ok(())
 }
 
 fn readings(

@@ -72,6 +72,15 @@ pub(crate) struct AccountProof {
     pub(crate) code_hash: B256,
     pub(crate) storage_hash: B256,
     pub(crate) account_proof: Vec<Bytes>,
+    /// In the order of the keys that were asked for.
+    pub(crate) storage_proof: Option<Vec<SlotProof>>,
+}
+
+/// A word of an account's storage.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub(crate) struct SlotProof {
+    pub(crate) value: U256,
+    pub(crate) proof: Vec<Bytes>,
 }
 
 /// The account's balance, if the proof leads from the state root to what it claims: a leaf with exactly these fields, or
@@ -94,6 +103,37 @@ pub(crate) fn account(proof: &AccountProof, address: Address, state_root: B256) 
     let expected = alloy::rlp::encode(leaf);
     verify_proof(state_root, key, Some(expected), &proof.account_proof).map_err(|error| in_short(&error))?;
     Ok(proof.balance)
+}
+
+/// The words at these keys of the contract's storage, if the account's proof leads from the state root to its storage root,
+/// and from there one of each key to its word; `None` where the account is proven to have no code.
+pub(crate) fn storage(
+    proof: &AccountProof,
+    address: Address,
+    state_root: B256,
+    keys: &[B256],
+) -> Result<Option<Vec<U256>>, String> {
+    account(proof, address, state_root)?;
+    if proof.code_hash == KECCAK256_EMPTY || proof.code_hash.is_zero() {
+        return Ok(None);
+    }
+    let slots = proof.storage_proof.as_deref().unwrap_or_default();
+    if slots.len() != keys.len() {
+        return Err(format!("it is about {} slots, not {}", slots.len(), keys.len()));
+    }
+    slots.iter().zip(keys).map(|(slot, key)| word(slot, *key, proof.storage_hash)).collect::<Result<_, _>>().map(Some)
+}
+
+/// A word of zero has no leaf. Test nodes keep a leaf for one that has become zero, which says the same.
+fn word(slot: &SlotProof, key: B256, storage_root: B256) -> Result<U256, String> {
+    let path = Nibbles::unpack(keccak256(key));
+    if slot.value.is_zero() && verify_proof(storage_root, path, None, &slot.proof).is_ok() {
+        return Ok(U256::ZERO);
+    }
+    let expected = alloy::rlp::encode(slot.value);
+    verify_proof(storage_root, path, Some(expected), &slot.proof)
+        .map_err(|error| format!("slot {key}: {}", in_short(&error)))?;
+    Ok(slot.value)
 }
 
 /// Some nodes give an absent account zeros for hashes.
@@ -124,34 +164,123 @@ mod tests {
     use alloy_trie::HashBuilder;
     use alloy_trie::proof::ProofRetainer;
 
-    /// A state of a hundred accounts, and the proof of this address, there or not.
-    fn state(address: Address) -> (B256, AccountProof) {
-        let account = |number: u8| TrieAccount {
-            nonce: u64::from(number % 3),
-            balance: U256::from(number) * U256::from(1_000_000_007u64),
-            storage_root: EMPTY_ROOT_HASH,
-            code_hash: KECCAK256_EMPTY,
-        };
-        let mut leaves: Vec<_> =
-            (1..=100).map(|n| (Nibbles::unpack(keccak256(Address::repeat_byte(n))), account(n))).collect();
-        leaves.sort_by_key(|(key, _)| *key);
-        let key = Nibbles::unpack(keccak256(address));
+    /// The root of a trie of these leaves, and the proof of this key, there or not.
+    fn trie(leaves: impl IntoIterator<Item = (B256, Vec<u8>)>, key: B256) -> (B256, Vec<Bytes>) {
+        let mut leaves: Vec<_> = leaves.into_iter().map(|(key, leaf)| (Nibbles::unpack(key), leaf)).collect();
+        leaves.sort();
+        let key = Nibbles::unpack(key);
         let mut builder = HashBuilder::default().with_proof_retainer(ProofRetainer::new(vec![key]));
-        for (key, account) in &leaves {
-            builder.add_leaf(*key, &alloy::rlp::encode(account));
+        for (key, leaf) in &leaves {
+            builder.add_leaf(*key, leaf);
         }
         let root = builder.root();
         let nodes = builder.take_proof_nodes().matching_nodes_sorted(&key);
-        let leaf = leaves.iter().find(|(other, _)| *other == key).map(|(_, account)| *account).unwrap_or_default();
+        (root, nodes.into_iter().map(|(_, node)| node).collect())
+    }
+
+    /// A state of a hundred accounts, one of them with this storage and code, and the proof of this address, there or not.
+    fn state_with(address: Address, contract: Option<(Address, B256)>) -> (B256, AccountProof) {
+        let account = |number: u8| {
+            let contract = contract.filter(|(contract, _)| *contract == Address::repeat_byte(number));
+            TrieAccount {
+                nonce: u64::from(number % 3),
+                balance: U256::from(number) * U256::from(1_000_000_007u64),
+                storage_root: contract.map_or(EMPTY_ROOT_HASH, |(_, storage_root)| storage_root),
+                code_hash: contract.map_or(KECCAK256_EMPTY, |_| B256::repeat_byte(0xc0)),
+            }
+        };
+        let leaf = |number: u8| (keccak256(Address::repeat_byte(number)), alloy::rlp::encode(account(number)));
+        let (root, account_proof) = trie((1..=100).map(leaf), keccak256(address));
+        let leaf = (1..=100).find(|number| Address::repeat_byte(*number) == address).map(account).unwrap_or_default();
         let proof = AccountProof {
             address,
             balance: leaf.balance,
             nonce: U64::from(leaf.nonce),
             code_hash: leaf.code_hash,
             storage_hash: leaf.storage_root,
-            account_proof: nodes.into_iter().map(|(_, node)| node).collect(),
+            account_proof,
+            storage_proof: None,
         };
         (root, proof)
+    }
+
+    fn state(address: Address) -> (B256, AccountProof) {
+        state_with(address, None)
+    }
+
+    fn slot(number: u8) -> B256 {
+        B256::repeat_byte(number)
+    }
+
+    /// A contract of fifty words, slot n holding 1,000,000 n, and the proof of these of its slots.
+    fn contract(slots: &[u8]) -> (B256, AccountProof) {
+        let value = |number: u8| if number <= 50 { U256::from(number) * U256::from(1_000_000) } else { U256::ZERO };
+        let leaves = || (1..=50).map(|number| (keccak256(slot(number)), alloy::rlp::encode(value(number))));
+        let of = |number: &u8| SlotProof { value: value(*number), proof: trie(leaves(), keccak256(slot(*number))).1 };
+        let (storage_root, _) = trie(leaves(), B256::ZERO);
+        let (root, proof) = state_with(CONTRACT, Some((CONTRACT, storage_root)));
+        (root, AccountProof { storage_proof: Some(slots.iter().map(of).collect()), ..proof })
+    }
+
+    const CONTRACT: Address = Address::repeat_byte(42);
+
+    #[test]
+    fn a_storage_proof_gives_words_and_an_absent_slot_is_zero() {
+        let keys = [slot(7), slot(60), slot(8)];
+        let (root, proof) = contract(&[7, 60, 8]);
+        let words = [7_000_000, 0, 8_000_000].map(U256::from).to_vec();
+        assert_eq!(storage(&proof, CONTRACT, root, &keys), Ok(Some(words)));
+        assert_eq!(storage(&proof, CONTRACT, root, &keys[..0]), Err("it is about 3 slots, not 0".into()));
+        // no code: an ordinary account, and none at all
+        for address in [Address::repeat_byte(43), Address::repeat_byte(200)] {
+            let (root, proof) = state(address);
+            assert_eq!(storage(&proof, address, root, &keys), Ok(None));
+        }
+        // a leaf of zero, as test nodes keep it, says zero and nothing else
+        let leaves = || (1..=9).map(|number| (keccak256(slot(number)), alloy::rlp::encode(U256::from(number % 2))));
+        let (storage_root, zero) = trie(leaves(), keccak256(slot(4)));
+        assert_eq!(word(&SlotProof { value: U256::ZERO, proof: zero.clone() }, slot(4), storage_root), Ok(U256::ZERO));
+        assert!(word(&SlotProof { value: U256::from(1), proof: zero }, slot(4), storage_root).is_err());
+    }
+
+    #[test]
+    fn a_tampered_storage_proof_is_refused_whatever_was_changed() {
+        for number in [7, 60] {
+            let (root, honest) = contract(&[number]);
+            let refused = |slots: Vec<SlotProof>, what: &str| {
+                let proof = AccountProof { storage_proof: Some(slots), ..honest.clone() };
+                assert!(storage(&proof, CONTRACT, root, &[slot(number)]).is_err(), "{what}");
+            };
+            let there = honest.storage_proof.as_deref().unwrap()[0].clone();
+            for node in 0..there.proof.len() {
+                for byte in 0..there.proof[node].len() {
+                    let mut altered = there.clone();
+                    let mut bytes = altered.proof[node].to_vec();
+                    bytes[byte] ^= 1;
+                    altered.proof[node] = bytes.into();
+                    refused(vec![altered], &format!("byte {byte} of node {node}"));
+                }
+                let mut altered = there.clone();
+                altered.proof.remove(node);
+                refused(vec![altered], &format!("without node {node}"));
+            }
+            refused(vec![SlotProof { value: there.value + U256::from(1), ..there.clone() }], "another value");
+            refused(vec![SlotProof { proof: vec![], ..there.clone() }], "no proof");
+            refused(contract(&[8]).1.storage_proof.unwrap(), "another slot");
+            refused(vec![], "none");
+            let elsewhere = AccountProof { storage_hash: B256::repeat_byte(1), ..honest.clone() };
+            assert!(storage(&elsewhere, CONTRACT, root, &[slot(number)]).is_err());
+            let codeless = AccountProof { code_hash: KECCAK256_EMPTY, ..honest.clone() };
+            assert!(storage(&codeless, CONTRACT, root, &[slot(number)]).is_err(), "code cannot be denied");
+            assert!(storage(&honest, CONTRACT, B256::repeat_byte(9), &[slot(number)]).is_err());
+        }
+        // a slot that is there cannot be passed off as absent
+        let (root, honest) = contract(&[7]);
+        for proof in [&contract(&[60]).1, &honest] {
+            let nothing = SlotProof { value: U256::ZERO, ..proof.storage_proof.as_deref().unwrap()[0].clone() };
+            let denied = AccountProof { storage_proof: Some(vec![nothing]), ..honest.clone() };
+            assert!(storage(&denied, CONTRACT, root, &[slot(7)]).is_err());
+        }
     }
 
     #[test]

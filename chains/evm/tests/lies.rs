@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
@@ -97,6 +98,13 @@ fn nudge(value: &mut Value) {
     *value = json!(format!("{start}{}", if last == "0" { "1" } else { "0" }));
 }
 
+/// Alters the first slot of a storage proof; what proves an account only has none.
+fn first_slot(proof: &mut Value, alter: fn(&mut Value)) {
+    if let Some(slot) = proof["storageProof"].get_mut(0) {
+        alter(slot);
+    }
+}
+
 const BLOCK: &str = "eth_getBlockByHash";
 const RECEIPTS: &str = "eth_getBlockReceipts";
 const TRACES: &str = "debug_traceBlockByHash";
@@ -106,7 +114,7 @@ const PROOF: &str = "eth_getProof";
 fn what_contradicts_its_header_or_proof_is_a_contradiction() {
     let stage = stage();
     type Lie = (&'static str, &'static str, fn(&mut Value));
-    let lies: [Lie; 21] = [
+    let lies: [Lie; 24] = [
         ("a header's state root", BLOCK, |block| nudge(&mut block["stateRoot"])),
         ("a header's time", BLOCK, |block| nudge(&mut block["timestamp"])),
         ("a header's hash", BLOCK, |block| nudge(&mut block["hash"])),
@@ -131,6 +139,9 @@ fn what_contradicts_its_header_or_proof_is_a_contradiction() {
         ("a dropped trace", TRACES, |traces| drop(traces.as_array_mut().unwrap().pop())),
         ("a proven balance", PROOF, |proof| nudge(&mut proof["balance"])),
         ("a proof", PROOF, |proof| nudge(&mut proof["accountProof"][0])),
+        ("a slot's word", PROOF, |proof| first_slot(proof, |slot| nudge(&mut slot["value"]))),
+        ("a slot's proof", PROOF, |proof| first_slot(proof, |slot| nudge(&mut slot["proof"][0]))),
+        ("a slot without proof", PROOF, |proof| first_slot(proof, |slot| slot["proof"] = json!([]))),
     ];
     for (what, method, lie) in lies {
         let error = stage.altered(method, lie).unwrap_err();
@@ -202,11 +213,63 @@ fn a_lie_that_nothing_commits_to_changes_no_proven_balance() {
     assert_eq!(payments.iter().map(|payment| payment.amount).collect::<Vec<_>>(), [7.into(), 7.into()]);
 }
 
+/// A node that says 11 of a token of which the account's slot holds 10: in the batch, and, as `singly` says, when the
+/// account is asked for by itself too.
+fn token_liar(stage: &Stage, lies: &Arc<AtomicBool>, singly: bool) -> EvmChain {
+    // six native balances, then three accounts of two words, then a status
+    let (lies, word) = (lies.clone(), 2 + 64 * (6 + 2 * 3 + 1));
+    stage.through(move |method, params, answer| {
+        if method == "eth_call" && lies.load(Ordering::Relaxed) {
+            let said = answer["result"].as_str().unwrap().to_owned();
+            let about = params[0]["data"].as_str().unwrap_or_default();
+            if params.get(2).is_some() {
+                let (before, after) = (&said[..word], &said[word + 64..]);
+                answer["result"] = json!(format!("{before}{:064x}{after}", 11));
+            } else if singly && about.ends_with(&"02".repeat(20)) {
+                answer["result"] = json!(format!("0x{:064x}", 11));
+            }
+        }
+        Pass::On
+    })
+}
+
+#[test]
+fn a_tokens_reading_that_its_slot_denies_is_never_proven() {
+    let stage = stage();
+    let asset = Asset::Token(stage.token.into_array());
+    let proven = |block: &Block| block.readings.iter().filter(|read| read.asset == asset && read.proven).count();
+    for known in [true, false] {
+        // said once, it is asked again, and the slot decides
+        let lies = Arc::new(AtomicBool::new(!known));
+        let liar = token_liar(&stage, &lies, false);
+        if known {
+            assert_eq!(proven(&stage.block(&liar).unwrap()), stage.accounts.len());
+            lies.store(true, Ordering::Relaxed);
+        }
+        let block = stage.block(&liar).unwrap();
+        stage.assert_true(&block);
+        assert_eq!(proven(&block), stage.accounts.len());
+
+        // said always, nobody knows whether the slot is the balance
+        let lies = Arc::new(AtomicBool::new(!known));
+        let liar = token_liar(&stage, &lies, true);
+        if known {
+            assert_eq!(proven(&stage.block(&liar).unwrap()), stage.accounts.len());
+            lies.store(true, Ordering::Relaxed);
+        }
+        let block = stage.block(&liar).unwrap();
+        assert_eq!(proven(&block), 0);
+        let said = block.readings.iter().find(|read| read.asset == asset && read.account.0 == 4).unwrap();
+        assert_eq!(said.balance, Ok(11.into()), "as the node says, and not proven");
+        assert!(block.readings.iter().filter(|read| read.asset == Asset::Native).all(|read| read.proven));
+    }
+}
+
 #[test]
 fn the_balance_reader_takes_prefixes_and_refusals() {
     let stage = stage();
     // 30,000 gas a word of answer: what a node with little gas would give of it
-    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let block = stage.block(&stage.through(move |method, params, answer| {
         if method == "eth_call" && params.get(2).is_some() {
@@ -245,7 +308,7 @@ fn the_next_node_answers_when_one_is_silent_and_nothing_is_mixed() {
             if method == RECEIPTS { Pass::Status(503) } else { Pass::On }
         },
     );
-    let used_blocks = std::sync::Arc::new(AtomicUsize::new(0));
+    let used_blocks = Arc::new(AtomicUsize::new(0));
     let count = used_blocks.clone();
     let good = proxy::lying(&stage.world.anvil.url, move |method, _, _| {
         count.fetch_add(usize::from(method == BLOCK), Ordering::Relaxed);

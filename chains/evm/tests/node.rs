@@ -6,9 +6,10 @@ mod support;
 
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::{SolCall, SolValue};
+use assay_evm::EvmChain;
 use assay_types::{AccountNo, Asset, BlockHash, BlockRef, Chain, Height, Kind, NodeError, Proofs, TxId};
 use serde_json::json;
-use support::model::follow;
+use support::model::{Seen, follow};
 use support::{World, chain, fresh, proxy, watch, wei};
 
 /// A chain on which everything happens, with the accounts and tokens to watch.
@@ -145,11 +146,13 @@ fn movements_and_state_agree_at_every_height() {
     assert!(!seen.unknown.is_empty());
     assert!(seen.unknown.iter().all(|(_, _, asset)| odd.contains(asset)), "{:?}", seen.unknown);
     assert!(seen.proven > 0);
+    assert_tokens_are_proven(&story, &seen);
 
     let untraced = proxy::without(&story.world.anvil.url, &["debug_traceBlockByHash", "eth_getBlockReceipts"]);
     let untraced = chain(&[&untraced], 1, &story.tokens);
     let blind = follow(&story.world, &untraced, &story.accounts, &story.tokens, Proofs::Moved);
     assert_eq!(blind.of_kind(Kind::Internal), 0);
+    assert_eq!(blind.proven_tokens, seen.proven_tokens);
     assert!(blind.native_residuals().len() > 5);
     let at = |height: u64| BlockRef { height: Height(height), hash: traced.hash_at(Height(height)).unwrap().unwrap() };
     let error = traced.block(at(story.conjured), &watch(&story.accounts), Proofs::All).unwrap_err();
@@ -169,6 +172,66 @@ fn movements_and_state_agree_at_every_height() {
     assert_eq!(seen_simply.proven, 0);
     assert_eq!(seen_simply.native_residuals(), seen.native_residuals());
     assert!(seen_simply.unknown == seen.unknown, "what cannot be read does not depend on how it is read");
+}
+
+/// What moved is proven where the balance is a slot, and not where it is none any more.
+fn assert_tokens_are_proven(story: &Story, seen: &Seen) {
+    let asset = |place: usize| Asset::Token(story.tokens[place].into_array());
+    let [token, fee_token, rebasing, weth, lying] = [0, 1, 2, 3, 5].map(asset);
+    for token in [token, fee_token, weth, lying] {
+        let moved: Vec<_> = seen.legs.iter().filter(|(_, leg)| leg.asset == token).collect();
+        assert!(!moved.is_empty());
+        for (height, leg) in moved {
+            assert!(seen.proven_tokens.contains(&(*height, leg.account, token)), "{token:?} at {height}");
+        }
+    }
+    let rebased = seen.residuals.iter().find(|(_, _, asset)| *asset == rebasing).unwrap().0;
+    assert!(seen.legs.iter().any(|(height, leg)| leg.asset == rebasing && *height > rebased));
+    assert!(!seen.proven_tokens.iter().any(|(height, _, asset)| *asset == rebasing && *height >= rebased));
+}
+
+/// What is remembered of tokens changes nothing: neither the order in which blocks are read, nor a new start.
+#[test]
+fn what_is_proven_of_a_block_does_not_depend_on_what_was_read_before() {
+    let story = story();
+    let evm = || chain(&[&story.world.anvil.url], 1, &story.tokens);
+    let (upwards, downwards, watch) = (evm(), evm(), watch(&story.accounts));
+    let tip = last(&upwards).height.0;
+    let at = |height: u64| BlockRef { height: Height(height), hash: upwards.hash_at(Height(height)).unwrap().unwrap() };
+    let read = |chain: &EvmChain, height: u64| chain.block(at(height), &watch, Proofs::Moved).unwrap().readings;
+    let seen: Vec<_> = (1..=tip).map(|height| read(&upwards, height)).collect();
+    for height in (1..=tip).rev() {
+        let before = &seen[usize::try_from(height).unwrap() - 1];
+        assert_eq!(&read(&downwards, height), before, "block {height}");
+        assert_eq!(&read(&evm(), height), before, "block {height} after a new start");
+    }
+}
+
+#[test]
+fn a_token_is_proven_by_its_slot_or_by_its_absence() {
+    let world = World::new(&[]);
+    let users = world.users.clone();
+    let weth = world.deploy("WrappedEther", vec![]);
+    let absent = fresh(0x70);
+    world.run(users[1], weth, wei(100), support::depositCall {});
+    world.run(users[2], weth, wei(7), support::depositCall {});
+    world.run(users[1], weth, wei(0), support::withdrawCall { value: wei(100) });
+    let evm = chain(&[&world.anvil.url], 1, &[weth, absent]);
+    // the first never held any, the second holds no more
+    let accounts = [users[0], users[1], users[2]];
+    let block = evm.block(last(&evm), &watch(&accounts), Proofs::All).unwrap();
+    assert!(block.readings.iter().all(|reading| reading.proven), "{:?}", block.readings);
+    let [held, nothing] = [weth, absent].map(|token| Asset::Token(token.into_array()));
+    let of = |asset: Asset| block.readings.iter().filter(move |reading| reading.asset == asset);
+    assert!(of(held).map(|reading| reading.balance.clone()).eq([0, 0, 7].map(|amount: u64| Ok(amount.into()))));
+    assert!(of(nothing).all(|reading| reading.balance == Ok(0.into())));
+    // by themselves, empty slots could be any
+    let watched = watch(&accounts);
+    let numbered: Vec<_> =
+        watched.by_number().into_iter().map(|(number, account)| (number, account.clone(), held)).collect();
+    let pairs = |some: &[usize]| some.iter().map(|place| numbered[*place].clone()).collect::<Vec<_>>();
+    let proven = |some: &[usize]| evm.read_again(&block.header, &pairs(some)).unwrap().iter().all(|read| read.proven);
+    assert!(proven(&[0, 1, 2]) && proven(&[2]) && !proven(&[0, 1]));
 }
 
 fn last(chain: &impl Chain) -> BlockRef {

@@ -179,8 +179,8 @@ pub trait Chain: Send + Sync {
     /// [`NodeError::Contradiction`] when the header breaks the chain's rules.
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError>;
 
-    /// These balances after this block, each asked for by itself: native coins proven against the block's state root where
-    /// the node gives proofs. Empty on chains without state.
+    /// These balances after this block, each asked for by itself, and proven against the block's state root where that can
+    /// be done. Empty on chains without state.
     ///
     /// # Errors
     /// See [`NodeError`].

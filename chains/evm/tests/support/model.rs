@@ -18,6 +18,8 @@ pub struct Seen {
     /// Height, account and asset of what could not be read.
     pub unknown: Vec<(u64, AccountNo, Asset)>,
     pub proven: usize,
+    /// Height, account and asset of tokens' balances that were proven.
+    pub proven_tokens: Vec<(u64, AccountNo, Asset)>,
 }
 
 impl Seen {
@@ -68,6 +70,9 @@ fn apply(block: &Block, sums: &mut HashMap<(AccountNo, Asset), Option<Amount>>, 
     for reading in &block.readings {
         let key = (reading.account, reading.asset);
         seen.proven += usize::from(reading.proven);
+        if reading.proven && reading.asset != Asset::Native {
+            seen.proven_tokens.push((height, reading.account, reading.asset));
+        }
         match &reading.balance {
             Ok(balance) => {
                 let explained = sums.insert(key, Some(*balance)).unwrap_or(Some(Amount::ZERO)) == Some(*balance);

@@ -1,0 +1,303 @@
+//! Balances of tokens, proven: the slot of a token's storage that holds an account's balance, against the state root.
+//!
+//! A slot is found by trying where compilers put it, and is believed only while it agrees with `balanceOf`, at every block
+//! anew, beside an account that holds something: a proof upgrades a balance that was read, and never replaces one by
+//! something that the token does not say. What it proves is the token's storage; that `balanceOf` returns it is what the
+//! node's call says. A token whose balance is no such slot (rebasing ones) stays as it was read.
+//!
+//! What is remembered of a token saves questions and decides nothing that the block itself would not: blocks are read in
+//! any order, by several threads. The one exception is a token that takes up a slot while it is left alone ([`PAUSE`]).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use alloy::primitives::{Address, B256, U256};
+use alloy_trie::EMPTY_ROOT_HASH;
+use assay_types::{Amount, BlockRef, Height, NodeError};
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::json;
+
+use crate::layout::Layout;
+use crate::node::{Node, Refusal};
+use crate::reader;
+use crate::verify::{self, AccountProof};
+
+/// Storage keys in one `eth_getProof`.
+const KEYS: usize = 100;
+/// Such questions at a time, for one token.
+const AT_ONCE: usize = 4;
+/// How many accounts that hold something must agree with a slot.
+const HOLDERS: usize = 6;
+/// For how many blocks a token is left alone whose slot was not found: an hour, on Ethereum.
+const PAUSE: u64 = 300;
+
+/// What has been found out about each token of a chain.
+#[derive(Debug, Default)]
+pub(crate) struct Slots(Mutex<HashMap<Address, Known>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Found(Layout),
+    NotFound { at: Height },
+}
+
+impl Slots {
+    fn known(&self) -> MutexGuard<'_, HashMap<Address, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of it at this block. That it was not found higher up says nothing of blocks below.
+    fn of(&self, token: Address, at: Height) -> Option<Known> {
+        let known = self.known().get(&token).copied();
+        known.filter(|known| match known {
+            Known::Found(_) => true,
+            Known::NotFound { at: tried } => (tried.0..tried.0.saturating_add(PAUSE)).contains(&at.0),
+        })
+    }
+
+    fn note(&self, token: Address, known: Known) {
+        self.known().insert(token, known);
+    }
+}
+
+/// A balance as `balanceOf` gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) account: Address,
+    pub(crate) balance: Amount,
+    /// Is it to be proven? Others only help to recognise the slot.
+    pub(crate) prove: bool,
+}
+
+/// One token at one block of one node.
+pub(crate) struct Token<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) slots: &'a Slots,
+    pub(crate) at: BlockRef,
+    pub(crate) state_root: B256,
+    pub(crate) address: Address,
+}
+
+/// What a node proves of a contract's storage.
+enum Storage {
+    /// Nothing: it gives no proof.
+    NoProof,
+    /// That there is no contract.
+    NoCode,
+    /// The words at the keys that were asked for.
+    Words(Vec<U256>),
+}
+
+/// What is known of a token at a block.
+enum Search {
+    Nothing,
+    NoCode,
+    Found(Layout),
+}
+
+impl Token<'_> {
+    /// The balances that could be proven, of those that are to be.
+    ///
+    /// # Errors
+    /// [`NodeError::Contradiction`] when a proof does not follow from the state root.
+    pub(crate) async fn prove(&self, held: &[Held]) -> Result<HashMap<Address, Amount>, NodeError> {
+        let nothing = HashMap::new();
+        if self.state_root == EMPTY_ROOT_HASH || !held.iter().any(|held| held.prove) {
+            return Ok(nothing);
+        }
+        let holders = largest(held);
+        let layout = match self.search(&holders).await? {
+            Search::Nothing => return Ok(nothing),
+            Search::NoCode => return Ok(none_held(held)),
+            Search::Found(layout) => layout,
+        };
+        let beside: HashSet<Address> = holders.iter().map(|holder| holder.account).collect();
+        let asked: Vec<Held> =
+            held.iter().filter(|held| held.prove || beside.contains(&held.account)).copied().collect();
+        let words = match self.words(layout, &asked).await? {
+            Storage::NoProof => return Ok(nothing),
+            Storage::NoCode => return Ok(none_held(held)),
+            Storage::Words(words) => words,
+        };
+        if !self.agrees(layout, &asked, &words).await? {
+            return Ok(nothing);
+        }
+        let proven = asked.iter().zip(words).filter(|(held, _)| held.prove);
+        Ok(proven.map(|(held, word)| (held.account, Amount(word))).collect())
+    }
+
+    /// Where the token keeps its balances, from memory or by trying. Without a holder any empty slot would do: then only
+    /// that there is no contract can be proven.
+    async fn search(&self, holders: &[Held]) -> Result<Search, NodeError> {
+        if holders.is_empty() {
+            return Ok(match self.ask(&[]).await? {
+                Storage::NoCode => Search::NoCode,
+                Storage::NoProof | Storage::Words(_) => Search::Nothing,
+            });
+        }
+        match self.slots.of(self.address, self.at.height) {
+            Some(Known::Found(layout)) => Ok(Search::Found(layout)),
+            Some(Known::NotFound { .. }) => Ok(Search::Nothing),
+            None => self.try_all(holders).await,
+        }
+    }
+
+    /// Tries every layout on the largest holder, and what fits it on the others. They are read again, by calls of their
+    /// own, so that one wrong answer hides no slot.
+    async fn try_all(&self, holders: &[Held]) -> Result<Search, NodeError> {
+        let again = self.read_again(holders.iter().map(|holder| holder.account).collect()).await?;
+        let again = holders.iter().zip(again).filter_map(|(holder, read)| Some(Held { balance: read?, ..*holder }));
+        let holders = largest(&again.collect::<Vec<_>>());
+        let Some((first, others)) = holders.split_first() else { return Ok(Search::Nothing) };
+        let layouts = Layout::all();
+        let keys: Vec<B256> = layouts.iter().map(|layout| layout.key(first.account)).collect();
+        let words = match self.ask(&keys).await? {
+            Storage::NoProof => return Ok(Search::Nothing),
+            Storage::NoCode => return Ok(Search::NoCode),
+            Storage::Words(words) => words,
+        };
+        for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| *word == first.balance.0) {
+            if self.fits(layout, others).await? {
+                tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
+                self.slots.note(self.address, Known::Found(layout));
+                return Ok(Search::Found(layout));
+            }
+        }
+        let block = self.at.height.0;
+        tracing::info!(token = %self.address, block, "its balances are read and not proven: no slot holds them");
+        self.slots.note(self.address, Known::NotFound { at: self.at.height });
+        Ok(Search::Nothing)
+    }
+
+    async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<bool, NodeError> {
+        Ok(match self.words(layout, holders).await? {
+            Storage::Words(words) => words.iter().zip(holders).all(|(word, holder)| *word == holder.balance.0),
+            Storage::NoProof | Storage::NoCode => false,
+        })
+    }
+
+    /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself: either the
+    /// reading was wrong, or the slot is not the balance (any more) and is dropped.
+    async fn agrees(&self, layout: Layout, asked: &[Held], words: &[U256]) -> Result<bool, NodeError> {
+        let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(*word)));
+        let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
+        let Some((first, others)) = differing.split_first() else { return Ok(true) };
+        for some in [std::slice::from_ref(first), others] {
+            let again = self.read_again(some.iter().map(|(account, ..)| *account).collect()).await?;
+            let odd = some.iter().zip(again).find(|((_, _, word), read)| *read != Some(*word));
+            if let Some(((account, read, word), _)) = odd {
+                tracing::warn!(
+                    node = self.node.name,
+                    block = self.at.height.0,
+                    token = %self.address,
+                    %account,
+                    "balanceOf says {read}, {layout} holds {word}: the slot is dropped, balances are read and not proven"
+                );
+                self.slots.note(self.address, Known::NotFound { at: self.at.height });
+                return Ok(false);
+            }
+        }
+        tracing::warn!(
+            node = self.node.name,
+            block = self.at.height.0,
+            token = %self.address,
+            "{} balances that were read are not those that were proven, which count",
+            differing.len()
+        );
+        Ok(true)
+    }
+
+    /// `balanceOf`, by a call for each account; `None` where it fails.
+    async fn read_again(&self, accounts: Vec<Address>) -> Result<Vec<Option<Amount>>, NodeError> {
+        let block = B256::from(self.at.hash.0);
+        let read = reader::one_by_one(self.node, block, &accounts, &[self.address]).await?;
+        let last = |mut row: Vec<reader::Balance>| row.pop().and_then(Result::ok);
+        Ok(read.map_or_else(|_| vec![None; accounts.len()], |rows| rows.into_iter().map(last).collect()))
+    }
+
+    /// The words at these accounts' keys.
+    async fn words(&self, layout: Layout, held: &[Held]) -> Result<Storage, NodeError> {
+        let keys: Vec<B256> = held.iter().map(|held| layout.key(held.account)).collect();
+        let parts: Vec<Vec<B256>> = keys.chunks(KEYS).map(<[B256]>::to_vec).collect();
+        let mut answers = futures_util::stream::iter(parts).map(async |keys| self.ask(&keys).await).buffered(AT_ONCE);
+        let mut words = Vec::with_capacity(keys.len());
+        while let Some(storage) = answers.try_next().await? {
+            match storage {
+                Storage::Words(some) => words.extend(some),
+                none => return Ok(none),
+            }
+        }
+        Ok(Storage::Words(words))
+    }
+
+    /// One question, with its answer verified against the state root.
+    async fn ask(&self, keys: &[B256]) -> Result<Storage, NodeError> {
+        if !self.node.proofs.is_there() {
+            return Ok(Storage::NoProof);
+        }
+        let subject = format!("the proof of token {} at block {}", self.address, self.at.height);
+        let block = json!({ "blockHash": B256::from(self.at.hash.0) });
+        match self.node.ask::<AccountProof>("eth_getProof", json!([self.address, keys, block]), &subject).await {
+            Ok(proof) => match verify::storage(&proof, self.address, self.state_root, keys) {
+                Ok(Some(words)) => Ok(Storage::Words(words)),
+                Ok(None) => Ok(Storage::NoCode),
+                Err(why) => Err(self.node.contradiction(&subject, "the state root", why)),
+            },
+            Err(Refusal::Failed(error)) => Err(error),
+            Err(Refusal::NoMethod(why)) => {
+                self.node.proofs.lose(self.node, "eth_getProof, so nothing is proven", &why);
+                Ok(Storage::NoProof)
+            }
+            Err(Refusal::Absent(why) | Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why)) => {
+                tracing::debug!(node = self.node.name, "no proof: {subject}: {why}");
+                Ok(Storage::NoProof)
+            }
+        }
+    }
+}
+
+/// Those that hold the most: the less likely is it that something else has the same value.
+fn largest(held: &[Held]) -> Vec<Held> {
+    let mut holders: Vec<Held> = held.iter().filter(|held| held.balance != Amount::ZERO).copied().collect();
+    holders.sort_unstable_by_key(|held| (std::cmp::Reverse(held.balance), held.account));
+    holders.truncate(HOLDERS);
+    holders
+}
+
+/// A contract that is not there holds nothing for anyone.
+fn none_held(held: &[Held]) -> HashMap<Address, Amount> {
+    held.iter().filter(|held| held.prove).map(|held| (held.account, Amount::ZERO)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_slot_was_not_found_is_forgotten_and_says_nothing_of_blocks_below() {
+        let (slots, token) = (Slots::default(), Address::repeat_byte(1));
+        assert_eq!(slots.of(token, Height(5)), None);
+        let missed = Known::NotFound { at: Height(100) };
+        slots.note(token, missed);
+        let known = [99, 100, 100 + PAUSE - 1, 100 + PAUSE].map(|height| slots.of(token, Height(height)));
+        assert_eq!(known, [None, Some(missed), Some(missed), None]);
+        let found = Known::Found(Layout::Solidity(U256::from(4)));
+        slots.note(token, found);
+        assert_eq!([1, 100, 1_000].map(|height| slots.of(token, Height(height))), [Some(found); 3]);
+        assert_eq!(slots.of(Address::repeat_byte(2), Height(100)), None);
+    }
+
+    #[test]
+    fn the_largest_holders_are_asked_first_and_who_holds_nothing_never() {
+        let held = |account: u8, balance: u64| Held {
+            account: Address::repeat_byte(account),
+            balance: balance.into(),
+            prove: true,
+        };
+        let all: Vec<Held> =
+            [(1, 0), (2, 5), (3, 9), (4, 5), (5, 1), (6, 2), (7, 3), (8, 4)].map(|(a, b)| held(a, b)).into();
+        let expected = [(3, 9), (2, 5), (4, 5), (8, 4), (7, 3), (6, 2)].map(|(a, b)| held(a, b));
+        assert_eq!(largest(&all), expected);
+        assert!(largest(&all[..1]).is_empty());
+    }
+}
