@@ -93,12 +93,21 @@ fn open_to_read(path: &Path) -> Result<Store, StoreError> {
             // A log that went meanwhile may have taken rows with it whose table was not listed yet.
             Ok(_) if attempt < READER_ATTEMPTS && !logs.is_subset(&write_ahead_logs(path)) => {}
             Ok(db) => return Ok(Store { db, path: path.into(), _private: Some(private) }),
+            Err(_) if is_half_made(path) => return Err(StoreError::Absent(path.into())),
             // The writer may replace or remove files between our listing and our opening them.
             Err(_) if attempt < READER_ATTEMPTS => std::thread::sleep(Duration::from_millis(25)),
             Err(error) => return Err(failure(path, error)),
         }
         attempt += 1;
     }
+}
+
+/// A new database gets its families one by one, in order: until all are there nobody has written to it.
+fn is_half_made(path: &Path) -> bool {
+    let Ok(found) = DB::list_cf(&Options::default(), path) else { return false };
+    let found: Vec<&str> = found.iter().map(String::as_str).filter(|name| *name != "default").collect();
+    let all: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
+    found.len() < all.len() && all.starts_with(&found)
 }
 
 fn write_ahead_logs(path: &Path) -> BTreeSet<OsString> {

@@ -96,3 +96,28 @@ fn a_reader_leaves_no_files_behind() {
     drop(reader);
     assert!(!private.exists());
 }
+
+#[test]
+fn a_store_that_was_killed_while_it_was_made_is_absent_and_can_be_made() {
+    for made in 0..Family::ALL.len() {
+        let folder = folder();
+        let mut options = rocksdb::Options::default();
+        options.create_if_missing(true);
+        let mut db = rocksdb::DB::open(&options, folder.path()).unwrap();
+        for family in &Family::ALL[..made] {
+            db.create_cf(family.name(), &options).unwrap();
+        }
+        drop(db);
+        assert!(matches!(open(folder.path(), Mode::Read), Err(StoreError::Absent(_))), "{made} families");
+        drop(open(folder.path(), Mode::Write).unwrap());
+        open(folder.path(), Mode::Read).unwrap();
+    }
+    // But one that has some other families is none of ours, or damaged.
+    let folder = folder();
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    let mut db = rocksdb::DB::open(&options, folder.path()).unwrap();
+    db.create_cf(Family::Undo.name(), &options).unwrap();
+    drop(db);
+    assert!(matches!(open(folder.path(), Mode::Read), Err(StoreError::Damaged { .. })));
+}
