@@ -38,6 +38,8 @@ fn killed_at_any_moment_it_ends_at_the_same_bytes() {
 
     let broken = stage.lab(100);
     stage.declare(&broken, |nth| nth % 2 == 0);
+    // First while it is only being made, then while it grows.
+    killed(&broken, &stage, (1..8).map(|n| Duration::from_millis(3 * n)));
     let reached = killed(&broken, &stage, moments(duration, 8, &mut random));
     broken.index();
     // Now the other accounts are filled in, and that is broken off as well.

@@ -1,7 +1,7 @@
 //! A regtest with accounts of every type of script, transactions among them, and what the node itself says they hold.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use assay_bitcoin::BitcoinAddresses;
 use assay_testnodes::Bitcoind;
@@ -56,7 +56,7 @@ pub struct Stage {
     declared: Vec<Declaration>,
     scan: Vec<Value>,
     /// What the wallet can spend in the next block, as far as that is known without asking.
-    purse: RefCell<Option<Vec<Coin>>>,
+    purse: Mutex<Option<Vec<Coin>>>,
     _dir: tempfile::TempDir,
 }
 
@@ -139,7 +139,7 @@ impl Stage {
         let node = Bitcoind::start(dir.path(), arguments).unwrap();
         node.call("createwallet", json!({ "wallet_name": "w", "blank": true })).unwrap();
         let mut stage =
-            Stage { node, accounts: vec![], declared: vec![], scan: vec![], purse: RefCell::default(), _dir: dir };
+            Stage { node, accounts: vec![], declared: vec![], scan: vec![], purse: Mutex::default(), _dir: dir };
         for (name, descriptor, range) in DESCRIPTORS {
             stage.add_descriptor(name, &descriptor.replace('@', MASTER), range);
         }
@@ -214,13 +214,13 @@ impl Stage {
 
     /// Mines so many blocks for the first account, with what waits in the mempool.
     pub fn mine(&self, blocks: u64) {
-        self.purse.take();
+        self.purse.lock().unwrap().take();
         self.node.call("generatetoaddress", json!([blocks, self.accounts[0].address])).unwrap();
     }
 
     /// Mines one block with exactly these transactions; its coinbase goes to this script.
     pub fn block(&self, coinbase: &str, payments: &[&Payment]) {
-        self.purse.take();
+        self.purse.lock().unwrap().take();
         let hexes: Vec<&str> = payments.iter().map(|payment| payment.hex.as_str()).collect();
         let payee = &self.accounts.iter().find(|account| account.script == coinbase).unwrap().payee;
         self.node.call("generateblock", json!([payee, hexes])).unwrap();
@@ -233,7 +233,7 @@ impl Stage {
 
     /// Takes the last blocks off the node's chain.
     pub fn invalidate(&self, blocks: u64) {
-        self.purse.take();
+        self.purse.lock().unwrap().take();
         let first = self.hash_at(self.tip() + 1 - blocks);
         self.node.call("invalidateblock", json!([first])).unwrap();
     }
@@ -269,13 +269,13 @@ impl Stage {
         }
         coins.sort();
         let coins: Vec<Coin> = coins.into_iter().map(|(_, coin)| coin).collect();
-        self.purse.replace(Some(coins.clone()));
+        self.purse.lock().unwrap().replace(coins.clone());
         Snapshot { height: scan.height, hash: scan.bestblock, held, coins }
     }
 
     /// A block with a few payments among the accounts, each with a second one that spends it within the block.
     pub fn busy_block(&self, random: &mut Random) {
-        let purse = self.purse.take();
+        let purse = self.purse.lock().unwrap().take();
         let mut coins = purse.unwrap_or_else(|| self.snapshot().coins);
         let mut payments = vec![];
         for _ in 0..2 {
@@ -298,7 +298,7 @@ impl Stage {
         for pair in payments.chunks(2) {
             coins.extend((1..4).map(|vout| pair[0].coin(vout)).chain([pair[1].coin(0)]).filter(is_ours));
         }
-        self.purse.replace(Some(coins));
+        self.purse.lock().unwrap().replace(coins);
     }
 
     fn any(&self, random: &mut Random, of: usize) -> String {
