@@ -20,8 +20,11 @@ const FEE_SAT: u64 = 1_000;
 /// A coinbase output can be spent in the block this far above its own.
 pub const MATURITY: u64 = 100;
 
+/// The first and the last index of a descriptor with `*`.
+type Indices = Option<(u32, u32)>;
+
 /// Descriptors whose coins the node's wallet can spend; `@` stands for the key.
-const DESCRIPTORS: [(&str, &str, Option<(u32, u32)>); 11] = [
+const DESCRIPTORS: [(&str, &str, Indices); 11] = [
     ("p2wpkh", "wpkh(@/0/0)", None),
     ("p2pk", "pk(@/1/0)", None),
     ("p2pkh", "pkh(@/2/0)", None),
@@ -149,7 +152,7 @@ impl Stage {
         stage
     }
 
-    fn add_descriptor(&mut self, name: &'static str, private: &str, range: Option<(u32, u32)>) {
+    fn add_descriptor(&mut self, name: &'static str, private: &str, range: Indices) {
         let about = self.node.call("getdescriptorinfo", json!([private])).unwrap();
         let (public, checksum) = (about["descriptor"].as_str().unwrap(), about["checksum"].as_str().unwrap());
         let mut import = json!({ "desc": format!("{private}#{checksum}"), "timestamp": "now" });
