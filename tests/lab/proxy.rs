@@ -9,13 +9,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// Alters a body's bytes.
+type AlterBytes = dyn Fn(&mut Vec<u8>) + Send + Sync;
+/// Tells by its name and parameters whether a question is meant.
+type Means = dyn Fn(&str, &Value) -> bool + Send + Sync;
+
 /// What happens to an answer.
 #[derive(Clone)]
 pub enum Fault {
     /// The JSON-RPC `result` is altered.
     Alter(Arc<dyn Fn(&mut Value) + Send + Sync>),
     /// The body's bytes are altered, whatever they are.
-    Bytes(Arc<dyn Fn(&mut Vec<u8>) + Send + Sync>),
+    Bytes(Arc<AlterBytes>),
     /// A JSON-RPC error instead.
     Refuse(i64, &'static str),
     /// The connection closes without an answer.
@@ -41,7 +46,7 @@ pub enum Fault {
 /// Which answers, and how many of them. The name of a question is its JSON-RPC method, or the path that is asked for.
 #[derive(Clone)]
 pub struct Rule {
-    pub of: Arc<dyn Fn(&str, &Value) -> bool + Send + Sync>,
+    pub of: Arc<Means>,
     pub fault: Fault,
     /// How many answers are still to be spoiled.
     pub times: u64,

@@ -268,9 +268,15 @@ impl<'a> Indexer<'a> {
         let header = &block.header;
         match parent {
             Some(parent) if header.parent != parent.hash => {
-                // Where the node still has our block below, it contradicts itself; else the chain reorganised.
-                if !self.is_still_there(parent.at())? || !self.is_still_there(header.at())? {
+                // Where the node still has our block below, it contradicts itself; else the chain reorganised, or it was wrong
+                // about this one, and is asked as often as about anything else.
+                if !self.is_still_there(parent.at())? {
                     return Err(Break::Reorganised);
+                }
+                for _ in 0..2 {
+                    if !self.is_still_there(header.at())? {
+                        return Err(Break::Reorganised);
+                    }
                 }
                 let (subject, against) = (format!("block {}", header.height), format!("block {}", parent.height));
                 let why = format!("its parent is {}, but that block is {}", header.parent, parent.hash);
