@@ -25,6 +25,8 @@ struct Market {
     bitcoin: Bitcoind,
     evm: World,
     usdx: Address,
+    /// A token whose balances stand in storage as they are.
+    plain: Address,
     cold: String,
     hot: String,
     outside: String,
@@ -44,7 +46,7 @@ fn time(seconds_since_dawn: u64) -> String {
 }
 
 impl Market {
-    /// 10 BTC cold and 5 hot, 7 ETH, 500 USDX. The last blocks are of `clock`.
+    /// 10 BTC cold and 5 hot, 7 ETH, 500 USDX and 3 PLAIN. The last blocks are of `clock`.
     fn open() -> Market {
         let lab = Lab::new();
         let bitcoin = Bitcoind::start(&lab.path("bitcoin"), &["-rest=1"]).unwrap();
@@ -59,11 +61,14 @@ impl Market {
         let (cold, hot, outside) = (address("cold"), address("hot"), address("outside"));
         let account = Address::fresh(1);
         let usdx = Address::fresh(0);
-        let mut market = Market { lab, bitcoin, evm, usdx, cold, hot, outside, account, clock: 0 };
+        let mut market = Market { lab, bitcoin, evm, usdx, plain: usdx, cold, hot, outside, account, clock: 0 };
         market.bitcoin.call("generatetoaddress", json!([110, market.outside])).unwrap();
         // No storage slot holds its balances, so that nothing proves them.
         market.usdx = market.evm.deploy("RebasingToken", abi!["USDX", "USDX", 6, 1_000_000_000_000]);
         market.evm.invoke(market.evm.users[0], market.usdx, 0, "rebase(uint256,uint256)", abi![2, 1]);
+        market.plain = market.evm.deploy("Token", abi!["Plain", "PLAIN", 6, 1_000_000_000_000]);
+        let to_account = abi![account, 3_000_000];
+        market.evm.invoke(market.evm.users[0], market.plain, 0, "transfer(address,uint256)", to_account);
         market.pay_bitcoin("outside", &market.cold, "10");
         market.pay_bitcoin("outside", &market.hot, "5");
         let ether = json!({ "from": market.user(1), "to": account.to_string(), "value": "0x6124fee993bc0000" });
@@ -83,7 +88,7 @@ impl Market {
     fn configure(&self, policy: &str) {
         let bitcoin = lab::bitcoin_chain(&self.bitcoin.rpc_url, &self.bitcoin.cookie_file, 2);
         let evm = lab::evm_chain(&self.evm.anvil.url, 1, 2);
-        let usdx = contracts::asset("USDX", self.usdx, 6);
+        let usdx = contracts::asset("USDX", self.usdx, 6) + &contracts::asset("PLAIN", self.plain, 6);
         self.lab.write("assay.toml", &format!("{bitcoin}{evm}{usdx}[policy]\n{policy}\n"));
     }
 
@@ -269,12 +274,20 @@ fn a_verdict_is_exact_to_the_unit_and_can_be_recomputed() {
     market.configure("difference_tolerance = \"0.01\"");
     assert_eq!(findings(&market.verify(0)), []);
 
-    // Every balance is proven here, the token's by its slot: it counts where proofs are required too.
+    // What nothing proves does not count where that is required; a claim bounds it. What a slot proves counts.
     market.configure("require = \"verified\"");
     market.statement(100, Some(&blocks), assets("14.5", "0.5"), json!([]));
+    let result = market.verify(3);
+    assert_eq!((&result["verdict"], &line(&result, "BTC")["verdict"]), (&json!("indeterminate"), &json!("backed")));
+    assert_eq!(line(&result, "ETH")["verdict"], "backed");
+    assert_eq!(line(&result, "USDX")["holdings"], json!({ "low": "0", "high": null }));
+    assert_eq!(findings(&result), found("not-covered", "warning"));
+    let claim = json!([{ "chain": "evm", "address": market.account.to_string(), "asset": "USDX", "claimed": "499" }]);
+    market.statement(100, Some(&blocks), assets("14.5", "0.5"), claim);
+    assert_eq!(line(&market.verify(1), "USDX")["verdict"], "short");
+    market.statement(100, Some(&blocks), json!([{ "asset": "PLAIN", "customers": "3", "house": "0" }]), json!([]));
     let result = market.verify(0);
-    assert_eq!(line(&result, "USDX")["accounts"]["unproven"]["accounts"], 0);
-    assert_eq!(findings(&result), []);
+    assert_eq!(line(&result, "PLAIN")["accounts"]["verified"], json!({ "accounts": 1, "amount": "3" }));
 
     // Coins elsewhere count where the policy takes their kind.
     let elsewhere = json!([{ "asset": "BTC", "customers": "20", "house": "0",
