@@ -1,0 +1,103 @@
+//! What the desk knows now, as everyone outside sees it: one immutable picture, replaced as a whole.
+
+use std::sync::Arc;
+
+use assay_types::{ChainId, Digest, Height, Timestamp};
+use assay_verifier::{Finding, Reconciliation};
+use serde::Serialize;
+
+use crate::alert::Alert;
+use crate::gate::Gate;
+
+/// Everything as of an instant.
+#[derive(Debug, Clone, Serialize)]
+pub struct View {
+    /// When it was made.
+    pub at: Timestamp,
+    /// In the order of the configuration.
+    pub chains: Vec<ChainView>,
+    /// By id.
+    pub exchanges: Vec<Arc<ExchangeView>>,
+    /// Every alert that is not inactive, the worst first.
+    pub alerts: Vec<Alert>,
+}
+
+/// One chain's index.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChainView {
+    /// The alias.
+    pub name: String,
+    /// The CAIP-2 id.
+    pub id: ChainId,
+    /// The last block that the node told of; `None` before the first answer.
+    pub head: Option<Height>,
+    /// The last indexed block.
+    pub indexed: Option<BlockView>,
+    /// The last height that may be relied upon.
+    pub final_height: Option<Height>,
+    /// How many times blocks were taken back since the start of the process.
+    pub reorgs: u64,
+    /// Answers of nodes that could not be used, by kind (`unreachable`, `unreadable`, `missing`, `contradiction`, ...).
+    pub source_errors: Vec<(&'static str, u64)>,
+    /// Why it is not followed at the moment.
+    pub trouble: Option<Trouble>,
+}
+
+/// A block, for people and machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BlockView {
+    /// Its height.
+    pub height: Height,
+    /// Its hash, as its chain writes it.
+    pub hash: String,
+    /// Its header's time.
+    pub time: Timestamp,
+    /// May it be relied upon?
+    #[serde(rename = "final")]
+    pub is_final: bool,
+}
+
+/// Something that keeps us from knowing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in words.
+    pub why: String,
+    /// Does it need an operator? Otherwise it may pass by itself.
+    pub lasting: bool,
+}
+
+/// One exchange.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExchangeView {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// Its latest statement; `None` before the first.
+    pub statement: Option<StatementView>,
+    /// The latest statement's verdict, provisional or final; `None` before the first.
+    pub verdict: Option<Arc<Reconciliation>>,
+    /// The last final verdict, of whichever statement.
+    pub last_final: Option<Arc<Reconciliation>>,
+    /// What is wrong now: of the latest verdict, and of what came after it.
+    pub findings: Vec<Finding>,
+    /// What the trading engine should do, by asset.
+    pub gates: Vec<Gate>,
+}
+
+/// A statement that was taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatementView {
+    /// Its number: as given, or counted where it gives none.
+    pub sequence: u64,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// The instant that it speaks of.
+    pub as_of: Timestamp,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// The key that signed it, if it was signed.
+    pub signed_by: Option<String>,
+}
