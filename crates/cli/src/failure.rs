@@ -1,5 +1,6 @@
 //! Why a command failed, what to do about it, and with which code it exits. The codes are those of `contracts`.
 
+use assay_desk::DeskError;
 use assay_indexer::IndexError;
 use assay_store::StoreError;
 use assay_types::{InputError, InputErrors, NodeError};
@@ -25,6 +26,11 @@ pub struct Failure {
 impl Failure {
     pub fn new(code: u8, error: impl ToString) -> Failure {
         Failure { code, errors: vec![(error.to_string(), None)] }
+    }
+
+    /// The first error, in words.
+    pub fn first(&self) -> String {
+        self.errors.first().map_or_else(String::new, |(error, _)| error.clone())
     }
 
     /// Adds what to do about the last error.
@@ -109,6 +115,16 @@ impl From<StoreError> for Failure {
             Database { .. } => (UNKNOWN, "check the disk: space, rights, and that the folder is not changed by others"),
         };
         Failure::new(code, error).hint(hint)
+    }
+}
+
+impl From<DeskError> for Failure {
+    fn from(error: DeskError) -> Failure {
+        match error {
+            DeskError::Store(error) => error.into(),
+            DeskError::TooLarge(_) | DeskError::Stopped => Failure::new(UNKNOWN, error),
+            DeskError::Damaged(_) => Failure::new(INTEGRITY, error),
+        }
     }
 }
 

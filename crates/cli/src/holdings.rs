@@ -2,12 +2,13 @@
 //! not known.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use assay_desk::evidence::{self, Question};
 use assay_types::{Amount, AssetEntry, Header};
 use assay_verifier::{At, Balance, Evidence};
 use serde_json::{Value, json};
 
-use crate::evidence::{self, Question};
 use crate::failure::{Failure, UNKNOWN};
 use crate::setup::Setup;
 use crate::{balance, output, place};
@@ -19,11 +20,11 @@ struct Interval {
     high: Option<Amount>,
 }
 
-pub fn run(setup: &Setup, exchange: &str, at: Option<&str>, json: bool) -> Result<u8, Failure> {
+pub fn run(setup: &Arc<Setup>, exchange: &str, at: Option<&str>, json: bool) -> Result<u8, Failure> {
     let exchange = setup.exchange(exchange)?;
     let as_of = at.map_or_else(|| Ok(place::now()), |at| place::time("--at", at))?;
     let question = Question { exchange, as_of, latest: at.is_none(), named: &[], ignore_named_after_s: 0, now: as_of };
-    let (evidence, headers) = evidence::balances(setup, &question)?;
+    let (evidence, headers) = evidence::balances(&setup.world_to_read()?, &question)?;
     let mut rows = Vec::new();
     for entry in &setup.directory.assets {
         rows.extend(row(setup, entry, &evidence, &headers)?);

@@ -5,7 +5,6 @@ mod balance;
 mod check;
 mod config;
 mod demo;
-mod evidence;
 mod failure;
 mod history;
 mod holdings;

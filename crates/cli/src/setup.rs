@@ -4,16 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay_bitcoin::{BitcoinAddresses, BitcoinChain};
+use assay_desk::{Source, World};
 use assay_evm::{EvmAddresses, EvmChain, EvmConfig, Finality};
 use assay_http::{Endpoint, Login};
-use assay_registry::{Declarations, Exchange, Source};
+use assay_registry::{Declarations, Exchange};
 use assay_store::{Mode, Store};
 use assay_types::{
     Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, NodeError, suggestion,
 };
 
 use crate::config::{self, Address, ChainConfig, Config};
-use crate::failure::{Failure, WRONG_INPUT};
+use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
+
+/// What every result names as its maker.
+pub const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
 
 /// Everything that the files say.
 pub struct Setup {
@@ -24,14 +28,14 @@ pub struct Setup {
 
 impl Setup {
     /// Reads the configuration and the declarations that it names.
-    pub fn load(config_file: &Path) -> Result<Setup, Failure> {
+    pub fn load(config_file: &Path) -> Result<Arc<Setup>, Failure> {
         let config = config::load(config_file)?;
         let chains = config.chains.iter().map(chain_entry).collect::<Result<Vec<_>, _>>()?;
-        let source = Source::new(&config.file, &config.text);
+        let source = assay_registry::Source::new(&config.file, &config.text);
         let assets = assay_registry::assets(&chains, &config.natives(), &source, &config.assets)?;
         let directory = Directory { chains, assets };
         let declarations = assay_registry::load(&config.exchanges, &directory, &config.timezone)?;
-        Ok(Setup { config, directory, declarations })
+        Ok(Arc::new(Setup { config, directory, declarations }))
     }
 
     /// A chain by alias or CAIP-2 id.
@@ -71,6 +75,43 @@ impl Setup {
         let elsewhere = || Failure::new(WRONG_INPUT, format!("{name} does not live on {}", chain.name)).hint(hint());
         let deployment = entry.on.iter().find(|deployment| deployment.chain == chain.id).ok_or_else(elsewhere)?;
         Ok((entry, deployment))
+    }
+
+    /// What the desk judges with. The stores are those that are there, opened for reading; one that is not there is unknown.
+    pub fn world_to_read(self: &Arc<Self>) -> Result<World, Failure> {
+        let world = self.world(PROGRAM);
+        for (source, chain) in world.sources.iter().zip(&self.config.chains) {
+            source.set_store(self.store_to_read(chain)?);
+        }
+        Ok(world)
+    }
+
+    /// The store for reading, or why it is not there; a damaged one is a failure.
+    pub fn store_to_read(&self, chain: &ChainConfig) -> Result<Result<Arc<Store>, String>, Failure> {
+        match self.store(chain, Mode::Read) {
+            Ok(store) => Ok(Ok(Arc::new(store))),
+            Err(failure) if failure.code == UNKNOWN => Ok(Err(failure.first())),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What the desk judges with, its stores still to be given.
+    pub fn world(self: &Arc<Self>, program: &'static str) -> World {
+        let source = |chain: &ChainConfig| {
+            let (setup, name) = (self.clone(), chain.name.clone());
+            let connect = move || {
+                let first = |failure: Failure| failure.first();
+                setup.connect(setup.chain(&name).map_err(first)?).map_err(first)
+            };
+            Source::new(chain.name.clone(), chain.id.clone(), Arc::new(connect))
+        };
+        World {
+            directory: Arc::new(self.directory.clone()),
+            declarations: Arc::new(self.declarations.clone()),
+            policy: self.config.policy.clone(),
+            sources: Arc::new(self.config.chains.iter().map(source).collect()),
+            program,
+        }
     }
 
     /// A chain's store.

@@ -1,22 +1,21 @@
 //! `assay verify`: reconciles one statement with what is on chain.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use assay_desk::evidence::{self, Question};
 use assay_types::{InputError, Timestamp};
 use assay_verifier::{Reconciliation, exit_code, reconcile};
 
 use crate::args::VerifyArgs;
-use crate::evidence::{self, Question};
 use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::setup::{PROGRAM, Setup};
 use crate::{output, place};
 
 /// No statement is longer: 100,000 items in flight fit.
 const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
-/// What every result names as its maker.
-const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
 
-pub fn run(setup: &Setup, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
+pub fn run(setup: &Arc<Setup>, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
     let now = question.now.as_deref().map_or_else(|| Ok(place::now()), |now| place::time("--now", now))?;
     let reconciliation = verify(setup, &question.exchange, &question.statement, now)?;
     if json {
@@ -28,7 +27,7 @@ pub fn run(setup: &Setup, question: &VerifyArgs, json: bool) -> Result<u8, Failu
 }
 
 /// Reads the statement, gathers what the chains say, and compares. `now`: when the statement's age is judged.
-pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Result<Reconciliation, Failure> {
+pub fn verify(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -> Result<Reconciliation, Failure> {
     let exchange = setup.exchange(exchange)?;
     let statement =
         assay_ledger::parse(file, &assay_registry::read_bytes(file, LONGEST_STATEMENT_BYTES)?, &setup.directory)?;
@@ -45,7 +44,7 @@ pub fn verify(setup: &Setup, exchange: &str, file: &Path, now: Timestamp) -> Res
         ignore_named_after_s: i64::try_from(policy.max_statement_age.seconds).unwrap_or(i64::MAX),
         now,
     };
-    let evidence = evidence::gather(setup, &question, &statement)?;
+    let evidence = evidence::gather(&setup.world_to_read()?, &question, &statement)?;
     Ok(reconcile(&statement, &evidence, policy, now, PROGRAM))
 }
 

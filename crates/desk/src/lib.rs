@@ -4,9 +4,31 @@
 //! Knows no node protocol and no HTTP: chains come as [`Source`]s, and whoever serves the picture reads [`View`].
 
 mod alert;
+pub mod evidence;
 mod gate;
 mod view;
+mod world;
 
 pub use alert::{Alert, State};
+use assay_store::StoreError;
 pub use gate::{Gate, Signal};
+
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
+pub use world::{Connect, Source, World};
+
+/// Why the desk could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// A database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An amount that does not fit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// A row of the desk's that is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// The desk has stopped.
+    #[error("the desk has stopped")]
+    Stopped,
+}

@@ -10,6 +10,7 @@ mod declare;
 mod deep;
 mod open;
 mod query;
+mod records;
 mod rows;
 mod settle;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use apply::Undo;
 pub use declare::Round;
 pub use deep::Audit;
 pub use open::Mode;
+pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};
 
 /// The version of the bytes that this program writes and reads.

@@ -32,3 +32,26 @@ impl serde::Serialize for Digest {
         serializer.collect_str(self)
     }
 }
+
+/// Why a text is not a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a digest: sha256: and 64 hexadecimal digits are expected")]
+pub struct DigestError(String);
+
+impl std::str::FromStr for Digest {
+    type Err = DigestError;
+    fn from_str(text: &str) -> Result<Digest, DigestError> {
+        let mut bytes = [0; 32];
+        let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64);
+        digits
+            .and_then(|digits| const_hex::decode_to_slice(digits, &mut bytes).ok())
+            .map(|()| Digest(bytes))
+            .ok_or_else(|| DigestError(text.into()))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

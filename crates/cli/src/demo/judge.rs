@@ -1,5 +1,7 @@
 //! What Assay answers to a statement, and whether that is what the play knows to be true.
 
+use std::sync::Arc;
+
 use assay_indexer::Stop;
 use assay_types::Amount;
 use assay_verifier::{Line, Reconciliation, Severity, Stage, Verdict};
@@ -18,7 +20,7 @@ pub fn catch_up(setup: &Setup, stop: &Stop) -> Result<(u64, u64), Failure> {
 }
 
 /// Catches up, and reconciles the statement as of its arrival.
-pub fn verdict(setup: &Setup, issued: &Issued, stop: &Stop) -> Result<Reconciliation, Failure> {
+pub fn verdict(setup: &Arc<Setup>, issued: &Issued, stop: &Stop) -> Result<Reconciliation, Failure> {
     catch_up(setup, stop)?;
     verify::verify(setup, "acme", &issued.file, issued.arrives)
 }

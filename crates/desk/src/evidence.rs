@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
 use assay_registry::Exchange;
-use assay_store::{Coverage, Mode, Store};
+use assay_store::{Coverage, Store};
 use assay_types::{
     Account, Amount, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement, Timestamp,
     TxId,
@@ -15,49 +17,56 @@ use assay_verifier::{
 };
 use serde_json::json;
 
-use crate::config::ChainConfig;
-use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::{DeskError, Source, World};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
 pub struct Question<'a> {
+    /// Whose.
     pub exchange: &'a Exchange,
     /// Whose declarations hold at this instant, at the last block in time for it.
     pub as_of: Timestamp,
     /// Not that block, but the last one that is indexed.
     pub latest: bool,
+    /// The blocks that the statement names.
     pub named: &'a [(ChainId, BlockRef)],
     /// A named block that is not on the indexed chain is ignored once the statement is this old.
     pub ignore_named_after_s: i64,
+    /// When the statement's age is judged.
     pub now: Timestamp,
 }
 
 /// One chain's store, opened once for all questions, or why it could not be.
 struct Opened<'a> {
-    chain: &'a ChainConfig,
-    store: Result<Store, String>,
+    chain: &'a Source,
+    store: Result<Arc<Store>, String>,
     used: BlockUsed,
     header: Option<Header>,
 }
 
 /// Everything that a reconciliation of this statement needs.
-pub fn gather(setup: &Setup, question: &Question<'_>, statement: &Statement) -> Result<Evidence, Failure> {
+///
+/// # Errors
+/// When a database fails.
+pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> Result<Evidence, DeskError> {
     let mut evidence = Evidence::default();
-    for chain in concerned(setup, question, Some(statement)) {
-        let opened = open(setup, chain, question, &mut evidence.notices)?;
-        accounts(setup, question, &opened, &mut evidence.accounts)?;
-        items(setup, question, &opened, statement, &mut evidence.items)?;
+    for chain in concerned(world, question, Some(statement)) {
+        let opened = open(chain, question, &mut evidence.notices)?;
+        accounts(world, question, &opened, &mut evidence.accounts)?;
+        items(world, question, &opened, statement, &mut evidence.items)?;
         evidence.blocks.push(opened.used);
     }
     Ok(evidence)
 }
 
 /// Blocks and balances alone, with the header of each block.
-pub fn balances(setup: &Setup, question: &Question<'_>) -> Result<(Evidence, Vec<(String, Header)>), Failure> {
+///
+/// # Errors
+/// When a database fails.
+pub fn balances(world: &World, question: &Question<'_>) -> Result<(Evidence, Vec<(String, Header)>), DeskError> {
     let (mut evidence, mut headers) = (Evidence::default(), Vec::new());
-    for chain in concerned(setup, question, None) {
-        let opened = open(setup, chain, question, &mut evidence.notices)?;
-        accounts(setup, question, &opened, &mut evidence.accounts)?;
+    for chain in concerned(world, question, None) {
+        let opened = open(chain, question, &mut evidence.notices)?;
+        accounts(world, question, &opened, &mut evidence.accounts)?;
         headers.extend(opened.header.map(|header| (chain.name.clone(), header)));
         evidence.blocks.push(opened.used);
     }
@@ -66,42 +75,33 @@ pub fn balances(setup: &Setup, question: &Question<'_>) -> Result<(Evidence, Vec
 
 /// The chains on which the exchange has accounts, or that the statement names, in the configuration's order.
 fn concerned<'a>(
-    setup: &'a Setup,
+    world: &'a World,
     question: &Question<'_>,
     statement: Option<&Statement>,
-) -> impl Iterator<Item = &'a ChainConfig> {
+) -> impl Iterator<Item = &'a Source> {
     let mut ids: BTreeSet<&ChainId> = question.exchange.accounts.iter().map(|declared| &declared.chain).collect();
     if let Some(statement) = statement {
         ids.extend(statement.blocks.iter().map(|(chain, _)| chain));
         ids.extend(statement.assets.iter().flat_map(flights).map(|item| &item.chain));
     }
     let ids: BTreeSet<ChainId> = ids.into_iter().cloned().collect();
-    setup.config.chains.iter().filter(move |chain| ids.contains(&chain.id))
+    world.sources.iter().filter(move |chain| ids.contains(&chain.id))
 }
 
 fn flights(report: &assay_types::AssetReport) -> impl Iterator<Item = &assay_types::InFlight> {
     report.pending_withdrawals.iter().chain(&report.uncredited_deposits).chain(&report.unconfirmed_credits)
 }
 
-/// Opens a chain's store and finds its block B. A damaged store is a failure; one that is not there is unknown.
-fn open<'a>(
-    setup: &'a Setup,
-    chain: &'a ChainConfig,
-    question: &Question<'_>,
-    notices: &mut Vec<Finding>,
-) -> Result<Opened<'a>, Failure> {
-    let named = question.named.iter().find(|(id, _)| *id == chain.id).map(|(_, at)| *at);
-    let store = match setup.store(chain, Mode::Read) {
-        Ok(store) => Ok(store),
-        Err(failure) if failure.code == crate::failure::UNKNOWN => Err(failure.errors[0].0.clone()),
-        Err(failure) => return Err(failure),
-    };
+/// Takes a chain's store and finds its block B. A damaged store is a failure; one that is not there is unknown.
+fn open<'a>(source: &'a Source, question: &Question<'_>, notices: &mut Vec<Finding>) -> Result<Opened<'a>, DeskError> {
+    let named = question.named.iter().find(|(id, _)| *id == source.id).map(|(_, at)| *at);
+    let store = source.store();
     let found = match &store {
-        Ok(store) => block(store, chain, question, named, notices)?,
+        Ok(store) => block(store, source, question, named, notices)?,
         Err(reason) => Block::unknown(reason.clone()),
     };
-    let used = BlockUsed { chain: chain.id.clone(), name: chain.name.clone(), named: found.named, at: found.at };
-    Ok(Opened { chain, store, used, header: found.header })
+    let used = BlockUsed { chain: source.id.clone(), name: source.name.clone(), named: found.named, at: found.at };
+    Ok(Opened { chain: source, store, used, header: found.header })
 }
 
 /// A chain's block B.
@@ -120,11 +120,11 @@ impl Block {
 /// The named block, else the last before the first whose time is later than the instant; until there is one, the tip.
 fn block(
     store: &Store,
-    chain: &ChainConfig,
+    chain: &Source,
     question: &Question<'_>,
     named: Option<BlockRef>,
     notices: &mut Vec<Finding>,
-) -> Result<Block, Failure> {
+) -> Result<Block, DeskError> {
     let final_height = store.final_height()?;
     let is_final = |height: Height| final_height.is_some_and(|final_height| height <= final_height);
     if let Some(named) = named {
@@ -153,7 +153,7 @@ fn block(
     }
 }
 
-fn used(store: &Store, header: Header, is_final: bool, named: bool) -> Result<Block, Failure> {
+fn used(store: &Store, header: Header, is_final: bool, named: bool) -> Result<Block, DeskError> {
     let after = store.header(header.height.next())?.map(|next| next.time);
     let at = At::Block { at: header.at(), time: header.time, after, is_final };
     Ok(Block { at, header: Some(header), named })
@@ -171,14 +171,14 @@ fn ignored(name: &str) -> Finding {
 }
 
 fn accounts(
-    setup: &Setup,
+    world: &World,
     question: &Question<'_>,
     opened: &Opened<'_>,
     evidence: &mut Vec<AccountEvidence>,
-) -> Result<(), Failure> {
+) -> Result<(), DeskError> {
     let chain = &opened.chain.id;
-    let shared = shared_with(setup, question, chain);
-    let assets: Vec<(&AssetEntry, &Deployment)> = setup
+    let shared = shared_with(world, question, chain);
+    let assets: Vec<(&AssetEntry, &Deployment)> = world
         .directory
         .assets
         .iter()
@@ -204,9 +204,9 @@ fn accounts(
 }
 
 /// The other exchanges that declare an account at the same instant.
-fn shared_with<'a>(setup: &'a Setup, question: &Question<'_>, chain: &ChainId) -> BTreeMap<&'a Account, Vec<String>> {
+fn shared_with<'a>(world: &'a World, question: &Question<'_>, chain: &ChainId) -> BTreeMap<&'a Account, Vec<String>> {
     let mut shared: BTreeMap<&Account, Vec<String>> = BTreeMap::new();
-    for other in setup.declarations.exchanges.iter().filter(|other| other.id != question.exchange.id) {
+    for other in world.declarations.exchanges.iter().filter(|other| other.id != question.exchange.id) {
         for declared in other.at(question.as_of).filter(|declared| declared.chain == *chain) {
             shared.entry(&declared.account).or_default().push(other.id.clone());
         }
@@ -219,7 +219,7 @@ fn balance(
     account: &Account,
     entry: &AssetEntry,
     deployment: &Deployment,
-) -> Result<Balance, Failure> {
+) -> Result<Balance, DeskError> {
     let unknown = |reason: &str| Ok(Balance::Unknown { reason: reason.into(), last_verified: None });
     let (store, header) = match (&opened.store, &opened.header, &opened.used.at) {
         (Ok(store), Some(header), _) => (store, header),
@@ -237,7 +237,8 @@ fn balance(
     match store.coverage(number, asset, header.height)? {
         Coverage::Unknown(reason) => {
             let last = store.last_verified(number, asset, header.height)?;
-            let last_verified = last.map(|(height, amount)| Ok::<_, Failure>((scaled(amount)?, height))).transpose()?;
+            let last_verified =
+                last.map(|(height, amount)| Ok::<_, DeskError>((scaled(amount)?, height))).transpose()?;
             Ok(Balance::Unknown { reason, last_verified })
         }
         grade => {
@@ -248,36 +249,36 @@ fn balance(
 }
 
 /// In base units of the asset's finest deployment.
-fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment) -> Result<Amount, Failure> {
+fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment) -> Result<Amount, DeskError> {
     let scaled = amount.scaled_up(entry.decimals() - deployment.decimals);
     scaled.ok_or_else(|| {
         let why = format!("{amount} units of {} exceed 2^256 - 1 units of its finest deployment", entry.symbol);
-        Failure::new(crate::failure::UNKNOWN, why)
+        DeskError::TooLarge(why)
     })
 }
 
 fn items(
-    setup: &Setup,
+    world: &World,
     question: &Question<'_>,
     opened: &Opened<'_>,
     statement: &Statement,
     evidence: &mut Vec<ItemEvidence>,
-) -> Result<(), Failure> {
+) -> Result<(), DeskError> {
     let chain = opened.chain;
     let here = statement.assets.iter().flat_map(flights).filter(|item| item.chain == chain.id);
     let txids: BTreeSet<TxId> = here.filter_map(|item| item.txid).collect();
     if txids.is_empty() {
         return Ok(());
     }
-    let mempool = Mempool::ask(setup, opened);
+    let mempool = Mempool::ask(opened);
     for txid in txids {
         let found = match &opened.store {
-            Ok(store) => in_a_block(setup, question, chain, store, txid)?,
+            Ok(store) => in_a_block(world, question, chain, store, txid)?,
             Err(_) => None,
         };
         let found = match found {
             Some(found) => found,
-            None => mempool.find(setup, chain, txid),
+            None => mempool.find(world, chain, txid),
         };
         evidence.push(ItemEvidence { chain: chain.id.clone(), txid, found });
     }
@@ -285,12 +286,12 @@ fn items(
 }
 
 fn in_a_block(
-    setup: &Setup,
+    world: &World,
     question: &Question<'_>,
-    chain: &ChainConfig,
+    chain: &Source,
     store: &Store,
     txid: TxId,
-) -> Result<Option<Found>, Failure> {
+) -> Result<Option<Found>, DeskError> {
     let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
     let Some(header) = store.header(transaction.height)? else { return Ok(None) };
     let own = |account: &Account| {
@@ -298,21 +299,21 @@ fn in_a_block(
     };
     let mut spent = Vec::new();
     for (number, asset, amount) in transaction.debits {
-        if let Some((entry, deployment)) = setup.directory.deployed(&chain.id, asset)
+        if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset)
             && own(&store.account(number)?)
         {
             spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
         }
     }
-    let paid = paid(setup, chain, transaction.payments)?;
+    let paid = paid(world, chain, transaction.payments)?;
     Ok(Some(Found::Block { at: header.at(), paid, spent }))
 }
 
 /// Payments in assets that are known; others are no coins of a statement.
-fn paid(setup: &Setup, chain: &ChainConfig, payments: Vec<Payment>) -> Result<Vec<Paid>, Failure> {
+fn paid(world: &World, chain: &Source, payments: Vec<Payment>) -> Result<Vec<Paid>, DeskError> {
     let mut paid = Vec::new();
     for Payment { index, to, asset, amount } in payments {
-        if let Some((entry, deployment)) = setup.directory.deployed(&chain.id, asset) {
+        if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) {
             paid.push(Paid { index, to, symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
         }
     }
@@ -324,10 +325,9 @@ struct Mempool(Result<Box<dyn Chain>, String>);
 
 impl Mempool {
     /// A transaction that is in a block which is not indexed yet is in no mempool either: then absence says nothing.
-    fn ask(setup: &Setup, opened: &Opened<'_>) -> Mempool {
+    fn ask(opened: &Opened<'_>) -> Mempool {
         let ask = || -> Result<Box<dyn Chain>, String> {
-            let first = |failure: Failure| failure.errors.first().map_or(String::new(), |(error, _)| error.clone());
-            let node = setup.connect(opened.chain).map_err(first)?;
+            let node = opened.chain.connect()?;
             let tip = node.tip().map_err(|error| error.to_string())?;
             let indexed = match &opened.store {
                 Ok(store) => store.tip().map_err(|error| error.to_string())?.map(|header| header.at()),
@@ -341,12 +341,12 @@ impl Mempool {
         Mempool(ask())
     }
 
-    fn find(&self, setup: &Setup, chain: &ChainConfig, txid: TxId) -> Found {
+    fn find(&self, world: &World, chain: &Source, txid: TxId) -> Found {
         let answer = match &self.0 {
             Ok(node) => node.pending(txid).map_err(|error| error.to_string()),
             Err(why) => Err(why.clone()),
         };
-        let paid = |payments| paid(setup, chain, payments).map_err(|failure| failure.errors[0].0.clone());
+        let paid = |payments| paid(world, chain, payments).map_err(|error| error.to_string());
         match answer.and_then(|pending| pending.map(|pending| paid(pending.payments)).transpose()) {
             Ok(Some(payments)) => Found::Mempool { payments, complete: chain.id.namespace() == "bip122" },
             Ok(None) => Found::Nowhere { unasked: None },

@@ -1,0 +1,99 @@
+//! What everything is judged with: names, declarations, policy, and the chains' stores.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use assay_registry::{Declarations, Exchange};
+use assay_store::Store;
+use assay_types::{Chain, ChainId, Directory};
+use assay_verifier::Policy;
+
+use crate::Trouble;
+
+/// What the files say, resolved, with the chains. Replaced as a whole when they change.
+#[derive(Clone)]
+pub struct World {
+    /// Chains and assets by name.
+    pub directory: Arc<Directory>,
+    /// Exchanges and their accounts.
+    pub declarations: Arc<Declarations>,
+    /// What is tolerated.
+    pub policy: Policy,
+    /// The chains, in the order of the configuration.
+    pub sources: Arc<Vec<Source>>,
+    /// What every result names as its maker.
+    pub program: &'static str,
+}
+
+impl World {
+    /// The exchange with this id.
+    pub fn exchange(&self, id: &str) -> Option<&Exchange> {
+        self.declarations.exchange(id)
+    }
+}
+
+/// How a chain's nodes are reached; none is contacted before it is asked something.
+pub type Connect = Arc<dyn Fn() -> Result<Box<dyn Chain>, String> + Send + Sync>;
+
+/// One chain: its store, as it is shared with whoever indexes it, and its nodes.
+#[derive(Clone)]
+pub struct Source {
+    /// The alias.
+    pub name: String,
+    /// The CAIP-2 id.
+    pub id: ChainId,
+    connect: Connect,
+    slot: Arc<RwLock<Slot>>,
+}
+
+struct Slot {
+    store: Result<Arc<Store>, String>,
+    trouble: Option<Trouble>,
+}
+
+impl Source {
+    /// A chain whose store is given later, see [`Source::set_store`].
+    pub fn new(name: impl Into<String>, id: ChainId, connect: Connect) -> Source {
+        let slot = Slot { store: Err("no block is indexed yet".into()), trouble: None };
+        Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)) }
+    }
+
+    /// The store, or why there is none, in words.
+    ///
+    /// # Errors
+    /// Nothing indexed yet, or the store cannot be read.
+    pub fn store(&self) -> Result<Arc<Store>, String> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner).store.clone()
+    }
+
+    /// Replaces the store.
+    pub fn set_store(&self, store: Result<Arc<Store>, String>) {
+        self.slot.write().unwrap_or_else(PoisonError::into_inner).store = store;
+    }
+
+    /// Why the chain is not followed at the moment.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner).trouble.clone()
+    }
+
+    /// Notes that the chain is followed, or why it is not. Trouble keeps the instant at which it began.
+    pub fn set_trouble(&self, trouble: Option<Trouble>) {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let since = slot.trouble.as_ref().map(|before| before.since);
+        slot.trouble = trouble.map(|now| Trouble { since: since.unwrap_or(now.since), ..now });
+    }
+
+    /// The chain through its nodes. A node that is known to be away is not waited for.
+    pub(crate) fn connect(&self) -> Result<Box<dyn Chain>, String> {
+        match self.trouble() {
+            Some(trouble) => Err(format!("{}, since {}", trouble.why, trouble.since)),
+            None => (self.connect)(),
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({}, {})", self.name, self.id)
+    }
+}
