@@ -17,10 +17,12 @@ mod setup;
 mod verify;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use args::{Arguments, Command};
 use clap::Parser;
 use failure::{Failure, WRONG_INPUT};
+use setup::Setup;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -36,19 +38,22 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
     set_node_deadline()?;
-    let config = &arguments.config;
-    let json = arguments.json;
     match &arguments.command {
-        Command::Demo(wishes) => demo::run(wishes, json),
+        Command::Demo(wishes) => demo::run(wishes, arguments.json),
         Command::Init { dir } => init::run(dir),
-        Command::Check { deep } => check::run(&setup::Setup::load(config)?, *deep, json),
-        Command::Index(index) => index::run(&setup::Setup::load(config)?, index, json),
-        Command::Balance(question) => balance::run(&setup::Setup::load(config)?, question, json),
-        Command::History(question) => history::run(&setup::Setup::load(config)?, question, json),
-        Command::Holdings { exchange, at } => {
-            holdings::run(&setup::Setup::load(config)?, exchange, at.as_deref(), json)
-        }
-        Command::Verify(question) => verify::run(&setup::Setup::load(config)?, question, json),
+        command => with_setup(&Setup::load(&arguments.config)?, command, arguments.json),
+    }
+}
+
+fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, Failure> {
+    match command {
+        Command::Demo(_) | Command::Init { .. } => Err(Failure::new(WRONG_INPUT, "needs no configuration")),
+        Command::Check { deep } => check::run(setup, *deep, json),
+        Command::Index(index) => index::run(setup, index, json),
+        Command::Balance(question) => balance::run(setup, question, json),
+        Command::History(question) => history::run(setup, question, json),
+        Command::Holdings { exchange, at } => holdings::run(setup, exchange, at.as_deref(), json),
+        Command::Verify(question) => verify::run(setup, question, json),
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Play<'a> {
     /// Where it is told.
     pub told: &'a Told,
     /// Assay, as its operator set it up.
-    pub setup: &'a Setup,
+    pub setup: &'a std::sync::Arc<Setup>,
     /// Somebody wants it to end.
     pub stop: &'a Stop,
     /// Each statement's last verdict.
