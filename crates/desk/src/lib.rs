@@ -4,17 +4,23 @@
 //! Knows no node protocol and no HTTP: chains come as [`Source`]s, and whoever serves the picture reads [`View`].
 
 mod alert;
+mod case;
+mod desk;
 pub mod evidence;
 mod gate;
+mod keep;
+mod run;
 mod view;
 mod world;
 
 pub use alert::{Alert, State};
 use assay_store::StoreError;
-pub use gate::{Gate, Signal};
+pub use desk::{Desk, Event, Receipt, SubmitError};
+pub use gate::{Gate, GateSettings, Known, Signal, gate};
+pub use keep::{KeptStatement, KeptVerdict, Rewrite};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
-pub use world::{Connect, Source, World};
+pub use world::{Connect, Heard, Source, World};
 
 /// Why the desk could not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,15 @@
 //! What the desk knows now, as everyone outside sees it: one immutable picture, replaced as a whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_types::{ChainId, Digest, Height, Timestamp};
 use assay_verifier::{Finding, Reconciliation};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::gate::Gate;
+use crate::keep::KeptVerdict;
 
 /// Everything as of an instant.
 #[derive(Debug, Clone, Serialize)]
@@ -38,7 +40,7 @@ pub struct ChainView {
     /// How many times blocks were taken back since the start of the process.
     pub reorgs: u64,
     /// Answers of nodes that could not be used, by kind (`unreachable`, `unreadable`, `missing`, `contradiction`, ...).
-    pub source_errors: Vec<(&'static str, u64)>,
+    pub source_errors: BTreeMap<&'static str, u64>,
     /// Why it is not followed at the moment.
     pub trouble: Option<Trouble>,
 }
@@ -80,7 +82,9 @@ pub struct ExchangeView {
     /// The latest statement's verdict, provisional or final; `None` before the first.
     pub verdict: Option<Arc<Reconciliation>>,
     /// The last final verdict, of whichever statement.
-    pub last_final: Option<Arc<Reconciliation>>,
+    pub last_final: Option<Arc<KeptVerdict>>,
+    /// Why it cannot be judged at the moment, if so: the verdict above is then what was last known.
+    pub trouble: Option<Trouble>,
     /// What is wrong now: of the latest verdict, and of what came after it.
     pub findings: Vec<Finding>,
     /// What the trading engine should do, by asset.
@@ -88,7 +92,7 @@ pub struct ExchangeView {
 }
 
 /// A statement that was taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatementView {
     /// Its number: as given, or counted where it gives none.
     pub sequence: u64,

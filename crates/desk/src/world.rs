@@ -1,11 +1,12 @@
 //! What everything is judged with: names, declarations, policy, and the chains' stores.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use assay_registry::{Declarations, Exchange};
 use assay_store::Store;
-use assay_types::{Chain, ChainId, Directory};
+use assay_types::{Chain, ChainId, Directory, Height};
 use assay_verifier::Policy;
 
 use crate::Trouble;
@@ -49,12 +50,24 @@ pub struct Source {
 struct Slot {
     store: Result<Arc<Store>, String>,
     trouble: Option<Trouble>,
+    heard: Heard,
+}
+
+/// What whoever indexes has heard from the chain's nodes since the start of the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The node's last block, as last told.
+    pub head: Option<Height>,
+    /// How many times blocks were taken back.
+    pub reorgs: u64,
+    /// Answers that could not be used, by kind.
+    pub errors: BTreeMap<&'static str, u64>,
 }
 
 impl Source {
     /// A chain whose store is given later, see [`Source::set_store`].
     pub fn new(name: impl Into<String>, id: ChainId, connect: Connect) -> Source {
-        let slot = Slot { store: Err("no block is indexed yet".into()), trouble: None };
+        let slot = Slot { store: Err("no block is indexed yet".into()), trouble: None, heard: Heard::default() };
         Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)) }
     }
 
@@ -81,6 +94,16 @@ impl Source {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         let since = slot.trouble.as_ref().map(|before| before.since);
         slot.trouble = trouble.map(|now| Trouble { since: since.unwrap_or(now.since), ..now });
+    }
+
+    /// What was heard from the nodes.
+    pub fn heard(&self) -> Heard {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner).heard.clone()
+    }
+
+    /// Notes what was heard from the nodes.
+    pub fn hear(&self, note: impl FnOnce(&mut Heard)) {
+        note(&mut self.slot.write().unwrap_or_else(PoisonError::into_inner).heard);
     }
 
     /// The chain through its nodes. A node that is known to be away is not waited for.

@@ -1,0 +1,229 @@
+//! The desk's handle: what others ask of it, from any thread. The work is done by one thread, see `run`.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use assay_registry::Declared;
+use assay_store::Records;
+use assay_types::{Digest, Directory, Statement, Timestamp};
+use assay_verifier::Reconciliation;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::gate::GateSettings;
+use crate::keep::{self, KeptStatement, KeptVerdict};
+use crate::{DeskError, Source, StatementView, View, World, case, run};
+
+/// The desk, as everyone else has it.
+#[derive(Clone)]
+pub struct Desk(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) records: Records,
+    pub(crate) world: RwLock<Arc<World>>,
+    pub(crate) view: RwLock<Arc<View>>,
+    pub(crate) events: broadcast::Sender<Arc<Event>>,
+    work: SyncSender<Work>,
+}
+
+/// Something that happened, for those who listen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// Counted from the start of the process.
+    pub id: u64,
+    /// `statement`, `verdict`, `alert`, `gate` or `block`.
+    pub kind: &'static str,
+    /// Whom it is about; nobody in particular: everyone.
+    pub exchange: Option<String>,
+    /// What happened.
+    pub json: serde_json::Value,
+}
+
+/// What the desk's thread is given to do.
+pub(crate) enum Work {
+    Statement {
+        exchange: String,
+        statement: Arc<Statement>,
+        bytes: Vec<u8>,
+        signed_by: Option<String>,
+        reply: Reply,
+    },
+    /// Something may have changed: a block, a trouble.
+    Look,
+    World(Box<World>),
+    Stop,
+}
+
+pub(crate) type Reply = SyncSender<Result<Receipt, SubmitError>>;
+
+/// What is answered to a statement.
+#[derive(Debug, Clone, Serialize)]
+pub struct Receipt {
+    /// Its number.
+    pub sequence: u64,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// The instant that it speaks of.
+    pub as_of: Timestamp,
+    /// When it came in, for the first time.
+    pub received_at: Timestamp,
+    /// Was it there already?
+    pub repeated: bool,
+    /// What it comes to now.
+    pub verdict: Option<Arc<Reconciliation>>,
+}
+
+/// Why a statement is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Nobody of that name.
+    #[error("no exchange `{0}` is declared")]
+    UnknownExchange(String),
+    /// It is wrong, and where.
+    #[error("the statement is refused: {}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// Another statement has that number.
+    #[error("statement {sequence} is there already, with digest {kept}")]
+    Conflict {
+        /// The number.
+        sequence: u64,
+        /// What was kept.
+        kept: Digest,
+    },
+    /// It is not signed by a key of the exchange.
+    #[error("the signature is refused: {0}")]
+    Signature(String),
+    /// It could not be kept.
+    #[error("the statement could not be kept: {0}")]
+    Failed(String),
+}
+
+/// No more than so many pieces of work wait for the desk's thread; whoever brings more waits.
+const WORK_WAITING: usize = 1024;
+/// A listener that falls so far behind misses events, and is told.
+const EVENTS_KEPT: usize = 1024;
+
+impl Desk {
+    /// Opens what was kept, and starts the desk's thread.
+    ///
+    /// # Errors
+    /// When what was kept cannot be read.
+    pub fn start(records: Records, world: World, gates: GateSettings) -> Result<(Desk, JoinHandle<()>), DeskError> {
+        let (work, waiting): (_, Receiver<Work>) = sync_channel(WORK_WAITING);
+        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let view = View { at: run::clock(), chains: Vec::new(), exchanges: Vec::new(), alerts: Vec::new() };
+        let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
+        let desk = Desk(Arc::new(Inner { records, world, view, events, work }));
+        let mut run = run::Run::resume(desk.0.clone(), gates)?;
+        let thread = std::thread::Builder::new().name("desk".into()).spawn(move || run.work(&waiting));
+        let thread = thread.map_err(|error| DeskError::Damaged(format!("no thread could be started: {error}")))?;
+        Ok((desk, thread))
+    }
+
+    /// The picture now.
+    pub fn view(&self) -> Arc<View> {
+        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What happens from here on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.0.events.subscribe()
+    }
+
+    /// Says that something may have changed. Never waits: where work waits already, it will be seen then.
+    pub fn look(&self) {
+        match self.0.work.try_send(Work::Look) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Goes on with other files. The chains stay those that there are.
+    pub fn reload(&self, world: World) {
+        let _ = self.0.work.send(Work::World(Box::new(world)));
+    }
+
+    /// Ends the desk's thread after what waits before this.
+    pub fn stop(&self) {
+        let _ = self.0.work.send(Work::Stop);
+    }
+
+    /// Takes a statement: checked, kept, judged, in that order. Blocks until it is judged.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]. Whatever is answered, a statement that was kept stays.
+    pub fn submit(&self, exchange: &str, bytes: &[u8], signature: Option<&str>) -> Result<Receipt, SubmitError> {
+        let world = self.world();
+        if world.exchange(exchange).is_none() {
+            return Err(SubmitError::UnknownExchange(exchange.into()));
+        }
+        let signed_by = signature.map(str::to_owned);
+        let statement = case::parse(&world, bytes).map_err(SubmitError::Refused)?;
+        if statement.exchange != exchange {
+            let why = format!("exchange: is `{}`, but it was sent for `{exchange}`", statement.exchange);
+            return Err(SubmitError::Refused(vec![why]));
+        }
+        let (reply, answer) = sync_channel(1);
+        let work = Work::Statement {
+            exchange: exchange.into(),
+            statement: Arc::new(statement),
+            bytes: bytes.to_vec(),
+            signed_by,
+            reply,
+        };
+        let stopped = || SubmitError::Failed(DeskError::Stopped.to_string());
+        self.0.work.send(work).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
+    }
+
+    /// An exchange's statements with numbers below `before`, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn statements(
+        &self,
+        exchange: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<StatementView>, DeskError> {
+        let kept = keep::statements(&self.0.records, exchange, before, limit)?;
+        Ok(kept.into_iter().map(|kept| kept.view).collect())
+    }
+
+    /// A statement's bytes as received.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn statement(&self, exchange: &str, sequence: u64) -> Result<Option<Vec<u8>>, DeskError> {
+        let kept: Option<KeptStatement> = keep::statement(&self.0.records, exchange, sequence)?;
+        Ok(kept.map(|kept| kept.bytes))
+    }
+
+    /// An exchange's verdicts with numbers below `before`, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn verdicts(&self, exchange: &str, before: Option<u64>, limit: usize) -> Result<Vec<KeptVerdict>, DeskError> {
+        keep::verdicts(&self.0.records, exchange, before, limit)
+    }
+
+    /// The chains.
+    pub fn sources(&self) -> Arc<Vec<Source>> {
+        self.world().sources.clone()
+    }
+
+    /// Chains and assets by name.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.world().directory.clone()
+    }
+
+    /// What an exchange declares.
+    pub fn wallets(&self, exchange: &str) -> Option<Vec<Declared>> {
+        self.world().exchange(exchange).map(|exchange| exchange.accounts.clone())
+    }
+
+    /// What everything is judged with.
+    pub fn world(&self) -> Arc<World> {
+        self.0.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

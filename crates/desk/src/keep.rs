@@ -1,0 +1,165 @@
+//! What the desk keeps, row by row: statements as received, verdicts as given, and which statements still wait for a final
+//! one. Keys begin with the exchange's id and a zero byte, so that one exchange's rows lie together in order.
+
+use assay_store::{Records, Row, Table};
+use assay_types::Timestamp;
+use assay_verifier::Reconciliation;
+use serde::{Deserialize, Serialize};
+
+use crate::{DeskError, StatementView};
+
+/// A verdict as it was given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeptVerdict {
+    /// Its number, counted for each exchange from 1.
+    pub number: u64,
+    /// The statement's.
+    pub sequence: u64,
+    /// When it was given.
+    pub given_at: Timestamp,
+    /// The verdict, as `assay verify --json` gives it.
+    pub verdict: serde_json::Value,
+}
+
+/// A statement as it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptStatement {
+    /// What is said of it.
+    pub view: StatementView,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Another statement came under a number that was taken: what it would have been.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    /// The number.
+    pub sequence: u64,
+    /// What was kept.
+    pub kept: String,
+    /// What came instead.
+    pub came: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+const OPEN: &[u8] = b"open\0";
+const REWRITTEN: &[u8] = b"rewritten\0";
+
+/// The rows by which a statement is kept, and waits for its final verdict.
+pub(crate) fn statement_rows(exchange: &str, kept: &KeptStatement) -> Result<Vec<Row>, DeskError> {
+    let head = serde_json::to_vec(&kept.view).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    let length = u32::try_from(head.len()).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    let value = [&length.to_be_bytes()[..], &head, &kept.bytes].concat();
+    let key = key(exchange, kept.view.sequence);
+    let open = [OPEN, &key].concat();
+    Ok(vec![
+        Row { table: Table::Statements, key, value: Some(value) },
+        Row { table: Table::Meta, key: open, value: Some(Vec::new()) },
+    ])
+}
+
+/// The row by which a verdict is kept.
+pub(crate) fn verdict_row(
+    exchange: &str,
+    number: u64,
+    sequence: u64,
+    given_at: Timestamp,
+    verdict: &Reconciliation,
+) -> Result<Row, DeskError> {
+    let damaged = |error: serde_json::Error| DeskError::Damaged(error.to_string());
+    let verdict = serde_json::to_value(verdict).map_err(damaged)?;
+    let kept = KeptVerdict { number, sequence, given_at, verdict };
+    let value = serde_json::to_vec(&kept).map_err(damaged)?;
+    Ok(Row { table: Table::Verdicts, key: key(exchange, number), value: Some(value) })
+}
+
+/// The row by which a statement waits no more.
+pub(crate) fn closed_row(exchange: &str, sequence: u64) -> Row {
+    Row { table: Table::Meta, key: [OPEN, &key(exchange, sequence)].concat(), value: None }
+}
+
+/// The row by which a rewrite is remembered: once for each number and content.
+pub(crate) fn rewrite_row(exchange: &str, rewrite: &Rewrite) -> Result<Row, DeskError> {
+    let key = [REWRITTEN, &key(exchange, rewrite.sequence), rewrite.came.as_bytes()].concat();
+    let value = serde_json::to_vec(rewrite).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(Row { table: Table::Meta, key, value: Some(value) })
+}
+
+/// Every rewrite of an exchange.
+pub(crate) fn rewrites(records: &Records, exchange: &str) -> Result<Vec<Rewrite>, DeskError> {
+    let prefix = [REWRITTEN, exchange.as_bytes(), &[0]].concat();
+    let rows = records.oldest_first(Table::Meta, &prefix, usize::MAX)?;
+    rows.iter().map(|(_, value)| read(records, "a rewrite", value)).collect()
+}
+
+/// The numbers of the statements that wait for a final verdict, in order.
+pub(crate) fn open(records: &Records, exchange: &str) -> Result<Vec<u64>, DeskError> {
+    let prefix = [OPEN, exchange.as_bytes(), &[0]].concat();
+    let rows = records.oldest_first(Table::Meta, &prefix, usize::MAX)?;
+    rows.iter().map(|(key, _)| sequence_of(records, key)).collect()
+}
+
+/// A statement.
+pub(crate) fn statement(records: &Records, exchange: &str, sequence: u64) -> Result<Option<KeptStatement>, DeskError> {
+    let row = records.get(Table::Statements, &key(exchange, sequence))?;
+    row.map(|value| read_statement(records, &value)).transpose()
+}
+
+/// Statements with numbers below `before`, the newest first.
+pub(crate) fn statements(
+    records: &Records,
+    exchange: &str,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<KeptStatement>, DeskError> {
+    let rows = newest(records, Table::Statements, exchange, before, limit)?;
+    rows.iter().map(|value| read_statement(records, value)).collect()
+}
+
+/// Verdicts with numbers below `before`, the newest first.
+pub(crate) fn verdicts(
+    records: &Records,
+    exchange: &str,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<KeptVerdict>, DeskError> {
+    let rows = newest(records, Table::Verdicts, exchange, before, limit)?;
+    rows.iter().map(|value| read(records, "a verdict", value)).collect()
+}
+
+fn newest(
+    records: &Records,
+    table: Table,
+    exchange: &str,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Vec<u8>>, DeskError> {
+    let prefix = [exchange.as_bytes(), &[0]].concat();
+    // Numbers end below the largest, so that it stands for "all".
+    let end = key(exchange, before.unwrap_or(u64::MAX));
+    Ok(records.newest_first(table, &prefix, &end, limit)?.into_iter().map(|(_, value)| value).collect())
+}
+
+fn read_statement(records: &Records, value: &[u8]) -> Result<KeptStatement, DeskError> {
+    let split = || {
+        let (length, rest) = value.split_first_chunk::<4>()?;
+        rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+    };
+    let (head, bytes) = split().ok_or_else(|| records.damaged("a statement's row is cut short"))?;
+    Ok(KeptStatement { view: read(records, "a statement", head)?, bytes: bytes.to_vec() })
+}
+
+fn read<T: for<'de> Deserialize<'de>>(records: &Records, what: &str, value: &[u8]) -> Result<T, DeskError> {
+    let damaged = |error| records.damaged(format!("{what} cannot be read: {error}"));
+    Ok(serde_json::from_slice(value).map_err(damaged)?)
+}
+
+fn key(exchange: &str, number: u64) -> Vec<u8> {
+    [exchange.as_bytes(), &[0], &number.to_be_bytes()].concat()
+}
+
+fn sequence_of(records: &Records, key: &[u8]) -> Result<u64, DeskError> {
+    let last = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+    last.ok_or_else(|| records.damaged("a key is cut short").into())
+}

@@ -1,0 +1,291 @@
+//! The desk's one thread: takes statements, looks at the chains, watches the time, and paints the picture anew.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
+use assay_verifier::{Finding, Reconciliation};
+use serde_json::json;
+
+use crate::case::Case;
+use crate::desk::{Event, Inner, Receipt, SubmitError, Work};
+use crate::gate::{Gate, GateSettings, Known, gate};
+use crate::keep::{self, KeptStatement, Rewrite};
+use crate::{BlockView, ChainView, DeskError, ExchangeView, Source, StatementView, Trouble, View, World};
+
+/// How often the time is looked at when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+/// The rule that only the time breaks.
+const STALE: &str = "stale-statement";
+
+/// Where a chain stood when it was last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stand {
+    tip: BlockRef,
+    final_height: Option<Height>,
+}
+
+/// Everything that the thread owns.
+pub(crate) struct Run {
+    inner: Arc<Inner>,
+    settings: GateSettings,
+    cases: BTreeMap<String, Case>,
+    gates: BTreeMap<(String, String), Gate>,
+    troubles: BTreeMap<String, Trouble>,
+    stands: BTreeMap<String, Stand>,
+    next_event: u64,
+}
+
+/// The clock.
+pub(crate) fn clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_s(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
+}
+
+impl Run {
+    /// Takes up where the rows leave off.
+    pub(crate) fn resume(inner: Arc<Inner>, settings: GateSettings) -> Result<Run, DeskError> {
+        let world = inner.world.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut cases = BTreeMap::new();
+        for exchange in &world.declarations.exchanges {
+            cases.insert(exchange.id.clone(), Case::resume(&inner.records, &world, &exchange.id)?);
+        }
+        let (gates, troubles, stands) = Default::default();
+        let mut run = Run { inner, settings, cases, gates, troubles, stands, next_event: 1 };
+        run.look();
+        Ok(run)
+    }
+
+    /// Works until it is told to stop.
+    pub(crate) fn work(&mut self, waiting: &Receiver<Work>) {
+        loop {
+            match waiting.recv_timeout(TICK) {
+                Ok(Work::Statement { exchange, statement, bytes, signed_by, reply }) => {
+                    let receipt = self.take(&exchange, statement, bytes, signed_by);
+                    self.paint();
+                    let _ = reply.send(receipt); // whoever asked may have gone
+                }
+                Ok(Work::World(world)) => self.change_world(*world),
+                Ok(Work::Look) | Err(RecvTimeoutError::Timeout) => self.look(),
+                Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn world(&self) -> Arc<World> {
+        self.inner.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change_world(&mut self, world: World) {
+        *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        let world = self.world();
+        for exchange in &world.declarations.exchanges {
+            match Case::resume(&self.inner.records, &world, &exchange.id) {
+                Ok(case) => drop(self.cases.insert(exchange.id.clone(), case)),
+                Err(error) => tracing::error!(exchange = exchange.id, %error, "what was kept cannot be read"),
+            }
+        }
+        self.cases.retain(|id, _| world.exchange(id).is_some());
+        self.look();
+    }
+
+    /// Keeps a statement, and judges it.
+    fn take(
+        &mut self,
+        exchange: &str,
+        statement: Arc<Statement>,
+        bytes: Vec<u8>,
+        signed_by: Option<String>,
+    ) -> Result<Receipt, SubmitError> {
+        let failed = |error: DeskError| SubmitError::Failed(error.to_string());
+        let latest = match self.cases.get(exchange) {
+            Some(case) => case.latest.as_ref().map_or(0, |latest| latest.sequence),
+            None => return Err(SubmitError::UnknownExchange(exchange.into())),
+        };
+        let sequence = statement.sequence.unwrap_or(latest + 1);
+        if let Some(kept) = keep::statement(&self.inner.records, exchange, sequence).map_err(failed)? {
+            return self.again(exchange, &kept.view, statement.digest);
+        }
+        let (digest, as_of, received_at) = (statement.digest, statement.as_of, clock());
+        let view = StatementView { sequence, digest, as_of, received_at, signed_by };
+        let kept = KeptStatement { view, bytes };
+        self.inner
+            .records
+            .write(&keep::statement_rows(exchange, &kept).map_err(failed)?)
+            .map_err(|e| failed(e.into()))?;
+        if let Some(case) = self.cases.get_mut(exchange) {
+            case.add(&kept, statement);
+        }
+        let said = json!({ "sequence": sequence, "digest": digest, "as_of": as_of });
+        self.tell("statement", Some(exchange), said);
+        let verdict = self.judge(exchange, sequence);
+        Ok(Receipt { sequence, digest, as_of, received_at, repeated: false, verdict })
+    }
+
+    /// The same once more is answered as before; another one under the same number is remembered and refused.
+    fn again(&mut self, exchange: &str, kept: &StatementView, digest: Digest) -> Result<Receipt, SubmitError> {
+        if kept.digest == digest {
+            let open = self.cases.get(exchange).and_then(|case| case.open.get(&kept.sequence));
+            let verdict = open.and_then(|open| open.verdict.clone());
+            let StatementView { sequence, digest, as_of, received_at, .. } = *kept;
+            return Ok(Receipt { sequence, digest, as_of, received_at, repeated: true, verdict });
+        }
+        let sequence = kept.sequence;
+        let (was, came) = (kept.digest.to_string(), digest.to_string());
+        let rewrite = Rewrite { sequence, kept: was, came, at: clock() };
+        let row = keep::rewrite_row(exchange, &rewrite).and_then(|row| Ok(self.inner.records.write(&[row])?));
+        row.map_err(|error| SubmitError::Failed(error.to_string()))?;
+        Err(SubmitError::Conflict { sequence, kept: kept.digest })
+    }
+
+    /// Judges one statement, and keeps the verdict if it is another one.
+    fn judge(&mut self, exchange: &str, sequence: u64) -> Option<Arc<Reconciliation>> {
+        let (world, now) = (self.world(), clock());
+        let case = self.cases.get_mut(exchange)?;
+        let judged = case.judge(&world, sequence, now).and_then(|judged| {
+            if let Some(judged) = &judged {
+                self.inner.records.write(&judged.rows)?;
+            }
+            Ok(judged)
+        });
+        let judged = match judged {
+            Ok(judged) => judged?,
+            Err(error) => {
+                tracing::error!(exchange, sequence, %error, "a statement could not be judged");
+                let why = error.to_string();
+                self.troubles.entry(exchange.into()).or_insert(Trouble { since: now, why, lasting: true });
+                return None;
+            }
+        };
+        self.troubles.remove(exchange);
+        case.forget_if_final(Some(sequence));
+        if judged.changed {
+            let verdict = &judged.verdict;
+            let said = json!({ "sequence": sequence, "verdict": verdict.verdict, "stage": verdict.stage });
+            self.tell("verdict", Some(exchange), said);
+        }
+        Some(judged.verdict)
+    }
+
+    /// Looks at every chain and at the time, and judges what they may have changed.
+    fn look(&mut self) {
+        let world = self.world();
+        let now = clock();
+        let mut moved = false;
+        for source in world.sources.iter() {
+            let Some(stand) = stand(source) else { continue };
+            if self.stands.insert(source.name.clone(), stand) != Some(stand) {
+                moved = true;
+                let hash = source.id.show_hash(&stand.tip.hash.0);
+                let said = json!({ "chain": source.name, "height": stand.tip.height, "hash": hash,
+                    "final_height": stand.final_height });
+                self.tell("block", None, said);
+            }
+        }
+        let final_heights: BTreeMap<&str, Option<Height>> =
+            self.stands.iter().map(|(name, stand)| (name.as_str(), stand.final_height)).collect();
+        let is_final = |chain: &str, height: u64| {
+            // The block after it must be final too, where the block was found by time.
+            final_heights.get(chain).copied().flatten().is_some_and(|last| height < last.0)
+        };
+        let mut due: Vec<(String, u64)> = Vec::new();
+        for (id, case) in &self.cases {
+            let touched = if moved { case.touched(is_final) } else { Vec::new() };
+            let aged = case.latest.as_ref().filter(|_| grows_stale(case, &world, now)).map(|latest| latest.sequence);
+            let unjudged = case.open.iter().filter(|(_, open)| open.verdict.is_none()).map(|(number, _)| *number);
+            let mut each: Vec<u64> = touched.into_iter().chain(aged).chain(unjudged).collect();
+            each.sort_unstable();
+            each.dedup();
+            due.extend(each.into_iter().map(|sequence| (id.clone(), sequence)));
+        }
+        for (exchange, sequence) in due {
+            self.judge(&exchange, sequence);
+        }
+        self.paint();
+    }
+
+    /// Paints the picture anew.
+    fn paint(&mut self) {
+        let (world, now) = (self.world(), clock());
+        let chains = world.sources.iter().map(chain_view).collect();
+        let ids: Vec<String> = self.cases.keys().cloned().collect();
+        let exchanges = ids.iter().map(|id| Arc::new(self.exchange_view(&world, id, now))).collect();
+        let view = View { at: now, chains, exchanges, alerts: Vec::new() };
+        *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp) -> ExchangeView {
+        let name = world.exchange(id).map_or_else(|| id.to_owned(), |exchange| exchange.name.clone());
+        let case = &self.cases[id];
+        let verdict = case.verdict();
+        let findings: Vec<Finding> = verdict.as_ref().map_or_else(Vec::new, |verdict| verdict.findings.clone());
+        let (statement, last_final) = (case.latest.clone(), case.last_final.clone());
+        let gates = self.gates(id, verdict.as_deref(), &findings, now);
+        let trouble = self.troubles.get(id).cloned();
+        ExchangeView { id: id.to_owned(), name, statement, verdict, last_final, trouble, findings, gates }
+    }
+
+    fn gates(&mut self, id: &str, verdict: Option<&Reconciliation>, findings: &[Finding], now: Timestamp) -> Vec<Gate> {
+        let stale = findings.iter().any(|finding| finding.rule == STALE);
+        let mut gates = Vec::new();
+        for line in verdict.map_or(&[][..], |verdict| &verdict.lines) {
+            let statement = verdict.map(|verdict| verdict.statement.digest);
+            let known = Known { asset: &line.asset, line: Some(line), findings, statement, stale };
+            let key = (id.to_owned(), line.asset.clone());
+            let before = self.gates.get(&key);
+            let now = gate(&known, before, self.settings, now);
+            if before.map(|before| before.signal) != Some(now.signal) {
+                self.tell("gate", Some(id), json!({ "asset": now.asset, "signal": now.signal, "reason": now.reason }));
+            }
+            self.gates.insert(key, now.clone());
+            gates.push(now);
+        }
+        gates
+    }
+
+    fn tell(&mut self, kind: &'static str, exchange: Option<&str>, json: serde_json::Value) {
+        let event = Event { id: self.next_event, kind, exchange: exchange.map(str::to_owned), json };
+        self.next_event += 1;
+        let _ = self.inner.events.send(Arc::new(event)); // nobody may be listening
+    }
+}
+
+/// Where a chain stands; nothing while its store is not there or cannot be read.
+fn stand(source: &Source) -> Option<Stand> {
+    let store = source.store().ok()?;
+    Some(Stand { tip: store.tip().ok()??.at(), final_height: store.final_height().ok()? })
+}
+
+/// Has the latest statement become too old since it was last judged?
+fn grows_stale(case: &Case, world: &World, now: Timestamp) -> bool {
+    let Some(verdict) = case.verdict() else { return false };
+    let allowed_s = i64::try_from(world.policy.max_statement_age.seconds).unwrap_or(i64::MAX);
+    let is_stale = verdict.findings.iter().any(|finding| finding.rule == STALE);
+    let since = now.seconds_since(verdict.statement.as_of);
+    !is_stale && since > allowed_s
+}
+
+fn chain_view(source: &Source) -> ChainView {
+    let heard = source.heard();
+    let store = source.store();
+    let tip = store.as_ref().ok().and_then(|store| store.tip().ok().flatten());
+    let final_height = store.as_ref().ok().and_then(|store| store.final_height().ok().flatten());
+    let indexed = tip.map(|tip| BlockView {
+        height: tip.height,
+        hash: source.id.show_hash(&tip.hash.0),
+        time: tip.time,
+        is_final: final_height.is_some_and(|last| tip.height <= last),
+    });
+    ChainView {
+        name: source.name.clone(),
+        id: source.id.clone(),
+        head: heard.head,
+        indexed,
+        final_height,
+        reorgs: heard.reorgs,
+        source_errors: heard.errors,
+        trouble: source.trouble(),
+    }
+}
