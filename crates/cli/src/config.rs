@@ -1,11 +1,13 @@
 //! `assay.toml`: read, checked, resolved once.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
+use assay_desk::{GateSettings, Signal};
 use assay_evm::{Finality as EvmFinality, FinalityTag};
 use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, read_text, timezone};
 use assay_types::{ChainId, Height, InputError, InputErrors, suggestion};
-use assay_verifier::Policy;
+use assay_verifier::{Age, Policy};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -19,6 +21,17 @@ pub struct Config {
     pub chains: Vec<ChainConfig>,
     pub assets: Vec<AssetBlock>,
     pub policy: Policy,
+    pub serve: ServeConfig,
+    pub gates: GateSettings,
+}
+
+/// `[serve]`, its paths resolved.
+pub struct ServeConfig {
+    pub listen: SocketAddr,
+    pub tokens_file: Option<PathBuf>,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    pub intake: Option<PathBuf>,
 }
 
 /// One `[[chain]]`.
@@ -58,6 +71,28 @@ struct Written {
     asset: Vec<AssetBlock>,
     #[serde(default)]
     policy: Policy,
+    #[serde(default)]
+    serve: ServeBlock,
+    #[serde(default)]
+    halt: HaltBlock,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ServeBlock {
+    listen: Option<Spanned<String>>,
+    tokens_file: Option<PathBuf>,
+    tls_cert_file: Option<Spanned<PathBuf>>,
+    tls_key_file: Option<Spanned<PathBuf>>,
+    intake: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct HaltBlock {
+    when_blind: Option<Signal>,
+    clear_after: Option<Age>,
+    holds_for: Option<Age>,
 }
 
 #[derive(Deserialize)]
@@ -153,15 +188,53 @@ pub fn load(file: &Path) -> Result<Config, InputErrors> {
         errors.push(InputError::new(file, "no [[chain]] to follow").hint("assay init writes an example"));
     }
     let Ok(timezone) = zone else { return Err(errors) };
+    let gates = gates(&written.halt);
+    let Some(serve) = serve(&source, folder, &written.serve).map_err(|error| errors.push(error)).ok() else {
+        return Err(errors);
+    };
     let (data_dir, exchanges) = (resolve(folder, &written.data_dir), resolve(folder, &written.exchanges));
     let (file, assets, policy) = (file.to_path_buf(), written.asset, written.policy);
-    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy })
+    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, gates })
 }
 
 impl Config {
     /// What each chain says of its native coin.
     pub fn natives(&self) -> Vec<ChainNative> {
         self.chains.iter().map(|chain| ChainNative { id: chain.id.clone(), native: chain.native.clone() }).collect()
+    }
+}
+
+/// Where the API listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8750));
+
+fn serve(source: &Source<'_>, folder: &Path, block: &ServeBlock) -> Result<ServeConfig, InputError> {
+    let listen = match &block.listen {
+        None => LISTEN,
+        Some(text) => text.get_ref().parse().map_err(|_| {
+            let why = format!("`{}` is not an address with a port", text.get_ref());
+            source.error(text.span().start, why).field("serve.listen").hint("listen = \"127.0.0.1:8750\"")
+        })?,
+    };
+    let path = |path: &PathBuf| resolve(folder, path);
+    let tls = match (&block.tls_cert_file, &block.tls_key_file) {
+        (Some(cert), Some(key)) => Some((path(cert.get_ref()), path(key.get_ref()))),
+        (None, None) => None,
+        (Some(one), None) | (None, Some(one)) => {
+            let why = "TLS takes both tls_cert_file and tls_key_file";
+            return Err(source.error(one.span().start, why).field("serve"));
+        }
+    };
+    let (tokens_file, intake) = (block.tokens_file.as_ref().map(path), block.intake.as_ref().map(path));
+    Ok(ServeConfig { listen, tokens_file, tls, intake })
+}
+
+fn gates(block: &HaltBlock) -> GateSettings {
+    let default = GateSettings::default();
+    let seconds = |age: Option<Age>, other| age.map_or(other, |age| i64::try_from(age.seconds).unwrap_or(i64::MAX));
+    GateSettings {
+        blind: block.when_blind.unwrap_or(default.blind),
+        clear_after_s: seconds(block.clear_after, default.clear_after_s),
+        holds_s: seconds(block.holds_for, default.holds_s),
     }
 }
 

@@ -33,7 +33,7 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
                 }
             };
             with_indexer(setup, chain, false, accept, &stop, |indexer| {
-                indexer.follow(&show, &said).map(|()| None).map_err(Failure::from)
+                indexer.follow(&show, &said, &|_| ()).map(|()| None).map_err(Failure::from)
             })
         };
         bar.finish_and_clear();
@@ -111,7 +111,7 @@ fn accepted(chains: &[&ChainConfig], hash: Option<&str>) -> Result<Option<BlockH
 }
 
 /// The first Ctrl-C, or SIGTERM, asks to stop at a block boundary; the second ends the process.
-fn stop_on_signals() -> Result<Stop, Failure> {
+pub fn stop_on_signals() -> Result<Stop, Failure> {
     let stop = Stop::default();
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
     let wished = stop.clone();

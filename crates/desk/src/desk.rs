@@ -1,6 +1,7 @@
 //! The desk's handle: what others ask of it, from any thread. The work is done by one thread, see `run`.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
@@ -24,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) world: RwLock<Arc<World>>,
     pub(crate) view: RwLock<Arc<View>>,
     pub(crate) events: broadcast::Sender<Arc<Event>>,
+    /// Is the thread told to look already?
+    pub(crate) told_to_look: AtomicBool,
     work: SyncSender<Work>,
 }
 
@@ -114,7 +117,7 @@ impl Desk {
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let view = View { at: run::clock(), chains: Vec::new(), exchanges: Vec::new(), alerts: Vec::new() };
         let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
-        let desk = Desk(Arc::new(Inner { records, world, view, events, work }));
+        let desk = Desk(Arc::new(Inner { records, world, view, events, work, told_to_look: AtomicBool::new(false) }));
         let mut run = run::Run::resume(desk.0.clone(), gates)?;
         let thread = std::thread::Builder::new().name("desk".into()).spawn(move || run.work(&waiting));
         let thread = thread.map_err(|error| DeskError::Damaged(format!("no thread could be started: {error}")))?;
@@ -131,10 +134,10 @@ impl Desk {
         self.0.events.subscribe()
     }
 
-    /// Says that something may have changed. Never waits: where work waits already, it will be seen then.
+    /// Says that something may have changed. Told often, it is looked at once; and at every tick anyhow.
     pub fn look(&self) {
-        match self.0.work.try_send(Work::Look) {
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        if !self.0.told_to_look.swap(true, Ordering::AcqRel) {
+            let _ = self.0.work.try_send(Work::Look);
         }
     }
 

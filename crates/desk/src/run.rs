@@ -1,6 +1,7 @@
 //! The desk's one thread: takes statements, looks at the chains, watches the time, and paints the picture anew.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -68,7 +69,10 @@ impl Run {
                     let _ = reply.send(receipt); // whoever asked may have gone
                 }
                 Ok(Work::World(world)) => self.change_world(*world),
-                Ok(Work::Look) | Err(RecvTimeoutError::Timeout) => self.look(),
+                Ok(Work::Look) | Err(RecvTimeoutError::Timeout) => {
+                    self.inner.told_to_look.store(false, Ordering::Release);
+                    self.look();
+                }
                 Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }

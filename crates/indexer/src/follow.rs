@@ -121,12 +121,17 @@ impl<'a> Indexer<'a> {
         Ok(added)
     }
 
-    /// Follows the chain until a stop is wished, reporting each time that it has caught up. A node that is away is
-    /// waited for; one that is proven to lie, refuses us or left what was final is not.
+    /// Follows the chain until a stop is wished, reporting each time that it has caught up, and each time that it could
+    /// not. A node that is away is waited for; one that is proven to lie, refuses us or left what was final is not.
     ///
     /// # Errors
     /// See [`IndexError`]; `Stopped` is not one here.
-    pub fn follow(&self, progress: &dyn Fn(Progress), reached: &dyn Fn(&Reached)) -> Result<(), IndexError> {
+    pub fn follow(
+        &self,
+        progress: &dyn Fn(Progress),
+        reached: &dyn Fn(&Reached),
+        waiting: &dyn Fn(&IndexError),
+    ) -> Result<(), IndexError> {
         let mut away = POLL;
         while !self.stop.is_wished() {
             match self.catch_up(progress) {
@@ -136,6 +141,7 @@ impl<'a> Indexer<'a> {
                 }
                 Err(IndexError::Stopped) => break,
                 Err(error) if may_pass(&error) => {
+                    waiting(&error);
                     tracing::warn!(%error, wait_s = away.as_secs(), "the node is away, waiting for it");
                     away = (away * 2).min(AWAY);
                 }

@@ -149,6 +149,6 @@ fn following_waits_for_a_node_that_is_away_and_ends_when_asked() {
         reached.store(now.tip.height.0, Ordering::Relaxed);
         stop.now();
     };
-    indexer.follow(&|_| (), &end).unwrap();
+    indexer.follow(&|_| (), &end, &|_| ()).unwrap();
     assert_eq!(reached.load(Ordering::Relaxed), TIP);
 }
