@@ -63,6 +63,10 @@ pub enum Command {
     #[command(after_help = "Example: assay verify acme --statement 2026-02-06T19.json\n\n\
         Exit codes: 0 backed · 1 a discrepancy · 2 wrong input · 3 indeterminate or stale · 4 integrity failure")]
     Verify(VerifyArgs),
+    /// Everything, continuously: index, intake, rules, API
+    #[command(after_help = "Example: assay serve\n\n\
+        Listens where [serve] in assay.toml says. SIGHUP reads the files again; SIGTERM stops at a block boundary.")]
+    Serve,
 }
 
 #[derive(Args)]

@@ -13,6 +13,7 @@ mod init;
 mod output;
 mod place;
 mod progress;
+mod serve;
 mod setup;
 mod verify;
 
@@ -53,6 +54,7 @@ fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, F
         Command::Balance(question) => balance::run(setup, question, json),
         Command::History(question) => history::run(setup, question, json),
         Command::Holdings { exchange, at } => holdings::run(setup, exchange, at.as_deref(), json),
+        Command::Serve => serve::run(setup),
         Command::Verify(question) => verify::run(setup, question, json),
     }
 }

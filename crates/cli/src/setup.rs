@@ -81,15 +81,15 @@ impl Setup {
     pub fn world_to_read(self: &Arc<Self>) -> Result<World, Failure> {
         let world = self.world(PROGRAM);
         for (source, chain) in world.sources.iter().zip(&self.config.chains) {
-            source.set_store(self.store_to_read(chain)?);
+            source.set_store(self.store_to_read(chain)?.map(Arc::new));
         }
         Ok(world)
     }
 
     /// The store for reading, or why it is not there; a damaged one is a failure.
-    pub fn store_to_read(&self, chain: &ChainConfig) -> Result<Result<Arc<Store>, String>, Failure> {
+    pub fn store_to_read(&self, chain: &ChainConfig) -> Result<Result<Store, String>, Failure> {
         match self.store(chain, Mode::Read) {
-            Ok(store) => Ok(Ok(Arc::new(store))),
+            Ok(store) => Ok(Ok(store)),
             Err(failure) if failure.code == UNKNOWN => Ok(Err(failure.first())),
             Err(failure) => Err(failure),
         }

@@ -38,6 +38,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Is this the one process that writes?
+    pub fn is_writer(&self) -> bool {
+        self._private.is_none()
+    }
+
     fn check_identity(&self, chain: &ChainId, mode: Mode) -> Result<(), StoreError> {
         let Some(format) = self.get(Family::Meta, FORMAT_KEY)? else {
             if self.tip()?.is_some() {

@@ -1,0 +1,173 @@
+//! One chain's thread: follows it into its store, and tells the desk what it heard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_desk::{Desk, Source, Trouble};
+use assay_indexer::{IndexError, Indexer, Progress, Reached, Settings, Stop, reach};
+use assay_store::{Mode, Store, StoreError};
+use assay_types::{Account, NodeError};
+
+use super::Shared;
+use crate::config::ChainConfig;
+use crate::failure::Failure;
+use crate::place;
+use crate::setup::Setup;
+
+/// How long to wait before a chain that cannot be followed is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How often a store that another process writes is opened anew.
+const BESIDE: Duration = Duration::from_secs(1);
+
+/// Follows a chain until the process stops: anew when the files change, and again after whatever kept it.
+pub fn follow(shared: &Shared, source: &Source) {
+    while !shared.stop.is_wished() {
+        let (setup, round) = (shared.setup(), shared.round());
+        let Ok(chain) = setup.chain(&source.name) else { return };
+        match open(&setup, chain, source, &round) {
+            Ok(Opened::Ours(store)) => {
+                source.set_store(Ok(store.clone()));
+                shared.desk.look();
+                if let Err(error) = follow_into(&store, &setup, chain, source, &shared.desk, &round) {
+                    note(source, &error);
+                    shared.desk.look();
+                    round.pause(AGAIN);
+                }
+            }
+            Ok(Opened::Another) => beside(&setup, chain, source, &shared.desk, &round),
+            Err(failure) => {
+                let why = failure.first();
+                tracing::error!(chain = source.name, %why, "this chain cannot be followed");
+                source.set_trouble(Some(Trouble { since: place::now(), why, lasting: true }));
+                shared.desk.look();
+                round.pause(AGAIN);
+            }
+        }
+    }
+}
+
+enum Opened {
+    Ours(Arc<Store>),
+    /// Another process indexes this chain: it is read beside it.
+    Another,
+}
+
+/// Takes the store that is there already, or opens it. A new one is made only once the node is known to be of this chain.
+fn open(setup: &Setup, chain: &ChainConfig, source: &Source, round: &Stop) -> Result<Opened, Failure> {
+    if let Ok(store) = source.store()
+        && store.is_writer()
+    {
+        return Ok(Opened::Ours(store));
+    }
+    let folder = setup.config.data_dir.join(&chain.name);
+    if !folder.exists() {
+        let node = setup.connect(chain)?;
+        while let Err(error) = reach(&*node, round) {
+            if !error.may_heal() || round.is_wished() {
+                return Err(error.into());
+            }
+            note(source, &error.into());
+            round.pause(AGAIN);
+        }
+    }
+    match Store::open(&folder, &chain.id, Mode::Write) {
+        Ok(store) => Ok(Opened::Ours(Arc::new(store))),
+        Err(StoreError::Busy(_)) => Ok(Opened::Another),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn follow_into(
+    store: &Store,
+    setup: &Setup,
+    chain: &ChainConfig,
+    source: &Source,
+    desk: &Desk,
+    round: &Stop,
+) -> Result<(), IndexError> {
+    let node = setup.connect(chain).map_err(|failure| NodeError::Unsupported(failure.first()))?;
+    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: None };
+    let indexer = Indexer::new(&*node, store, settings, round.clone());
+    let accounts: Vec<Account> = setup.declarations.accounts(&chain.id).into_iter().cloned().collect();
+    indexer.declare(&accounts)?;
+    let progress = |progress: Progress| {
+        source.hear(|heard| heard.head = Some(progress.to));
+        desk.look();
+    };
+    let reached = |reached: &Reached| {
+        let healed = source.trouble().is_some();
+        source.set_trouble(None);
+        source.hear(|heard| {
+            heard.head = Some(reached.tip.height);
+            heard.reorgs += u64::from(reached.removed > 0);
+        });
+        if healed || reached.applied + reached.removed > 0 {
+            desk.look();
+        }
+    };
+    indexer.follow(&progress, &reached, &|error| {
+        note(source, error);
+        desk.look();
+    })
+}
+
+/// What keeps the chain from being followed: counted, and shown with the time since when.
+fn note(source: &Source, error: &IndexError) {
+    let (kind, lasting) = kind(error);
+    tracing::warn!(chain = source.name, %error, "not followed at the moment");
+    source.hear(|heard| *heard.errors.entry(kind).or_default() += 1);
+    source.set_trouble(Some(Trouble { since: place::now(), why: error.to_string(), lasting }));
+}
+
+/// What kind of error it is, and whether an operator is needed.
+fn kind(error: &IndexError) -> (&'static str, bool) {
+    match error {
+        IndexError::Node(error) => match error {
+            NodeError::Unreachable { .. } => ("unreachable", false),
+            NodeError::Unreadable { .. } => ("unreadable", false),
+            NodeError::Missing { .. } => ("missing", false),
+            NodeError::Gone(_) => ("reorganised", false),
+            NodeError::Contradiction { .. } => ("contradiction", true),
+            NodeError::LoginRefused { .. } => ("login-refused", true),
+            NodeError::WrongChain { .. } => ("wrong-chain", true),
+            NodeError::Unsupported(_) => ("unsupported", true),
+        },
+        IndexError::Store(_) => ("store", true),
+        IndexError::BeyondFinality { .. } => ("beyond-finality", true),
+        IndexError::NodeBehind { .. } => ("behind", false),
+        IndexError::NotBegun { .. } => ("not-begun", false),
+        IndexError::Restless => ("restless", false),
+        IndexError::Stopped => ("stopped", false),
+    }
+}
+
+/// Reads beside the process that indexes, anew at each block boundary that it has reached meanwhile.
+fn beside(setup: &Setup, chain: &ChainConfig, source: &Source, desk: &Desk, round: &Stop) {
+    tracing::info!(chain = source.name, "another process indexes this chain: it is read beside it");
+    while !round.is_wished() {
+        match setup.store_to_read(chain) {
+            Ok(store) => {
+                let head = store.as_ref().ok().and_then(|store| store.tip().ok().flatten()).map(|tip| tip.height);
+                source.hear(|heard| heard.head = head);
+                source.set_store(store.map(Arc::new));
+                source.set_trouble(None);
+            }
+            Err(failure) => {
+                let trouble = Trouble { since: place::now(), why: failure.first(), lasting: true };
+                source.set_trouble(Some(trouble));
+            }
+        }
+        desk.look();
+        round.pause(BESIDE);
+        if !is_busy(setup, chain) {
+            source.set_store(Err("the process that indexed this chain has ended".into()));
+            return; // now we index it
+        }
+    }
+}
+
+/// Does another process still write? Only asking for the lock tells.
+fn is_busy(setup: &Setup, chain: &ChainConfig) -> bool {
+    let folder = setup.config.data_dir.join(&chain.name);
+    matches!(Store::open(&folder, &chain.id, Mode::Write), Err(StoreError::Busy(_)))
+}

@@ -1,0 +1,93 @@
+//! `assay serve`: indexers, intake, desk and API in one process.
+//!
+//! Each chain has a thread that follows it, the desk has one that judges, the intake folder one that looks. They end together,
+//! at a block boundary, when a signal asks for it. What the files say is read again when they change, or on SIGHUP.
+
+mod follow;
+mod intake;
+mod reload;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use assay_desk::Desk;
+use assay_indexer::Stop;
+use assay_store::Records;
+
+use crate::failure::Failure;
+use crate::index::stop_on_signals;
+use crate::output;
+use crate::setup::{PROGRAM, Setup};
+
+/// Where the desk keeps what it keeps, beside the chains' folders.
+const DESK: &str = "desk";
+
+/// What the threads share: the files as they were last read, and the wishes to stop.
+pub(super) struct Shared {
+    pub desk: Desk,
+    setup: RwLock<Arc<Setup>>,
+    /// The whole process.
+    pub stop: Stop,
+    /// What the chains' threads do now: they begin anew when it is wished, with what the files say then.
+    round: RwLock<Stop>,
+}
+
+impl Shared {
+    /// The files as they were last read.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The wish that ends what the chains' threads do now.
+    pub fn round(&self) -> Stop {
+        self.round.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on with these files.
+    pub fn change(&self, setup: Arc<Setup>) {
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
+        self.end_round();
+    }
+
+    /// Ends what the chains' threads do now, at the next block boundary.
+    pub fn end_round(&self) {
+        let mut round = self.round.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *round).now();
+    }
+}
+
+pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
+    let records = Records::open(&setup.config.data_dir.join(DESK))?;
+    let stop = stop_on_signals()?;
+    let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.gates)?;
+    let shared = Arc::new(Shared {
+        desk: desk.clone(),
+        setup: RwLock::new(setup.clone()),
+        stop: stop.clone(),
+        round: RwLock::new(Stop::default()),
+    });
+    let chains = desk.sources();
+    let served = std::thread::scope(|scope| {
+        for source in chains.iter() {
+            let shared = &shared;
+            scope.spawn(move || follow::follow(shared, source));
+        }
+        scope.spawn(|| intake::watch(&shared));
+        scope.spawn(|| reload::watch(&shared));
+        let served = api(setup, &desk, &stop);
+        stop.now();
+        shared.end_round();
+        served
+    });
+    desk.stop();
+    let _ = judging.join();
+    output::message("stopped: nothing is lost, the next start goes on from here");
+    served.map(|()| 0)
+}
+
+/// Serves until a stop is wished.
+fn api(_setup: &Setup, _desk: &Desk, stop: &Stop) -> Result<(), Failure> {
+    while !stop.is_wished() {
+        stop.pause(std::time::Duration::from_secs(1));
+    }
+    Ok(())
+}
