@@ -31,7 +31,7 @@ pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Fail
         "amount": known.map(|(_, units)| units.to_coins(deployment.decimals)),
         "units": known.map(|(_, units)| units.to_string()),
         "decimals": deployment.decimals,
-        "at": at(chain, &header),
+        "at": assay_desk::at(&chain.id, &header),
         "final": is_final,
         "coverage": coverage.1.as_str(),
     });
@@ -70,11 +70,6 @@ pub fn coverage(
         Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
         Some((number, true)) => (Some(number), store.coverage(number, asset, header.height)?),
     })
-}
-
-/// A block as answers name it.
-pub fn at(chain: &ChainConfig, header: &Header) -> Value {
-    json!({ "height": header.height, "hash": chain.id.show_hash(&header.hash.0), "time": header.time })
 }
 
 fn print(answer: &Value) {

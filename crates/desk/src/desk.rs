@@ -225,6 +225,16 @@ impl Desk {
         self.world().exchange(exchange).map(|exchange| exchange.accounts.clone())
     }
 
+    /// What an exchange holds now, as `assay holdings --json` gives it; nothing for an exchange that is not declared.
+    ///
+    /// # Errors
+    /// When a database fails.
+    pub fn holdings(&self, exchange: &str) -> Result<Option<serde_json::Value>, DeskError> {
+        let world = self.world();
+        let Some(exchange) = world.exchange(exchange) else { return Ok(None) };
+        Ok(Some(crate::holdings(&world, exchange, None, run::clock())?.0))
+    }
+
     /// What everything is judged with.
     pub fn world(&self) -> Arc<World> {
         self.0.world.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -8,6 +8,7 @@ mod case;
 mod desk;
 pub mod evidence;
 mod gate;
+mod holdings;
 mod keep;
 mod run;
 mod view;
@@ -17,6 +18,7 @@ pub use alert::{Alert, State};
 use assay_store::StoreError;
 pub use desk::{Desk, Event, Receipt, SubmitError};
 pub use gate::{Gate, GateSettings, Known, Signal, gate};
+pub use holdings::{at, holdings};
 pub use keep::{KeptStatement, KeptVerdict, Rewrite};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
