@@ -8,12 +8,14 @@ mod intake;
 mod reload;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use assay_desk::Desk;
 use assay_indexer::Stop;
+use assay_server::Settings;
 use assay_store::Records;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
 use crate::setup::{PROGRAM, Setup};
@@ -85,9 +87,20 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
 }
 
 /// Serves until a stop is wished.
-fn api(_setup: &Setup, _desk: &Desk, stop: &Stop) -> Result<(), Failure> {
-    while !stop.is_wished() {
-        stop.pause(std::time::Duration::from_secs(1));
-    }
-    Ok(())
+fn api(setup: &Setup, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
+    let serve = &setup.config.serve;
+    let settings =
+        Settings { listen: serve.listen, tokens_file: serve.tokens_file.clone(), tls: serve.tls.clone() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let wished = {
+        let stop = stop.clone();
+        async move {
+            while !stop.is_wished() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    let listening = |address: &str| output::message(format!("listening on {address}"));
+    let served = runtime.block_on(assay_server::serve(desk.clone(), &settings, listening, wished));
+    served.map_err(|error| Failure::new(WRONG_INPUT, error).hint("see [serve] in assay.toml"))
 }

@@ -1,0 +1,140 @@
+//! A running `assay serve`, and how to ask it over HTTP.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::lab::Lab;
+
+/// How long anything that must come may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon of one test's own; killed with it.
+pub struct Serving {
+    process: Child,
+    address: String,
+    said: Receiver<String>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Serving {
+    /// Starts it, and waits until it listens.
+    pub fn start(lab: &Lab) -> Serving {
+        let mut command = lab.command(&["serve"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let errors = BufReader::new(process.stderr.take().unwrap());
+        let (tell, said) = channel();
+        std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+        let mut before = Vec::new();
+        let address = loop {
+            let line = said.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not listen: {before:#?}"));
+            match line.split_once("listening on http://") {
+                Some((_, address)) => break address.trim().to_owned(),
+                None => before.push(line),
+            }
+        };
+        Serving { process, address, said }
+    }
+
+    /// Asks, with these headers and this body.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: assay\r\nconnection: close\r\ncontent-length: {length}\r\n");
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        Answer::read(&String::from_utf8(answer).unwrap())
+    }
+
+    /// Gets a document.
+    pub fn get(&self, path: &str) -> Value {
+        let answer = self.ask("GET", path, &[], &[]);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    }
+
+    /// Gets a document again and again until it is as wished.
+    pub fn wait(&self, path: &str, wished: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let answer = self.get(path);
+            if wished(&answer) {
+                return answer;
+            }
+            assert!(began.elapsed() < PATIENCE, "{path} stays as it is: {answer:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Sends a statement.
+    pub fn submit(&self, exchange: &str, statement: &str) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.ask("POST", &format!("/v1/exchanges/{exchange}/statements"), &headers, statement.as_bytes())
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Asks it to stop, and gives its exit code with what it said.
+    pub fn stop(mut self) -> (i32, Vec<String>) {
+        let pid = i32::try_from(self.process.id()).unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let code = self.process.wait().unwrap().code().unwrap_or(-1);
+        (code, self.said.try_iter().collect())
+    }
+
+    /// Asks it to read its files again.
+    pub fn hang_up(&self) {
+        let pid = self.process.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Answer {
+    fn read(text: &str) -> Answer {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let headers = lines.filter_map(header).collect();
+        Answer { status, headers, body: body.to_owned() }
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}

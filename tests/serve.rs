@@ -1,0 +1,199 @@
+//! `assay serve` on a real bitcoind: told within a tick, kept through a kill, honest when it is blind.
+
+mod lab;
+#[path = "lab/serving.rs"]
+mod serving;
+
+use assay_testnodes::Bitcoind;
+use lab::{Lab, bitcoin_chain};
+use serde_json::{Value, json};
+use serving::Serving;
+
+/// A node, an exchange with one account on it, and a configuration that listens where the system says.
+struct Scene {
+    node: Bitcoind,
+    lab: Lab,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+/// What the account receives with every block, in coins.
+const SUBSIDY: u64 = 50;
+
+impl Scene {
+    fn new(blocks: u64) -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Bitcoind::start(dir.path(), &[]).unwrap();
+        let lab = Lab::new();
+        let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".to_owned();
+        let chain = bitcoin_chain(&node.rpc_url, &node.cookie_file, 3);
+        let serve = "[serve]\nlisten = \"127.0.0.1:0\"\nintake = \"intake\"\n\n[halt]\nclear_after = \"2s\"\n";
+        lab.write("assay.toml", &format!("{chain}{serve}"));
+        let wallet = format!("[[wallet]]\nchain = \"bitcoin\"\nrole = \"cold\"\naddress = \"{address}\"\n");
+        lab.write("exchanges/acme/exchange.toml", &format!("id = \"acme\"\nname = \"Acme\"\n\n{wallet}"));
+        let scene = Scene { node, lab, address, _dir: dir };
+        scene.mine(blocks);
+        scene
+    }
+
+    fn mine(&self, blocks: u64) {
+        self.node.call("generatetoaddress", json!([blocks, self.address])).unwrap();
+    }
+
+    fn height(&self) -> u64 {
+        self.node.call("getblockcount", json!([])).unwrap().as_u64().unwrap()
+    }
+
+    /// A statement as of now that names the node's last block.
+    fn statement(&self, sequence: u64, customers: u64) -> String {
+        let height = self.height();
+        let hash = self.node.call("getblockhash", json!([height])).unwrap();
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let time = assay_time(since_epoch.as_secs());
+        json!({
+            "format": "assay.statement/1", "exchange": "acme", "sequence": sequence,
+            "as_of": { "time": time, "blocks": { "bitcoin": { "height": height, "hash": hash } } },
+            "assets": [ { "asset": "BTC", "customers": customers.to_string() } ],
+        })
+        .to_string()
+    }
+}
+
+fn assay_time(seconds: u64) -> String {
+    assay_types::Timestamp::from_unix_s(i64::try_from(seconds).unwrap()).to_string()
+}
+
+fn indexed(serving: &Serving, height: u64) {
+    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == height);
+}
+
+fn btc_gate(serving: &Serving) -> Value {
+    serving.get("/v1/exchanges/acme/gate")["gates"][0].clone()
+}
+
+fn verdicts(serving: &Serving) -> Vec<(u64, String, String)> {
+    let kept = serving.get("/v1/exchanges/acme/verdicts");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let row = |kept: &Value| {
+        (kept["sequence"].as_u64().unwrap(), text(&kept["verdict"]["verdict"]), text(&kept["verdict"]["stage"]))
+    };
+    kept["verdicts"].as_array().unwrap().iter().map(row).collect()
+}
+
+#[test]
+fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
+    let scene = Scene::new(10);
+    let serving = Serving::start(&scene.lab);
+    indexed(&serving, 10);
+
+    let backed = scene.statement(1, 10 * SUBSIDY);
+    let receipt = serving.submit("acme", &backed);
+    assert_eq!(receipt.status, 201, "{}", receipt.body);
+    assert_eq!(receipt.json()["verdict"]["verdict"], "backed");
+    assert_eq!(receipt.json()["verdict"]["stage"], "provisional");
+    assert_eq!(btc_gate(&serving)["signal"], "allow");
+
+    // The same again is answered as before; another one under its number is refused, and the first one stays.
+    let again = serving.submit("acme", &backed);
+    assert_eq!((again.status, again.json()["repeated"].as_bool()), (200, Some(true)));
+    assert_eq!(serving.submit("acme", &scene.statement(1, 7)).status, 409);
+
+    let short = scene.statement(2, 10 * SUBSIDY + 1);
+    let receipt = serving.submit("acme", &short).json();
+    assert_eq!(receipt["verdict"]["verdict"], "short");
+    assert_eq!(btc_gate(&serving)["signal"], "halt");
+    let overview = serving.get("/v1/exchanges/acme");
+    assert!(overview["findings"].as_array().unwrap().iter().any(|found| found["rule"] == "phantom-assets"));
+
+    // Both get a final verdict once their blocks are final, also the one that is not the latest any more.
+    scene.mine(3);
+    let expected = |stage: &str| {
+        vec![(2, "short".to_owned(), stage.to_owned()), (1, "backed".to_owned(), stage.to_owned())]
+    };
+    let both_final = |kept: &Value| {
+        kept["verdicts"].as_array().unwrap().iter().filter(|kept| kept["verdict"]["stage"] == "final").count() == 2
+    };
+    serving.wait("/v1/exchanges/acme/verdicts", both_final);
+    let before = verdicts(&serving);
+    let finals: Vec<_> = before.iter().filter(|(_, _, stage)| stage == "final").cloned().collect();
+    let mut sorted = finals.clone();
+    sorted.sort_by_key(|(sequence, ..)| std::cmp::Reverse(*sequence));
+    assert_eq!(sorted, expected("final"));
+    serving.kill();
+
+    // Killed and started again: no verdict is lost, none is given twice, and the gate is still shut.
+    let serving = Serving::start(&scene.lab);
+    indexed(&serving, 13);
+    assert_eq!(verdicts(&serving), before);
+    assert_eq!(btc_gate(&serving)["signal"], "halt");
+    let kept = serving.ask("GET", "/v1/exchanges/acme/statements/2", &[], &[]);
+    assert_eq!(kept.body, short, "a statement is given back byte for byte");
+
+    // The debt is made good: the gate opens after nothing has stood against it for a while.
+    let receipt = serving.submit("acme", &scene.statement(3, 10 * SUBSIDY)).json();
+    assert_eq!(receipt["verdict"]["verdict"], "backed");
+    serving.wait("/v1/exchanges/acme/gate", |gate| gate["gates"][0]["signal"] == "allow");
+    let (code, _) = serving.stop();
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn with_the_node_down_it_says_since_when_and_what_was_last_known() {
+    let scene = Scene::new(6);
+    let serving = Serving::start(&scene.lab);
+    indexed(&serving, 6);
+    assert_eq!(serving.submit("acme", &scene.statement(1, 6 * SUBSIDY)).json()["verdict"]["verdict"], "backed");
+    let named = scene.statement(2, 6 * SUBSIDY);
+    let Scene { node, lab, .. } = scene;
+    node.kill();
+    let chains = serving.wait("/v1/chains", |chains| !chains["chains"][0]["trouble"].is_null());
+    assert_eq!(chains["chains"][0]["indexed"]["height"], 6, "what was last known is still shown");
+    assert!(chains["chains"][0]["trouble"]["since"].is_string());
+
+    // What the store has is still judged; a block that it cannot know is unknown, and unknown is never backed.
+    assert_eq!(serving.submit("acme", &named).json()["verdict"]["verdict"], "backed");
+    let mut unknown: Value = serde_json::from_str(&named).unwrap();
+    unknown["sequence"] = json!(3);
+    unknown["as_of"]["blocks"]["bitcoin"] = json!({ "height": 7, "hash": "11".repeat(32) });
+    let receipt = serving.submit("acme", &unknown.to_string()).json();
+    assert_eq!(receipt["verdict"]["verdict"], "indeterminate");
+    let gate = btc_gate(&serving);
+    assert_eq!((gate["signal"].as_str(), gate["blind"].as_bool()), (Some("halt"), Some(true)));
+    assert_eq!(serving.ask("GET", "/readyz", &[], &[]).status, 200, "a node that is away may come back");
+    drop(serving);
+    drop(lab);
+}
+
+#[test]
+fn the_intake_folder_and_changed_declarations_take_effect() {
+    let scene = Scene::new(4);
+    let serving = Serving::start(&scene.lab);
+    indexed(&serving, 4);
+    scene.lab.write("intake/acme/1.json", &scene.statement(1, 4 * SUBSIDY));
+    scene.lab.write("intake/acme/2.json", "{}");
+    serving.wait("/v1/exchanges/acme", |acme| acme["verdict"]["verdict"] == "backed");
+    let refused = scene.lab.path("intake/acme/refused/2.json.error");
+    serving.wait("/v1/chains", |_| refused.exists());
+    let why = std::fs::read_to_string(refused).unwrap();
+    assert!(why.contains("format"), "{why}");
+    assert!(scene.lab.path("intake/acme/accepted/1.json").exists());
+
+    // Another exchange is declared while the daemon runs.
+    let other = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+    let wallet = format!("[[wallet]]\nchain = \"bitcoin\"\nrole = \"hot\"\naddress = \"{other}\"\n");
+    scene.lab.write("exchanges/beta/exchange.toml", &format!("id = \"beta\"\nname = \"Beta\"\n\n{wallet}"));
+    serving.wait("/v1/exchanges", |all| all["exchanges"].as_array().unwrap().len() == 2);
+    let statement = scene.statement(1, 0).replace("\"acme\"", "\"beta\"");
+    let mut nth = 0;
+    loop {
+        nth += 1;
+        let sequence = format!("\"sequence\":{nth}");
+        let receipt = serving.submit("beta", &statement.replace("\"sequence\":1", &sequence)).json();
+        // Its history is filled in beside; until then it is unknown, and owes nothing.
+        if receipt["verdict"]["lines"][0]["accounts"]["verified"]["accounts"] == 1 {
+            break;
+        }
+        assert!(nth < 100, "{receipt:#}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
