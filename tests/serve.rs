@@ -197,3 +197,133 @@ fn the_intake_folder_and_changed_declarations_take_effect() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
+
+/// Makes a token by the command, adds its line to the file, and gives the secret.
+fn token(lab: &Lab, arguments: &[&str]) -> String {
+    let ran = lab.assay(&[&["token", "new"], arguments].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    ran.stdout.trim().to_owned()
+}
+
+#[test]
+fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
+    let scene = Scene::new(3);
+    let configured = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
+    scene.lab.write("assay.toml", &configured.replace("[serve]\n", "[serve]\ntokens_file = \"tokens\"\n"));
+    let wallet = "[[wallet]]\nchain = \"bitcoin\"\nrole = \"hot\"\naddress = \"bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry\"\n";
+    scene.lab.write("exchanges/beta/exchange.toml", &format!("id = \"beta\"\nname = \"Beta\"\n\n{wallet}"));
+    scene.lab.write("tokens", "");
+    let regulator = token(&scene.lab, &["watch", "--scope", "regulator"]);
+    let acme = token(&scene.lab, &["acme-1", "--scope", "exchange", "--exchange", "acme"]);
+    let analyst = token(&scene.lab, &["desk", "--scope", "analyst"]);
+    let file = std::fs::read_to_string(scene.lab.path("tokens")).unwrap();
+    assert_eq!(file.lines().count(), 3);
+    assert!(![&regulator, &acme, &analyst].iter().any(|secret| file.contains(*secret)), "only hashes rest on disk");
+
+    let serving = Serving::start(&scene.lab);
+    let ask = |secret: &str, method: &str, path: &str, body: &[u8]| {
+        let bearer = format!("Bearer {secret}");
+        serving.ask(method, path, &[("authorization", &bearer), ("content-type", "application/json")], body)
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while ask(&regulator, "GET", "/v1/chains", &[]).json()["chains"][0]["indexed"]["height"] != 3 {
+        assert!(std::time::Instant::now() < until, "it does not index");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let statement = scene.statement(1, 3 * SUBSIDY);
+    assert_eq!(ask(&regulator, "POST", "/v1/exchanges/acme/statements", statement.as_bytes()).status, 404);
+    assert_eq!(ask(&acme, "POST", "/v1/exchanges/acme/statements", statement.as_bytes()).status, 201);
+    assert_eq!(ask(&acme, "POST", "/v1/exchanges/beta/statements", statement.as_bytes()).status, 404);
+
+    let account = format!("/v1/accounts/bitcoin/{}", scene.address);
+    let of = |id: &str, rest: &str| format!("/v1/exchanges/{id}{rest}");
+    let mut table: Vec<(String, [u16; 3])> = vec![
+        ("/v1/exchanges".into(), [200, 200, 200]),
+        ("/v1/findings".into(), [200, 200, 200]),
+        ("/v1/chains".into(), [200, 200, 200]),
+        ("/metrics".into(), [200, 403, 403]),
+        (format!("{account}/balance"), [200, 403, 200]),
+        (format!("{account}/history"), [200, 403, 200]),
+        ("/healthz".into(), [200, 200, 200]),
+        ("/readyz".into(), [200, 200, 200]),
+        ("/nothing".into(), [404, 404, 404]),
+    ];
+    for rest in ["", "/holdings", "/statements", "/statements/1", "/verdicts", "/wallets", "/gate"] {
+        let there = if rest == "/statements/1" { 404 } else { 200 };
+        table.push((of("acme", rest), [200, 200, 404]));
+        table.push((of("beta", rest), [there, 404, 404]));
+        table.push((of("nobody", rest), [404, 404, 404]));
+    }
+    for (path, expected) in &table {
+        let found = [&regulator, &acme, &analyst].map(|secret| ask(secret, "GET", path, &[]).status);
+        assert_eq!(found, *expected, "{path}");
+        let open = ["/healthz", "/readyz", "/nothing"].contains(&path.as_str());
+        for wrong in ["", "assay_wrong", &regulator[..regulator.len() - 1]] {
+            assert_eq!(ask(wrong, "GET", path, &[]).status == 401, !open, "{path} for `{wrong}`");
+        }
+    }
+    // What is not for one to see looks exactly like what is not there, and lists leave it out.
+    let detail = |path: String| ask(&acme, "GET", &path, &[]).json();
+    assert_eq!(detail(of("beta", "")), detail(of("nobody", "")));
+    let listed = ask(&acme, "GET", "/v1/exchanges", &[]).json();
+    assert_eq!(listed["exchanges"].as_array().unwrap().len(), 1);
+    assert_eq!(ask(&analyst, "GET", "/v1/exchanges", &[]).json()["exchanges"], json!([]));
+
+    // Every refusal is a problem, and every answer carries what keeps browsers from harm.
+    let refused = ask(&acme, "GET", &of("beta", ""), &[]);
+    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    assert_eq!(refused.json()["status"], 404);
+    assert_eq!(refused.header("x-content-type-options"), Some("nosniff"));
+    let problem = |method: &str, path: &str, status: u16| {
+        let answer = ask(&regulator, method, path, &[]);
+        assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")), "{path}");
+    };
+    problem("DELETE", "/v1/chains", 405);
+    problem("GET", &format!("{account}/history?cursor=x"), 400);
+    problem("GET", &format!("{account}/history?colour=red"), 400);
+    problem("GET", &format!("{account}/balance?at=99"), 400);
+    problem("GET", "/v1/accounts/bitcoin/nonsense/balance", 400);
+    problem("GET", "/v1/accounts/nowhere/x/balance", 400);
+
+    // A tag saves sending the same again, and a history is read in pages that belong together.
+    let first = ask(&analyst, "GET", &format!("{account}/history?limit=2"), &[]);
+    let tag = first.header("etag").unwrap();
+    let bearer = format!("Bearer {analyst}");
+    let same = serving.ask(
+        "GET",
+        &format!("{account}/history?limit=2"),
+        &[("authorization", &bearer), ("if-none-match", tag)],
+        &[],
+    );
+    assert_eq!((same.status, same.body.as_str()), (304, ""));
+    let cursor = first.json()["next"].as_str().unwrap().to_owned();
+    scene.mine(1);
+    let second = ask(&analyst, "GET", &format!("{account}/history?limit=2&cursor={cursor}"), &[]).json();
+    assert_eq!((second["movements"].as_array().unwrap().len(), &second["next"]), (1, &Value::Null));
+    assert_eq!(second["as_of"]["height"], 3, "the pages show the chain as of the first one");
+    let hash = scene.node.call("getblockhash", json!([2])).unwrap();
+    scene.node.call("invalidateblock", json!([hash])).unwrap();
+    let other = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+    scene.node.call("generatetoaddress", json!([4, other])).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while ask(&analyst, "GET", &format!("{account}/history?limit=2&cursor={cursor}"), &[]).status != 410 {
+        assert!(std::time::Instant::now() < until, "the block that left the chain is still shown");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+
+    // A token that is taken out of the file is worth nothing a moment later.
+    scene.lab.write("tokens", file.lines().next().unwrap());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(ask(&acme, "GET", "/v1/chains", &[]).status, 401);
+    assert_eq!(ask(&regulator, "GET", "/v1/chains", &[]).status, 200);
+}
+
+#[test]
+fn it_does_not_listen_to_the_world_without_tokens_and_tls() {
+    let scene = Scene::new(1);
+    let configured = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
+    scene.lab.write("assay.toml", &configured.replace("127.0.0.1:0", "0.0.0.0:0"));
+    let ran = scene.lab.assay(&["serve"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("serve.tokens_file") && ran.stderr.contains("hint: "), "{}", ran.stderr);
+}

@@ -104,11 +104,6 @@ impl Serving {
         (code, self.said.try_iter().collect())
     }
 
-    /// Asks it to read its files again.
-    pub fn hang_up(&self) {
-        let pid = self.process.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
-    }
 }
 
 impl Drop for Serving {

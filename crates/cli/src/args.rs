@@ -67,6 +67,44 @@ pub enum Command {
     #[command(after_help = "Example: assay serve\n\n\
         Listens where [serve] in assay.toml says. SIGHUP reads the files again; SIGTERM stops at a block boundary.")]
     Serve,
+    /// Who may ask the API
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum TokenCommand {
+    /// Make a token: its secret is printed once, its hash added to the file that [serve] tokens_file names
+    #[command(after_help = "Example: assay token new acme-1 --scope exchange --exchange acme > acme.token\n\n\
+        To revoke one, remove its line from the file: that takes effect at once, also on open streams.")]
+    New(TokenArgs),
+}
+
+#[derive(Args)]
+pub struct TokenArgs {
+    /// What to call it in the file
+    pub id: String,
+    /// What it is good for
+    #[arg(long, value_enum)]
+    pub scope: ScopeName,
+    /// Whose, for --scope exchange
+    #[arg(long, value_name = "ID")]
+    pub exchange: Option<String>,
+    /// Until when it is good: an RFC 3339 time
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScopeName {
+    /// Reads everything
+    Regulator,
+    /// Submits one exchange's statements, and reads that exchange
+    Exchange,
+    /// Reads accounts and chains
+    Analyst,
 }
 
 #[derive(Args)]

@@ -15,12 +15,13 @@ mod place;
 mod progress;
 mod serve;
 mod setup;
+mod token;
 mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use args::{Arguments, Command};
+use args::{Arguments, Command, TokenCommand};
 use clap::Parser;
 use failure::{Failure, WRONG_INPUT};
 use setup::Setup;
@@ -55,6 +56,7 @@ fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, F
         Command::History(question) => history::run(setup, question, json),
         Command::Holdings { exchange, at } => holdings::run(setup, exchange, at.as_deref(), json),
         Command::Serve => serve::run(setup),
+        Command::Token { command: TokenCommand::New(wished) } => token::new(setup, wished),
         Command::Verify(question) => verify::run(setup, question, json),
     }
 }
