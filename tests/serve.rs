@@ -107,9 +107,8 @@ fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
 
     // Both get a final verdict once their blocks are final, also the one that is not the latest any more.
     scene.mine(3);
-    let expected = |stage: &str| {
-        vec![(2, "short".to_owned(), stage.to_owned()), (1, "backed".to_owned(), stage.to_owned())]
-    };
+    let expected =
+        |stage: &str| vec![(2, "short".to_owned(), stage.to_owned()), (1, "backed".to_owned(), stage.to_owned())];
     let both_final = |kept: &Value| {
         kept["verdicts"].as_array().unwrap().iter().filter(|kept| kept["verdict"]["stage"] == "final").count() == 2
     };
@@ -276,7 +275,11 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
     assert_eq!(refused.header("x-content-type-options"), Some("nosniff"));
     let problem = |method: &str, path: &str, status: u16| {
         let answer = ask(&regulator, method, path, &[]);
-        assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (status, Some("application/problem+json")),
+            "{path}"
+        );
     };
     problem("DELETE", "/v1/chains", 405);
     problem("GET", &format!("{account}/history?cursor=x"), 400);

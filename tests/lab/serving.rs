@@ -53,7 +53,8 @@ impl Serving {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: assay\r\nconnection: close\r\ncontent-length: {length}\r\n");
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: assay\r\nconnection: close\r\ncontent-length: {length}\r\n");
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -103,7 +104,6 @@ impl Serving {
         let code = self.process.wait().unwrap().code().unwrap_or(-1);
         (code, self.said.try_iter().collect())
     }
-
 }
 
 impl Drop for Serving {

@@ -1,14 +1,15 @@
 //! One exchange's case: its statements that wait for a final verdict, and what was concluded so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use assay_store::{Records, Row};
 use assay_types::{Statement, Timestamp};
-use assay_verifier::{Reconciliation, Stage, reconcile};
+use assay_verifier::rules::{Following, Rewritten};
+use assay_verifier::{Finding, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::evidence::{Question, gather};
-use crate::keep::{self, KeptStatement, KeptVerdict};
+use crate::keep::{self, KeptStatement, KeptVerdict, Rewrite};
 use crate::{DeskError, StatementView, World};
 
 /// A statement that may still get another verdict.
@@ -26,6 +27,8 @@ pub(crate) struct Case {
     pub(crate) open: BTreeMap<u64, Open>,
     pub(crate) latest: Option<StatementView>,
     pub(crate) last_final: Option<Arc<KeptVerdict>>,
+    /// The statements before the latest, the oldest first.
+    earlier: VecDeque<Arc<Statement>>,
     next_verdict: u64,
 }
 
@@ -37,6 +40,9 @@ pub(crate) struct Judged {
     pub(crate) rows: Vec<Row>,
 }
 
+/// How many statements are kept at hand for what is ordinary, and how old they may be.
+const EARLIER: usize = 100;
+const EARLIER_S: i64 = 30 * 86_400;
 /// How many kept verdicts are looked through for the last final one, when the desk starts.
 const LOOKED_THROUGH: usize = 1000;
 
@@ -62,7 +68,13 @@ impl Case {
             }
         }
         let latest = latest.map(|latest| latest.view);
-        Ok(Case { exchange: exchange.to_owned(), open, latest, last_final, next_verdict })
+        let before = latest.as_ref().map(|latest| latest.sequence);
+        let kept = match before {
+            Some(_) => keep::statements(records, exchange, before, EARLIER)?,
+            None => Vec::new(),
+        };
+        let earlier = kept.iter().rev().filter_map(|kept| parse(world, &kept.bytes).ok().map(Arc::new)).collect();
+        Ok(Case { earlier, exchange: exchange.to_owned(), open, latest, last_final, next_verdict })
     }
 
     /// Adds a statement, and says which number it has.
@@ -71,6 +83,13 @@ impl Case {
         self.open.insert(sequence, Open { statement, verdict: None, kept: None });
         if self.latest.as_ref().is_none_or(|latest| latest.sequence < sequence) {
             let before = self.latest.replace(kept.view.clone());
+            let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
+            if let Some(previous) = previous {
+                self.earlier.push_back(previous.statement.clone());
+            }
+            while self.earlier.len() > EARLIER {
+                self.earlier.pop_front();
+            }
             self.forget_if_final(before.map(|before| before.sequence));
         }
     }
@@ -112,6 +131,36 @@ impl Case {
             self.next_verdict += 1;
         }
         Ok(Some(Judged { verdict, changed, rows }))
+    }
+
+    /// What watching adds to the latest statement's verdict: nothing before the first one.
+    pub(crate) fn watch(&self, world: &World, rewrites: &[Rewrite], now: Timestamp) -> Vec<Finding> {
+        let open = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
+        let Some((statement, Some(verdict))) = open.map(|open| (&*open.statement, &open.verdict)) else {
+            return Vec::new();
+        };
+        let concerned = |name: &str| verdict.blocks.iter().any(|block| block.chain == name);
+        let following = world.sources.iter().filter(|source| concerned(&source.name)).map(|source| Following {
+            chain: source.name.clone(),
+            trouble: source.trouble().map(|trouble| (trouble.since, trouble.why)),
+        });
+        let rewritten = rewrites.iter().map(|rewrite| Rewritten {
+            sequence: rewrite.sequence,
+            kept: rewrite.kept.clone(),
+            came: rewrite.came.clone(),
+            at: rewrite.at,
+        });
+        let young = |earlier: &&&Statement| statement.as_of.seconds_since(earlier.as_of) <= EARLIER_S;
+        let earlier: Vec<&Statement> = self.earlier.iter().map(|earlier| &**earlier).collect();
+        let around = Surroundings {
+            statement,
+            reconciliation: verdict,
+            previous: earlier.last().copied(),
+            earlier: &earlier.iter().filter(young).copied().collect::<Vec<_>>(),
+            rewritten: &rewritten.collect::<Vec<_>>(),
+            following: &following.collect::<Vec<_>>(),
+        };
+        watch(&around, &world.policy, now)
     }
 
     /// Lets go of a statement that needs no more verdicts.

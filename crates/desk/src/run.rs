@@ -34,6 +34,7 @@ pub(crate) struct Run {
     settings: GateSettings,
     cases: BTreeMap<String, Case>,
     gates: BTreeMap<(String, String), Gate>,
+    rewrites: BTreeMap<String, Vec<Rewrite>>,
     troubles: BTreeMap<String, Trouble>,
     stands: BTreeMap<String, Stand>,
     next_event: u64,
@@ -49,12 +50,13 @@ impl Run {
     /// Takes up where the rows leave off.
     pub(crate) fn resume(inner: Arc<Inner>, settings: GateSettings) -> Result<Run, DeskError> {
         let world = inner.world.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut cases = BTreeMap::new();
+        let (mut cases, mut rewrites) = (BTreeMap::new(), BTreeMap::new());
         for exchange in &world.declarations.exchanges {
+            rewrites.insert(exchange.id.clone(), keep::rewrites(&inner.records, &exchange.id)?);
             cases.insert(exchange.id.clone(), Case::resume(&inner.records, &world, &exchange.id)?);
         }
         let (gates, troubles, stands) = Default::default();
-        let mut run = Run { inner, settings, cases, gates, troubles, stands, next_event: 1 };
+        let mut run = Run { inner, settings, cases, gates, rewrites, troubles, stands, next_event: 1 };
         run.look();
         Ok(run)
     }
@@ -141,6 +143,10 @@ impl Run {
         let rewrite = Rewrite { sequence, kept: was, came, at: clock() };
         let row = keep::rewrite_row(exchange, &rewrite).and_then(|row| Ok(self.inner.records.write(&[row])?));
         row.map_err(|error| SubmitError::Failed(error.to_string()))?;
+        let rewrites = self.rewrites.entry(exchange.into()).or_default();
+        if !rewrites.iter().any(|before| (before.sequence, &before.came) == (sequence, &rewrite.came)) {
+            rewrites.push(rewrite);
+        }
         Err(SubmitError::Conflict { sequence, kept: kept.digest })
     }
 
@@ -224,7 +230,9 @@ impl Run {
         let name = world.exchange(id).map_or_else(|| id.to_owned(), |exchange| exchange.name.clone());
         let case = &self.cases[id];
         let verdict = case.verdict();
-        let findings: Vec<Finding> = verdict.as_ref().map_or_else(Vec::new, |verdict| verdict.findings.clone());
+        let mut findings: Vec<Finding> = verdict.as_ref().map_or_else(Vec::new, |verdict| verdict.findings.clone());
+        findings.extend(case.watch(world, self.rewrites.get(id).map_or(&[], Vec::as_slice), now));
+        findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
         let (statement, last_final) = (case.latest.clone(), case.last_final.clone());
         let gates = self.gates(id, verdict.as_deref(), &findings, now);
         let trouble = self.troubles.get(id).cloned();

@@ -120,9 +120,7 @@ impl Subject {
         Ok(match self.store.number(&self.account)? {
             None => (None, Coverage::Unknown("not declared by any exchange".into())),
             Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
-            Some((number, true)) => {
-                (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?)
-            }
+            Some((number, true)) => (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?),
         })
     }
 
@@ -178,7 +176,8 @@ impl Subject {
             Some(cursor) => self.pinned(cursor)?,
             None => self.block(None)?,
         };
-        let (from, place) = cursor.as_ref().map_or((number("from")?.unwrap_or(0), 0), |cursor| (cursor.from, cursor.place));
+        let (from, place) =
+            cursor.as_ref().map_or((number("from")?.unwrap_or(0), 0), |cursor| (cursor.from, cursor.place));
         let to = Height(number("to")?.unwrap_or(u64::MAX)).min(header.height);
         let (account, coverage) = self.coverage(&header)?;
         let (rows, next) = match account {
@@ -198,7 +197,9 @@ impl Subject {
 
     fn pinned(&self, cursor: &Cursor) -> Result<Header, Problem> {
         let header = self.store.header(Height(cursor.height))?.filter(|header| header.hash.0 == cursor.hash);
-        let gone = || Problem::new(StatusCode::GONE, "the block at which this history was begun has left the chain: begin again");
+        let gone = || {
+            Problem::new(StatusCode::GONE, "the block at which this history was begun has left the chain: begin again")
+        };
         header.ok_or_else(gone)
     }
 
@@ -273,12 +274,7 @@ struct Cursor {
 
 impl Cursor {
     fn text(&self) -> String {
-        let bytes = [
-            &self.height.to_be_bytes()[..],
-            &self.hash,
-            &self.from.to_be_bytes(),
-            &self.place.to_be_bytes(),
-        ];
+        let bytes = [&self.height.to_be_bytes()[..], &self.hash, &self.from.to_be_bytes(), &self.place.to_be_bytes()];
         BASE64_URL_SAFE_NO_PAD.encode(bytes.concat())
     }
 

@@ -76,7 +76,8 @@ pub(crate) async fn identify(State(app): State<App>, mut request: Request, next:
         }),
     };
     let Some(who) = who else {
-        return Problem::new(StatusCode::UNAUTHORIZED, "send Authorization: Bearer and a token that is good").into_response();
+        return Problem::new(StatusCode::UNAUTHORIZED, "send Authorization: Bearer and a token that is good")
+            .into_response();
     };
     request.extensions_mut().insert(who);
     next.run(request).await
@@ -100,7 +101,9 @@ impl Limits {
             left.clear();
         }
         let (tokens, since) = left.entry(address).or_insert((BURST, now));
-        let gained = u64::try_from(now.duration_since(*since).as_millis()).unwrap_or(u64::MAX).saturating_mul(EACH_SECOND) / 1000;
+        let gained =
+            u64::try_from(now.duration_since(*since).as_millis()).unwrap_or(u64::MAX).saturating_mul(EACH_SECOND)
+                / 1000;
         if gained > 0 {
             *tokens = tokens.saturating_add(gained).min(BURST);
             *since = now;
@@ -116,7 +119,9 @@ pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) 
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     match peer {
         Some(peer) if !app.limits.take(peer, Instant::now()) => {
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address").retry_after(1).into_response()
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address")
+                .retry_after(1)
+                .into_response()
         }
         _ => next.run(request).await,
     }
@@ -127,19 +132,27 @@ pub(crate) async fn tag(request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let response = next.run(request).await;
-    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if !is_get || response.status() != StatusCode::OK || !is_json {
         return response;
     }
     let (mut head, body) = response.into_parts();
     let Ok(bytes) = to_bytes(body, LONGEST_TAGGED_BYTES).await else {
-        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer is too long: ask for less at once").into_response();
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer is too long: ask for less at once")
+            .into_response();
     };
     let digest: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let Ok(tag) = HeaderValue::from_str(&format!("\"{digest}\"")) else { return Response::from_parts(head, Body::from(bytes)) };
+    let Ok(tag) = HeaderValue::from_str(&format!("\"{digest}\"")) else {
+        return Response::from_parts(head, Body::from(bytes));
+    };
     head.headers.insert(header::ETAG, tag.clone());
     let same = known.is_some_and(|known| {
-        known.to_str().is_ok_and(|known| known == "*" || known.split(',').any(|one| one.trim().as_bytes() == tag.as_bytes()))
+        known
+            .to_str()
+            .is_ok_and(|known| known == "*" || known.split(',').any(|one| one.trim().as_bytes() == tag.as_bytes()))
     });
     if same {
         head.status = StatusCode::NOT_MODIFIED;

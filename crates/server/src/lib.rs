@@ -38,7 +38,9 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Anyone could read it.
-    #[error("{0} can be reached from other machines: that takes serve.tokens_file, and serve.tls_cert_file with serve.tls_key_file")]
+    #[error(
+        "{0} can be reached from other machines: that takes serve.tokens_file, and serve.tls_cert_file with serve.tls_key_file"
+    )]
     TooOpen(SocketAddr),
     /// The address cannot be had.
     #[error("{0}: cannot listen: {1}")]

@@ -76,7 +76,11 @@ fn chains(view: &View, registry: &mut Registry) {
     registry.register("index_lag_seconds", "How far the index is behind the chain", lag);
     registry.register("reorgs", "How many times blocks were taken back", reorgs);
     registry.register("source_errors", "Answers of nodes that could not be used", errors);
-    registry.register("node_disagreements", "Answers of nodes that contradict each other or their proofs", disagreements);
+    registry.register(
+        "node_disagreements",
+        "Answers of nodes that contradict each other or their proofs",
+        disagreements,
+    );
 }
 
 fn exchanges(view: &View, registry: &mut Registry) {

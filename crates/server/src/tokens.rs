@@ -186,8 +186,11 @@ fn read(file: &Path) -> Result<Vec<Token>, TokensError> {
 
 fn bytes(hex: &str) -> Option<[u8; 32]> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs: Vec<u8> =
-        hex.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect::<Option<_>>()?;
+    let pairs: Vec<u8> = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?))
+        .collect::<Option<_>>()?;
     pairs.try_into().ok()
 }
 

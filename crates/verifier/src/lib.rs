@@ -16,6 +16,7 @@ mod line;
 mod policy;
 mod reconciliation;
 pub mod rules;
+mod watch;
 
 use std::collections::BTreeSet;
 
@@ -32,6 +33,8 @@ pub use policy::{Age, Decimal, Policy, PolicyError, Require};
 pub use reconciliation::{
     BlockLine, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
 };
+
+pub use watch::{Surroundings, watch};
 
 /// Compares what the exchange's ledger says with what the chains say, under a policy.
 ///

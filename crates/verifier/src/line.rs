@@ -125,7 +125,7 @@ pub(crate) fn line(
         difference: house
             .filter(|_| held.is_exact())
             .map(|house| SignedCoins::difference(explained, owed + house, report.decimals)),
-        coverage_ratio: coverage_ratio(held.low + deductions, owed),
+        coverage_ratio: ratio(held.low + deductions, owed),
         verdict: verdict(held.low, held.high(), deductions + tolerance, owed),
         pending_withdrawals: coins(pending_withdrawals),
         uncredited_deposits: coins(uncredited_deposits),
@@ -156,8 +156,9 @@ fn verdict(low: Wide, high: Option<Wide>, allowed: Wide, owed: Wide) -> Verdict 
     }
 }
 
-fn coverage_ratio(there: Wide, owed: Wide) -> Option<String> {
-    let ten_thousandths = (there * Wide::from(10_000)).checked_div(owed)?;
+/// `part` / `whole`, four digits, rounded down; `None` of nothing.
+pub(crate) fn ratio(part: Wide, whole: Wide) -> Option<String> {
+    let ten_thousandths = (part * Wide::from(10_000)).checked_div(whole)?;
     let (whole, rest) = ten_thousandths.div_rem(Wide::from(10_000));
     Some(format!("{whole}.{rest:0>4}", rest = rest.to_string()))
 }
@@ -201,8 +202,8 @@ mod tests {
             (1_000_000, 1, "1000000.0000"),
         ];
         for (there, owed, ratio) in table {
-            assert_eq!(coverage_ratio(w(there), w(owed)).as_deref(), Some(ratio));
+            assert_eq!(super::ratio(w(there), w(owed)).as_deref(), Some(ratio));
         }
-        assert_eq!(coverage_ratio(w(1), w(0)), None);
+        assert_eq!(ratio(w(1), w(0)), None);
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::canonical::canonical;
 use crate::coins::Wide;
+use crate::rules::Levels;
 
 /// The `[policy]` table of `assay.toml`; what is not given has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -26,6 +27,16 @@ pub struct Policy {
     pub accept_elsewhere: BTreeSet<ElsewhereKind>,
     /// What a balance must be to count.
     pub require: Require,
+    /// What is owed over what can be there: by default 1, 1.01 and 1.05.
+    pub ledger_over_holdings: Levels,
+    /// What was credited without a deposit or a trade over what was funded for that: by default 1, 1 and 2.
+    pub credits_over_inventory: Levels,
+    /// What was traded in a window over what is held: by default 0.5, 1 and 2.
+    pub turnover_over_holdings: Levels,
+    /// What was traded in a window over the mean of that window in the statements before: by default 5, 20 and 100.
+    pub turnover_over_mean: Levels,
+    /// For how long a chain may not be followed before that is a finding.
+    pub max_index_silence: Age,
 }
 
 /// What a balance must be to count.
@@ -46,6 +57,11 @@ impl Default for Policy {
             max_statement_age: Age { seconds: 300 },
             accept_elsewhere: BTreeSet::new(),
             require: Require::Unproven,
+            ledger_over_holdings: Levels::at(10_000, 10_100, 10_500),
+            credits_over_inventory: Levels::at(10_000, 10_000, 20_000),
+            turnover_over_holdings: Levels::at(5_000, 10_000, 20_000),
+            turnover_over_mean: Levels::at(50_000, 200_000, 1_000_000),
+            max_index_silence: Age { seconds: 120 },
         }
     }
 }
@@ -70,6 +86,11 @@ impl Policy {
             "max_statement_age": self.max_statement_age,
             "accept_elsewhere": self.accept_elsewhere,
             "require": self.require,
+            "ledger_over_holdings": self.ledger_over_holdings,
+            "credits_over_inventory": self.credits_over_inventory,
+            "turnover_over_holdings": self.turnover_over_holdings,
+            "turnover_over_mean": self.turnover_over_mean,
+            "max_index_silence": self.max_index_silence,
         }))
     }
 
@@ -110,6 +131,15 @@ pub struct Decimal {
 
 impl Decimal {
     const MAX_DIGITS: usize = 60;
+
+    /// So many ten-thousandths.
+    pub(crate) fn ten_thousandths(parts: u32) -> Decimal {
+        let (mut digits, mut scale) = (parts, 4);
+        while scale > 0 && digits.is_multiple_of(10) {
+            (digits, scale) = (digits / 10, scale - 1);
+        }
+        Decimal { digits: U256::from(digits), scale }
+    }
 
     /// Is it more than `part` of `whole`? That is `self x whole > part`, exactly. Both must be below 2^312.
     pub(crate) fn exceeds(self, whole: Wide, part: Wide) -> bool {

@@ -89,8 +89,7 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
 /// Serves until a stop is wished.
 fn api(setup: &Setup, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
     let serve = &setup.config.serve;
-    let settings =
-        Settings { listen: serve.listen, tokens_file: serve.tokens_file.clone(), tls: serve.tls.clone() };
+    let settings = Settings { listen: serve.listen, tokens_file: serve.tokens_file.clone(), tls: serve.tls.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let wished = {
         let stop = stop.clone();

@@ -50,7 +50,9 @@ fn reload(shared: &Shared) {
         setup.config.chains.iter().map(|chain| (chain.name.clone(), chain.id.clone())).collect()
     };
     if chains(&before) != chains(&setup) {
-        output::warning("the chains in assay.toml have changed: that takes effect at the next start, nothing else does before");
+        output::warning(
+            "the chains in assay.toml have changed: that takes effect at the next start, nothing else does before",
+        );
         return;
     }
     let sources = shared.desk.sources(); // with the stores that are open

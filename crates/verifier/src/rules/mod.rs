@@ -2,24 +2,40 @@
 //!
 //! Every rule's page is its own documentation: what it catches, what it cannot, and the policy keys that it heeds.
 
+mod credits_over_inventory;
+mod dropped_asset;
 mod elsewhere_not_accepted;
+mod ledger_over_holdings;
+mod levels;
 mod not_covered;
 mod not_reported;
 mod phantom_assets;
+mod rewritten_history;
+mod roll_forward_broken;
 mod shared_account;
+mod stale_index;
 mod stale_statement;
+mod turnover_over_holdings;
 mod unexplained_difference;
 mod unproven;
 mod unsettled_item;
 mod wallet_shortfall;
 
+pub use credits_over_inventory::credits_over_inventory;
+pub use dropped_asset::dropped_asset;
 pub use elsewhere_not_accepted::elsewhere_not_accepted;
+pub use ledger_over_holdings::ledger_over_holdings;
+pub use levels::Levels;
 pub use not_covered::not_covered;
 pub(crate) use not_reported::not_reported;
 pub use phantom_assets::phantom_assets;
+pub use rewritten_history::{Rewritten, rewritten_history};
+pub use roll_forward_broken::roll_forward_broken;
 pub use shared_account::shared_account;
+pub use stale_index::{Following, stale_index};
 pub(crate) use stale_statement::STALE_STATEMENT;
 pub use stale_statement::stale_statement;
+pub use turnover_over_holdings::turnover_over_holdings;
 pub use unexplained_difference::unexplained_difference;
 pub use unproven::unproven;
 pub(crate) use unsettled_item::unsettled_item;

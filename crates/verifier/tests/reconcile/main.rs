@@ -7,4 +7,5 @@ mod holdings;
 mod in_flight;
 mod model;
 mod output;
+mod watching;
 mod world;

@@ -1,0 +1,187 @@
+//! The rules of continuous watching: what each accuses of, and what it does not.
+
+use assay_types::{Amount, Flows, Statement, Volume};
+use assay_verifier::rules::{Following, Rewritten};
+use assay_verifier::{Finding, Severity, Surroundings, watch};
+
+use crate::world::{World, report, time};
+
+struct Around {
+    world: World,
+    earlier: Vec<Statement>,
+    rewritten: Vec<Rewritten>,
+    following: Vec<Following>,
+}
+
+fn around(customers: u64, holds: u64) -> Around {
+    let (earlier, rewritten, following) = Default::default();
+    Around { world: World::new(customers, holds), earlier, rewritten, following }
+}
+
+impl Around {
+    fn watch(&self) -> Vec<Finding> {
+        let reconciliation = self.world.judge();
+        let earlier: Vec<&Statement> = self.earlier.iter().collect();
+        let around = Surroundings {
+            statement: &self.world.statement,
+            reconciliation: &reconciliation,
+            previous: earlier.last().copied(),
+            earlier: &earlier,
+            rewritten: &self.rewritten,
+            following: &self.following,
+        };
+        watch(&around, &self.world.policy, self.world.now)
+    }
+
+    /// Each finding's rule and severity.
+    fn said(&self) -> Vec<(&'static str, Severity)> {
+        self.watch().iter().map(|finding| (finding.rule, finding.severity)).collect()
+    }
+
+    /// The statement before this one, with these customers.
+    fn after(mut self, customers: u64) -> Around {
+        let mut before = self.world.statement.clone();
+        before.assets[0] = report("BTC", customers);
+        before.sequence = Some(6);
+        self.world.statement.sequence = Some(7);
+        self.earlier.push(before);
+        self
+    }
+}
+
+fn some(units: u64) -> Option<Amount> {
+    Some(Amount::from(units))
+}
+
+fn flows(deposits: u64, withdrawals: u64, rewards: u64, fees: u64, corrections: u64) -> Option<Flows> {
+    Some(Flows {
+        deposits: some(deposits),
+        withdrawals: some(withdrawals),
+        rewards: some(rewards),
+        fees: some(fees),
+        corrections: some(corrections),
+    })
+}
+
+fn hourly(traded: u64) -> Vec<Volume> {
+    vec![Volume { window: "1h".into(), traded: Amount::from(traded) }]
+}
+
+#[test]
+fn february_2026_trips_the_first_two_indicators_and_not_the_third() {
+    let mut case = around(662_619, 42_794);
+    let btc = case.world.btc();
+    btc.flows = Some(Flows { rewards: some(620_000), ..Flows::default() });
+    btc.inventory = some(175);
+    btc.volume = hourly(1_788);
+    assert_eq!(
+        case.said(),
+        [("credits-over-inventory", Severity::Critical), ("ledger-over-holdings", Severity::Critical)]
+    );
+    let evidence = &case.watch()[1].evidence;
+    assert_eq!((evidence["level"].as_str(), evidence["ratio"].as_str()), (Some("halt"), Some("15.4839")));
+}
+
+#[test]
+fn the_levels_turn_at_the_first_unit_above_them() {
+    let table = [
+        (10_000, None),
+        (10_001, Some(Severity::Warning)),
+        (10_100, Some(Severity::Warning)),
+        (10_101, Some(Severity::Error)),
+        (10_501, Some(Severity::Critical)),
+    ];
+    for (owed, expected) in table {
+        let found: Vec<_> = around(owed, 10_000).said().iter().map(|(_, severity)| *severity).collect();
+        assert_eq!(found.first().copied(), expected, "{owed} of 10000");
+    }
+    let mut off = around(20_000, 10_000);
+    off.world = off.world.policy(serde_json::json!({ "ledger_over_holdings": { "watch": "3" } }));
+    assert_eq!(off.said(), []);
+}
+
+#[test]
+fn what_is_unknown_accuses_nobody() {
+    let mut case = around(20_000, 10_000);
+    case.world = case.world.blind("the node is away");
+    assert_eq!(case.said(), [], "holdings that nothing bounds");
+    let mut case = around(10, 10);
+    case.world.btc().flows = Some(Flows { rewards: some(5), ..Flows::default() });
+    assert_eq!(case.said(), [("credits-over-inventory", Severity::Notice)], "an inventory that is not reported");
+    let mut case = around(10, 10).after(3);
+    case.world.btc().flows = Some(Flows { deposits: some(5), ..Flows::default() });
+    assert_eq!(case.said(), [], "flows that are not all reported");
+}
+
+#[test]
+fn turnover_is_held_against_holdings_and_against_what_is_ordinary() {
+    let mut case = around(10, 1_000);
+    case.world.btc().volume = hourly(1_001);
+    assert_eq!(case.said(), [("turnover-over-holdings", Severity::Error)]);
+    let ordinary = |reports: usize| {
+        let mut case = around(10, 100_000);
+        case.world.btc().volume = hourly(51);
+        let mut before = case.world.statement.clone();
+        before.assets[0].volume = hourly(10);
+        before.sequence = None;
+        case.earlier = vec![before; reports];
+        case.said()
+    };
+    assert_eq!(ordinary(24), [("turnover-over-holdings", Severity::Warning)]);
+    assert_eq!(ordinary(23), [], "too few reports for a mean");
+}
+
+#[test]
+fn the_statement_before_and_the_flows_since_must_give_this_one() {
+    let table = [
+        (flows(20, 5, 1, 2, 0), 114, false),
+        (flows(20, 5, 1, 2, 0), 115, true),
+        (flows(20, 5, 1, 2, 0), 113, true),
+        (flows(20, 5, 1, 2, 1), 115, false),
+        (flows(20, 5, 1, 2, 1), 113, false),
+        (flows(20, 5, 1, 2, 1), 112, true),
+    ];
+    for (flows, customers, broken) in table {
+        let mut case = around(customers, 1_000).after(100);
+        case.world.btc().flows = flows.clone();
+        case.world.btc().inventory = some(10);
+        let found = case.said().contains(&("roll-forward-broken", Severity::Error));
+        assert_eq!(found, broken, "{customers} after 100 and {flows:?}");
+        case.world.statement.sequence = Some(8);
+        assert_eq!(case.said(), [], "a statement between the two is missing");
+    }
+}
+
+#[test]
+fn what_is_no_longer_spoken_of_is_noticed() {
+    let mut case = around(10, 10).after(10);
+    case.earlier[0].assets.push(report("ETH", 5));
+    case.earlier[0].assets.push(report("USDT", 0));
+    let found = case.watch();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].rule, found[0].asset.as_deref()), ("dropped-asset", Some("ETH")));
+}
+
+#[test]
+fn a_past_that_is_changed_is_noticed() {
+    let mut case = around(10, 10).after(10);
+    case.world.statement.previous = Some(case.earlier[0].digest.to_string());
+    assert_eq!(case.said(), []);
+    case.world.statement.previous = Some(format!("sha256:{}", "0".repeat(64)));
+    assert_eq!(case.said(), [("rewritten-history", Severity::Error)]);
+    case.world.statement.previous = None;
+    let at = time("2026-02-06T10:00:00Z");
+    case.rewritten.push(Rewritten { sequence: 3, kept: "a".into(), came: "b".into(), at });
+    assert_eq!(case.said(), [("rewritten-history", Severity::Error)]);
+}
+
+#[test]
+fn a_chain_that_is_not_followed_is_noticed_after_a_while() {
+    let mut case = around(10, 10);
+    let now = case.world.now.unix_s();
+    for (silent_s, expected) in [(120, 0), (121, 1)] {
+        let since = assay_types::Timestamp::from_unix_s(now - silent_s);
+        case.following = vec![Following { chain: "bitcoin".into(), trouble: Some((since, "away".into())) }];
+        assert_eq!(case.said().len(), expected, "silent for {silent_s} s");
+    }
+}
