@@ -7,13 +7,16 @@ mod serving;
 use assay_testnodes::Bitcoind;
 use lab::{Lab, bitcoin_chain};
 use serde_json::{Value, json};
-use serving::Serving;
+use serving::{Answer, Serving};
 
 /// A node, an exchange with one account on it, and a configuration that listens where the system says.
 struct Scene {
     node: Bitcoind,
     lab: Lab,
     address: String,
+    /// The regulator's token, and acme's.
+    regulator: String,
+    acme: String,
     _dir: tempfile::TempDir,
 }
 
@@ -27,17 +30,23 @@ impl Scene {
         let lab = Lab::new();
         let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".to_owned();
         let chain = bitcoin_chain(&node.rpc_url, &node.cookie_file, 3);
-        let serve = "[serve]\nlisten = \"127.0.0.1:0\"\nintake = \"intake\"\n\n[halt]\nclear_after = \"2s\"\n";
+        let serve = "[serve]\nlisten = \"127.0.0.1:0\"\ntokens_file = \"tokens\"\nintake = \"intake\"\n\n[halt]\nclear_after = \"2s\"\n";
         lab.write("assay.toml", &format!("{chain}{serve}"));
         let wallet = format!("[[wallet]]\nchain = \"bitcoin\"\nrole = \"cold\"\naddress = \"{address}\"\n");
         lab.write("exchanges/acme/exchange.toml", &format!("id = \"acme\"\nname = \"Acme\"\n\n{wallet}"));
-        let scene = Scene { node, lab, address, _dir: dir };
+        let regulator = token(&lab, &["watch", "--scope", "regulator"]);
+        let acme = token(&lab, &["acme-1", "--scope", "exchange", "--exchange", "acme"]);
+        let scene = Scene { node, lab, address, regulator, acme, _dir: dir };
         scene.mine(blocks);
         scene
     }
 
     fn mine(&self, blocks: u64) {
         self.node.call("generatetoaddress", json!([blocks, self.address])).unwrap();
+    }
+
+    fn serve(&self) -> Serving {
+        Serving::start(&self.lab, &self.regulator)
     }
 
     fn height(&self) -> u64 {
@@ -63,6 +72,11 @@ fn assay_time(seconds: u64) -> String {
     assay_types::Timestamp::from_unix_s(i64::try_from(seconds).unwrap()).to_string()
 }
 
+/// Sends a statement as the exchange would.
+fn submit(serving: &Serving, secret: &str, exchange: &str, statement: &str) -> Answer {
+    serving.ask_as(secret, "POST", &format!("/v1/exchanges/{exchange}/statements"), statement.as_bytes())
+}
+
 fn indexed(serving: &Serving, height: u64) {
     serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == height);
 }
@@ -83,23 +97,23 @@ fn verdicts(serving: &Serving) -> Vec<(u64, String, String)> {
 #[test]
 fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
     let scene = Scene::new(10);
-    let serving = Serving::start(&scene.lab);
+    let serving = scene.serve();
     indexed(&serving, 10);
 
     let backed = scene.statement(1, 10 * SUBSIDY);
-    let receipt = serving.submit("acme", &backed);
+    let receipt = submit(&serving, &scene.acme, "acme", &backed);
     assert_eq!(receipt.status, 201, "{}", receipt.body);
     assert_eq!(receipt.json()["verdict"]["verdict"], "backed");
     assert_eq!(receipt.json()["verdict"]["stage"], "provisional");
     assert_eq!(btc_gate(&serving)["signal"], "allow");
 
     // The same again is answered as before; another one under its number is refused, and the first one stays.
-    let again = serving.submit("acme", &backed);
+    let again = submit(&serving, &scene.acme, "acme", &backed);
     assert_eq!((again.status, again.json()["repeated"].as_bool()), (200, Some(true)));
-    assert_eq!(serving.submit("acme", &scene.statement(1, 7)).status, 409);
+    assert_eq!(submit(&serving, &scene.acme, "acme", &scene.statement(1, 7)).status, 409);
 
     let short = scene.statement(2, 10 * SUBSIDY + 1);
-    let receipt = serving.submit("acme", &short).json();
+    let receipt = submit(&serving, &scene.acme, "acme", &short).json();
     assert_eq!(receipt["verdict"]["verdict"], "short");
     assert_eq!(btc_gate(&serving)["signal"], "halt");
     let overview = serving.get("/v1/exchanges/acme");
@@ -121,15 +135,15 @@ fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
     serving.kill();
 
     // Killed and started again: no verdict is lost, none is given twice, and the gate is still shut.
-    let serving = Serving::start(&scene.lab);
+    let serving = scene.serve();
     indexed(&serving, 13);
     assert_eq!(verdicts(&serving), before);
     assert_eq!(btc_gate(&serving)["signal"], "halt");
-    let kept = serving.ask("GET", "/v1/exchanges/acme/statements/2", &[], &[]);
+    let kept = serving.ask_as(&scene.regulator, "GET", "/v1/exchanges/acme/statements/2", &[]);
     assert_eq!(kept.body, short, "a statement is given back byte for byte");
 
     // The debt is made good: the gate opens after nothing has stood against it for a while.
-    let receipt = serving.submit("acme", &scene.statement(3, 10 * SUBSIDY)).json();
+    let receipt = submit(&serving, &scene.acme, "acme", &scene.statement(3, 10 * SUBSIDY)).json();
     assert_eq!(receipt["verdict"]["verdict"], "backed");
     serving.wait("/v1/exchanges/acme/gate", |gate| gate["gates"][0]["signal"] == "allow");
     let (code, _) = serving.stop();
@@ -139,22 +153,25 @@ fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
 #[test]
 fn with_the_node_down_it_says_since_when_and_what_was_last_known() {
     let scene = Scene::new(6);
-    let serving = Serving::start(&scene.lab);
+    let serving = scene.serve();
     indexed(&serving, 6);
-    assert_eq!(serving.submit("acme", &scene.statement(1, 6 * SUBSIDY)).json()["verdict"]["verdict"], "backed");
+    assert_eq!(
+        submit(&serving, &scene.acme, "acme", &scene.statement(1, 6 * SUBSIDY)).json()["verdict"]["verdict"],
+        "backed"
+    );
     let named = scene.statement(2, 6 * SUBSIDY);
-    let Scene { node, lab, .. } = scene;
+    let Scene { node, lab, acme, .. } = scene;
     node.kill();
     let chains = serving.wait("/v1/chains", |chains| !chains["chains"][0]["trouble"].is_null());
     assert_eq!(chains["chains"][0]["indexed"]["height"], 6, "what was last known is still shown");
     assert!(chains["chains"][0]["trouble"]["since"].is_string());
 
     // What the store has is still judged; a block that it cannot know is unknown, and unknown is never backed.
-    assert_eq!(serving.submit("acme", &named).json()["verdict"]["verdict"], "backed");
+    assert_eq!(submit(&serving, &acme, "acme", &named).json()["verdict"]["verdict"], "backed");
     let mut unknown: Value = serde_json::from_str(&named).unwrap();
     unknown["sequence"] = json!(3);
     unknown["as_of"]["blocks"]["bitcoin"] = json!({ "height": 7, "hash": "11".repeat(32) });
-    let receipt = serving.submit("acme", &unknown.to_string()).json();
+    let receipt = submit(&serving, &acme, "acme", &unknown.to_string()).json();
     assert_eq!(receipt["verdict"]["verdict"], "indeterminate");
     let gate = btc_gate(&serving);
     assert_eq!((gate["signal"].as_str(), gate["blind"].as_bool()), (Some("halt"), Some(true)));
@@ -166,7 +183,7 @@ fn with_the_node_down_it_says_since_when_and_what_was_last_known() {
 #[test]
 fn the_intake_folder_and_changed_declarations_take_effect() {
     let scene = Scene::new(4);
-    let serving = Serving::start(&scene.lab);
+    let serving = scene.serve();
     indexed(&serving, 4);
     scene.lab.write("intake/acme/1.json", &scene.statement(1, 4 * SUBSIDY));
     scene.lab.write("intake/acme/2.json", "{}");
@@ -182,12 +199,13 @@ fn the_intake_folder_and_changed_declarations_take_effect() {
     let wallet = format!("[[wallet]]\nchain = \"bitcoin\"\nrole = \"hot\"\naddress = \"{other}\"\n");
     scene.lab.write("exchanges/beta/exchange.toml", &format!("id = \"beta\"\nname = \"Beta\"\n\n{wallet}"));
     serving.wait("/v1/exchanges", |all| all["exchanges"].as_array().unwrap().len() == 2);
+    let beta = token(&scene.lab, &["beta-1", "--scope", "exchange", "--exchange", "beta"]);
     let statement = scene.statement(1, 0).replace("\"acme\"", "\"beta\"");
     let mut nth = 0;
     loop {
         nth += 1;
         let sequence = format!("\"sequence\":{nth}");
-        let receipt = serving.submit("beta", &statement.replace("\"sequence\":1", &sequence)).json();
+        let receipt = submit(&serving, &beta, "beta", &statement.replace("\"sequence\":1", &sequence)).json();
         // Its history is filled in beside; until then it is unknown, and owes nothing.
         if receipt["verdict"]["lines"][0]["accounts"]["verified"]["accounts"] == 1 {
             break;
@@ -207,23 +225,16 @@ fn token(lab: &Lab, arguments: &[&str]) -> String {
 #[test]
 fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
     let scene = Scene::new(3);
-    let configured = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
-    scene.lab.write("assay.toml", &configured.replace("[serve]\n", "[serve]\ntokens_file = \"tokens\"\n"));
     let wallet = "[[wallet]]\nchain = \"bitcoin\"\nrole = \"hot\"\naddress = \"bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry\"\n";
     scene.lab.write("exchanges/beta/exchange.toml", &format!("id = \"beta\"\nname = \"Beta\"\n\n{wallet}"));
-    scene.lab.write("tokens", "");
-    let regulator = token(&scene.lab, &["watch", "--scope", "regulator"]);
-    let acme = token(&scene.lab, &["acme-1", "--scope", "exchange", "--exchange", "acme"]);
+    let (regulator, acme) = (scene.regulator.clone(), scene.acme.clone());
     let analyst = token(&scene.lab, &["desk", "--scope", "analyst"]);
     let file = std::fs::read_to_string(scene.lab.path("tokens")).unwrap();
-    assert_eq!(file.lines().count(), 3);
+    assert_eq!(file.matches("[[token]]").count(), 3);
     assert!(![&regulator, &acme, &analyst].iter().any(|secret| file.contains(*secret)), "only hashes rest on disk");
 
-    let serving = Serving::start(&scene.lab);
-    let ask = |secret: &str, method: &str, path: &str, body: &[u8]| {
-        let bearer = format!("Bearer {secret}");
-        serving.ask(method, path, &[("authorization", &bearer), ("content-type", "application/json")], body)
-    };
+    let serving = scene.serve();
+    let ask = |secret: &str, method: &str, path: &str, body: &[u8]| serving.ask_as(secret, method, path, body);
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while ask(&regulator, "GET", "/v1/chains", &[]).json()["chains"][0]["indexed"]["height"] != 3 {
         assert!(std::time::Instant::now() < until, "it does not index");
@@ -239,7 +250,7 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
     let mut table: Vec<(String, [u16; 3])> = vec![
         ("/v1/exchanges".into(), [200, 200, 200]),
         ("/v1/findings".into(), [200, 200, 200]),
-        ("/v1/chains".into(), [200, 200, 200]),
+        ("/v1/chains".into(), [200, 403, 200]),
         ("/metrics".into(), [200, 403, 403]),
         (format!("{account}/balance"), [200, 403, 200]),
         (format!("{account}/history"), [200, 403, 200]),
@@ -315,9 +326,13 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
     }
 
     // A token that is taken out of the file is worth nothing a moment later.
-    scene.lab.write("tokens", file.lines().next().unwrap());
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    assert_eq!(ask(&acme, "GET", "/v1/chains", &[]).status, 401);
+    let first = file.split("[[token]]").nth(1).unwrap();
+    scene.lab.write("tokens", &format!("[[token]]{first}"));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while ask(&acme, "GET", "/v1/exchanges", &[]).status != 401 {
+        assert!(std::time::Instant::now() < until, "a token that was revoked is still good");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     assert_eq!(ask(&regulator, "GET", "/v1/chains", &[]).status, 200);
 }
 
@@ -328,5 +343,5 @@ fn it_does_not_listen_to_the_world_without_tokens_and_tls() {
     scene.lab.write("assay.toml", &configured.replace("127.0.0.1:0", "0.0.0.0:0"));
     let ran = scene.lab.assay(&["serve"]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("serve.tokens_file") && ran.stderr.contains("hint: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("tls_cert_file") && ran.stderr.contains("hint: "), "{}", ran.stderr);
 }

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Serving {
     process: Child,
     address: String,
+    /// Whose token is sent where nothing else is said.
+    secret: String,
     said: Receiver<String>,
 }
 
@@ -29,8 +31,8 @@ pub struct Answer {
 }
 
 impl Serving {
-    /// Starts it, and waits until it listens.
-    pub fn start(lab: &Lab) -> Serving {
+    /// Starts it, and waits until it listens. Asked plainly, this token is sent.
+    pub fn start(lab: &Lab, secret: &str) -> Serving {
         let mut command = lab.command(&["serve"]);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -45,7 +47,7 @@ impl Serving {
                 None => before.push(line),
             }
         };
-        Serving { process, address, said }
+        Serving { process, address, secret: secret.into(), said }
     }
 
     /// Asks, with these headers and this body.
@@ -54,7 +56,7 @@ impl Serving {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
         let mut head =
-            format!("{method} {path} HTTP/1.1\r\nhost: assay\r\nconnection: close\r\ncontent-length: {length}\r\n");
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n");
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -65,9 +67,15 @@ impl Serving {
         Answer::read(&String::from_utf8(answer).unwrap())
     }
 
+    /// Asks as the holder of this token.
+    pub fn ask_as(&self, secret: &str, method: &str, path: &str, body: &[u8]) -> Answer {
+        let bearer = format!("Bearer {secret}");
+        self.ask(method, path, &[("authorization", &bearer), ("content-type", "application/json")], body)
+    }
+
     /// Gets a document.
     pub fn get(&self, path: &str) -> Value {
-        let answer = self.ask("GET", path, &[], &[]);
+        let answer = self.ask_as(&self.secret, "GET", path, &[]);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.json()
     }
@@ -83,12 +91,6 @@ impl Serving {
             assert!(began.elapsed() < PATIENCE, "{path} stays as it is: {answer:#}");
             std::thread::sleep(Duration::from_millis(50));
         }
-    }
-
-    /// Sends a statement.
-    pub fn submit(&self, exchange: &str, statement: &str) -> Answer {
-        let headers = [("content-type", "application/json")];
-        self.ask("POST", &format!("/v1/exchanges/{exchange}/statements"), &headers, statement.as_bytes())
     }
 
     /// Ends it at once, as a power cut would.

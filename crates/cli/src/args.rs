@@ -78,7 +78,7 @@ pub enum Command {
 pub enum TokenCommand {
     /// Make a token: its secret is printed once, its hash added to the file that [serve] tokens_file names
     #[command(after_help = "Example: assay token new acme-1 --scope exchange --exchange acme > acme.token\n\n\
-        To revoke one, remove its line from the file: that takes effect at once, also on open streams.")]
+        To revoke one, remove its [[token]] from the file: that takes effect at once, also on open streams.")]
     New(TokenArgs),
 }
 

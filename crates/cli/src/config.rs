@@ -32,6 +32,8 @@ pub struct ServeConfig {
     /// Certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub intake: Option<PathBuf>,
+    /// Requests a second, for each token or address.
+    pub rate: u32,
 }
 
 /// One `[[chain]]`.
@@ -85,6 +87,7 @@ struct ServeBlock {
     tls_cert_file: Option<Spanned<PathBuf>>,
     tls_key_file: Option<Spanned<PathBuf>>,
     intake: Option<PathBuf>,
+    rate: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
@@ -207,6 +210,9 @@ impl Config {
 /// Where the API listens unless told otherwise.
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8750));
 
+/// Requests a second, for each token or address, unless told otherwise.
+const RATE: u32 = 1_000;
+
 fn serve(source: &Source<'_>, folder: &Path, block: &ServeBlock) -> Result<ServeConfig, InputError> {
     let listen = match &block.listen {
         None => LISTEN,
@@ -225,7 +231,8 @@ fn serve(source: &Source<'_>, folder: &Path, block: &ServeBlock) -> Result<Serve
         }
     };
     let (tokens_file, intake) = (block.tokens_file.as_ref().map(path), block.intake.as_ref().map(path));
-    Ok(ServeConfig { listen, tokens_file, tls, intake })
+    let rate = block.rate.unwrap_or(RATE).max(1);
+    Ok(ServeConfig { listen, tokens_file, tls, intake, rate })
 }
 
 fn gates(block: &HaltBlock) -> GateSettings {

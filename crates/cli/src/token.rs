@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use assay_server::{NewToken, Scope};
+use assay_server::{Scope, create_token};
 
 use crate::args::{ScopeName, TokenArgs};
 use crate::failure::{Failure, WRONG_INPUT};
@@ -17,20 +17,20 @@ pub fn new(setup: &Setup, wished: &TokenArgs) -> Result<u8, Failure> {
     let scope = match (wished.scope, &wished.exchange) {
         (ScopeName::Regulator, None) => Scope::Regulator,
         (ScopeName::Analyst, None) => Scope::Analyst,
-        (ScopeName::Exchange, Some(id)) => Scope::Exchange { exchange: setup.exchange(id)?.id.clone() },
+        (ScopeName::Exchange, Some(id)) => Scope::Exchange(setup.exchange(id)?.id.clone()),
         (ScopeName::Exchange, None) => return Err(wrong("--scope exchange needs --exchange ID")),
         (_, Some(_)) => return Err(wrong("--exchange belongs to --scope exchange")),
     };
     let expires = wished.expires.as_deref().map(|text| place::time("--expires", text)).transpose()?;
-    let token = NewToken::make(&wished.id, &scope, expires).map_err(|error| Failure::new(WRONG_INPUT, error))?;
+    let token = create_token(&wished.id, &scope, expires).map_err(|error| Failure::new(WRONG_INPUT, error))?;
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let named = |error| Failure::new(WRONG_INPUT, format!("{}: {error}", file.display()));
     let mut open = options.open(file).map_err(named)?;
-    open.write_all(format!("{}\n", token.line).as_bytes()).map_err(named)?;
+    open.write_all(format!("{}\n", token.entry).as_bytes()).map_err(named)?;
     output::data(token.secret);
-    output::message(format!("its hash is in {}: to revoke it, remove the line of `{}`", file.display(), wished.id));
+    output::message(format!("its hash is in {}: to revoke it, remove its [[token]] `{}`", file.display(), wished.id));
     Ok(0)
 }

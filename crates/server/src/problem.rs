@@ -1,83 +1,90 @@
-//! Errors as RFC 9457 problems.
+//! What went wrong, as RFC 9457 problems.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// What went wrong with a request, and what to do.
-#[derive(Debug)]
+/// One problem. The guard writes it out, since only that knows the request's path.
+#[derive(Debug, Clone)]
 pub(crate) struct Problem {
-    status: StatusCode,
+    pub(crate) status: StatusCode,
+    slug: &'static str,
     detail: String,
-    errors: Vec<String>,
-    retry_after_s: Option<u64>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, detail: impl ToString) -> Problem {
-        Problem { status, detail: detail.to_string(), errors: Vec::new(), retry_after_s: None }
+    pub(crate) fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Problem {
+        Problem { status, slug, detail: detail.into(), header: None }
     }
 
-    /// Also said of what is there and not for the one who asks: nobody learns that it is there.
+    /// The same for what does not exist and for what the caller must not know to exist.
     pub(crate) fn not_found() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "there is nothing here for you")
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here")
     }
 
-    pub(crate) fn bad(detail: impl ToString) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, detail)
+    pub(crate) fn bad(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
-    pub(crate) fn errors(mut self, errors: Vec<String>) -> Problem {
-        self.errors = errors;
+    pub(crate) fn forbidden() -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", "this token does not allow it")
+    }
+
+    pub(crate) fn unauthorized(detail: &str) -> Problem {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+        problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
+    /// Our own failure: the details are for the log, since they may name files.
+    pub(crate) fn internal(error: impl std::fmt::Display) -> Problem {
+        tracing::error!(%error, "a request failed");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "it failed here; the server's log says why")
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.header = Some((name, value));
         self
     }
 
-    pub(crate) fn retry_after(mut self, seconds: u64) -> Problem {
-        self.retry_after_s = Some(seconds);
-        self
+    /// What an error without words means.
+    pub(crate) fn of(status: StatusCode) -> Problem {
+        let slug = match status {
+            StatusCode::METHOD_NOT_ALLOWED => "method-not-allowed",
+            StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+            StatusCode::NOT_FOUND => return Problem::not_found(),
+            status if status.is_server_error() => "internal",
+            _ => "bad-request",
+        };
+        Problem::new(status, slug, status.canonical_reason().unwrap_or("the request failed"))
     }
-}
 
-impl From<assay_desk::DeskError> for Problem {
-    fn from(error: assay_desk::DeskError) -> Problem {
-        tracing::error!(%error, "a request could not be answered");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be read from the database; see the log")
-    }
-}
-
-impl From<assay_store::StoreError> for Problem {
-    fn from(error: assay_store::StoreError) -> Problem {
-        assay_desk::DeskError::from(error).into()
-    }
-}
-
-impl From<tokio::task::JoinError> for Problem {
-    fn from(error: tokio::task::JoinError) -> Problem {
-        tracing::error!(%error, "a request ended by itself");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the request ended by itself; see the log")
+    /// The answer, for a request of this path.
+    pub(crate) fn render(&self, path: &str) -> Response {
+        let body = json!({
+            "type": format!("urn:assay:problem:{}", self.slug),
+            "title": self.slug.replace('-', " "),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "instance": path,
+        });
+        let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
+        let mut response = (self.status, kind, body.to_string()).into_response();
+        if let Some((name, value)) = &self.header {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason(),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        if !self.errors.is_empty() {
-            body["errors"] = json!(self.errors);
-        }
-        let mut response = (self.status, body.to_string()).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
         response
     }
 }

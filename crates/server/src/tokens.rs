@@ -1,65 +1,103 @@
-//! Tokens: random secrets, of which only the hash is kept. The file is read again when it changes, so that a token that is
-//! taken out of it is worth nothing a moment later.
+//! Bearer tokens: a file that names each by the hash of its secret, read again when it changes.
+//!
+//! A file that can no longer be read allows nobody: a revocation must not be undone by a slip of the editor.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use assay_types::Timestamp;
 use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::Scope;
+use crate::scope::{Scope, ScopeWord};
 
-/// What secrets begin with, so that a leaked one is recognised.
 const PREFIX: &str = "assay_";
-/// No file of tokens is longer.
-const LONGEST_FILE_BYTES: u64 = 1 << 20;
-/// How soon a changed file is noticed.
-const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
+/// How old what is known of the file may be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why there are no tokens.
+/// A token that was just made.
+pub struct NewToken {
+    /// To be given to its holder once, and kept nowhere here.
+    pub secret: String,
+    /// To be appended to the tokens file.
+    pub entry: String,
+}
+
+/// Why tokens could not be made or read.
 #[derive(Debug, thiserror::Error)]
-pub enum TokensError {
-    /// The file.
-    #[error("{}: cannot be read: {why}", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// What is in it.
-    #[error("{}: token {nth}: {why}", file.display())]
-    Wrong {
-        /// The file.
-        file: PathBuf,
-        /// Which one, from 1.
-        nth: usize,
-        /// What is wrong.
-        why: String,
-    },
+pub enum TokenError {
     /// No randomness.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {why}", path.display())]
+    Unreadable {
+        /// The tokens file.
+        path: PathBuf,
+        /// What happened.
+        why: String,
+    },
+    /// Something in it is wrong.
+    #[error("{}: {why}", path.display())]
+    Wrong {
+        /// The tokens file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An analyst or regulator speaks for no exchange, and nobody is `Local` by a token.
+    #[error("a token is for a regulator, an exchange or an analyst")]
+    NotForTokens,
 }
 
-/// The file's tokens, kept up to date.
-pub struct Tokens {
-    file: PathBuf,
-    read: Mutex<Read>,
+/// Makes a token. `expires` is the first instant at which it no longer counts.
+///
+/// # Errors
+/// No randomness, or a scope that no token can have.
+pub fn create_token(id: &str, scope: &Scope, expires: Option<Timestamp>) -> Result<NewToken, TokenError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| TokenError::Random(error.to_string()))?;
+    let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+    let (word, exchange) = match scope {
+        Scope::Regulator => ("regulator", None),
+        Scope::Exchange(id) => ("exchange", Some(id)),
+        Scope::Analyst => ("analyst", None),
+        Scope::Local => return Err(TokenError::NotForTokens),
+    };
+    let text = |text: &str| toml::Value::String(text.into());
+    let hash = const_hex::encode(Sha256::digest(&secret));
+    let mut entry = format!("[[token]]\nid = {}\nsha256 = \"{hash}\"\nscope = \"{word}\"\n", text(id));
+    if let Some(exchange) = exchange {
+        entry.push_str(&format!("exchange = {}\n", text(exchange)));
+    }
+    if let Some(expires) = expires {
+        entry.push_str(&format!("expires = \"{expires}\"\n"));
+    }
+    Ok(NewToken { secret, entry })
 }
 
-struct Read {
-    tokens: Vec<Token>,
-    print: Option<(u64, SystemTime)>,
-    looked_at: Instant,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    token: Vec<Entry>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    sha256: String,
+    scope: ScopeWord,
+    exchange: Option<String>,
+    expires: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Token {
     id: String,
     sha256: [u8; 32],
@@ -67,159 +105,156 @@ struct Token {
     expires: Option<Timestamp>,
 }
 
-/// One line of the file: a JSON object.
-#[derive(Deserialize)]
-struct Written {
-    id: String,
-    sha256: String,
-    #[serde(flatten)]
-    scope: Scope,
-    expires: Option<Timestamp>,
+/// Who presents a valid token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) id: String,
+    pub(crate) scope: Scope,
 }
 
-/// A token that was just made.
-pub struct NewToken {
-    /// What its owner keeps. It is nowhere else.
-    pub secret: String,
-    /// What goes into the file.
-    pub line: String,
+/// The tokens of a file, as they are now.
+pub(crate) struct Tokens {
+    path: PathBuf,
+    known: Mutex<Known>,
 }
 
-/// Makes a token.
-///
-/// # Errors
-/// When the system gives no random bytes.
-pub fn new(id: &str, scope: &Scope, expires: Option<Timestamp>) -> Result<NewToken, TokensError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| TokensError::Random(error.to_string()))?;
-    let secret = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
-    let sha256: String = hash(&secret).iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut line = serde_json::json!({ "id": id, "sha256": sha256 });
-    match scope {
-        Scope::Regulator => line["scope"] = "regulator".into(),
-        Scope::Analyst => line["scope"] = "analyst".into(),
-        Scope::Exchange { exchange } => {
-            line["scope"] = "exchange".into();
-            line["exchange"] = exchange.as_str().into();
-        }
-    }
-    if let Some(expires) = expires {
-        line["expires"] = expires.to_string().into();
-    }
-    Ok(NewToken { secret, line: line.to_string() })
-}
+type Stamp = Option<(SystemTime, u64)>;
 
-impl NewToken {
-    /// A new token for this scope.
-    ///
-    /// # Errors
-    /// When the system gives no random bytes.
-    pub fn make(id: &str, scope: &Scope, expires: Option<Timestamp>) -> Result<NewToken, TokensError> {
-        new(id, scope, expires)
-    }
+struct Known {
+    looked_at: Instant,
+    stamp: Stamp,
+    tokens: Arc<Vec<Token>>,
 }
 
 impl Tokens {
-    /// Reads the file: one JSON object a line, as [`NewToken::line`] gives it; blank lines and those with `#` are skipped.
-    ///
-    /// # Errors
-    /// When it cannot be read, or a line is wrong.
-    pub fn load(file: &Path) -> Result<Tokens, TokensError> {
-        let tokens = read(file)?;
-        let read = Read { tokens, print: print(file), looked_at: Instant::now() };
-        Ok(Tokens { file: file.into(), read: Mutex::new(read) })
+    pub(crate) fn open(path: &Path) -> Result<Tokens, TokenError> {
+        let (stamp, tokens) = (stamp(path), Arc::new(read(path)?));
+        let known = Mutex::new(Known { looked_at: Instant::now(), stamp, tokens });
+        Ok(Tokens { path: path.into(), known })
     }
 
-    /// What this secret is good for now, with the token's id.
-    pub fn scope(&self, secret: &str, now: Timestamp) -> Option<(String, Scope)> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        self.refresh(&mut read);
-        let hash = hash(secret);
-        let good = |token: &&Token| bool::from(token.sha256.ct_eq(&hash)) && token.expires.is_none_or(|end| now < end);
-        read.tokens.iter().find(good).map(|token| (token.id.clone(), token.scope.clone()))
+    #[cfg(test)]
+    pub(crate) fn holder(&self, secret: &str, now: Timestamp) -> Option<Holder> {
+        self.holder_of(&Sha256::digest(secret).into(), now)
     }
 
-    /// A file that is wrong lets nobody in: what it was meant to revoke is not known.
-    fn refresh(&self, read: &mut Read) {
-        if read.looked_at.elapsed() < LOOKED_AT_EVERY {
-            return;
+    /// Whose secret has this hash, if it counts at this instant. Every token is compared, each in constant time.
+    pub(crate) fn holder_of(&self, digest: &[u8; 32], now: Timestamp) -> Option<Holder> {
+        let mut found = None;
+        for token in self.current(Instant::now()).iter() {
+            if bool::from(token.sha256.ct_eq(digest)) && token.expires.is_none_or(|expires| now < expires) {
+                found = Some(Holder { id: token.id.clone(), scope: token.scope.clone() });
+            }
         }
-        read.looked_at = Instant::now();
-        let now = print(&self.file);
-        if now.is_some() && now == read.print {
-            return;
+        found
+    }
+
+    fn current(&self, now: Instant) -> Arc<Vec<Token>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(known.looked_at) >= LOOK_EVERY {
+            known.looked_at = now;
+            let stamp = stamp(&self.path);
+            if stamp.is_none() || stamp != known.stamp {
+                known.stamp = stamp;
+                known.tokens = Arc::new(read(&self.path).unwrap_or_else(|error| {
+                    tracing::error!(%error, "no token counts until the file is right");
+                    Vec::new()
+                }));
+            }
         }
-        read.print = now;
-        read.tokens = self::read(&self.file).unwrap_or_else(|error| {
-            tracing::error!(%error, "no token is good until this is mended");
-            Vec::new()
-        });
+        known.tokens.clone()
     }
 }
 
-fn hash(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret.as_bytes()).into()
+fn stamp(path: &Path) -> Stamp {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, found.len()))
 }
 
-fn print(file: &Path) -> Option<(u64, SystemTime)> {
-    let meta = fs::metadata(file).ok()?;
-    Some((meta.len(), meta.modified().ok()?))
+fn read(path: &Path) -> Result<Vec<Token>, TokenError> {
+    let unreadable = |error: std::io::Error| TokenError::Unreadable { path: path.into(), why: error.to_string() };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(&text).map_err(|why| TokenError::Wrong { path: path.into(), why })
 }
 
-fn read(file: &Path) -> Result<Vec<Token>, TokensError> {
-    let unreadable = |why: String| TokensError::Unreadable { file: file.into(), why };
-    let length = fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
-    if length > LONGEST_FILE_BYTES {
-        return Err(unreadable(format!("it has {length} bytes, and {LONGEST_FILE_BYTES} are the most")));
+fn parse(text: &str) -> Result<Vec<Token>, String> {
+    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let tokens: Vec<Token> = file.token.into_iter().map(token).collect::<Result<_, _>>()?;
+    for (at, token) in tokens.iter().enumerate() {
+        if tokens[..at].iter().any(|before| before.id == token.id || before.sha256 == token.sha256) {
+            return Err(format!("token `{}` is there twice", token.id));
+        }
     }
-    let text = fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
-    lines
-        .map(|(nth, line)| {
-            let wrong = |why: String| TokensError::Wrong { file: file.into(), nth: nth + 1, why };
-            let written: Written = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-            let sha256 = bytes(&written.sha256).ok_or_else(|| wrong("sha256 must be 64 hexadecimal digits".into()))?;
-            Ok(Token { id: written.id, sha256, scope: written.scope, expires: written.expires })
-        })
-        .collect()
+    Ok(tokens)
 }
 
-fn bytes(hex: &str) -> Option<[u8; 32]> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs: Vec<u8> = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?))
-        .collect::<Option<_>>()?;
-    pairs.try_into().ok()
+fn token(entry: Entry) -> Result<Token, String> {
+    let id = entry.id;
+    let scope = match (entry.scope, entry.exchange) {
+        (ScopeWord::Exchange, Some(exchange)) => Scope::Exchange(exchange),
+        (ScopeWord::Exchange, None) => return Err(format!("token `{id}`: `exchange` says of which exchange it is")),
+        (_, Some(_)) => return Err(format!("token `{id}`: `exchange` goes with scope = \"exchange\" only")),
+        (ScopeWord::Regulator, None) => Scope::Regulator,
+        (ScopeWord::Analyst, None) => Scope::Analyst,
+    };
+    let mut sha256 = [0; 32];
+    const_hex::decode_to_slice(&entry.sha256, &mut sha256)
+        .map_err(|error| format!("token `{id}`: `sha256` is not 64 hexadecimal digits: {error}"))?;
+    let expires = entry.expires.map(|text| text.parse()).transpose();
+    let expires = expires.map_err(|error| format!("token `{id}`: `expires`: {error}"))?;
+    Ok(Token { id, sha256, scope, expires })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn a_token_is_good_until_it_expires_or_leaves_the_file() {
+    fn a_token_counts_until_it_expires_or_is_struck_out() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("tokens");
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let scope = Scope::Exchange { exchange: "acme".into() };
-        let kept = new("acme-1", &scope, None).unwrap();
-        let short = new("watch", &Scope::Regulator, Some(at("2026-01-02T00:00:00Z"))).unwrap();
-        fs::write(&file, format!("# tokens\n{}\n{}\n", kept.line, short.line)).unwrap();
-        let tokens = Tokens::load(&file).unwrap();
-        let now = at("2026-01-01T00:00:00Z");
-        assert_eq!(tokens.scope(&kept.secret, now), Some(("acme-1".into(), scope)));
-        assert_eq!(tokens.scope(&short.secret, now).map(|(_, scope)| scope), Some(Scope::Regulator));
-        assert_eq!(tokens.scope(&short.secret, at("2026-01-02T00:00:00Z")), None);
-        assert_eq!(tokens.scope("assay_nothing", now), None);
-        assert!(!fs::read_to_string(&file).unwrap().contains(&kept.secret), "only hashes rest on disk");
-        fs::write(&file, &short.line).unwrap();
-        std::thread::sleep(LOOKED_AT_EVERY + Duration::from_millis(50));
-        assert_eq!(tokens.scope(&kept.secret, now), None);
-        fs::write(&file, "{}").unwrap();
-        std::thread::sleep(LOOKED_AT_EVERY + Duration::from_millis(50));
-        assert_eq!(tokens.scope(&short.secret, now), None, "a file that is wrong lets nobody in");
-        assert!(matches!(Tokens::load(&file), Err(TokensError::Wrong { nth: 1, .. })));
+        let path = folder.path().join("tokens.toml");
+        let expires = at("2026-03-01T00:00:00Z");
+        let acme = create_token("acme \"1\"", &Scope::Exchange("acme".into()), Some(expires)).unwrap();
+        let regulator = create_token("fss", &Scope::Regulator, None).unwrap();
+        assert!(acme.secret.starts_with(PREFIX) && acme.secret != regulator.secret);
+        assert!(!acme.entry.contains(&acme.secret));
+        std::fs::write(&path, format!("{}\n{}", acme.entry, regulator.entry)).unwrap();
+        let tokens = Tokens::open(&path).unwrap();
+        let (before, after) = (at("2026-02-28T23:59:59Z"), expires);
+        let holder = tokens.holder(&acme.secret, before).unwrap();
+        assert_eq!(holder, Holder { id: "acme \"1\"".into(), scope: Scope::Exchange("acme".into()) });
+        assert_eq!(tokens.holder(&acme.secret, after), None);
+        assert_eq!(tokens.holder(&regulator.secret, after).unwrap().scope, Scope::Regulator);
+        assert_eq!(tokens.holder("assay_no", before), None);
+
+        std::fs::write(&path, &acme.entry).unwrap();
+        tokens.current(Instant::now() + LOOK_EVERY);
+        assert_eq!(tokens.holder(&regulator.secret, before), None);
+        assert!(tokens.holder(&acme.secret, before).is_some());
+        std::fs::write(&path, "[[token]]\nid = 3").unwrap();
+        tokens.current(Instant::now() + LOOK_EVERY + LOOK_EVERY);
+        assert_eq!(tokens.holder(&acme.secret, before), None, "a broken file allows nobody");
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_said() {
+        let hash = "ab".repeat(32);
+        let table = [
+            (format!("[[token]]\nid = \"a\"\nsha256 = \"{hash}\"\nscope = \"exchange\""), "of which exchange"),
+            (format!("[[token]]\nid = \"a\"\nsha256 = \"{hash}\"\nscope = \"analyst\"\nexchange = \"x\""), "only"),
+            ("[[token]]\nid = \"a\"\nsha256 = \"ab\"\nscope = \"analyst\"".into(), "64 hexadecimal"),
+            (format!("[[token]]\nid = \"a\"\nsha256 = \"{hash}\"\nscope = \"root\""), "unknown variant"),
+            (format!("[[token]]\nid = \"a\"\nsha256 = \"{hash}\"\nscope = \"analyst\"\nexpires = \"soon\""), "expires"),
+        ];
+        for (text, expected) in table {
+            let why = parse(&text).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
+        let one = format!("[[token]]\nid = \"a\"\nsha256 = \"{hash}\"\nscope = \"analyst\"\n");
+        assert!(parse(&one.repeat(2)).unwrap_err().contains("twice"));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use assay_desk::Desk;
 use assay_indexer::Stop;
-use assay_server::Settings;
+use assay_server::{Settings, Tls};
 use assay_store::Records;
 
 use crate::failure::{Failure, WRONG_INPUT};
@@ -89,7 +89,9 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
 /// Serves until a stop is wished.
 fn api(setup: &Setup, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
     let serve = &setup.config.serve;
-    let settings = Settings { listen: serve.listen, tokens_file: serve.tokens_file.clone(), tls: serve.tls.clone() };
+    let tls = serve.tls.clone().map(|(cert_file, key_file)| Tls { cert_file, key_file });
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let settings = Settings { listen: serve.listen, tls, tokens_file: serve.tokens_file.clone(), rate: serve.rate };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let wished = {
         let stop = stop.clone();
@@ -99,7 +101,7 @@ fn api(setup: &Setup, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
             }
         }
     };
-    let listening = |address: &str| output::message(format!("listening on {address}"));
-    let served = runtime.block_on(assay_server::serve(desk.clone(), &settings, listening, wished));
+    let listening = |address| output::message(format!("listening on {scheme}://{address}"));
+    let served = runtime.block_on(assay_server::serve(desk.clone(), settings, listening, wished));
     served.map_err(|error| Failure::new(WRONG_INPUT, error).hint("see [serve] in assay.toml"))
 }

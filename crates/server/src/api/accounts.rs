@@ -1,0 +1,187 @@
+//! Accounts and chains: balances, and where the indexes stand. The same fields as `assay balance --json`.
+
+use std::sync::Arc;
+
+use assay_store::{Coverage, Store, StoreError};
+use assay_types::{Account, AccountNo, AssetEntry, ChainEntry, Deployment, Directory, Header, Height};
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Asked, Nothing, complete, value};
+use crate::api::history;
+use crate::app::{App, Caller, Shared, blocking};
+use crate::problem::Problem;
+use crate::scope::Act;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BalanceQuery {
+    asset: Option<String>,
+    at: Option<String>,
+}
+
+/// One account in one asset, and the store that knows it.
+pub(crate) struct Subject {
+    pub(crate) store: Arc<Store>,
+    pub(crate) chain: ChainEntry,
+    pub(crate) account: Account,
+    pub(crate) symbol: String,
+    pub(crate) deployment: Deployment,
+}
+
+impl Subject {
+    pub(crate) fn find(app: &App, chain: &str, address: &str, asset: Option<&str>) -> Result<Subject, Problem> {
+        let directory = app.desk.directory();
+        let chain = directory.chain(chain).cloned().ok_or_else(Problem::not_found)?;
+        let account = chain.addresses.parse(address);
+        let account = account.map_err(|why| Problem::bad(format!("address {address}: {why}")))?;
+        let (entry, deployment) = deployed(&directory, &chain, asset)?;
+        let (symbol, deployment) = (entry.symbol.clone(), deployment.clone());
+        let sources = app.desk.sources();
+        let source = sources.iter().find(|source| source.id == chain.id).ok_or_else(Problem::not_found)?;
+        let store = source.store().map_err(|why| Problem::unavailable(format!("{}: {why}", chain.name)))?;
+        Ok(Subject { store, chain, account, symbol, deployment })
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.chain.addresses.show(&self.account)
+    }
+
+    /// How well the account is known at a block; nobody's account is unknown.
+    pub(crate) fn coverage(&self, header: &Header) -> Result<(Option<AccountNo>, Coverage), StoreError> {
+        Ok(match self.store.number(&self.account)? {
+            None => (None, Coverage::Unknown("not declared by any exchange".into())),
+            Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
+            Some((number, true)) => (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?),
+        })
+    }
+
+    pub(crate) fn as_of(&self, header: &Header) -> Result<Value, StoreError> {
+        let is_final = self.store.final_height()?.is_some_and(|height| header.height <= height);
+        let hash = self.chain.id.show_hash(&header.hash.0);
+        Ok(json!({ "chain": self.chain.name, "height": header.height, "hash": hash, "final": is_final }))
+    }
+
+    pub(crate) fn decimals(&self) -> u8 {
+        self.deployment.decimals
+    }
+}
+
+fn deployed<'a>(
+    directory: &'a Directory,
+    chain: &ChainEntry,
+    asset: Option<&str>,
+) -> Result<(&'a AssetEntry, &'a Deployment), Problem> {
+    let Some(name) = asset else {
+        let native = directory.deployed(&chain.id, assay_types::Asset::Native);
+        return native.ok_or_else(|| Problem::bad(format!("{} has no native coin here: name an asset", chain.name)));
+    };
+    let entry = directory.asset(name).ok_or_else(|| Problem::bad(format!("no asset `{name}` is known")))?;
+    // A CAIP-19 id names one deployment; a symbol the first on the chain.
+    let here = entry.on.iter().filter(|on| on.chain == chain.id);
+    let named = here.clone().find(|on| on.caip19() == name).or_else(|| here.clone().next());
+    let found = named.filter(|on| !name.contains('/') || on.caip19() == name.to_ascii_lowercase());
+    found.map(|on| (entry, on)).ok_or_else(|| Problem::bad(format!("`{name}` is not on {}", chain.name)))
+}
+
+/// What an account held after a block, and how sure that is.
+#[utoipa::path(get, path = "/v1/accounts/{chain}/{address}/balance",
+    params(("chain" = String, Path), ("address" = String, Path), ("asset" = Option<String>, Query), ("at" = Option<String>, Query)),
+    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+pub(crate) async fn balance(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path((chain, address)): Path<(String, String)>,
+    Asked(asked): Asked<BalanceQuery>,
+) -> Result<Answer, Problem> {
+    caller.must(&Act::ReadAccounts)?;
+    blocking(move || {
+        let subject = Subject::find(&app, &chain, &address, asked.asset.as_deref())?;
+        let header = block(&subject.store, asked.at.as_deref())?;
+        balance_at(&subject, &header).map_err(Problem::internal)
+    })
+    .await
+    .map(Answer)
+}
+
+fn balance_at(subject: &Subject, header: &Header) -> Result<Value, StoreError> {
+    let (number, coverage) = subject.coverage(header)?;
+    let number = number.filter(|_| !matches!(coverage, Coverage::Unknown(_)));
+    let (store, deployment) = (&subject.store, &subject.deployment);
+    let units = number.map(|number| store.balance(number, deployment.asset, header.height)).transpose()?;
+    let as_of = subject.as_of(header)?;
+    let mut answer = json!({
+        "chain": subject.chain.name,
+        "address": subject.address(),
+        "asset": subject.symbol,
+        "amount": units.map(|units| units.to_coins(deployment.decimals)),
+        "units": units.map(|units| units.to_string()),
+        "decimals": deployment.decimals,
+        "at": assay_desk::at(&subject.chain.id, header),
+        "final": as_of["final"],
+        "coverage": coverage.as_str(),
+        "as_of": as_of,
+        "complete": units.is_some(),
+    });
+    if let Coverage::Unknown(reason) = coverage {
+        answer["reason"] = json!(reason);
+    }
+    if subject.chain.id.namespace() == "bip122" {
+        let immature = number.map(|number| store.immature(number, header.height)).transpose()?;
+        answer["immature"] = json!(immature.map(|units| units.to_coins(deployment.decimals)));
+    }
+    Ok(answer)
+}
+
+/// Which block a question means: all digits is a height, anything else a time, nothing the last block.
+pub(crate) fn block(store: &Store, at: Option<&str>) -> Result<Header, Problem> {
+    let tip = store.tip().map_err(Problem::internal)?;
+    let tip = tip.ok_or_else(|| Problem::unavailable("no block is indexed yet"))?;
+    let Some(text) = at else { return Ok(tip) };
+    let absent = |why: String| Problem::new(StatusCode::NOT_FOUND, "not-indexed", why);
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        let header = store.header(text.parse().map_or(Height(u64::MAX), Height)).map_err(Problem::internal)?;
+        return header.ok_or_else(|| absent(format!("block {text} is not indexed; the last one is {}", tip.height)));
+    }
+    let time = text.parse().map_err(|error| Problem::bad(format!("`at`: {error}")))?;
+    let Some(later) = store.first_later_than(time).map_err(Problem::internal)? else { return Ok(tip) };
+    let before = later.height.previous().map(|height| store.header(height)).transpose();
+    let before = before.map_err(Problem::internal)?.flatten();
+    before.ok_or_else(|| absent(format!("{time} is before the first indexed block, {}", later.height)))
+}
+
+/// How an account came to hold what it holds, oldest first, a page at a time.
+#[utoipa::path(get, path = "/v1/accounts/{chain}/{address}/history",
+    params(("chain" = String, Path), ("address" = String, Path), ("asset" = Option<String>, Query),
+        ("from" = Option<u64>, Query), ("to" = Option<u64>, Query), ("cursor" = Option<String>, Query), ("limit" = Option<usize>, Query)),
+    responses((status = 200, content_type = "application/json"), (status = 410, content_type = "application/problem+json")))]
+pub(crate) async fn history(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path((chain, address)): Path<(String, String)>,
+    Asked(asked): Asked<history::HistoryQuery>,
+) -> Result<Answer, Problem> {
+    caller.must(&Act::ReadAccounts)?;
+    blocking(move || {
+        let subject = Subject::find(&app, &chain, &address, asked.asset.as_deref())?;
+        history::page(&subject, &asked)
+    })
+    .await
+    .map(Answer)
+}
+
+/// Where each chain's index stands.
+#[utoipa::path(get, path = "/v1/chains", responses((status = 200, content_type = "application/json")))]
+pub(crate) async fn chains(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Asked(_): Asked<Nothing>,
+) -> Result<Answer, Problem> {
+    caller.must(&Act::ReadChains)?;
+    let view = app.desk.view();
+    let as_of = crate::answer::as_of(&view);
+    Ok(Answer(json!({ "chains": value(&view.chains)?, "as_of": as_of, "complete": complete(&view) })))
+}

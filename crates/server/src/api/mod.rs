@@ -1,0 +1,8 @@
+//! The handlers, by what they are about.
+
+pub(crate) mod accounts;
+pub(crate) mod events;
+pub(crate) mod exchanges;
+pub(crate) mod history;
+pub(crate) mod probes;
+pub(crate) mod statements;

@@ -1,0 +1,120 @@
+//! What every request shares.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use assay_desk::{Desk, Event};
+use assay_types::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::problem::Problem;
+use crate::rate::Rate;
+use crate::scope::{Act, Scope, may};
+use crate::tokens::Tokens;
+
+/// Events that a listener who comes back can still be given.
+const REMEMBERED: usize = 1024;
+/// Listeners at once.
+const LISTENERS: usize = 256;
+/// Statements that are being received at once: each may be large.
+const INTAKES: usize = 4;
+
+pub(crate) type Shared = Arc<App>;
+
+pub(crate) struct App {
+    pub(crate) desk: Desk,
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) rate: Rate,
+    pub(crate) tls: bool,
+    pub(crate) openapi: String,
+    pub(crate) listeners: Arc<Semaphore>,
+    pub(crate) intakes: Arc<Semaphore>,
+    pub(crate) stopping: AtomicBool,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    recent: VecDeque<Arc<Event>>,
+    verdicts: BTreeMap<String, u64>,
+}
+
+impl App {
+    pub(crate) fn new(desk: Desk, tokens: Option<Tokens>, rate: u32, tls: bool, openapi: String) -> App {
+        App {
+            desk,
+            tokens,
+            rate: Rate::new(rate),
+            tls,
+            openapi,
+            listeners: Arc::new(Semaphore::new(LISTENERS)),
+            intakes: Arc::new(Semaphore::new(INTAKES)),
+            stopping: AtomicBool::new(false),
+            heard: Mutex::default(),
+        }
+    }
+
+    /// Remembers an event for listeners who come back, and counts verdicts.
+    pub(crate) fn hear(&self, event: Arc<Event>) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if event.kind == "verdict"
+            && let Some(verdict) = event.json["verdict"].as_str()
+        {
+            *heard.verdicts.entry(verdict.to_owned()).or_default() += 1;
+        }
+        if heard.recent.len() >= REMEMBERED {
+            heard.recent.pop_front();
+        }
+        heard.recent.push_back(event);
+    }
+
+    /// The remembered events after this one.
+    pub(crate) fn events_after(&self, id: u64) -> VecDeque<Arc<Event>> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.recent.iter().filter(|event| event.id > id).cloned().collect()
+    }
+
+    /// Verdicts since the start of the process, by what they say.
+    pub(crate) fn verdicts(&self) -> BTreeMap<String, u64> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).verdicts.clone()
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) scope: Scope,
+    /// SHA-256 of the token's secret, to look again whether it still counts.
+    pub(crate) digest: Option<[u8; 32]>,
+}
+
+impl Caller {
+    pub(crate) fn may(&self, act: &Act<'_>) -> bool {
+        may(&self.scope, act)
+    }
+
+    /// Refuses openly: what is asked for is no secret.
+    pub(crate) fn must(&self, act: &Act<'_>) -> Result<(), Problem> {
+        if self.may(act) { Ok(()) } else { Err(Problem::forbidden()) }
+    }
+
+    /// Refuses as if there were no such exchange.
+    pub(crate) fn must_see(&self, exchange: &str) -> Result<(), Problem> {
+        if self.may(&Act::ReadExchange(exchange)) { Ok(()) } else { Err(Problem::not_found()) }
+    }
+}
+
+/// The clock.
+pub(crate) fn clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_s(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Runs what reads a database off the threads that serve.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+}

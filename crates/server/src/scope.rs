@@ -1,0 +1,82 @@
+//! Who may do what. Pure, and in one place.
+
+use serde::Deserialize;
+
+/// What a caller is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Anyone on this machine, where no tokens are configured: reads, and submits nothing.
+    Local,
+    /// Supervises every exchange. Speaks for none of them.
+    Regulator,
+    /// One exchange, by its id.
+    Exchange(String),
+    /// Looks at accounts and chains.
+    Analyst,
+}
+
+/// The words of the tokens file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ScopeWord {
+    /// [`Scope::Regulator`]
+    Regulator,
+    /// [`Scope::Exchange`]
+    Exchange,
+    /// [`Scope::Analyst`]
+    Analyst,
+}
+
+/// What a caller wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act<'a> {
+    /// Anything about the exchange with this id.
+    ReadExchange(&'a str),
+    /// Hand in a statement of the exchange with this id.
+    Submit(&'a str),
+    /// Balances and histories.
+    ReadAccounts,
+    /// Where the chains' indexes stand, and what troubles them.
+    ReadChains,
+    /// What monitoring scrapes, and why we are not ready.
+    ReadMetrics,
+}
+
+/// May a caller of this scope do this?
+pub fn may(scope: &Scope, act: &Act<'_>) -> bool {
+    match (scope, act) {
+        (Scope::Local | Scope::Regulator, Act::Submit(_)) => false,
+        (Scope::Local | Scope::Regulator, _) => true,
+        (Scope::Exchange(own), Act::ReadExchange(id) | Act::Submit(id)) => own == id,
+        (Scope::Exchange(_), Act::ReadAccounts | Act::ReadChains | Act::ReadMetrics) => false,
+        (Scope::Analyst, Act::ReadAccounts | Act::ReadChains) => true,
+        (Scope::Analyst, Act::ReadExchange(_) | Act::Submit(_) | Act::ReadMetrics) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scope_may_exactly_what_the_table_says() {
+        let acts = [
+            Act::ReadExchange("acme"),
+            Act::ReadExchange("other"),
+            Act::Submit("acme"),
+            Act::Submit("other"),
+            Act::ReadAccounts,
+            Act::ReadChains,
+            Act::ReadMetrics,
+        ];
+        let table = [
+            (Scope::Local, [true, true, false, false, true, true, true]),
+            (Scope::Regulator, [true, true, false, false, true, true, true]),
+            (Scope::Exchange("acme".into()), [true, false, true, false, false, false, false]),
+            (Scope::Analyst, [false, false, false, false, true, true, false]),
+        ];
+        for (scope, expected) in table {
+            assert_eq!(acts.map(|act| may(&scope, &act)), expected, "{scope:?}");
+        }
+    }
+}
