@@ -1,5 +1,7 @@
 //! `assay serve` on a real bitcoind: told within a tick, kept through a kill, honest when it is blind.
 
+#![allow(clippy::unwrap_used)]
+
 mod lab;
 #[path = "lab/serving.rs"]
 mod serving;
@@ -30,7 +32,7 @@ impl Scene {
         let lab = Lab::new();
         let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".to_owned();
         let chain = bitcoin_chain(&node.rpc_url, &node.cookie_file, 3);
-        let serve = "[serve]\nlisten = \"127.0.0.1:0\"\ntokens_file = \"tokens\"\nintake = \"intake\"\n\n[halt]\nclear_after = \"2s\"\n";
+        let serve = "[serve]\nlisten = \"127.0.0.1:0\"\ntokens_file = \"tokens\"\nintake = \"intake\"\n\n[halt]\nclear_after = \"2s\"\n\n[alerts]\nclear_after = \"2s\"\n";
         lab.write("assay.toml", &format!("{chain}{serve}"));
         let wallet = format!("[[wallet]]\nchain = \"bitcoin\"\nrole = \"cold\"\naddress = \"{address}\"\n");
         lab.write("exchanges/acme/exchange.toml", &format!("id = \"acme\"\nname = \"Acme\"\n\n{wallet}"));
@@ -119,6 +121,12 @@ fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
     let overview = serving.get("/v1/exchanges/acme");
     assert!(overview["findings"].as_array().unwrap().iter().any(|found| found["rule"] == "phantom-assets"));
 
+    let alerts = || serving.get("/v1/alerts")["alerts"].as_array().unwrap().clone();
+    let firing = |rule: &str| alerts().into_iter().filter(|alert| alert["rule"] == rule).collect::<Vec<_>>();
+    let phantom = firing("phantom-assets");
+    assert_eq!((phantom.len(), phantom[0]["state"].as_str()), (1, Some("firing")));
+    assert_eq!(firing("rewritten-history").len(), 1, "the other statement under number 1");
+
     // Both get a final verdict once their blocks are final, also the one that is not the latest any more.
     scene.mine(3);
     let expected =
@@ -139,6 +147,9 @@ fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
     indexed(&serving, 13);
     assert_eq!(verdicts(&serving), before);
     assert_eq!(btc_gate(&serving)["signal"], "halt");
+    let alerts = serving.get("/v1/alerts")["alerts"].as_array().unwrap().clone();
+    let again: Vec<_> = alerts.into_iter().filter(|alert| alert["rule"] == "phantom-assets").collect();
+    assert_eq!(again, phantom, "the same alert, fired once, also after a kill");
     let kept = serving.ask_as(&scene.regulator, "GET", "/v1/exchanges/acme/statements/2", &[]);
     assert_eq!(kept.body, short, "a statement is given back byte for byte");
 
@@ -146,6 +157,10 @@ fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
     let receipt = submit(&serving, &scene.acme, "acme", &scene.statement(3, 10 * SUBSIDY)).json();
     assert_eq!(receipt["verdict"]["verdict"], "backed");
     serving.wait("/v1/exchanges/acme/gate", |gate| gate["gates"][0]["signal"] == "allow");
+    serving.wait("/v1/alerts", |all| {
+        let alerts = all["alerts"].as_array().unwrap();
+        alerts.iter().any(|alert| alert["rule"] == "phantom-assets" && alert["state"] == "resolved")
+    });
     let (code, _) = serving.stop();
     assert_eq!(code, 0);
 }

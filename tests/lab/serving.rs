@@ -1,5 +1,7 @@
 //! A running `assay serve`, and how to ask it over HTTP.
 
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-use assay_desk::{GateSettings, Signal};
+use assay_desk::{AlertSettings, GateSettings, Signal};
 use assay_evm::{Finality as EvmFinality, FinalityTag};
 use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, read_text, timezone};
 use assay_types::{ChainId, Height, InputError, InputErrors, suggestion};
@@ -22,7 +22,7 @@ pub struct Config {
     pub assets: Vec<AssetBlock>,
     pub policy: Policy,
     pub serve: ServeConfig,
-    pub gates: GateSettings,
+    pub desk: assay_desk::Settings,
 }
 
 /// `[serve]`, its paths resolved.
@@ -77,6 +77,15 @@ struct Written {
     serve: ServeBlock,
     #[serde(default)]
     halt: HaltBlock,
+    #[serde(default)]
+    alerts: AlertsBlock,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct AlertsBlock {
+    raise_after: Option<Age>,
+    clear_after: Option<Age>,
 }
 
 #[derive(Deserialize, Default)]
@@ -191,13 +200,13 @@ pub fn load(file: &Path) -> Result<Config, InputErrors> {
         errors.push(InputError::new(file, "no [[chain]] to follow").hint("assay init writes an example"));
     }
     let Ok(timezone) = zone else { return Err(errors) };
-    let gates = gates(&written.halt);
+    let desk = desk(&written.halt, &written.alerts);
     let Some(serve) = serve(&source, folder, &written.serve).map_err(|error| errors.push(error)).ok() else {
         return Err(errors);
     };
     let (data_dir, exchanges) = (resolve(folder, &written.data_dir), resolve(folder, &written.exchanges));
     let (file, assets, policy) = (file.to_path_buf(), written.asset, written.policy);
-    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, gates })
+    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, desk })
 }
 
 impl Config {
@@ -235,13 +244,19 @@ fn serve(source: &Source<'_>, folder: &Path, block: &ServeBlock) -> Result<Serve
     Ok(ServeConfig { listen, tokens_file, tls, intake, rate })
 }
 
-fn gates(block: &HaltBlock) -> GateSettings {
-    let default = GateSettings::default();
+fn desk(halt: &HaltBlock, alerts: &AlertsBlock) -> assay_desk::Settings {
+    let default = assay_desk::Settings::default();
     let seconds = |age: Option<Age>, other| age.map_or(other, |age| i64::try_from(age.seconds).unwrap_or(i64::MAX));
-    GateSettings {
-        blind: block.when_blind.unwrap_or(default.blind),
-        clear_after_s: seconds(block.clear_after, default.clear_after_s),
-        holds_s: seconds(block.holds_for, default.holds_s),
+    assay_desk::Settings {
+        gates: GateSettings {
+            blind: halt.when_blind.unwrap_or(default.gates.blind),
+            clear_after_s: seconds(halt.clear_after, default.gates.clear_after_s),
+            holds_s: seconds(halt.holds_for, default.gates.holds_s),
+        },
+        alerts: AlertSettings {
+            raise_after_s: seconds(alerts.raise_after, default.alerts.raise_after_s),
+            clear_after_s: seconds(alerts.clear_after, default.alerts.clear_after_s),
+        },
     }
 }
 

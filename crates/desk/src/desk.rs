@@ -12,6 +12,7 @@ use assay_verifier::Reconciliation;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::alert::AlertSettings;
 use crate::gate::GateSettings;
 use crate::keep::{self, KeptStatement, KeptVerdict};
 use crate::{DeskError, Source, StatementView, View, World, case, run};
@@ -102,6 +103,15 @@ pub enum SubmitError {
     Failed(String),
 }
 
+/// The operator's choices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// When to halt, and when to allow again.
+    pub gates: GateSettings,
+    /// When to raise, and when to clear.
+    pub alerts: AlertSettings,
+}
+
 /// No more than so many pieces of work wait for the desk's thread; whoever brings more waits.
 const WORK_WAITING: usize = 1024;
 /// A listener that falls so far behind misses events, and is told.
@@ -112,13 +122,13 @@ impl Desk {
     ///
     /// # Errors
     /// When what was kept cannot be read.
-    pub fn start(records: Records, world: World, gates: GateSettings) -> Result<(Desk, JoinHandle<()>), DeskError> {
+    pub fn start(records: Records, world: World, settings: Settings) -> Result<(Desk, JoinHandle<()>), DeskError> {
         let (work, waiting): (_, Receiver<Work>) = sync_channel(WORK_WAITING);
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let view = View { at: run::clock(), chains: Vec::new(), exchanges: Vec::new(), alerts: Vec::new() };
         let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
         let desk = Desk(Arc::new(Inner { records, world, view, events, work, told_to_look: AtomicBool::new(false) }));
-        let mut run = run::Run::resume(desk.0.clone(), gates)?;
+        let mut run = run::Run::resume(desk.0.clone(), settings)?;
         let thread = std::thread::Builder::new().name("desk".into()).spawn(move || run.work(&waiting));
         let thread = thread.map_err(|error| DeskError::Damaged(format!("no thread could be started: {error}")))?;
         Ok((desk, thread))

@@ -1,12 +1,14 @@
 //! What the desk keeps, row by row: statements as received, verdicts as given, and which statements still wait for a final
 //! one. Keys begin with the exchange's id and a zero byte, so that one exchange's rows lie together in order.
 
+use std::collections::BTreeMap;
+
 use assay_store::{Records, Row, Table};
 use assay_types::Timestamp;
 use assay_verifier::Reconciliation;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeskError, StatementView};
+use crate::{Alert, DeskError, StatementView};
 
 /// A verdict as it was given.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,6 +86,27 @@ pub(crate) fn rewrite_row(exchange: &str, rewrite: &Rewrite) -> Result<Row, Desk
     let key = [REWRITTEN, &key(exchange, rewrite.sequence), rewrite.came.as_bytes()].concat();
     let value = serde_json::to_vec(rewrite).map_err(|error| DeskError::Damaged(error.to_string()))?;
     Ok(Row { table: Table::Meta, key, value: Some(value) })
+}
+
+/// The row of an alert.
+pub(crate) fn alert_row(alert: &Alert) -> Result<Row, DeskError> {
+    let value = serde_json::to_vec(alert).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(Row { table: Table::Alerts, key: alert.id.as_bytes().to_vec(), value: Some(value) })
+}
+
+/// The row by which an alert that never fired is forgotten.
+pub(crate) fn no_alert_row(id: &str) -> Row {
+    Row { table: Table::Alerts, key: id.as_bytes().to_vec(), value: None }
+}
+
+/// Every alert that is kept, by id.
+pub(crate) fn alerts(records: &Records) -> Result<BTreeMap<String, Alert>, DeskError> {
+    let rows = records.oldest_first(Table::Alerts, b"", usize::MAX)?;
+    let read = |(_, value): &(Vec<u8>, Vec<u8>)| {
+        let alert: Alert = read(records, "an alert", value)?;
+        Ok((alert.id.clone(), alert))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Every rewrite of an exchange.

@@ -14,9 +14,9 @@ mod run;
 mod view;
 mod world;
 
-pub use alert::{Alert, State};
+pub use alert::{Alert, AlertSettings, Observation, State, observe};
 use assay_store::StoreError;
-pub use desk::{Desk, Event, Receipt, SubmitError};
+pub use desk::{Desk, Event, Receipt, Settings, SubmitError};
 pub use gate::{Gate, GateSettings, Known, Signal, gate};
 pub use holdings::{at, holdings};
 pub use keep::{KeptStatement, KeptVerdict, Rewrite};

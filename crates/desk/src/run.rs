@@ -7,12 +7,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
-use assay_verifier::{Finding, Reconciliation};
+use assay_verifier::{Finding, Reconciliation, Severity};
 use serde_json::json;
 
+use crate::alert::{Alert, Observation, observe};
 use crate::case::Case;
-use crate::desk::{Event, Inner, Receipt, SubmitError, Work};
-use crate::gate::{Gate, GateSettings, Known, gate};
+use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work};
+use crate::gate::{Gate, Known, gate};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::{BlockView, ChainView, DeskError, ExchangeView, Source, StatementView, Trouble, View, World};
 
@@ -31,7 +32,8 @@ struct Stand {
 /// Everything that the thread owns.
 pub(crate) struct Run {
     inner: Arc<Inner>,
-    settings: GateSettings,
+    settings: Settings,
+    alerts: BTreeMap<String, Alert>,
     cases: BTreeMap<String, Case>,
     gates: BTreeMap<(String, String), Gate>,
     rewrites: BTreeMap<String, Vec<Rewrite>>,
@@ -48,7 +50,7 @@ pub(crate) fn clock() -> Timestamp {
 
 impl Run {
     /// Takes up where the rows leave off.
-    pub(crate) fn resume(inner: Arc<Inner>, settings: GateSettings) -> Result<Run, DeskError> {
+    pub(crate) fn resume(inner: Arc<Inner>, settings: Settings) -> Result<Run, DeskError> {
         let world = inner.world.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut cases, mut rewrites) = (BTreeMap::new(), BTreeMap::new());
         for exchange in &world.declarations.exchanges {
@@ -56,7 +58,8 @@ impl Run {
             cases.insert(exchange.id.clone(), Case::resume(&inner.records, &world, &exchange.id)?);
         }
         let (gates, troubles, stands) = Default::default();
-        let mut run = Run { inner, settings, cases, gates, rewrites, troubles, stands, next_event: 1 };
+        let alerts = keep::alerts(&inner.records)?;
+        let mut run = Run { inner, settings, alerts, cases, gates, rewrites, troubles, stands, next_event: 1 };
         run.look();
         Ok(run)
     }
@@ -221,9 +224,42 @@ impl Run {
         let (world, now) = (self.world(), clock());
         let chains = world.sources.iter().map(chain_view).collect();
         let ids: Vec<String> = self.cases.keys().cloned().collect();
-        let exchanges = ids.iter().map(|id| Arc::new(self.exchange_view(&world, id, now))).collect();
-        let view = View { at: now, chains, exchanges, alerts: Vec::new() };
+        let exchanges: Vec<_> = ids.iter().map(|id| Arc::new(self.exchange_view(&world, id, now))).collect();
+        let alerts = self.alert(&exchanges, now);
+        let view = View { at: now, chains, exchanges, alerts };
         *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Brings the alerts up to what is found now: kept first, then told.
+    fn alert(&mut self, exchanges: &[Arc<ExchangeView>], now: Timestamp) -> Vec<Alert> {
+        let observed: Vec<Observation> = exchanges.iter().flat_map(|exchange| observations(exchange)).collect();
+        let judged = |id: &str| {
+            let found = exchanges.iter().find(|exchange| exchange.id == id);
+            found.is_some_and(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some())
+        };
+        let mut next = self.alerts.clone();
+        let changed = observe(&mut next, &observed, judged, self.settings.alerts, now);
+        let differs = |(id, alert): &(&String, &Alert)| self.alerts.get(*id) != Some(*alert);
+        let written = next.iter().filter(differs).map(|(_, alert)| keep::alert_row(alert));
+        let gone = self.alerts.keys().filter(|id| !next.contains_key(*id)).map(|id| Ok(keep::no_alert_row(id)));
+        let rows: Result<Vec<_>, DeskError> = written.chain(gone).collect();
+        let kept = rows.and_then(|rows| if rows.is_empty() { Ok(()) } else { Ok(self.inner.records.write(&rows)?) });
+        match kept {
+            Ok(()) => self.alerts = next,
+            // As they were: the next look tries again.
+            Err(error) => {
+                tracing::error!(%error, "alerts could not be kept");
+                return self.alerts.values().cloned().collect();
+            }
+        }
+        for alert in changed {
+            self.tell("alert", Some(&alert.exchange), json!(alert));
+        }
+        let mut alerts: Vec<Alert> = self.alerts.values().cloned().collect();
+        alerts.sort_by(|a, b| {
+            (a.severity, &a.exchange, &a.asset, &a.rule).cmp(&(b.severity, &b.exchange, &b.asset, &b.rule))
+        });
+        alerts
     }
 
     fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp) -> ExchangeView {
@@ -247,7 +283,7 @@ impl Run {
             let known = Known { asset: &line.asset, line: Some(line), findings, statement, stale };
             let key = (id.to_owned(), line.asset.clone());
             let before = self.gates.get(&key);
-            let now = gate(&known, before, self.settings, now);
+            let now = gate(&known, before, self.settings.gates, now);
             if before.map(|before| before.signal) != Some(now.signal) {
                 self.tell("gate", Some(id), json!({ "asset": now.asset, "signal": now.signal, "reason": now.reason }));
             }
@@ -262,6 +298,17 @@ impl Run {
         self.next_event += 1;
         let _ = self.inner.events.send(Arc::new(event)); // nobody may be listening
     }
+}
+
+/// What is bad enough to be told.
+fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
+    exchange.findings.iter().filter(|finding| finding.severity <= Severity::Warning).map(|finding| Observation {
+        rule: finding.rule,
+        severity: finding.severity,
+        exchange: exchange.id.clone(),
+        asset: finding.asset.clone(),
+        message: finding.message.clone(),
+    })
 }
 
 /// Where a chain stands; nothing while its store is not there or cannot be read.

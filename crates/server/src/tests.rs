@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use assay_desk::{Desk, GateSettings, Source, World};
+use assay_desk::{Desk, Source, World};
 use assay_registry::{Declarations, Exchange};
 use assay_store::Records;
 use assay_types::{Account, Addresses, AssetEntry, ChainEntry, ChainId, Deployment, Directory};
@@ -53,7 +53,7 @@ fn desk(folder: &std::path::Path) -> Desk {
         program: "assay test",
     };
     let records = Records::open(&folder.join("desk")).unwrap();
-    Desk::start(records, world, GateSettings::default()).unwrap().0
+    Desk::start(records, world, assay_desk::Settings::default()).unwrap().0
 }
 
 struct House {

@@ -60,7 +60,7 @@ impl Shared {
 pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
     let records = Records::open(&setup.config.data_dir.join(DESK))?;
     let stop = stop_on_signals()?;
-    let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.gates)?;
+    let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.desk)?;
     let shared = Arc::new(Shared {
         desk: desk.clone(),
         setup: RwLock::new(setup.clone()),

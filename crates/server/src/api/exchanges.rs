@@ -175,9 +175,6 @@ pub(crate) async fn alerts(
     Asked(_): Asked<Nothing>,
 ) -> Result<Answer, Problem> {
     let view = app.desk.view();
-    let alerts = view.alerts.iter().filter(|alert| match &alert.exchange {
-        Some(exchange) => caller.may(&Act::ReadExchange(exchange)),
-        None => caller.may(&Act::ReadChains),
-    });
+    let alerts = view.alerts.iter().filter(|alert| caller.may(&Act::ReadExchange(&alert.exchange)));
     Ok(dated(&view, json!({ "alerts": alerts.collect::<Vec<_>>() })))
 }
