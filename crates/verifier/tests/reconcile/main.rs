@@ -7,5 +7,6 @@ mod holdings;
 mod in_flight;
 mod model;
 mod output;
+mod pages;
 mod watching;
 mod world;
