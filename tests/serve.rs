@@ -161,6 +161,13 @@ fn a_shortage_is_told_at_once_and_kept_through_a_kill() {
         let alerts = all["alerts"].as_array().unwrap();
         alerts.iter().any(|alert| alert["rule"] == "phantom-assets" && alert["state"] == "resolved")
     });
+    // A provisional verdict is not given anew because the process was: what it rests on is the same.
+    let before = verdicts(&serving);
+    assert_eq!(before[0], (3, "backed".to_owned(), "provisional".to_owned()));
+    serving.kill();
+    let serving = scene.serve();
+    serving.wait("/v1/exchanges/acme", |acme| acme["verdict"]["verdict"] == "backed");
+    assert_eq!(verdicts(&serving), before);
     let (code, _) = serving.stop();
     assert_eq!(code, 0);
 }

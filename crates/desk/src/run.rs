@@ -185,6 +185,9 @@ impl Run {
     /// Looks at every chain and at the time, and judges what they may have changed.
     fn look(&mut self) {
         let world = self.world();
+        if !world.sources.iter().all(Source::is_told) {
+            return self.paint();
+        }
         let now = clock();
         let mut moved = false;
         for source in world.sources.iter() {

@@ -49,6 +49,8 @@ pub struct Source {
 
 struct Slot {
     store: Result<Arc<Store>, String>,
+    /// Has anybody said by now what there is?
+    told: bool,
     trouble: Option<Trouble>,
     heard: Heard,
 }
@@ -67,7 +69,8 @@ pub struct Heard {
 impl Source {
     /// A chain whose store is given later, see [`Source::set_store`].
     pub fn new(name: impl Into<String>, id: ChainId, connect: Connect) -> Source {
-        let slot = Slot { store: Err("no block is indexed yet".into()), trouble: None, heard: Heard::default() };
+        let slot =
+            Slot { store: Err("no block is indexed yet".into()), told: false, trouble: None, heard: Heard::default() };
         Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)) }
     }
 
@@ -81,7 +84,15 @@ impl Source {
 
     /// Replaces the store.
     pub fn set_store(&self, store: Result<Arc<Store>, String>) {
-        self.slot.write().unwrap_or_else(PoisonError::into_inner).store = store;
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        (slot.store, slot.told) = (store, true);
+    }
+
+    /// Is it known by now whether there is a store, or what keeps it away? Just after the start it is not, and a verdict of
+    /// then would be about nothing but that.
+    pub(crate) fn is_told(&self) -> bool {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        slot.told || slot.trouble.is_some()
     }
 
     /// Why the chain is not followed at the moment.

@@ -259,7 +259,13 @@ mod tests {
 
     #[test]
     fn what_is_not_given_has_its_default() {
-        let resolved = r#"{"accept_elsewhere":[],"difference_tolerance":"0.0001","max_statement_age":"300s","require":"unproven","shortage_tolerance":{}}"#;
+        let resolved = concat!(
+            r#"{"accept_elsewhere":[],"credits_over_inventory":{"alert":"1","halt":"2","watch":"1"},"#,
+            r#""difference_tolerance":"0.0001","ledger_over_holdings":{"alert":"1.01","halt":"1.05","watch":"1"},"#,
+            r#""max_index_silence":"120s","max_statement_age":"300s","require":"unproven","shortage_tolerance":{},"#,
+            r#""turnover_over_holdings":{"alert":"1","halt":"2","watch":"0.5"},"#,
+            r#""turnover_over_mean":{"alert":"20","halt":"100","watch":"5"}}"#,
+        );
         assert_eq!(policy(json!({})).unwrap(), Policy::default());
         assert_eq!(Policy::default().canonical(), resolved);
         assert_eq!(Policy::default().digest(), Digest::of(resolved.as_bytes()));

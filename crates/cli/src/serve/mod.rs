@@ -15,7 +15,7 @@ use assay_indexer::Stop;
 use assay_server::{Settings, Tls};
 use assay_store::Records;
 
-use crate::failure::{Failure, WRONG_INPUT};
+use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
 use crate::setup::{PROGRAM, Setup};
@@ -75,13 +75,24 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
         }
         scope.spawn(|| intake::watch(&shared));
         scope.spawn(|| reload::watch(&shared));
+        scope.spawn(|| {
+            // Without the desk nothing would be judged any more, and the API would go on to show what was.
+            while !stop.is_wished() {
+                stop.pause(Duration::from_secs(1));
+                if judging.is_finished() {
+                    stop.now();
+                }
+            }
+        });
         let served = api(setup, &desk, &stop);
         stop.now();
         shared.end_round();
         served
     });
     desk.stop();
-    let _ = judging.join();
+    if judging.join().is_err() {
+        return Err(Failure::new(INTEGRITY, "the desk's thread ended by itself").hint("see the log; start again"));
+    }
     output::message("stopped: nothing is lost, the next start goes on from here");
     served.map(|()| 0)
 }
