@@ -50,7 +50,7 @@ pub(crate) enum Work {
         exchange: String,
         statement: Arc<Statement>,
         bytes: Vec<u8>,
-        signed_by: Option<String>,
+        signature: Option<String>,
         reply: Reply,
     },
     /// Something may have changed: a block, a trouble.
@@ -170,7 +170,6 @@ impl Desk {
         if world.exchange(exchange).is_none() {
             return Err(SubmitError::UnknownExchange(exchange.into()));
         }
-        let signed_by = signature.map(str::to_owned);
         let statement = case::parse(&world, bytes).map_err(SubmitError::Refused)?;
         if statement.exchange != exchange {
             let why = format!("exchange: is `{}`, but it was sent for `{exchange}`", statement.exchange);
@@ -181,7 +180,7 @@ impl Desk {
             exchange: exchange.into(),
             statement: Arc::new(statement),
             bytes: bytes.to_vec(),
-            signed_by,
+            signature: signature.map(str::to_owned),
             reply,
         };
         let stopped = || SubmitError::Failed(DeskError::Stopped.to_string());

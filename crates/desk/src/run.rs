@@ -68,8 +68,8 @@ impl Run {
     pub(crate) fn work(&mut self, waiting: &Receiver<Work>) {
         loop {
             match waiting.recv_timeout(TICK) {
-                Ok(Work::Statement { exchange, statement, bytes, signed_by, reply }) => {
-                    let receipt = self.take(&exchange, statement, bytes, signed_by);
+                Ok(Work::Statement { exchange, statement, bytes, signature, reply }) => {
+                    let receipt = self.take(&exchange, statement, bytes, signature);
                     self.paint();
                     let _ = reply.send(receipt); // whoever asked may have gone
                 }
@@ -106,7 +106,7 @@ impl Run {
         exchange: &str,
         statement: Arc<Statement>,
         bytes: Vec<u8>,
-        signed_by: Option<String>,
+        signature: Option<String>,
     ) -> Result<Receipt, SubmitError> {
         let failed = |error: DeskError| SubmitError::Failed(error.to_string());
         let latest = match self.cases.get(exchange) {
@@ -118,7 +118,7 @@ impl Run {
             return self.again(exchange, &kept.view, statement.digest);
         }
         let (digest, as_of, received_at) = (statement.digest, statement.as_of, clock());
-        let view = StatementView { sequence, digest, as_of, received_at, signed_by };
+        let view = StatementView { sequence, digest, as_of, received_at, signature };
         let kept = KeptStatement { view, bytes };
         self.inner
             .records

@@ -102,6 +102,6 @@ pub struct StatementView {
     pub as_of: Timestamp,
     /// When it came in.
     pub received_at: Timestamp,
-    /// The key that signed it, if it was signed.
-    pub signed_by: Option<String>,
+    /// The signature that came with it, as it was sent. It is not checked yet, and proves nothing.
+    pub signature: Option<String>,
 }

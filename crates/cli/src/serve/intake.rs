@@ -13,6 +13,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// As much as the API takes.
 const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
 
+/// No signature is longer.
+const LONGEST_SIGNATURE_BYTES: u64 = 4096;
+
 /// Looks until the process stops.
 pub fn watch(shared: &Shared) {
     while !shared.stop.is_wished() {
@@ -43,7 +46,7 @@ fn statements(intake: &Path) -> Vec<(String, PathBuf)> {
 
 fn take(shared: &Shared, exchange: &str, file: &Path) {
     let signature_file = beside(file, "sig");
-    let signature = fs::read_to_string(&signature_file).ok();
+    let signature = assay_registry::read_text(&signature_file, LONGEST_SIGNATURE_BYTES).ok();
     let taken = match assay_registry::read_bytes(file, LONGEST_STATEMENT_BYTES) {
         Ok(bytes) => shared.desk.submit(exchange, &bytes, signature.as_deref().map(str::trim)),
         Err(error) => Err(SubmitError::Refused(vec![error.to_string()])),
