@@ -72,7 +72,8 @@ impl Policy {
         Digest::of(self.canonical().as_bytes())
     }
 
-    /// The resolved policy as RFC 8785 JSON: what [`Policy::digest`] is taken of.
+    /// The resolved policy as RFC 8785 JSON: what [`Policy::digest`] is taken of. It has the keys that a verdict comes from, so
+    /// that anyone can recompute it; what watching alone heeds is not among them, and changes no verdict.
     pub fn canonical(&self) -> String {
         let tolerances: BTreeMap<&str, String> = self
             .shortage_tolerance
@@ -86,11 +87,6 @@ impl Policy {
             "max_statement_age": self.max_statement_age,
             "accept_elsewhere": self.accept_elsewhere,
             "require": self.require,
-            "ledger_over_holdings": self.ledger_over_holdings,
-            "credits_over_inventory": self.credits_over_inventory,
-            "turnover_over_holdings": self.turnover_over_holdings,
-            "turnover_over_mean": self.turnover_over_mean,
-            "max_index_silence": self.max_index_silence,
         }))
     }
 
@@ -259,13 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_not_given_has_its_default() {
-        let resolved = concat!(
-            r#"{"accept_elsewhere":[],"credits_over_inventory":{"alert":"1","halt":"2","watch":"1"},"#,
-            r#""difference_tolerance":"0.0001","ledger_over_holdings":{"alert":"1.01","halt":"1.05","watch":"1"},"#,
-            r#""max_index_silence":"120s","max_statement_age":"300s","require":"unproven","shortage_tolerance":{},"#,
-            r#""turnover_over_holdings":{"alert":"1","halt":"2","watch":"0.5"},"#,
-            r#""turnover_over_mean":{"alert":"20","halt":"100","watch":"5"}}"#,
-        );
+        let resolved = r#"{"accept_elsewhere":[],"difference_tolerance":"0.0001","max_statement_age":"300s","require":"unproven","shortage_tolerance":{}}"#;
         assert_eq!(policy(json!({})).unwrap(), Policy::default());
         assert_eq!(Policy::default().canonical(), resolved);
         assert_eq!(Policy::default().digest(), Digest::of(resolved.as_bytes()));
