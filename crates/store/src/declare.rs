@@ -12,7 +12,7 @@ use crate::{Coverage, Family, Store, StoreError};
 const ACCOUNTS_A_WRITE: usize = 100_000;
 
 const NEXT_KEY: &[u8] = b"accounts";
-const PUBLISHED_KEY: &[u8] = b"published";
+pub(crate) const PUBLISHED_KEY: &[u8] = b"published";
 const ROUND_KEY: &[u8] = b"round";
 
 /// Accounts that are being filled in: numbers `from` to `to` (exclusive) are known below `next`.
@@ -185,7 +185,7 @@ impl Store {
         (from.0..to.0).map(|number| Ok((self.account(AccountNo(number))?, AccountNo(number)))).collect()
     }
 
-    fn counter(&self, key: &[u8]) -> Result<u32, StoreError> {
+    pub(crate) fn counter(&self, key: &[u8]) -> Result<u32, StoreError> {
         match self.get(Family::Meta, key)? {
             None => Ok(0),
             Some(row) => self.read(Family::Meta, key, row.as_slice().try_into().ok().map(u32::from_be_bytes)),

@@ -13,6 +13,7 @@ mod query;
 mod records;
 mod rows;
 mod settle;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use deep::Audit;
 pub use open::Mode;
 pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};
+pub use standing::{Pair, Past, Standing};
 
 /// The version of the bytes that this program writes and reads.
 pub const FORMAT: u32 = 1;

@@ -3,6 +3,7 @@
 use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Timestamp, TxId};
 
 use crate::rows::{HeaderRow, account_prefix, height_key, height_of};
+use crate::standing::UNFOLLOWED;
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";
@@ -95,16 +96,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn balance(&self, account: AccountNo, asset: Asset, at: Height) -> Result<Amount, StoreError> {
-        let prefix = account_prefix(account, asset);
         let mut rows = self.db.raw_iterator_cf(self.family(Family::Movements)?);
-        rows.seek_for_prev(Movement::key_at(&prefix, at, u32::MAX));
-        rows.status().map_err(|error| self.database(error))?;
-        match rows.item() {
-            Some((key, value)) if key.starts_with(&prefix) => {
-                self.read(Family::Movements, key, Movement::read(&key[prefix.len()..], value)).map(|row| row.balance)
-            }
-            _ => Ok(Amount::ZERO),
-        }
+        self.seek_balance(&mut rows, (account, asset), at)
     }
 
     pub(crate) fn latest_balance(&self, account: AccountNo, asset: Asset) -> Result<Amount, StoreError> {
@@ -159,7 +152,7 @@ impl Store {
     /// When the database fails.
     pub fn coverage(&self, account: AccountNo, asset: Asset, at: Height) -> Result<Coverage, StoreError> {
         let last = self.last_coverage(&account_prefix(account, asset), at)?;
-        let before = || Coverage::Unknown("not followed at this height".into());
+        let before = || Coverage::Unknown(UNFOLLOWED.into());
         Ok(last.map_or_else(before, |(_, grade)| grade))
     }
 

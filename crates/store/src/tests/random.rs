@@ -1,13 +1,15 @@
 //! The store against the model, under whatever order of events.
 
-use assay_types::{Account, Height};
+use std::collections::BTreeMap;
+
+use assay_types::{Account, Amount, Height};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::model::Model;
 use super::world::{ACCOUNTS, Event, Said, TOKEN, World};
 use super::{Dump, account, chain, dump, folder, without};
-use crate::{Family, Mode, Store, StoreError, Undo};
+use crate::{Coverage, Family, Mode, Pair, Standing, Store, StoreError, Undo};
 
 const DEPTH: u64 = 5;
 
@@ -82,7 +84,9 @@ impl Test {
         let (height, view) = (block.header.height, block.view(&watch));
         let undo = Undo { depth: DEPTH, tip: height };
         let mut before = dump(store);
+        let stood = standings(store);
         store.apply(&view, &watch, undo, false).unwrap();
+        sums_can_follow(store, &stood);
         let after = dump(store);
         assert_eq!(store.remove_tip().unwrap(), Some(block.header.at()));
         // What apply dropped is undo that lies too deep to be wanted again: it does not come back.
@@ -321,4 +325,32 @@ fn a_transaction_that_came_twice_is_looked_up_in_its_later_block() {
         without(dump(test.store()), Family::Undo)
     };
     assert_same(&rows_with(2), &rows_with(0));
+}
+
+fn standings(store: &Store) -> BTreeMap<Pair, Standing> {
+    let mut all = BTreeMap::new();
+    let Some(tip) = store.tip().unwrap() else { return all };
+    store.each_standing(tip.height, |pair, standing| drop(all.insert(pair, standing))).unwrap();
+    for (pair, standing) in &all {
+        assert_eq!(*standing, store.standing(*pair, tip.height).unwrap());
+    }
+    all
+}
+
+/// Whoever keeps sums needs only look at what the last two blocks touched, and can tell how it stood before.
+fn sums_can_follow(store: &Store, stood: &BTreeMap<Pair, Standing>) {
+    let (tip, stands) = (store.tip().unwrap().unwrap().height, standings(store));
+    let Some(before) = tip.previous() else { return };
+    let past = store.past(before, tip).unwrap().unwrap();
+    let Some(mut touched) = store.touched(before).unwrap() else { return };
+    touched.extend(past.touched());
+    let unfollowed =
+        Standing { balance: Amount::ZERO, coverage: Coverage::Unknown("not followed at this height".into()) };
+    for pair in stood.keys().chain(stands.keys()) {
+        let was = stood.get(pair).unwrap_or(&unfollowed);
+        assert_eq!(past.standing(store, *pair).unwrap(), *was, "{pair:?} before {tip}");
+        if !touched.contains(pair) {
+            assert_eq!(stands.get(pair), stood.get(pair), "{pair:?} at {tip}");
+        }
+    }
 }

@@ -1,0 +1,220 @@
+//! How accounts stand, many at a time: what whoever keeps sums over accounts needs to follow the blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_types::{AccountNo, Amount, Asset, Height};
+
+use crate::bytes::Reader;
+use crate::changes::read_undo_row;
+use crate::declare::PUBLISHED_KEY;
+use crate::rows::{Movement, account_prefix, height_key, height_of};
+use crate::{Coverage, Family, Store, StoreError};
+
+/// One account in one asset.
+pub type Pair = (AccountNo, Asset);
+
+/// How an account stands in an asset after a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Base units; says nothing where the coverage is unknown.
+    pub balance: Amount,
+    /// How well it is known.
+    pub coverage: Coverage,
+}
+
+/// What the last blocks changed, and what was there before them.
+#[derive(Debug, Clone)]
+pub struct Past {
+    /// The height before these blocks.
+    at: Height,
+    /// The pairs that each block changed.
+    touched: BTreeSet<Pair>,
+    /// Coverage rows that they replaced, made (`None`) or took away, as they were before.
+    coverage: BTreeMap<Pair, BTreeMap<Height, Option<Coverage>>>,
+}
+
+pub(crate) const UNFOLLOWED: &str = "not followed at this height";
+
+impl Store {
+    /// How many accounts are followed: their numbers are below.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn published(&self) -> Result<u32, StoreError> {
+        self.counter(PUBLISHED_KEY)
+    }
+
+    /// How an account stands in an asset after the block at this height.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn standing(&self, (account, asset): Pair, at: Height) -> Result<Standing, StoreError> {
+        let coverage = self.coverage(account, asset, at)?;
+        let balance = match coverage {
+            Coverage::Unknown(_) => Amount::ZERO,
+            _ => self.balance(account, asset, at)?,
+        };
+        Ok(Standing { balance, coverage })
+    }
+
+    /// Every followed pair of which something is said after the block at this height, in order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn each_standing(&self, at: Height, mut see: impl FnMut(Pair, Standing)) -> Result<(), StoreError> {
+        let published = self.published()?;
+        let mut coverage = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
+        let mut movements = self.db.raw_iterator_cf(self.family(Family::Movements)?);
+        let mut last: Option<(Pair, Coverage)> = None;
+        let mut end = |(pair, coverage): (Pair, Coverage)| -> Result<(), StoreError> {
+            let balance = match coverage {
+                Coverage::Unknown(_) => Amount::ZERO,
+                _ => self.seek_balance(&mut movements, pair, at)?,
+            };
+            see(pair, Standing { balance, coverage });
+            Ok(())
+        };
+        coverage.seek_to_first();
+        while let Some((key, value)) = coverage.item() {
+            let row = self.read(Family::Coverage, key, coverage_key(key).zip(Coverage::read(value)))?;
+            let ((pair, from), grade) = row;
+            if pair.0.0 >= published {
+                break;
+            }
+            if last.as_ref().is_some_and(|(before, _)| *before != pair)
+                && let Some(before) = last.take()
+            {
+                end(before)?;
+            }
+            if from <= at {
+                last = Some((pair, grade));
+            }
+            coverage.next();
+        }
+        coverage.status().map_err(|error| self.database(error))?;
+        last.map_or(Ok(()), end)
+    }
+
+    pub(crate) fn seek_balance(
+        &self,
+        rows: &mut rocksdb::DBRawIterator<'_>,
+        (account, asset): Pair,
+        at: Height,
+    ) -> Result<Amount, StoreError> {
+        let prefix = account_prefix(account, asset);
+        rows.seek_for_prev(Movement::key_at(&prefix, at, u32::MAX));
+        rows.status().map_err(|error| self.database(error))?;
+        match rows.item() {
+            Some((key, value)) if key.starts_with(&prefix) => {
+                self.read(Family::Movements, key, Movement::read(&key[prefix.len()..], value)).map(|row| row.balance)
+            }
+            _ => Ok(Amount::ZERO),
+        }
+    }
+
+    /// The pairs that the block at this height changed: their movements, or how well they are known. `None` when no undo is
+    /// kept for it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn touched(&self, height: Height) -> Result<Option<BTreeSet<Pair>>, StoreError> {
+        let mut past = Past::after(height);
+        Ok(past.add(self, height)?.then_some(past.touched))
+    }
+
+    /// What the blocks above this height, up to `to`, changed. `None` when undo is not kept for all of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn past(&self, at: Height, to: Height) -> Result<Option<Past>, StoreError> {
+        let mut past = Past::after(at);
+        for height in at.0 + 1..=to.0 {
+            if !past.add(self, Height(height))? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(past))
+    }
+}
+
+impl Past {
+    fn after(at: Height) -> Past {
+        Past { at, touched: BTreeSet::new(), coverage: BTreeMap::new() }
+    }
+
+    /// Adds a block; those below it are there already.
+    fn add(&mut self, store: &Store, height: Height) -> Result<bool, StoreError> {
+        let key = height_key(height);
+        let Some(row) = store.get(Family::Undo, &key)? else { return Ok(false) };
+        for change in store.read(Family::Undo, &key, read_undo_row(&row))? {
+            match change.family {
+                Family::Movements => {
+                    let pair = Reader(&change.key).account().zip(pair_asset(&change.key));
+                    self.touched.insert(store.read(Family::Undo, &key, pair)?);
+                }
+                Family::Coverage => {
+                    let (pair, from) = store.read(Family::Undo, &key, coverage_key(&change.key))?;
+                    let before = change.before.map(|before| store.read(Family::Undo, &key, Coverage::read(&before)));
+                    let before = before.transpose()?;
+                    self.touched.insert(pair);
+                    // The lowest block comes first, and what was there before it stays.
+                    self.coverage.entry(pair).or_default().entry(from).or_insert(before);
+                }
+                _ => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// The pairs that these blocks changed.
+    pub fn touched(&self) -> &BTreeSet<Pair> {
+        &self.touched
+    }
+
+    /// How a pair stood after the block before these blocks, as far as was known then.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn standing(&self, store: &Store, pair: Pair) -> Result<Standing, StoreError> {
+        let coverage = self.coverage_before(store, pair)?;
+        let balance = match coverage {
+            Coverage::Unknown(_) => Amount::ZERO,
+            _ => store.balance(pair.0, pair.1, self.at)?,
+        };
+        Ok(Standing { balance, coverage })
+    }
+
+    /// The last row up to that block, of those that are there now and were then, and of those that were there only then.
+    fn coverage_before(&self, store: &Store, pair: Pair) -> Result<Coverage, StoreError> {
+        let prefix = account_prefix(pair.0, pair.1);
+        let none = BTreeMap::new();
+        let replaced = self.coverage.get(&pair).unwrap_or(&none);
+        let then = replaced.range(..=self.at).rev().find_map(|(from, before)| Some((*from, before.clone()?)));
+        let (mut to, mut now) = (Some(self.at), None);
+        while let Some(height) = to {
+            now = store.last_coverage(&prefix, height)?;
+            let Some((from, _)) = &now else { break };
+            if !replaced.contains_key(from) {
+                break;
+            }
+            (to, now) = (from.previous(), None);
+        }
+        let last = match (then, now) {
+            (Some(then), Some(now)) => Some(if then.0 > now.0 { then } else { now }),
+            (then, now) => then.or(now),
+        };
+        Ok(last.map_or_else(|| Coverage::Unknown(UNFOLLOWED.into()), |(_, grade)| grade))
+    }
+}
+
+fn pair_asset(key: &[u8]) -> Option<Asset> {
+    let mut row = Reader(key);
+    row.account()?;
+    row.asset()
+}
+
+fn coverage_key(key: &[u8]) -> Option<(Pair, Height)> {
+    let mut row = Reader(key);
+    let pair = (row.account()?, row.asset()?);
+    Some((pair, height_of(row.0)?))
+}
