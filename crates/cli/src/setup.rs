@@ -111,6 +111,7 @@ impl Setup {
             policy: self.config.policy.clone(),
             sources: Arc::new(self.config.chains.iter().map(source).collect()),
             program,
+            books: None,
         }
     }
 

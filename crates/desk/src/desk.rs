@@ -126,6 +126,7 @@ impl Desk {
         let (work, waiting): (_, Receiver<Work>) = sync_channel(WORK_WAITING);
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let view = View { at: run::clock(), chains: Vec::new(), exchanges: Vec::new(), alerts: Vec::new() };
+        let world = World { books: Some(Arc::default()), ..world };
         let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
         let desk = Desk(Arc::new(Inner { records, world, view, events, work, told_to_look: AtomicBool::new(false) }));
         let mut run = run::Run::resume(desk.0.clone(), settings)?;
@@ -153,7 +154,7 @@ impl Desk {
 
     /// Goes on with other files. The chains stay those that there are.
     pub fn reload(&self, world: World) {
-        let _ = self.0.work.send(Work::World(Box::new(world)));
+        let _ = self.0.work.send(Work::World(Box::new(World { books: Some(Arc::default()), ..world })));
     }
 
     /// Ends the desk's thread after what waits before this.

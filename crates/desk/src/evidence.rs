@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::sync::Arc;
 
-use assay_registry::Exchange;
+use assay_registry::{Declared, Exchange};
 use assay_store::{Coverage, Store};
 use assay_types::{
     Account, Amount, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement, Timestamp,
@@ -14,9 +14,11 @@ use assay_types::{
 };
 use assay_verifier::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
+    SumEvidence, Wide,
 };
 use serde_json::json;
 
+use crate::books::Sheet;
 use crate::{DeskError, Source, World};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
@@ -51,8 +53,9 @@ pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> 
     let mut evidence = Evidence::default();
     for chain in concerned(world, question, Some(statement)) {
         let opened = open(chain, question, &mut evidence.notices)?;
-        accounts(world, question, &opened, &mut evidence.accounts)?;
         items(world, question, &opened, statement, &mut evidence.items)?;
+        let named = named(&opened, statement, &evidence.items);
+        accounts(world, question, &opened, &named, &mut evidence)?;
         evidence.blocks.push(opened.used);
     }
     Ok(evidence)
@@ -66,7 +69,7 @@ pub fn balances(world: &World, question: &Question<'_>) -> Result<(Evidence, Vec
     let (mut evidence, mut headers) = (Evidence::default(), Vec::new());
     for chain in concerned(world, question, None) {
         let opened = open(chain, question, &mut evidence.notices)?;
-        accounts(world, question, &opened, &mut evidence.accounts)?;
+        accounts(world, question, &opened, &BTreeSet::new(), &mut evidence)?;
         headers.extend(opened.header.map(|header| (chain.name.clone(), header)));
         evidence.blocks.push(opened.used);
     }
@@ -170,37 +173,100 @@ fn ignored(name: &str) -> Finding {
     }
 }
 
+/// The accounts that are spoken of one by one: those that the statement claims, and those that its transactions pay.
+fn named<'a>(opened: &Opened<'_>, statement: &'a Statement, items: &'a [ItemEvidence]) -> BTreeSet<&'a Account> {
+    let chain = &opened.chain.id;
+    let claimed = statement.wallets.iter().filter(|claim| claim.chain == *chain).map(|claim| &claim.account);
+    let paid = items.iter().filter(|item| item.chain == *chain).flat_map(|item| match &item.found {
+        Found::Mempool { payments, .. } | Found::Block { paid: payments, .. } => &payments[..],
+        Found::Nowhere { .. } => &[],
+    });
+    claimed.chain(paid.map(|paid| &paid.to)).collect()
+}
+
+/// The balances: sums of accounts where they are kept, and the others one by one.
 fn accounts(
     world: &World,
     question: &Question<'_>,
     opened: &Opened<'_>,
-    evidence: &mut Vec<AccountEvidence>,
+    named: &BTreeSet<&Account>,
+    evidence: &mut Evidence,
 ) -> Result<(), DeskError> {
     let chain = &opened.chain.id;
-    let shared = shared_with(world, question, chain);
     let assets: Vec<(&AssetEntry, &Deployment)> = world
         .directory
         .assets
         .iter()
         .flat_map(|entry| entry.on.iter().filter(|on| on.chain == *chain).map(move |on| (entry, on)))
         .collect();
-    for declared in question.exchange.accounts.iter().filter(|declared| declared.chain == *chain) {
-        for (entry, deployment) in &assets {
-            let balance = balance(opened, &declared.account, entry, deployment)?;
-            evidence.push(AccountEvidence {
-                chain: chain.clone(),
-                account: declared.account.clone(),
-                address: declared.address.clone(),
-                role: declared.role.as_str().into(),
-                asset: deployment.asset,
-                symbol: entry.symbol.clone(),
-                balance,
-                shared_with: shared.get(&declared.account).cloned().unwrap_or_default(),
-                counted: declared.at(question.as_of),
-            });
+    let mut one = |declared: &Declared, place: usize, summed: bool, shared: &[String]| -> Result<(), DeskError> {
+        let Some((entry, deployment)) = assets.get(place) else { return Ok(()) };
+        evidence.accounts.push(AccountEvidence {
+            chain: chain.clone(),
+            account: declared.account.clone(),
+            address: declared.address.clone(),
+            role: declared.role.as_str().into(),
+            asset: deployment.asset,
+            symbol: entry.symbol.clone(),
+            balance: balance(opened, &declared.account, entry, deployment)?,
+            shared_with: shared.to_vec(),
+            summed,
+            counted: declared.at(question.as_of),
+        });
+        Ok(())
+    };
+    let Some(sheet) = sheet(world, question, opened, named)? else {
+        let shared = shared_with(world, question, chain);
+        for declared in question.exchange.accounts.iter().filter(|declared| declared.chain == *chain) {
+            let shared = shared.get(&declared.account).map_or(&[][..], Vec::as_slice);
+            (0..assets.len()).try_for_each(|place| one(declared, place, false, shared))?;
         }
+        return Ok(());
+    };
+    let every = 0..u16::try_from(assets.len()).unwrap_or(u16::MAX);
+    let spoken_of = sheet.named.iter().flat_map(|declared| every.clone().map(|asset| (*declared, asset)));
+    let listed: BTreeSet<(u32, u16)> = sheet.apart.iter().copied().chain(spoken_of).collect();
+    for (place, asset) in listed {
+        let declared = usize::try_from(place).ok().and_then(|place| question.exchange.accounts.get(place));
+        let Some(declared) = declared else { continue };
+        let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, others));
+        one(declared, asset.into(), !sheet.apart.contains(&(place, asset)), &shared)?;
+    }
+    for ((asset, owner, proven), (accounts, amount)) in sheet.sums {
+        let Some((entry, deployment)) = assets.get(usize::from(asset)) else { continue };
+        let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
+        evidence.sums.push(SumEvidence {
+            chain: chain.clone(),
+            symbol: entry.symbol.clone(),
+            owner: owner.as_str(),
+            proven,
+            accounts,
+            amount: amount * finer,
+        });
     }
     Ok(())
+}
+
+/// What the books say of the exchange's accounts at the block, where there are books and a block.
+fn sheet(
+    world: &World,
+    question: &Question<'_>,
+    opened: &Opened<'_>,
+    named: &BTreeSet<&Account>,
+) -> Result<Option<Sheet>, DeskError> {
+    let (Some(books), Ok(store), Some(header)) = (&world.books, &opened.store, &opened.header) else { return Ok(None) };
+    let at = (header.at(), question.as_of);
+    books.sheet(world, (&opened.chain.id, store), question.exchange, at, named)
+}
+
+/// Those of the other exchanges that declare the account at this instant.
+fn rivals(world: &World, question: &Question<'_>, others: &[(u16, u32)]) -> Vec<String> {
+    let named = others.iter().filter_map(|(exchange, declared)| {
+        let exchange = world.declarations.exchanges.get(usize::from(*exchange))?;
+        let declared = exchange.accounts.get(usize::try_from(*declared).ok()?)?;
+        (exchange.id != question.exchange.id && declared.at(question.as_of)).then(|| exchange.id.clone())
+    });
+    named.collect()
 }
 
 /// The other exchanges that declare an account at the same instant.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use assay_registry::Exchange;
-use assay_types::{Amount, AssetEntry, ChainId, Header, Timestamp};
-use assay_verifier::{At, Balance, Evidence};
+use assay_types::{AssetEntry, ChainId, Header, Timestamp};
+use assay_verifier::{At, Balance, Coins, Evidence, Wide};
 use serde_json::{Value, json};
 
 use crate::evidence::{Question, balances};
@@ -14,9 +14,11 @@ use crate::{DeskError, World};
 /// `[low, high]` in base units of the finest deployment; `high` is `None` when nothing bounds it.
 #[derive(Clone, Copy)]
 struct Interval {
-    low: Amount,
-    high: Option<Amount>,
+    low: Wide,
+    high: Option<Wide>,
 }
+
+const NOTHING: Interval = Interval { low: Wide::ZERO, high: Some(Wide::ZERO) };
 
 /// The document, and whether everything in it is known to the unit. `at`: as of this instant; else the last indexed blocks.
 ///
@@ -33,7 +35,7 @@ pub fn holdings(
     let (evidence, headers) = balances(world, &question)?;
     let mut rows = Vec::new();
     for entry in &world.directory.assets {
-        rows.extend(row(world, entry, &evidence, &headers)?);
+        rows.extend(row(world, entry, &evidence, &headers));
     }
     let unknown: Vec<String> = evidence
         .blocks
@@ -53,25 +55,23 @@ pub fn at(chain: &ChainId, header: &Header) -> Value {
 }
 
 /// One asset; none where the exchange has no account on any of its chains.
-fn row(
-    world: &World,
-    entry: &AssetEntry,
-    evidence: &Evidence,
-    headers: &[(String, Header)],
-) -> Result<Option<Value>, DeskError> {
+fn row(world: &World, entry: &AssetEntry, evidence: &Evidence, headers: &[(String, Header)]) -> Option<Value> {
+    let accounts = evidence.accounts.iter().filter(|one| one.symbol == entry.symbol && one.counted && !one.summed);
+    let one_by_one = accounts.map(|one| (&one.chain, interval(&one.balance, &one.shared_with)));
+    let sums = evidence.sums.iter().filter(|sum| sum.symbol == entry.symbol);
+    let together = sums.map(|sum| (&sum.chain, Interval { low: sum.amount, high: Some(sum.amount) }));
     let mut by_chain: BTreeMap<&str, Interval> = BTreeMap::new();
-    for account in evidence.accounts.iter().filter(|account| account.symbol == entry.symbol && account.counted) {
-        let chain = evidence.blocks.iter().find(|block| block.chain == account.chain);
-        let name = chain.map_or(account.chain.as_str(), |block| block.name.as_str());
-        let sum = by_chain.entry(name).or_insert(Interval { low: Amount::ZERO, high: Some(Amount::ZERO) });
-        *sum = add(*sum, interval(&account.balance, &account.shared_with))?;
+    for (chain, part) in one_by_one.chain(together) {
+        let block = evidence.blocks.iter().find(|block| block.chain == *chain);
+        let name = block.map_or(chain.as_str(), |block| block.name.as_str());
+        let sum = by_chain.entry(name).or_insert(NOTHING);
+        *sum = add(*sum, part);
     }
     if by_chain.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let none = Interval { low: Amount::ZERO, high: Some(Amount::ZERO) };
-    let total = by_chain.values().try_fold(none, |sum, part| add(sum, *part))?;
-    let coins = |amount: Amount| amount.to_coins(entry.decimals());
+    let total = by_chain.values().fold(NOTHING, |sum, part| add(sum, *part));
+    let coins = |units: Wide| Coins { units, decimals: entry.decimals() };
     let chains = by_chain.iter().map(|(name, part)| {
         let header = headers.iter().find(|(chain, _)| chain == name).map(|(_, header)| header);
         let chain = world.sources.iter().find(|chain| chain.name == *name);
@@ -80,30 +80,26 @@ fn row(
         json!({ "chain": name, "amount": amount, "at": at })
     });
     let is_exact = total.high == Some(total.low);
-    Ok(Some(json!({
+    Some(json!({
         "asset": entry.symbol,
         "low": coins(total.low),
         "high": total.high.map(coins),
         "units": is_exact.then(|| total.low.to_string()),
         "chains": chains.collect::<Vec<_>>(),
-    })))
+    }))
 }
 
 /// An account that another exchange claims too counts zero in low; without a statement nothing bounds an unknown one.
 fn interval(balance: &Balance, shared_with: &[String]) -> Interval {
     match balance {
-        Balance::Known { amount, .. } if shared_with.is_empty() => Interval { low: *amount, high: Some(*amount) },
-        Balance::Known { amount, .. } => Interval { low: Amount::ZERO, high: Some(*amount) },
-        Balance::Unknown { .. } => Interval { low: Amount::ZERO, high: None },
+        Balance::Known { amount, .. } => {
+            let amount = Wide::from(amount.0);
+            Interval { low: if shared_with.is_empty() { amount } else { Wide::ZERO }, high: Some(amount) }
+        }
+        Balance::Unknown { .. } => Interval { low: Wide::ZERO, high: None },
     }
 }
 
-fn add(one: Interval, other: Interval) -> Result<Interval, DeskError> {
-    let above = || DeskError::TooLarge("the sum is above 2^256 - 1 units".into());
-    let low = one.low.checked_add(other.low).ok_or_else(above)?;
-    let high = match (one.high, other.high) {
-        (Some(one), Some(other)) => Some(one.checked_add(other).ok_or_else(above)?),
-        _ => None,
-    };
-    Ok(Interval { low, high })
+fn add(one: Interval, other: Interval) -> Interval {
+    Interval { low: one.low + other.low, high: one.high.zip(other.high).map(|(one, other)| one + other) }
 }

@@ -4,6 +4,7 @@
 //! Knows no node protocol and no HTTP: chains come as [`Source`]s, and whoever serves the picture reads [`View`].
 
 mod alert;
+mod books;
 mod case;
 mod desk;
 pub mod evidence;
@@ -16,6 +17,7 @@ mod world;
 
 pub use alert::{Alert, AlertSettings, Observation, State, observe};
 use assay_store::StoreError;
+pub use books::Books;
 pub use desk::{Desk, Event, Receipt, Settings, SubmitError};
 pub use gate::{Gate, GateSettings, Known, Signal, gate};
 pub use holdings::{at, holdings};

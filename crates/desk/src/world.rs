@@ -9,7 +9,7 @@ use assay_store::Store;
 use assay_types::{Chain, ChainId, Directory, Height};
 use assay_verifier::Policy;
 
-use crate::Trouble;
+use crate::{Books, Trouble};
 
 /// What the files say, resolved, with the chains. Replaced as a whole when they change.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ pub struct World {
     pub sources: Arc<Vec<Source>>,
     /// What every result names as its maker.
     pub program: &'static str,
+    /// Sums that are kept up with the blocks; without them every account is looked up each time.
+    pub books: Option<Arc<Books>>,
 }
 
 impl World {

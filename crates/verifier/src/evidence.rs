@@ -5,6 +5,7 @@
 use assay_types::{Account, Amount, Asset, BlockRef, ChainId, Height, Timestamp, TxId};
 
 use crate::Finding;
+use crate::coins::Wide;
 
 /// Everything that was gathered for one statement of one exchange.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +16,8 @@ pub struct Evidence {
     /// One for each declared account and each asset deployed on its chain. A second one for the same chain, account and
     /// asset is ignored: coins count once.
     pub accounts: Vec<AccountEvidence>,
+    /// What other accounts hold together. It comes to the same whether accounts are given one by one or in sums.
+    pub sums: Vec<SumEvidence>,
     /// One for each transaction that the statement's items name. A transaction without one counts as not looked up.
     pub items: Vec<ItemEvidence>,
     /// What the gatherer itself has to report, such as a named block that was ignored.
@@ -74,8 +77,28 @@ pub struct AccountEvidence {
     pub balance: Balance,
     /// The other exchanges that declare the same account. If there are any, it counts zero in low and its balance in high.
     pub shared_with: Vec<String>,
+    /// Is it among the [`SumEvidence`] already? Then it is here to be spoken of, and does not count again.
+    pub summed: bool,
     /// Does it count in the holdings? An account outside its `since` and `until` does not; who owns it does not matter.
     pub counted: bool,
+}
+
+/// What many declared accounts hold together in one asset at their chain's block B: accounts that count, whose balance is
+/// known, and that no other exchange declares.
+#[derive(Debug, Clone)]
+pub struct SumEvidence {
+    /// The chain.
+    pub chain: ChainId,
+    /// The symbol under which the asset's deployments are summed.
+    pub symbol: String,
+    /// Whose coins they are: `customers` or `house`.
+    pub owner: &'static str,
+    /// Are these balances `verified`, or only `unproven`?
+    pub proven: bool,
+    /// How many accounts.
+    pub accounts: u64,
+    /// Their sum, in base units of the asset's finest deployment.
+    pub amount: Wide,
 }
 
 /// What is known of a balance.

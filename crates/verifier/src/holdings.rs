@@ -10,7 +10,7 @@ use assay_types::{Account, Amount, ChainId, Height, Statement};
 use serde::Serialize;
 
 use crate::coins::{Coins, Wide, wide};
-use crate::{AccountEvidence, At, Balance, BlockUsed, Evidence, Policy, Require};
+use crate::{AccountEvidence, At, Balance, BlockUsed, Evidence, Policy, Require, SumEvidence};
 
 /// Some of a line's holdings that are not certain, with the one reason that they share.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,19 +88,24 @@ pub(crate) fn by_asset<'a>(statement: &Statement, evidence: &'a Evidence, policy
     let (blocks, claims) = (blocks(evidence), largest_claims(statement));
     let decimals: HashMap<_, _> = statement.assets.iter().map(|report| (&report.symbol, report.decimals)).collect();
     let mut held: BTreeMap<&str, Held> = BTreeMap::new();
+    // Of what is not reported only units are ever shown.
+    let scale = |symbol: &String| decimals.get(symbol).copied().unwrap_or(0);
+    for sum in &evidence.sums {
+        let entry = held.entry(&sum.symbol).or_insert_with(|| Held::none(scale(&sum.symbol)));
+        entry.add_sum(sum, &blocks, policy.require);
+    }
     for account in counted_once(evidence) {
         let claim = || claims.get(&(&account.chain, &account.account, account.symbol.as_str())).copied();
-        // Of what is not reported only units are ever shown.
-        let scale = || Held::none(decimals.get(&account.symbol).copied().unwrap_or(0));
-        held.entry(&account.symbol).or_insert_with(scale).add(account, &blocks, claim, policy.require);
+        let entry = held.entry(&account.symbol).or_insert_with(|| Held::none(scale(&account.symbol)));
+        entry.add(account, &blocks, claim, policy.require);
     }
     held
 }
 
-/// The accounts that count, each asset of each once.
+/// The accounts that count and are in no sum, each asset of each once.
 pub(crate) fn counted_once(evidence: &Evidence) -> impl Iterator<Item = &AccountEvidence> {
     let mut seen = HashSet::with_capacity(evidence.accounts.len());
-    let counted = evidence.accounts.iter().filter(|account| account.counted);
+    let counted = evidence.accounts.iter().filter(|account| account.counted && !account.summed);
     counted.filter(move |account| seen.insert((&account.chain, &account.account, account.asset)))
 }
 
@@ -108,19 +113,19 @@ pub(crate) fn counted_once(evidence: &Evidence) -> impl Iterator<Item = &Account
 pub(crate) fn knowledge<'a>(account: &'a AccountEvidence, blocks: &Blocks<'a>, require: Require) -> Knowledge<'a> {
     match (&account.balance, blocks.get(&account.chain).map(|block| &block.at)) {
         (Balance::Unknown { reason, last_verified }, _) => Knowledge::Unknown { reason, last_verified: *last_verified },
-        (Balance::Known { .. }, None) => {
-            Knowledge::Unknown { reason: "no block of its chain was looked at", last_verified: None }
-        }
+        (Balance::Known { .. }, None) => Knowledge::Unknown { reason: NO_BLOCK, last_verified: None },
         (Balance::Known { .. }, Some(At::Unknown { reason })) => Knowledge::Unknown { reason, last_verified: None },
-        (Balance::Known { proven: false, .. }, _) if require == Require::Verified => Knowledge::Unknown {
-            reason: "its balance is not proven, and the policy requires that it is",
-            last_verified: None,
-        },
+        (Balance::Known { proven: false, .. }, _) if require == Require::Verified => {
+            Knowledge::Unknown { reason: NOT_PROVEN, last_verified: None }
+        }
         (Balance::Known { amount, proven }, Some(At::Block { .. })) => {
             Knowledge::Known { amount: *amount, proven: *proven }
         }
     }
 }
+
+const NO_BLOCK: &str = "no block of its chain was looked at";
+const NOT_PROVEN: &str = "its balance is not proven, and the policy requires that it is";
 
 type Claims<'a> = HashMap<(&'a ChainId, &'a Account, &'a str), Amount>;
 
@@ -202,6 +207,24 @@ impl Held {
                 self.doubt(chain, reason, true, bound).count(account, bound, last_verified);
             }
         }
+    }
+
+    fn add_sum(&mut self, sum: &SumEvidence, blocks: &Blocks<'_>, require: Require) {
+        let why = match blocks.get(&sum.chain).map(|block| &block.at) {
+            Some(At::Block { .. }) if sum.proven || require == Require::Unproven => {
+                let (accounts, total) = if sum.proven { &mut self.verified } else { &mut self.unproven };
+                *accounts += sum.accounts;
+                *total += sum.amount;
+                self.low += sum.amount;
+                self.bounds += sum.amount;
+                return;
+            }
+            Some(At::Block { .. }) => NOT_PROVEN,
+            Some(At::Unknown { reason }) => reason,
+            None => NO_BLOCK,
+        };
+        self.unbounded = true;
+        self.doubt(alias(blocks, &sum.chain), why, true, None).accounts += sum.accounts;
     }
 
     /// Adds to the doubts of the same reason, and gives them back.

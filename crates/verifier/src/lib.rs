@@ -25,7 +25,7 @@ use assay_types::{Digest, Statement, Timestamp};
 use holdings::Held;
 
 pub use coins::{Coins, SignedCoins, Wide};
-pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent};
+pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent, SumEvidence};
 pub use holdings::{Example, Unknown};
 pub use in_flight::{Effect, InFlightLine, List, Standing};
 pub use line::{Accounts, Interval, Line, Part};

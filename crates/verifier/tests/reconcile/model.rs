@@ -4,7 +4,7 @@
 //! when it is so for all of them.
 
 use assay_types::{Amount, InFlight, Placement};
-use assay_verifier::{AccountEvidence, Balance, Found, Line, Paid, Verdict};
+use assay_verifier::{AccountEvidence, Balance, Found, Line, Paid, SumEvidence, Verdict};
 use proptest::prelude::*;
 use ruint::aliases::U256;
 
@@ -242,12 +242,56 @@ fn summary(world: &World) -> Vec<(String, String, Verdict)> {
     world.judge().lines.iter().map(of).collect()
 }
 
+/// The same world, with what can be summed in sums, and some of that listed all the same.
+fn in_sums(mut world: World, listed: u8) -> World {
+    let strict = world.policy.require == assay_verifier::Require::Verified;
+    let (mut kept, mut sums): (Vec<AccountEvidence>, Vec<SumEvidence>) = Default::default();
+    for mut one in std::mem::take(&mut world.evidence.accounts) {
+        // Those to which transactions pay, or that are claimed, are spoken of: they are always listed.
+        let (amount, proven) = match one.balance {
+            Balance::Known { amount, proven } if one.shared_with.is_empty() && (proven || !strict) => (amount, proven),
+            _ => {
+                kept.push(one);
+                continue;
+            }
+        };
+        let place = sums.iter().position(|sum| sum.symbol == one.symbol && sum.proven == proven);
+        let place = place.unwrap_or_else(|| {
+            let (chain, symbol) = (one.chain.clone(), one.symbol.clone());
+            let amount = assay_verifier::Wide::ZERO;
+            sums.push(SumEvidence { chain, symbol, owner: "customers", proven, accounts: 0, amount });
+            sums.len() - 1
+        });
+        sums[place].accounts += 1;
+        sums[place].amount += assay_verifier::Wide::from(amount.0);
+        let spoken_of = world.statement.wallets.iter().any(|claim| claim.account == one.account)
+            || world.evidence.items.iter().any(|item| match &item.found {
+                Found::Mempool { payments: paid, .. } | Found::Block { paid, .. } => {
+                    paid.iter().any(|paid| paid.to == one.account)
+                }
+                Found::Nowhere { .. } => false,
+            });
+        one.summed = true;
+        if spoken_of || listed.is_multiple_of(2) {
+            kept.push(one);
+        }
+    }
+    (world.evidence.accounts, world.evidence.sums) = (kept, sums);
+    world
+}
+
 fn verdicts(world: &World) -> Vec<Verdict> {
     world.judge().lines.iter().map(|line| line.verdict).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn accounts_come_to_the_same_one_by_one_and_in_sums(world in worlds(), listed in any::<u8>()) {
+        let one_by_one = world.judge();
+        prop_assert_eq!(in_sums(world, listed).judge(), one_by_one);
+    }
 
     #[test]
     fn the_verdict_is_that_of_the_naive_model(world in worlds()) {

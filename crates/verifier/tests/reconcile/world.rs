@@ -76,6 +76,7 @@ pub fn held(number: u8, balance: Balance) -> AccountEvidence {
         symbol: "BTC".into(),
         balance,
         shared_with: vec![],
+        summed: false,
         counted: true,
     }
 }
