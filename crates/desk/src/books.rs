@@ -343,7 +343,8 @@ impl Book {
             }
         }
         let mut pairs: BTreeSet<Pair> = BTreeSet::new();
-        for height in (at.height.0..=self.at.height.0).filter(|_| at != self.at) {
+        let since = if at == self.at { 0..0 } else { at.height.0..self.at.height.0 + 1 };
+        for height in since {
             let Some(touched) = self.touched_by(store, Height(height))? else { return Ok(None) };
             let theirs = |pair: &&Pair| self.member(**pair).is_some_and(|(member, _)| member.exchange == place);
             pairs.extend(touched.iter().filter(theirs));

@@ -54,8 +54,9 @@ pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> 
     for chain in concerned(world, question, Some(statement)) {
         let opened = open(chain, question, &mut evidence.notices)?;
         items(world, question, &opened, statement, &mut evidence.items)?;
-        let named = named(&opened, statement, &evidence.items);
-        accounts(world, question, &opened, &named, &mut evidence)?;
+        let items = std::mem::take(&mut evidence.items);
+        accounts(world, question, &opened, &named(&opened, statement, &items), &mut evidence)?;
+        evidence.items = items;
         evidence.blocks.push(opened.used);
     }
     Ok(evidence)

@@ -1,0 +1,328 @@
+//! Whatever the chain does, sums that are kept come to the same as looking up every account.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::arithmetic_side_effects
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use assay_desk::evidence::{Question, gather};
+use assay_desk::{Books, Source, World};
+use assay_registry::{Declarations, Declared, Exchange, Origin, Owner, Role};
+use assay_store::{Mode, Store, Undo};
+use assay_types::{
+    Account, Amount, Asset, AssetEntry, AssetReport, Block, BlockHash, Body, ChainId, Deployment, Digest, Direction,
+    Directory, Effect, Header, Height, Kind, Leg, Payment, Reading, Statement, Timestamp, TxId, WalletClaim, Watch,
+};
+use assay_verifier::{Policy, Require, reconcile};
+use proptest::prelude::*;
+
+const TOKEN: Asset = Asset::Token([7; 20]);
+const ASSETS: [Asset; 2] = [Asset::Native, TOKEN];
+const ACCOUNTS: u8 = 9;
+const DEPTH: u64 = 8;
+
+fn chain() -> ChainId {
+    "eip155:31337".parse().unwrap()
+}
+
+fn account(number: u8) -> Account {
+    Account::new(&[number; 20])
+}
+
+fn second(height: u64) -> Timestamp {
+    Timestamp::from_unix_s(1_000_000 + 12 * height as i64)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Move {
+    who: u8,
+    asset: usize,
+    amount: u64,
+    credit: bool,
+    /// 0 nothing is read, 1 not readable, 2 read, else proven.
+    reading: u8,
+    /// The state moved by more than the legs say.
+    hidden: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Block(Vec<Move>),
+    Remove(u8),
+    Declare(u8),
+    Change(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let hidden = prop_oneof![9 => Just(false), 1 => Just(true)];
+    let one = (0..ACCOUNTS, 0..2usize, 0..9u64, any::<bool>(), 0..6u8, hidden);
+    let one = one.prop_map(|(who, asset, amount, credit, reading, hidden)| Move {
+        who,
+        asset,
+        amount,
+        credit,
+        reading,
+        hidden,
+    });
+    let step = prop_oneof![
+        9 => proptest::collection::vec(one, 0..8).prop_map(Step::Block),
+        2 => (1..5u8).prop_map(Step::Remove),
+        1 => (0..ACCOUNTS).prop_map(Step::Declare),
+        1 => any::<u8>().prop_map(Step::Change),
+    ];
+    proptest::collection::vec(step, 4..30)
+}
+
+/// A block as it happened, whoever watches.
+#[derive(Clone)]
+struct Sealed {
+    header: Header,
+    legs: Vec<(u8, Asset, Direction, u64)>,
+    readings: BTreeMap<(u8, Asset), (Result<u64, String>, bool)>,
+    after: BTreeMap<(u8, Asset), u64>,
+}
+
+struct NoBody;
+
+impl Body for NoBody {
+    fn payments(&self, _: u32) -> Vec<Payment> {
+        Vec::new()
+    }
+}
+
+impl Sealed {
+    fn view(&self, watch: &Watch) -> Block {
+        let number = |who: u8| watch.number(&account(who).0);
+        let legs = (1u32..).zip(&self.legs).filter_map(|(place, (who, asset, direction, amount))| {
+            let (asset, direction, amount) = (*asset, *direction, Amount::from(*amount));
+            let (kind, tx, index) = (Kind::Transfer, Some(0), place);
+            Some(Effect::Leg(Leg { account: number(*who)?, asset, direction, amount, kind, tx, index, place }))
+        });
+        let readings = self.readings.iter().filter_map(|((who, asset), (balance, proven))| {
+            let balance = balance.clone().map(Amount::from);
+            Some(Reading { account: number(*who)?, asset: *asset, balance, proven: *proven })
+        });
+        Block {
+            header: self.header.clone(),
+            txids: vec![TxId(self.header.hash.0)],
+            effects: legs.collect(),
+            readings: readings.collect(),
+            opening: self.header.height == Height(0),
+            body: Box::new(NoBody),
+        }
+    }
+}
+
+struct Test {
+    _folder: tempfile::TempDir,
+    store: Arc<Store>,
+    blocks: Vec<Sealed>,
+    made: u64,
+    declared: Vec<u8>,
+    with: World,
+}
+
+fn exchanges(declared: &[u8], die: u8) -> Declarations {
+    let on = |number: u8, since: Option<u64>, until: Option<u64>| Declared {
+        chain: chain(),
+        account: account(number),
+        address: format!("address-{number}"),
+        role: Role::Hot,
+        owner: if number.is_multiple_of(3) { Owner::House } else { Owner::Customers },
+        label: None,
+        since: since.map(second),
+        until: until.map(second),
+        proof: None,
+        origin: Origin { file: Path::new("exchange.toml").into(), line: 1 },
+    };
+    let has = |number: &u8| declared.contains(number);
+    let acme = [0, 1, 2, 3, 4, 8].into_iter().filter(has).map(|number| match number {
+        2 => on(2, Some(3), None),
+        3 => on(3, None, Some(5 + u64::from(die % 4))),
+        number => on(number, None, None),
+    });
+    let globex = [4, 5, 6, 7].into_iter().filter(has).map(|number| on(number, None, Some(9).filter(|_| number == 4)));
+    let exchange = |id: &str, accounts: Vec<Declared>| Exchange { id: id.into(), name: id.into(), accounts };
+    Declarations { exchanges: vec![exchange("acme", acme.collect()), exchange("globex", globex.collect())] }
+}
+
+impl Test {
+    fn new(strict: bool) -> Test {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let store = Arc::new(Store::open(folder.path(), &chain(), Mode::Write).unwrap());
+        let declared = vec![0, 1, 2, 3, 4, 5];
+        store.declare(&declared.iter().map(|number| account(*number)).collect::<Vec<_>>()).unwrap();
+        let source = Source::new("anvil", chain(), Arc::new(|| Err("there is no node".into())));
+        source.set_store(Ok(store.clone()));
+        let entry = |symbol: &str, asset, decimals| AssetEntry {
+            symbol: symbol.into(),
+            on: vec![Deployment { chain: chain(), asset, decimals }],
+        };
+        let assets = vec![entry("ETH", Asset::Native, 18), entry("USDX", TOKEN, 6)];
+        let require = if strict { Require::Verified } else { Require::Unproven };
+        let with = World {
+            directory: Arc::new(Directory { chains: Vec::new(), assets }),
+            declarations: Arc::new(exchanges(&declared, 0)),
+            policy: Policy { require, ..Policy::default() },
+            sources: Arc::new(vec![source]),
+            program: "test",
+            books: Some(Arc::new(Books::default())),
+        };
+        Test { _folder: folder, store, blocks: Vec::new(), made: 0, declared, with }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Block(moves) => self.block(moves),
+            Step::Remove(count) => {
+                for _ in 0..*count {
+                    if self.blocks.len() > 1 && self.store.remove_tip().is_ok() {
+                        self.blocks.pop();
+                    }
+                }
+            }
+            Step::Declare(number) => {
+                if !self.declared.contains(number) {
+                    self.declared.push(*number);
+                    self.store.declare(&[account(*number)]).unwrap();
+                    self.with.declarations = Arc::new(exchanges(&self.declared, 0));
+                    self.compare(0); // declared, and not published yet
+                    self.fill_in();
+                }
+            }
+            Step::Change(die) => self.with.declarations = Arc::new(exchanges(&self.declared, *die)),
+        }
+    }
+
+    fn fill_in(&self) {
+        while let Some(mut round) = self.store.round(Height(0)).unwrap() {
+            let watch = self.store.round_watch(round).unwrap();
+            for block in &self.blocks {
+                round = self.store.fill_in(&block.view(&watch), &watch, round).unwrap();
+            }
+            self.store.publish(round).unwrap();
+        }
+    }
+
+    fn block(&mut self, moves: &[Move]) {
+        let height = self.blocks.len() as u64;
+        let mut after = self.blocks.last().map(|block| block.after.clone()).unwrap_or_default();
+        let (mut legs, mut readings) = (Vec::new(), BTreeMap::new());
+        for one in moves {
+            let pair = (one.who, ASSETS[one.asset]);
+            let balance = after.entry(pair).or_insert(0);
+            let amount = if one.credit { one.amount } else { one.amount.min(*balance) };
+            // What moves without a reading would be impossible where the state moved unseen before.
+            if one.reading > 0 && amount > 0 {
+                let direction = if one.credit { Direction::Credit } else { Direction::Debit };
+                *balance = if one.credit { *balance + amount } else { *balance - amount };
+                legs.push((one.who, pair.1, direction, amount));
+            }
+            if one.reading > 0 {
+                *balance += u64::from(one.hidden);
+                readings.insert(pair, one.reading);
+            }
+        }
+        let readings = readings.into_iter().map(|(pair, reading)| {
+            let balance = if reading == 1 { Err("node away".to_owned()) } else { Ok(after[&pair]) };
+            (pair, (balance, reading > 2))
+        });
+        let readings = readings.collect();
+        self.made += 1;
+        let mut hash = [9; 32];
+        hash[..8].copy_from_slice(&self.made.to_be_bytes());
+        let parent = self.blocks.last().map_or(BlockHash([0; 32]), |block| block.header.hash);
+        let header =
+            Header { height: Height(height), hash: BlockHash(hash), parent, time: second(height), seal: vec![] };
+        let sealed = Sealed { header, legs, readings, after };
+        let watch = self.store.watch().unwrap();
+        let undo = Undo { depth: DEPTH, tip: Height(height) };
+        if self.store.apply(&sealed.view(&watch), &watch, undo, false).is_ok() {
+            self.blocks.push(sealed);
+        }
+    }
+
+    /// Every exchange at a block so far below the tip, and at an instant of it.
+    fn compare(&self, below: u64) {
+        let Some(tip) = self.store.tip().unwrap() else { return };
+        let header = self.store.header(Height(tip.height.0.saturating_sub(below))).unwrap().unwrap();
+        let without = World { books: None, ..self.with.clone() };
+        for exchange in &self.with.declarations.exchanges {
+            let statement = statement(&exchange.id, &header);
+            let question = Question {
+                exchange,
+                as_of: statement.as_of,
+                latest: false,
+                named: &statement.blocks,
+                ignore_named_after_s: 300,
+                now: statement.as_of,
+            };
+            let judge = |world: &World| {
+                let evidence = gather(world, &question, &statement).unwrap();
+                let sums = evidence.sums.len();
+                (reconcile(&statement, &evidence, &world.policy, statement.as_of, "test"), sums)
+            };
+            let ((summed, _), (looked_up, none)) = (judge(&self.with), judge(&without));
+            assert_eq!(none, 0);
+            assert_eq!(summed, looked_up, "{} at {} below {}", exchange.id, header.height, tip.height);
+        }
+    }
+}
+
+fn statement(exchange: &str, header: &Header) -> Statement {
+    let report = |symbol: &str, decimals: u8, customers: u64| AssetReport {
+        symbol: symbol.into(),
+        decimals,
+        customers: Amount::from(customers),
+        house: Some(Amount::ZERO),
+        negative: Amount::ZERO,
+        pending_withdrawals: vec![],
+        uncredited_deposits: vec![],
+        unconfirmed_credits: vec![],
+        elsewhere: vec![],
+        flows: None,
+        inventory: None,
+        volume: vec![],
+    };
+    let claim = |number: u8, symbol: &str| WalletClaim {
+        field: "wallets[0]".into(),
+        chain: chain(),
+        account: account(number),
+        address: format!("address-{number}"),
+        symbol: symbol.into(),
+        claimed: Amount::from(5u64),
+    };
+    Statement {
+        digest: Digest::of(b"statement"),
+        exchange: exchange.into(),
+        sequence: None,
+        previous: None,
+        as_of: header.time,
+        blocks: vec![(chain(), header.at())],
+        assets: vec![report("ETH", 18, 20), report("USDX", 6, 10)],
+        wallets: vec![claim(1, "ETH"), claim(5, "USDX"), claim(4, "ETH"), claim(200, "ETH")],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sums_come_to_the_same_as_every_account(steps in steps(), strict in any::<bool>(), deep in any::<bool>()) {
+        let mut test = Test::new(strict);
+        for (place, step) in steps.iter().enumerate() {
+            test.step(step);
+            if place % 2 == 0 {
+                test.compare(0);
+                test.compare(if deep { 4 } else { 1 });
+            }
+        }
+    }
+}
