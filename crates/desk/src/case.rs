@@ -1,12 +1,12 @@
 //! One exchange's case: its statements that wait for a final verdict, and what was concluded so far.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_store::{Records, Row};
 use assay_types::{Statement, Timestamp};
 use assay_verifier::rules::{Following, Rewritten};
-use assay_verifier::{Finding, Reconciliation, Stage, Surroundings, reconcile, watch};
+use assay_verifier::{Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::evidence::{Question, gather};
 use crate::keep::{self, KeptStatement, KeptVerdict, Rewrite};
@@ -16,8 +16,15 @@ use crate::{DeskError, StatementView, World};
 pub(crate) struct Open {
     pub(crate) statement: Arc<Statement>,
     pub(crate) verdict: Option<Arc<Reconciliation>>,
-    /// The verdict as it was last kept, but for its time.
-    kept: Option<serde_json::Value>,
+    kept: Kept,
+}
+
+/// The verdict as it was last kept.
+enum Kept {
+    Nothing,
+    /// By an earlier process.
+    Row(Arc<KeptVerdict>),
+    Given(Arc<Reconciliation>),
 }
 
 /// One exchange.
@@ -27,9 +34,28 @@ pub(crate) struct Case {
     pub(crate) open: BTreeMap<u64, Open>,
     pub(crate) latest: Option<StatementView>,
     pub(crate) last_final: Option<Arc<KeptVerdict>>,
-    /// The statements before the latest, the oldest first.
-    earlier: VecDeque<Arc<Statement>>,
+    /// The statement before the latest.
+    previous: Option<Arc<Statement>>,
+    days: Days,
+    watched: Option<Watched>,
     next_verdict: u64,
+}
+
+/// What the statements before the latest traded.
+#[derive(Default)]
+pub(crate) struct Days {
+    day: u64,
+    today: Ordinary,
+    /// With the days before, and today.
+    all: Ordinary,
+}
+
+/// What watching found, and of what.
+struct Watched {
+    verdict: Arc<Reconciliation>,
+    rewrites: usize,
+    following: Vec<Following>,
+    findings: Arc<Vec<Finding>>,
 }
 
 /// What a new verdict adds to what is kept.
@@ -40,9 +66,9 @@ pub(crate) struct Judged {
     pub(crate) rows: Vec<Row>,
 }
 
-/// How many statements are kept at hand for what is ordinary, and how old they may be.
-const EARLIER: usize = 100;
-const EARLIER_S: i64 = 30 * 86_400;
+/// For how many days what was traded is remembered.
+const DAYS: u64 = 30;
+const DAY_S: i64 = 86_400;
 /// How many kept verdicts are looked through for the last final one, when the desk starts.
 const LOOKED_THROUGH: usize = 1000;
 
@@ -50,46 +76,63 @@ impl Case {
     /// Takes up where the rows leave off.
     pub(crate) fn resume(records: &Records, world: &World, exchange: &str) -> Result<Case, DeskError> {
         let kept = keep::verdicts(records, exchange, None, LOOKED_THROUGH)?;
+        let kept: Vec<Arc<KeptVerdict>> = kept.into_iter().map(Arc::new).collect();
         let next_verdict = kept.first().map_or(1, |last| last.number + 1);
-        let last_final = kept.iter().find(|kept| kept.verdict["stage"] == "final").cloned().map(Arc::new);
+        let last_final = kept.iter().find(|kept| kept.is_final()).cloned();
         let latest = keep::statements(records, exchange, None, 1)?.into_iter().next();
         let mut waiting = keep::open(records, exchange)?;
         waiting.extend(latest.as_ref().map(|latest| latest.view.sequence));
         let mut open = BTreeMap::new();
         for sequence in waiting {
             let Some(statement) = keep::statement(records, exchange, sequence)? else { continue };
-            let before = kept.iter().find(|kept| kept.sequence == sequence).map(|kept| timeless(&kept.verdict));
+            let before = kept.iter().find(|kept| kept.sequence == sequence).cloned();
             match parse(world, &statement.bytes) {
                 Ok(parsed) => {
-                    open.insert(sequence, Open { statement: Arc::new(parsed), verdict: None, kept: before });
+                    let kept = before.map_or(Kept::Nothing, Kept::Row);
+                    open.insert(sequence, Open { statement: Arc::new(parsed), verdict: None, kept });
                 }
                 // It was right when it came: a chain or an asset has left the configuration since.
                 Err(errors) => tracing::warn!(exchange, sequence, ?errors, "a statement cannot be judged any more"),
             }
         }
         let latest = latest.map(|latest| latest.view);
-        let before = latest.as_ref().map(|latest| latest.sequence);
-        let kept = match before {
-            Some(_) => keep::statements(records, exchange, before, EARLIER)?,
-            None => Vec::new(),
+        let previous = match &latest {
+            Some(latest) => keep::statements(records, exchange, Some(latest.sequence), 1)?.into_iter().next(),
+            None => None,
         };
-        let earlier = kept.iter().rev().filter_map(|kept| parse(world, &kept.bytes).ok().map(Arc::new)).collect();
-        Ok(Case { earlier, exchange: exchange.to_owned(), open, latest, last_final, next_verdict })
+        let previous = previous.and_then(|kept| parse(world, &kept.bytes).ok()).map(Arc::new);
+        let days = match &previous {
+            Some(previous) => Days::up_to(records, exchange, day(previous.as_of))?,
+            None => Days::default(),
+        };
+        let exchange = exchange.to_owned();
+        Ok(Case { exchange, open, latest, last_final, previous, days, watched: None, next_verdict })
     }
 
-    /// Adds a statement, and says which number it has.
-    pub(crate) fn add(&mut self, kept: &KeptStatement, statement: Arc<Statement>) {
+    /// What the latest statement traded becomes ordinary when another comes after it.
+    pub(crate) fn days_with_latest(&self, records: &Records, sequence: u64) -> Result<Option<Days>, DeskError> {
+        let latest = self.latest.as_ref().filter(|latest| latest.sequence < sequence);
+        let Some(open) = latest.and_then(|latest| self.open.get(&latest.sequence)) else { return Ok(None) };
+        let day = day(open.statement.as_of);
+        let (today, all) = (self.days.today.clone(), self.days.all.clone());
+        let mut days = match day == self.days.day {
+            true => Days { day, today, all },
+            false => Days::up_to(records, &self.exchange, day)?,
+        };
+        days.today.add(&open.statement);
+        days.all.add(&open.statement);
+        Ok(Some(days))
+    }
+
+    /// Adds a statement, and what is ordinary from here on.
+    pub(crate) fn add(&mut self, kept: &KeptStatement, statement: Arc<Statement>, days: Option<Days>) {
         let sequence = kept.view.sequence;
-        self.open.insert(sequence, Open { statement, verdict: None, kept: None });
+        self.open.insert(sequence, Open { statement, verdict: None, kept: Kept::Nothing });
         if self.latest.as_ref().is_none_or(|latest| latest.sequence < sequence) {
             let before = self.latest.replace(kept.view.clone());
             let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
-            if let Some(previous) = previous {
-                self.earlier.push_back(previous.statement.clone());
-            }
-            while self.earlier.len() > EARLIER {
-                self.earlier.pop_front();
-            }
+            self.previous = previous.map(|previous| previous.statement.clone());
+            self.days = days.unwrap_or_default();
             self.forget_if_final(before.map(|before| before.sequence));
         }
     }
@@ -109,23 +152,20 @@ impl Case {
         };
         let evidence = gather(world, &question, &statement)?;
         let verdict = reconcile(&statement, &evidence, &world.policy, now, world.program);
-        let value = serde_json::to_value(&verdict).map_err(|error| DeskError::Damaged(error.to_string()))?;
-        let value = timeless(&value);
-        let changed = open.kept.as_ref() != Some(&value);
-        let was_final = open.kept.as_ref().is_some_and(|kept| kept["stage"] == "final");
         let verdict = Arc::new(verdict);
+        let changed = !open.kept.is(&verdict)?;
+        let was_final = open.kept.is_final();
         open.verdict = Some(verdict.clone());
         let mut rows = Vec::new();
         // A final verdict is given once: what age adds to it later is a finding of the day, not another verdict.
         if changed && !was_final {
-            open.kept = Some(value);
-            rows.push(keep::verdict_row(&self.exchange, self.next_verdict, sequence, now, &verdict)?);
+            open.kept = Kept::Given(verdict.clone());
+            let kept = keep::kept_verdict(self.next_verdict, sequence, now, &verdict)?;
+            rows.push(keep::verdict_row(&self.exchange, &kept)?);
             if verdict.stage == Stage::Final {
                 rows.push(keep::closed_row(&self.exchange, sequence));
-                let kept = serde_json::to_value(&*verdict).map_err(|error| DeskError::Damaged(error.to_string()))?;
-                let (number, given_at) = (self.next_verdict, now);
                 if self.last_final.as_ref().is_none_or(|last| last.sequence <= sequence) {
-                    self.last_final = Some(Arc::new(KeptVerdict { number, sequence, given_at, verdict: kept }));
+                    self.last_final = Some(Arc::new(kept));
                 }
             }
             self.next_verdict += 1;
@@ -133,41 +173,56 @@ impl Case {
         Ok(Some(Judged { verdict, changed, rows }))
     }
 
-    /// What watching adds to the latest statement's verdict: nothing before the first one.
-    pub(crate) fn watch(&self, world: &World, rewrites: &[Rewrite], now: Timestamp) -> Vec<Finding> {
+    /// What is wrong now: the latest statement's verdict, and what watching adds to it; nothing before the first one.
+    pub(crate) fn findings(&mut self, world: &World, rewrites: &[Rewrite], now: Timestamp) -> Arc<Vec<Finding>> {
         let open = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
         let Some((statement, Some(verdict))) = open.map(|open| (&*open.statement, &open.verdict)) else {
-            return Vec::new();
+            return Arc::default();
         };
         let concerned = |name: &str| verdict.blocks.iter().any(|block| block.chain == name);
         let following = world.sources.iter().filter(|source| concerned(&source.name)).map(|source| Following {
             chain: source.name.clone(),
             trouble: source.trouble().map(|trouble| (trouble.since, trouble.why)),
         });
+        let following: Vec<Following> = following.collect();
+        let untroubled = following.iter().all(|following| following.trouble.is_none());
+        let same = |watched: &&Watched| {
+            Arc::ptr_eq(&watched.verdict, verdict)
+                && watched.rewrites == rewrites.len()
+                && watched.following == following
+                && untroubled // else how long it lasts matters
+        };
+        if let Some(watched) = self.watched.as_ref().filter(same) {
+            return watched.findings.clone();
+        }
         let rewritten = rewrites.iter().map(|rewrite| Rewritten {
             sequence: rewrite.sequence,
             kept: rewrite.kept.clone(),
             came: rewrite.came.clone(),
             at: rewrite.at,
         });
-        let young = |earlier: &&&Statement| statement.as_of.seconds_since(earlier.as_of) <= EARLIER_S;
-        let earlier: Vec<&Statement> = self.earlier.iter().map(|earlier| &**earlier).collect();
         let around = Surroundings {
             statement,
             reconciliation: verdict,
-            previous: earlier.last().copied(),
-            earlier: &earlier.iter().filter(young).copied().collect::<Vec<_>>(),
+            previous: self.previous.as_deref(),
+            ordinary: &self.days.all,
             rewritten: &rewritten.collect::<Vec<_>>(),
-            following: &following.collect::<Vec<_>>(),
+            following: &following,
         };
-        watch(&around, &world.policy, now)
+        let mut findings = verdict.findings.clone();
+        findings.extend(watch(&around, &world.policy, now));
+        findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
+        let findings = Arc::new(findings);
+        let (verdict, rewrites) = (verdict.clone(), rewrites.len());
+        self.watched = Some(Watched { verdict, rewrites, following, findings: findings.clone() });
+        findings
     }
 
     /// Lets go of a statement that needs no more verdicts.
     pub(crate) fn forget_if_final(&mut self, sequence: Option<u64>) {
         let Some(sequence) = sequence else { return };
         let is_latest = self.latest.as_ref().is_some_and(|latest| latest.sequence == sequence);
-        let is_final = |open: &Open| open.kept.as_ref().is_some_and(|kept| kept["stage"] == "final");
+        let is_final = |open: &Open| open.kept.is_final();
         if !is_latest && self.open.get(&sequence).is_some_and(is_final) {
             self.open.remove(&sequence);
         }
@@ -211,9 +266,49 @@ pub(crate) fn parse(world: &World, bytes: &[u8]) -> Result<Statement, Vec<String
     })
 }
 
+impl Kept {
+    fn is_final(&self) -> bool {
+        match self {
+            Kept::Nothing => false,
+            Kept::Row(kept) => kept.is_final(),
+            Kept::Given(verdict) => verdict.stage == Stage::Final,
+        }
+    }
+
+    /// Does it say the same as this verdict?
+    fn is(&self, verdict: &Reconciliation) -> Result<bool, DeskError> {
+        let damaged = |error: serde_json::Error| DeskError::Damaged(error.to_string());
+        match self {
+            Kept::Nothing => Ok(false),
+            Kept::Given(given) => Ok(given.says_the_same_as(verdict)),
+            Kept::Row(kept) => {
+                let kept = serde_json::from_str(kept.verdict.get()).map_err(damaged)?;
+                Ok(timeless(kept) == timeless(serde_json::to_value(verdict).map_err(damaged)?))
+            }
+        }
+    }
+}
+
+impl Days {
+    fn up_to(records: &Records, exchange: &str, day: u64) -> Result<Days, DeskError> {
+        let today = keep::days(records, exchange, day..day + 1)?;
+        let mut all = keep::days(records, exchange, day.saturating_sub(DAYS)..day)?;
+        all.add_all(&today);
+        Ok(Days { day, today, all })
+    }
+
+    /// The row by which today is kept.
+    pub(crate) fn row(&self, exchange: &str) -> Result<Row, DeskError> {
+        keep::day_row(exchange, self.day, &self.today)
+    }
+}
+
+fn day(at: Timestamp) -> u64 {
+    u64::try_from(at.unix_s().div_euclid(DAY_S)).unwrap_or(0)
+}
+
 /// A verdict but for when it was given: what tells whether it is another one.
-fn timeless(verdict: &serde_json::Value) -> serde_json::Value {
-    let mut verdict = verdict.clone();
+fn timeless(mut verdict: serde_json::Value) -> serde_json::Value {
     if let Some(fields) = verdict.as_object_mut() {
         fields.remove("evaluated_at");
         if let Some(findings) = fields.get_mut("findings").and_then(|findings| findings.as_array_mut()) {

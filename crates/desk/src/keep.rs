@@ -2,16 +2,18 @@
 //! one. Keys begin with the exchange's id and a zero byte, so that one exchange's rows lie together in order.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use assay_store::{Records, Row, Table};
 use assay_types::Timestamp;
-use assay_verifier::Reconciliation;
+use assay_verifier::{Ordinary, Reconciliation, Stage};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{Alert, DeskError, StatementView};
 
 /// A verdict as it was given.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct KeptVerdict {
     /// Its number, counted for each exchange from 1.
     pub number: u64,
@@ -19,8 +21,19 @@ pub struct KeptVerdict {
     pub sequence: u64,
     /// When it was given.
     pub given_at: Timestamp,
-    /// The verdict, as `assay verify --json` gives it.
-    pub verdict: serde_json::Value,
+    /// The verdict, as `assay verify --json` gives it, byte for byte as it was kept.
+    pub verdict: Box<RawValue>,
+}
+
+impl KeptVerdict {
+    /// Was every block final?
+    pub(crate) fn is_final(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Head {
+            stage: Stage,
+        }
+        serde_json::from_str::<Head>(self.verdict.get()).is_ok_and(|head| head.stage == Stage::Final)
+    }
 }
 
 /// A statement as it was received.
@@ -47,6 +60,7 @@ pub struct Rewrite {
 
 const OPEN: &[u8] = b"open\0";
 const REWRITTEN: &[u8] = b"rewritten\0";
+const TRADED: &[u8] = b"traded\0";
 
 /// The rows by which a statement is kept, and waits for its final verdict.
 pub(crate) fn statement_rows(exchange: &str, kept: &KeptStatement) -> Result<Vec<Row>, DeskError> {
@@ -61,19 +75,38 @@ pub(crate) fn statement_rows(exchange: &str, kept: &KeptStatement) -> Result<Vec
     ])
 }
 
-/// The row by which a verdict is kept.
-pub(crate) fn verdict_row(
-    exchange: &str,
+/// A verdict, as it will be kept.
+pub(crate) fn kept_verdict(
     number: u64,
     sequence: u64,
     given_at: Timestamp,
     verdict: &Reconciliation,
-) -> Result<Row, DeskError> {
-    let damaged = |error: serde_json::Error| DeskError::Damaged(error.to_string());
-    let verdict = serde_json::to_value(verdict).map_err(damaged)?;
-    let kept = KeptVerdict { number, sequence, given_at, verdict };
-    let value = serde_json::to_vec(&kept).map_err(damaged)?;
-    Ok(Row { table: Table::Verdicts, key: key(exchange, number), value: Some(value) })
+) -> Result<KeptVerdict, DeskError> {
+    let verdict = serde_json::value::to_raw_value(verdict).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(KeptVerdict { number, sequence, given_at, verdict })
+}
+
+/// The row by which a verdict is kept.
+pub(crate) fn verdict_row(exchange: &str, kept: &KeptVerdict) -> Result<Row, DeskError> {
+    let value = serde_json::to_vec(kept).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(Row { table: Table::Verdicts, key: key(exchange, kept.number), value: Some(value) })
+}
+
+/// The row of what an exchange's statements of one day traded; days are counted from the epoch.
+pub(crate) fn day_row(exchange: &str, day: u64, traded: &Ordinary) -> Result<Row, DeskError> {
+    let value = serde_json::to_vec(traded).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(Row { table: Table::Meta, key: [TRADED, &key(exchange, day)].concat(), value: Some(value) })
+}
+
+/// What an exchange's statements traded on the days from one to another, the last excluded.
+pub(crate) fn days(records: &Records, exchange: &str, days: Range<u64>) -> Result<Ordinary, DeskError> {
+    let mut sum = Ordinary::default();
+    for day in days {
+        if let Some(value) = records.get(Table::Meta, &[TRADED, &key(exchange, day)].concat())? {
+            sum.add_all(&read(records, "what was traded on a day", &value)?);
+        }
+    }
+    Ok(sum)
 }
 
 /// The row by which a statement waits no more.

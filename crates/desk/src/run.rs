@@ -1,6 +1,6 @@
 //! The desk's one thread: takes statements, looks at the chains, watches the time, and paints the picture anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
@@ -39,6 +39,10 @@ pub(crate) struct Run {
     rewrites: BTreeMap<String, Vec<Rewrite>>,
     troubles: BTreeMap<String, Trouble>,
     stands: BTreeMap<String, Stand>,
+    /// The exchanges as they were last painted, and when; and those that have changed since.
+    painted: BTreeMap<String, (Timestamp, Arc<ExchangeView>)>,
+    changed: BTreeSet<String>,
+    chain_troubles: Vec<Option<Trouble>>,
     next_event: u64,
 }
 
@@ -59,7 +63,21 @@ impl Run {
         }
         let (gates, troubles, stands) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
-        let mut run = Run { inner, settings, alerts, cases, gates, rewrites, troubles, stands, next_event: 1 };
+        let (painted, changed, chain_troubles) = Default::default();
+        let mut run = Run {
+            inner,
+            settings,
+            alerts,
+            cases,
+            gates,
+            rewrites,
+            troubles,
+            stands,
+            painted,
+            changed,
+            chain_troubles,
+            next_event: 1,
+        };
         run.look();
         Ok(run)
     }
@@ -97,6 +115,7 @@ impl Run {
             }
         }
         self.cases.retain(|id, _| world.exchange(id).is_some());
+        self.painted.clear();
         self.look();
     }
 
@@ -120,13 +139,14 @@ impl Run {
         let (digest, as_of, received_at) = (statement.digest, statement.as_of, clock());
         let view = StatementView { sequence, digest, as_of, received_at, signature };
         let kept = KeptStatement { view, bytes };
-        self.inner
-            .records
-            .write(&keep::statement_rows(exchange, &kept).map_err(failed)?)
-            .map_err(|e| failed(e.into()))?;
-        if let Some(case) = self.cases.get_mut(exchange) {
-            case.add(&kept, statement);
-        }
+        let Some(case) = self.cases.get_mut(exchange) else {
+            return Err(SubmitError::UnknownExchange(exchange.into()));
+        };
+        let mut rows = keep::statement_rows(exchange, &kept).map_err(failed)?;
+        let days = case.days_with_latest(&self.inner.records, sequence).map_err(failed)?;
+        rows.extend(days.as_ref().map(|days| days.row(exchange)).transpose().map_err(failed)?);
+        self.inner.records.write(&rows).map_err(|error| failed(error.into()))?;
+        case.add(&kept, statement, days);
         let said = json!({ "sequence": sequence, "digest": digest, "as_of": as_of });
         self.tell("statement", Some(exchange), said);
         let verdict = self.judge(exchange, sequence);
@@ -146,6 +166,7 @@ impl Run {
         let rewrite = Rewrite { sequence, kept: was, came, at: clock() };
         let row = keep::rewrite_row(exchange, &rewrite).and_then(|row| Ok(self.inner.records.write(&[row])?));
         row.map_err(|error| SubmitError::Failed(error.to_string()))?;
+        self.changed.insert(exchange.to_owned());
         let rewrites = self.rewrites.entry(exchange.into()).or_default();
         if !rewrites.iter().any(|before| (before.sequence, &before.came) == (sequence, &rewrite.came)) {
             rewrites.push(rewrite);
@@ -156,6 +177,7 @@ impl Run {
     /// Judges one statement, and keeps the verdict if it is another one.
     fn judge(&mut self, exchange: &str, sequence: u64) -> Option<Arc<Reconciliation>> {
         let (world, now) = (self.world(), clock());
+        self.changed.insert(exchange.to_owned());
         let case = self.cases.get_mut(exchange)?;
         let judged = case.judge(&world, sequence, now).and_then(|judged| {
             if let Some(judged) = &judged {
@@ -227,10 +249,32 @@ impl Run {
         let (world, now) = (self.world(), clock());
         let chains = world.sources.iter().map(chain_view).collect();
         let ids: Vec<String> = self.cases.keys().cloned().collect();
-        let exchanges: Vec<_> = ids.iter().map(|id| Arc::new(self.exchange_view(&world, id, now))).collect();
+        let chain_troubles: Vec<_> = world.sources.iter().map(Source::trouble).collect();
+        // How long a trouble lasts is shown, and matters to a rule.
+        let all = chain_troubles.iter().any(Option::is_some) || chain_troubles != self.chain_troubles;
+        self.chain_troubles = chain_troubles;
+        let mut exchanges = Vec::new();
+        for id in &ids {
+            if let Some((_, view)) = self.painted.get(id).filter(|(at, view)| !all && !self.is_due(view, *at, now)) {
+                exchanges.push(view.clone());
+                continue;
+            }
+            let view = Arc::new(self.exchange_view(&world, id, now));
+            self.painted.insert(id.clone(), (now, view.clone()));
+            exchanges.push(view);
+        }
+        self.changed.clear();
         let alerts = self.alert(&exchanges, now);
         let view = View { at: now, chains, exchanges, alerts };
         *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Must an exchange be painted anew, which was last painted then? Most change with a verdict only.
+    fn is_due(&self, view: &ExchangeView, at: Timestamp, now: Timestamp) -> bool {
+        let refreshed_s = (self.settings.gates.holds_s / 2).max(1);
+        self.changed.contains(&view.id)
+            || view.gates.iter().any(|gate| gate.clear_since.is_some())
+            || now.seconds_since(at) >= refreshed_s
     }
 
     /// Brings the alerts up to what is found now: kept first, then told.
@@ -267,12 +311,15 @@ impl Run {
 
     fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp) -> ExchangeView {
         let name = world.exchange(id).map_or_else(|| id.to_owned(), |exchange| exchange.name.clone());
-        let case = &self.cases[id];
-        let verdict = case.verdict();
-        let mut findings: Vec<Finding> = verdict.as_ref().map_or_else(Vec::new, |verdict| verdict.findings.clone());
-        findings.extend(case.watch(world, self.rewrites.get(id).map_or(&[], Vec::as_slice), now));
-        findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
-        let (statement, last_final) = (case.latest.clone(), case.last_final.clone());
+        let rewrites = self.rewrites.get(id).map_or(&[][..], Vec::as_slice);
+        let case = self.cases.get_mut(id);
+        let (verdict, findings, statement, last_final) = match case {
+            Some(case) => {
+                let findings = case.findings(world, rewrites, now);
+                (case.verdict(), findings, case.latest.clone(), case.last_final.clone())
+            }
+            None => Default::default(),
+        };
         let gates = self.gates(id, verdict.as_deref(), &findings, now);
         let trouble = self.troubles.get(id).cloned();
         ExchangeView { id: id.to_owned(), name, statement, verdict, last_final, trouble, findings, gates }

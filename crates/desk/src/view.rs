@@ -86,7 +86,7 @@ pub struct ExchangeView {
     /// Why it cannot be judged at the moment, if so: the verdict above is then what was last known.
     pub trouble: Option<Trouble>,
     /// What is wrong now: of the latest verdict, and of what came after it.
-    pub findings: Vec<Finding>,
+    pub findings: Arc<Vec<Finding>>,
     /// What the trading engine should do, by asset.
     pub gates: Vec<Gate>,
 }

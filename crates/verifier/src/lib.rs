@@ -13,6 +13,7 @@ mod evidence;
 mod holdings;
 mod in_flight;
 mod line;
+mod ordinary;
 mod policy;
 mod reconciliation;
 pub mod rules;
@@ -29,6 +30,7 @@ pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, Ite
 pub use holdings::{Example, Unknown};
 pub use in_flight::{Effect, InFlightLine, List, Standing};
 pub use line::{Accounts, Interval, Line, Part};
+pub use ordinary::{Ordinary, Traded};
 pub use policy::{Age, Decimal, Policy, PolicyError, Require};
 pub use reconciliation::{
     BlockLine, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,

@@ -30,6 +30,22 @@ pub struct Reconciliation {
     pub findings: Vec<Finding>,
 }
 
+impl Reconciliation {
+    /// Does it say the same as another one? When it was given does not matter, nor by how much a stale statement is too old.
+    pub fn says_the_same_as(&self, other: &Reconciliation) -> bool {
+        let stale = |finding: &Finding| finding.rule == crate::rules::STALE_STATEMENT;
+        let alike = |(one, other): (&Finding, &Finding)| {
+            if stale(one) { stale(other) && one.severity == other.severity } else { one == other }
+        };
+        (&self.exchange, self.verdict, self.stage, self.statement, self.policy, &self.program)
+            == (&other.exchange, other.verdict, other.stage, other.statement, other.policy, &other.program)
+            && self.blocks == other.blocks
+            && self.lines == other.lines
+            && self.findings.len() == other.findings.len()
+            && self.findings.iter().zip(&other.findings).all(alike)
+    }
+}
+
 /// What is concluded. A later one is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,7 +59,7 @@ pub enum Verdict {
 }
 
 /// How much a verdict can still change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Some block is not final, or not known.

@@ -1,10 +1,12 @@
 //! What continuous watching adds to one reconciliation: the rules that look at the statements before it, at levels, and at
 //! ourselves. Pure, like all of the verifier.
 
+use std::collections::HashMap;
+
 use assay_types::{Statement, Timestamp};
 
 use crate::rules::{self, Following, Rewritten};
-use crate::{Finding, Policy, Reconciliation};
+use crate::{Finding, Line, Ordinary, Policy, Reconciliation};
 
 /// What is known beside one reconciliation.
 #[derive(Debug, Clone, Copy)]
@@ -15,8 +17,8 @@ pub struct Surroundings<'a> {
     pub reconciliation: &'a Reconciliation,
     /// The statement before it, if there is one.
     pub previous: Option<&'a Statement>,
-    /// Statements before it, in any order: what is ordinary.
-    pub earlier: &'a [&'a Statement],
+    /// What the statements of the last 30 days traded.
+    pub ordinary: &'a Ordinary,
     /// What the exchange tried to replace.
     pub rewritten: &'a [Rewritten],
     /// The chains on which the exchange has accounts.
@@ -26,11 +28,13 @@ pub struct Surroundings<'a> {
 /// Every finding of the watching rules, the worst first.
 pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let lines: HashMap<&str, &Line> =
+        around.reconciliation.lines.iter().map(|line| (line.asset.as_str(), line)).collect();
     for report in &around.statement.assets {
         findings.extend(rules::credits_over_inventory(report, policy));
-        if let Some(line) = around.reconciliation.lines.iter().find(|line| line.asset == report.symbol) {
+        if let Some(line) = lines.get(report.symbol.as_str()) {
             findings.extend(rules::ledger_over_holdings(line, policy));
-            findings.extend(rules::turnover_over_holdings(report, line, around.earlier, policy));
+            findings.extend(rules::turnover_over_holdings(report, line, around.ordinary, policy));
         }
     }
     if let Some(previous) = around.previous {

@@ -158,7 +158,7 @@ pub(crate) async fn findings(
     let view = app.desk.view();
     let mut rows = Vec::new();
     for exchange in seen(&view, &caller) {
-        for finding in &exchange.findings {
+        for finding in exchange.findings.iter() {
             let mut row = value(finding)?;
             row["exchange"] = json!(exchange.id);
             rows.push(row);

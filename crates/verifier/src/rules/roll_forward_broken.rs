@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use assay_types::{AssetReport, Statement};
 use serde_json::json;
 
@@ -21,10 +23,9 @@ pub fn roll_forward_broken(statement: &Statement, previous: &Statement) -> Vec<F
         (Some(number), Some(before), None) => before.checked_add(1) == Some(number),
         _ => false,
     };
-    let judge = |report: &AssetReport| {
-        let before = previous.assets.iter().find(|before| before.symbol == report.symbol)?;
-        judge(report, before)
-    };
+    let before: HashMap<&str, &AssetReport> =
+        previous.assets.iter().map(|before| (before.symbol.as_str(), before)).collect();
+    let judge = |report: &AssetReport| judge(report, before.get(report.symbol.as_str())?);
     if next_to_it { statement.assets.iter().filter_map(judge).collect() } else { Vec::new() }
 }
 

@@ -1,15 +1,15 @@
-use assay_types::{AssetReport, Statement};
+use assay_types::AssetReport;
 use serde_json::json;
 
 use crate::coins::{Coins, Wide, wide};
-use crate::{Finding, Line, Policy};
+use crate::{Finding, Line, Ordinary, Policy};
 
 const RULE: &str = "turnover-over-holdings";
 /// With fewer earlier reports of the same window a mean says nothing.
-const FEWEST_REPORTS: usize = 24;
+const FEWEST_REPORTS: u64 = 24;
 
 /// **`turnover-over-holdings`** (watch, alert, halt): in one window more was traded than a multiple of what is held, or than a
-/// multiple of the mean of the same window in the statements before it, as far as the desk keeps them at hand.
+/// multiple of the mean of the same window in the statements of the last 30 days.
 ///
 /// Catches a ledger on which coins change hands that could not be delivered.
 ///
@@ -17,12 +17,7 @@ const FEWEST_REPORTS: usize = 24;
 /// twenty-fourth, and no level that ordinary days stay below would have been reached.
 ///
 /// Policy: `turnover_over_holdings`, `turnover_over_mean`.
-pub fn turnover_over_holdings(
-    report: &AssetReport,
-    line: &Line,
-    earlier: &[&Statement],
-    policy: &Policy,
-) -> Vec<Finding> {
+pub fn turnover_over_holdings(report: &AssetReport, line: &Line, ordinary: &Ordinary, policy: &Policy) -> Vec<Finding> {
     let coins = |units: Wide| Coins { units, decimals: report.decimals };
     let mut findings = Vec::new();
     for volume in &report.volume {
@@ -42,20 +37,13 @@ pub fn turnover_over_holdings(
                 evidence,
             ));
         }
-        let before: Vec<Wide> =
-            earlier.iter().filter_map(|statement| same_window(statement, report, &volume.window)).collect();
-        if before.len() >= FEWEST_REPORTS {
-            let (count, sum) = (Wide::from(before.len()), before.iter().copied().sum::<Wide>());
-            let evidence = json!({ "window": volume.window, "traded": coins(traded), "reports": before.len(),
-                "sum_of_earlier": coins(sum) });
-            let pair = (traded * count, sum);
+        let before = ordinary.of(&report.symbol, &volume.window);
+        if before.reports >= FEWEST_REPORTS {
+            let evidence = json!({ "window": volume.window, "traded": coins(traded), "reports": before.reports,
+                "sum_of_earlier": coins(before.sum) });
+            let pair = (traded * Wide::from(before.reports), before.sum);
             findings.extend(policy.turnover_over_mean.finding(RULE, &report.symbol, pair, said("the mean"), evidence));
         }
     }
     findings
-}
-
-fn same_window(statement: &Statement, report: &AssetReport, window: &str) -> Option<Wide> {
-    let same = statement.assets.iter().find(|other| other.symbol == report.symbol)?;
-    same.volume.iter().find(|volume| volume.window == window).map(|volume| wide(volume.traded))
 }

@@ -2,7 +2,7 @@
 
 use assay_types::{Amount, Flows, Statement, Volume};
 use assay_verifier::rules::{Following, Rewritten};
-use assay_verifier::{Finding, Severity, Surroundings, watch};
+use assay_verifier::{Finding, Ordinary, Severity, Surroundings, watch};
 
 use crate::world::{World, report, time};
 
@@ -22,11 +22,13 @@ impl Around {
     fn watch(&self) -> Vec<Finding> {
         let reconciliation = self.world.judge();
         let earlier: Vec<&Statement> = self.earlier.iter().collect();
+        let mut ordinary = Ordinary::default();
+        earlier.iter().for_each(|statement| ordinary.add(statement));
         let around = Surroundings {
             statement: &self.world.statement,
             reconciliation: &reconciliation,
             previous: earlier.last().copied(),
-            earlier: &earlier,
+            ordinary: &ordinary,
             rewritten: &self.rewritten,
             following: &self.following,
         };
