@@ -63,6 +63,23 @@ pub enum Command {
     #[command(after_help = "Example: assay verify acme --statement 2026-02-06T19.json\n\n\
         Exit codes: 0 backed · 1 a discrepancy · 2 wrong input · 3 indeterminate or stale · 4 integrity failure")]
     Verify(VerifyArgs),
+    /// Statements, on the exchange's side
+    Statement {
+        #[command(subcommand)]
+        command: StatementCommand,
+    },
+    /// Hand a statement to an assay serve: checked, signed, tried again until it is taken
+    #[command(
+        after_help = "Example: assay submit acme --statement 2026-02-06T19.json --to https://assay.example --key acme.key \\\n\
+        \u{20}              --token-file acme.token\n\n\
+        Exit codes: 0 taken · 2 wrong or refused · 3 not handed over: send it again"
+    )]
+    Submit(SubmitArgs),
+    /// The key by which an exchange signs its statements
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Everything, continuously: index, intake, rules, API
     #[command(after_help = "Example: assay serve\n\n\
         Listens where [serve] in assay.toml says. SIGHUP reads the files again; SIGTERM stops at a block boundary.")]
@@ -72,6 +89,47 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+}
+
+#[derive(Subcommand)]
+pub enum StatementCommand {
+    /// Is this a statement, and what does it say?
+    #[command(after_help = "Example: assay statement check 2026-02-06T19.json")]
+    Check {
+        /// The statement (assay.statement/1)
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make a key: the secret into FILE, the public one on standard output, for statement_keys in exchange.toml
+    #[command(after_help = "Example: assay keys new acme.key")]
+    New {
+        /// Where the secret goes; never over a file that is there
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub struct SubmitArgs {
+    /// The exchange's id
+    pub exchange: String,
+    /// The statement (assay.statement/1), with its number
+    #[arg(long, value_name = "FILE")]
+    pub statement: PathBuf,
+    /// Where assay serve listens
+    #[arg(long, value_name = "URL")]
+    pub to: String,
+    /// The file with the secret key, as `assay keys new` made it
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The file with the token, as `assay token new` printed it
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// How often to try, with growing pauses up to 30 seconds
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub tries: u32,
 }
 
 #[derive(Subcommand)]

@@ -10,18 +10,21 @@ mod history;
 mod holdings;
 mod index;
 mod init;
+mod keys;
 mod output;
 mod place;
 mod progress;
 mod serve;
 mod setup;
+mod statement;
+mod submit;
 mod token;
 mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use args::{Arguments, Command, TokenCommand};
+use args::{Arguments, Command, KeysCommand, StatementCommand, TokenCommand};
 use clap::Parser;
 use failure::{Failure, WRONG_INPUT};
 use setup::Setup;
@@ -43,18 +46,23 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.command {
         Command::Demo(wishes) => demo::run(wishes, arguments.json),
         Command::Init { dir } => init::run(dir),
+        Command::Keys { command: KeysCommand::New { file } } => keys::new(file),
         command => with_setup(&Setup::load(&arguments.config)?, command, arguments.json),
     }
 }
 
 fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, Failure> {
     match command {
-        Command::Demo(_) | Command::Init { .. } => Err(Failure::new(WRONG_INPUT, "needs no configuration")),
+        Command::Demo(_) | Command::Init { .. } | Command::Keys { .. } => {
+            Err(Failure::new(WRONG_INPUT, "needs no configuration"))
+        }
         Command::Check { deep } => check::run(setup, *deep, json),
         Command::Index(index) => index::run(setup, index, json),
         Command::Balance(question) => balance::run(setup, question, json),
         Command::History(question) => history::run(setup, question, json),
         Command::Holdings { exchange, at } => holdings::run(setup, exchange, at.as_deref(), json),
+        Command::Statement { command: StatementCommand::Check { file } } => statement::check(setup, file, json),
+        Command::Submit(wished) => submit::run(setup, wished, json),
         Command::Serve => serve::run(setup),
         Command::Token { command: TokenCommand::New(wished) } => token::new(setup, wished),
         Command::Verify(question) => verify::run(setup, question, json),

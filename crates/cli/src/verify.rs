@@ -13,7 +13,8 @@ use crate::setup::{PROGRAM, Setup};
 use crate::{output, place};
 
 /// No statement is longer: 100,000 items in flight fit.
-const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
+/// No statement is longer.
+pub const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
 
 pub fn run(setup: &Arc<Setup>, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
     let now = question.now.as_deref().map_or_else(|| Ok(place::now()), |now| place::time("--now", now))?;

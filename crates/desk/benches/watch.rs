@@ -108,7 +108,8 @@ fn declarations() -> Declarations {
         let (bitcoin, evm) = (bitcoin(), evm());
         let accounts = numbers(number, BITCOIN_EACH).map(|account| on(&bitcoin, account));
         let accounts = accounts.chain(numbers(number, EVM_EACH).map(|account| on(&evm, account)));
-        Exchange { id: format!("x{number:03}"), name: format!("Exchange {number}"), accounts: accounts.collect() }
+        let (id, name) = (format!("x{number:03}"), format!("Exchange {number}"));
+        Exchange { id, name, accounts: accounts.collect(), statement_keys: vec![] }
     };
     Declarations { exchanges: (0..EXCHANGES).map(exchange).collect() }
 }
@@ -288,6 +289,7 @@ fn measure(folder: &Path) {
 
     let mut all = Vec::new();
     for _ in 0..5 {
+        stores.iter().for_each(|store| apply(store, &block(store, 0..0, Vec::new())));
         round(&desk, 0, EXCHANGES);
         let mut events = desk.subscribe();
         for store in &stores {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use assay_registry::Declared;
+use assay_registry::{Declared, SignatureError, StatementKey};
 use assay_store::Records;
 use assay_types::{Digest, Directory, Statement, Timestamp};
 use assay_verifier::Reconciliation;
@@ -51,6 +51,7 @@ pub(crate) enum Work {
         statement: Arc<Statement>,
         bytes: Vec<u8>,
         signature: Option<String>,
+        signed_by: Option<String>,
         reply: Reply,
     },
     /// Something may have changed: a block, a trouble.
@@ -171,6 +172,7 @@ impl Desk {
         if world.exchange(exchange).is_none() {
             return Err(SubmitError::UnknownExchange(exchange.into()));
         }
+        let signed_by = signed_by(&world, exchange, bytes, signature)?;
         let statement = case::parse(&world, bytes).map_err(SubmitError::Refused)?;
         if statement.exchange != exchange {
             let why = format!("exchange: is `{}`, but it was sent for `{exchange}`", statement.exchange);
@@ -182,6 +184,7 @@ impl Desk {
             statement: Arc::new(statement),
             bytes: bytes.to_vec(),
             signature: signature.map(str::to_owned),
+            signed_by,
             reply,
         };
         let stopped = || SubmitError::Failed(DeskError::Stopped.to_string());
@@ -248,5 +251,24 @@ impl Desk {
     /// What everything is judged with.
     pub fn world(&self) -> Arc<World> {
         self.0.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The declared key that signed the bytes. Where none is declared, nobody can say whose a signature is.
+fn signed_by(
+    world: &World,
+    exchange: &str,
+    bytes: &[u8],
+    signature: Option<&str>,
+) -> Result<Option<String>, SubmitError> {
+    let keys = world.exchange(exchange).map_or(&[][..], |exchange| &exchange.statement_keys);
+    let refuse = |error: SignatureError| SubmitError::Signature(error.to_string());
+    match (keys, signature) {
+        ([], _) => Ok(None),
+        (_, None) => Err(refuse(SignatureError::Missing)),
+        (keys, Some(signature)) => {
+            let key = StatementKey::check(keys, exchange, bytes, signature).map_err(refuse)?;
+            Ok(Some(key.to_string()))
+        }
     }
 }

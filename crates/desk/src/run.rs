@@ -86,8 +86,8 @@ impl Run {
     pub(crate) fn work(&mut self, waiting: &Receiver<Work>) {
         loop {
             match waiting.recv_timeout(TICK) {
-                Ok(Work::Statement { exchange, statement, bytes, signature, reply }) => {
-                    let receipt = self.take(&exchange, statement, bytes, signature);
+                Ok(Work::Statement { exchange, statement, bytes, signature, signed_by, reply }) => {
+                    let receipt = self.take(&exchange, statement, bytes, (signature, signed_by));
                     self.paint();
                     let _ = reply.send(receipt); // whoever asked may have gone
                 }
@@ -125,7 +125,7 @@ impl Run {
         exchange: &str,
         statement: Arc<Statement>,
         bytes: Vec<u8>,
-        signature: Option<String>,
+        (signature, signed_by): (Option<String>, Option<String>),
     ) -> Result<Receipt, SubmitError> {
         let failed = |error: DeskError| SubmitError::Failed(error.to_string());
         let latest = match self.cases.get(exchange) {
@@ -137,7 +137,7 @@ impl Run {
             return self.again(exchange, &kept.view, statement.digest);
         }
         let (digest, as_of, received_at) = (statement.digest, statement.as_of, clock());
-        let view = StatementView { sequence, digest, as_of, received_at, signature };
+        let view = StatementView { sequence, digest, as_of, received_at, signature, signed_by };
         let kept = KeptStatement { view, bytes };
         let Some(case) = self.cases.get_mut(exchange) else {
             return Err(SubmitError::UnknownExchange(exchange.into()));

@@ -102,6 +102,10 @@ pub struct StatementView {
     pub as_of: Timestamp,
     /// When it came in.
     pub received_at: Timestamp,
-    /// The signature that came with it, as it was sent. It is not checked yet, and proves nothing.
+    /// The signature that came with it, as it was sent.
     pub signature: Option<String>,
+    /// The declared key that made the signature, as was checked when it came in; `None` where the exchange declared no key then,
+    /// and the signature proves nothing.
+    #[serde(default)]
+    pub signed_by: Option<String>,
 }

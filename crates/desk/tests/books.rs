@@ -148,7 +148,12 @@ fn exchanges(declared: &[u8], die: u8) -> Declarations {
         number => on(number, None, None),
     });
     let globex = [4, 5, 6, 7].into_iter().filter(has).map(|number| on(number, None, Some(9).filter(|_| number == 4)));
-    let exchange = |id: &str, accounts: Vec<Declared>| Exchange { id: id.into(), name: id.into(), accounts };
+    let exchange = |id: &str, accounts: Vec<Declared>| Exchange {
+        id: id.into(),
+        name: id.into(),
+        accounts,
+        statement_keys: vec![],
+    };
     Declarations { exchanges: vec![exchange("acme", acme.collect()), exchange("globex", globex.collect())] }
 }
 

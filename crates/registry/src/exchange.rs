@@ -10,8 +10,10 @@ use std::sync::Arc;
 use assay_types::{Account, ChainId, Directory, InputError, InputErrors, Timestamp};
 
 use crate::account::{Context, Declared, Origin};
+use crate::signature::StatementKey;
 use crate::source::read_text;
 use crate::time::TimeZone;
+use crate::toml::Head;
 use crate::{csv, toml};
 
 const EXCHANGE_FILE: &str = "exchange.toml";
@@ -27,6 +29,8 @@ pub struct Exchange {
     pub name: String,
     /// Its accounts, in the order of its files; none is there twice.
     pub accounts: Vec<Declared>,
+    /// The keys that may sign its statements; without any, none is asked for.
+    pub statement_keys: Vec<StatementKey>,
 }
 
 impl Exchange {
@@ -201,7 +205,8 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
     match head {
         Some(head) => {
             let origin = Origin { file, line: head.id_line };
-            errors.or((Exchange { id: head.id, name: head.name, accounts }, origin))
+            let Head { id, name, statement_keys, .. } = head;
+            errors.or((Exchange { id, name, accounts, statement_keys }, origin))
         }
         None => Err(errors),
     }

@@ -10,11 +10,12 @@ use toml::de::{DeTable, DeValue};
 
 use crate::Source;
 use crate::account::{Context, Declared, Origin, Refused, Written, declare};
+use crate::signature::{SignatureError, StatementKey};
 
 /// More accounts than this are declared by several wallets.
 const LONGEST_RANGE: u32 = 1_000_000;
 
-const EXCHANGE_KEYS: [&str; 3] = ["id", "name", "wallet"];
+const EXCHANGE_KEYS: [&str; 4] = ["id", "name", "statement_keys", "wallet"];
 const WALLET_KEYS: [&str; 11] =
     ["chain", "role", "owner", "address", "descriptor", "range", "label", "since", "until", "message", "signature"];
 
@@ -23,6 +24,7 @@ pub(crate) struct Head {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) id_line: u64,
+    pub(crate) statement_keys: Vec<StatementKey>,
 }
 
 /// Reads an `exchange.toml`, and adds the accounts of its wallets.
@@ -41,13 +43,34 @@ pub(crate) fn read(
     let top = Table { source, file, errors, path: String::new(), at: 0, table: document.get_ref() };
     top.only(&EXCHANGE_KEYS);
     let (id, name) = (id(&top), top.text("name").map(|name| name.map(Cow::into_owned)));
+    let statement_keys = statement_keys(&top);
     for wallet in top.tables("wallet")? {
         wallet.only(&WALLET_KEYS);
         // What is wrong is reported already, and the next wallet may have errors of its own.
         let _reported = declare(&wallet, context, accounts);
     }
-    let (id, name) = (id?, name?);
-    Ok(Head { name: name.unwrap_or_else(|| id.clone()), id, id_line: source.line(top.at_key("id")) })
+    let (id, name, statement_keys) = (id?, name?, statement_keys?);
+    let id_line = source.line(top.at_key("id"));
+    Ok(Head { name: name.unwrap_or_else(|| id.clone()), id, id_line, statement_keys })
+}
+
+/// Several while one replaces another.
+fn statement_keys(top: &Table<'_>) -> Result<Vec<StatementKey>, Refused> {
+    const HINT: &str = "statement_keys = [\"ed25519:…\"], as `assay keys new` prints it";
+    let refuse = |why: String| Err(top.refuse("statement_keys", why, Some(HINT.into())));
+    match top.value("statement_keys") {
+        None => Ok(vec![]),
+        Some(DeValue::Array(array)) => array
+            .iter()
+            .map(|value| match value.get_ref() {
+                DeValue::String(text) => text.parse().or_else(|error: SignatureError| refuse(error.to_string())),
+                other => refuse(format!("holds {}, and should hold keys", a(other.type_str()))),
+            })
+            .collect::<Result<Vec<StatementKey>, Refused>>(),
+        Some(other) => {
+            refuse(format!("is {}, and should be a list", a(other.type_str()))).map(|_: StatementKey| vec![])
+        }
+    }
 }
 
 fn id(top: &Table<'_>) -> Result<String, Refused> {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use assay_desk::SubmitError;
 
 use super::Shared;
+use crate::verify::LONGEST_STATEMENT_BYTES;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// As much as the API takes.
-const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
 
 /// No signature is longer.
 const LONGEST_SIGNATURE_BYTES: u64 = 4096;
