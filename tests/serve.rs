@@ -371,3 +371,69 @@ fn it_does_not_listen_to_the_world_without_tokens_and_tls() {
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("tls_cert_file") && ran.stderr.contains("hint: "), "{}", ran.stderr);
 }
+
+/// Makes a key, and gives the public one.
+fn new_key(lab: &Lab, file: &str) -> String {
+    let made = lab.assay(&["keys", "new", file]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    made.stdout.trim().to_owned()
+}
+
+#[test]
+fn a_statement_is_taken_only_with_a_signature_by_a_declared_key() {
+    let scene = Scene::new(2);
+    let (lab, exchange) = (&scene.lab, scene.lab.path("exchanges/acme/exchange.toml"));
+    let (old, new) = (new_key(lab, "old.key"), new_key(lab, "new.key"));
+    new_key(lab, "foreign.key");
+    assert_eq!(lab.assay(&["keys", "new", "old.key"]).code, 2, "a key is never overwritten");
+    let written = std::fs::read_to_string(&exchange).unwrap();
+    let declare = |keys: &str| format!("statement_keys = [{keys}]\n{written}");
+    lab.write("exchanges/acme/exchange.toml", &declare(&format!("\"{old}\"")));
+    let serving = scene.serve();
+    indexed(&serving, 2);
+    lab.write("acme.token", &scene.acme);
+    let to = format!("http://{}", serving.address());
+    let send = |file: &str, key: &[&str]| {
+        let words = ["submit", "acme", "--statement", file, "--to", &to, "--token-file", "acme.token", "--tries", "2"];
+        lab.assay(&[&words, key].concat())
+    };
+
+    lab.write("1.json", &scene.statement(1, 2 * SUBSIDY));
+    let checked = lab.json(&["statement", "check", "1.json"], 0);
+    assert_eq!((checked["sequence"].as_u64(), checked["assets"][0]["customers"].as_str()), (Some(1), Some("100")));
+
+    let unsigned = send("1.json", &[]);
+    assert_eq!(unsigned.code, 2);
+    assert!(unsigned.stderr.contains("there is none, and the exchange declares keys"), "{}", unsigned.stderr);
+    let foreign = send("1.json", &["--key", "foreign.key"]);
+    assert_eq!(foreign.code, 2);
+    assert!(foreign.stderr.contains("not by any of the 1 keys"), "{}", foreign.stderr);
+    assert_eq!(serving.get("/v1/exchanges/acme/statements")["statements"].as_array().unwrap().len(), 0);
+
+    let taken = send("1.json", &["--key", "old.key"]);
+    assert_eq!(taken.code, 0, "{}", taken.stderr);
+    assert!(taken.stdout.contains("taken as number 1") && taken.stdout.contains("backed"), "{}", taken.stdout);
+    assert_eq!(serving.get("/v1/exchanges/acme/statements")["statements"][0]["signed_by"], old);
+
+    // A new key comes beside the old one, which then goes.
+    lab.write("2.json", &scene.statement(2, 2 * SUBSIDY));
+    assert_eq!(send("2.json", &["--key", "new.key"]).code, 2);
+    lab.write("exchanges/acme/exchange.toml", &declare(&format!("\"{new}\"")));
+    let began = std::time::Instant::now();
+    while send("2.json", &["--key", "new.key"]).code != 0 {
+        assert!(began.elapsed().as_secs() < 60, "the new key is never taken");
+    }
+    lab.write("3.json", &scene.statement(3, 2 * SUBSIDY));
+    assert_eq!(send("3.json", &["--key", "old.key"]).code, 2);
+    // What is known already is answered as before, by the key of now.
+    assert_eq!(send("2.json", &["--key", "new.key"]).code, 0);
+
+    // Nobody is there: it is tried again, and said that it can be sent again.
+    drop(serving);
+    let away = send("3.json", &["--key", "new.key"]);
+    assert_eq!(away.code, 3, "{}", away.stderr);
+    assert!(away.stderr.contains("once more in 1 s") && away.stderr.contains("send it again"), "{}", away.stderr);
+    lab.write("open.key", &std::fs::read_to_string(lab.path("new.key")).unwrap());
+    let open = send("3.json", &["--key", "open.key"]);
+    assert!(open.code == 2 && open.stderr.contains("others may read this secret"), "{}", open.stderr);
+}

@@ -85,7 +85,7 @@ pub fn report(result: &Reconciliation) -> String {
     if !result.findings.is_empty() {
         text += "\n";
     }
-    for finding in &result.findings {
+    for finding in result.findings.iter() {
         text += &format!("{} {}: {}\n", word(&finding.severity), finding.rule, finding.message);
     }
     text += &format!("\nstatement {}\npolicy    {}\n", result.statement.digest, result.policy.digest);

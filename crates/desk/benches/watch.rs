@@ -206,7 +206,7 @@ fn statement(exchange: u32, sequence: u64, at: &[(&str, &Header)], wallets: u32)
     let flows = json!({ "deposits": "1", "withdrawals": "1", "rewards": "0", "fees": "0", "corrections": "0" });
     let asset = |symbol: String, customers: &str| {
         json!({ "asset": symbol, "customers": customers, "house": "0", "flows": flows, "inventory": "1",
-            "volume": [ { "window": "1h", "traded": "0.001" } ] })
+            "volume": [ { "window": "1h", "traded": if customers == "0" { "0" } else { "0.001" } } ] })
     };
     let mut assets = vec![asset("BTC".into(), "0.099"), asset("ETH".into(), "0")];
     assets.extend((0..TOKENS).map(|number| asset(format!("T{number:03}"), "100")));
@@ -262,13 +262,13 @@ fn measure(folder: &Path) {
     let records = Records::open(&folder.join(format!("desk-{}", std::process::id()))).unwrap();
     let (desk, thread) = Desk::start(records, world.clone(), Settings::default()).unwrap();
     let tips = || -> Vec<Header> { stores.iter().map(|store| store.tip().unwrap().unwrap()).collect() };
-    let mut sequence = 0;
-    let mut round = |desk: &Desk, wallets: u32, exchanges: u32| -> Vec<Duration> {
-        sequence += 1;
+    let sequence = std::cell::Cell::new(0);
+    let round = |desk: &Desk, wallets: u32, exchanges: u32| -> Vec<Duration> {
+        sequence.set(sequence.get() + 1);
         let tips = tips();
         let at = [("bitcoin", &tips[0]), ("ethereum", &tips[1])];
         let one = |exchange: u32| {
-            let bytes = statement(exchange, sequence, &at, wallets);
+            let bytes = statement(exchange, sequence.get(), &at, wallets);
             let began = Instant::now();
             let receipt = desk.submit(&format!("x{exchange:03}"), &bytes, None).unwrap();
             let took = began.elapsed();
@@ -282,11 +282,13 @@ fn measure(folder: &Path) {
     let began = Instant::now();
     round(&desk, 0, 1);
     println!("the first statement, with the sums made: {:?}", began.elapsed());
+    println!("memory with the sums made: {:.0} MB", resident_mb());
     let statements: Vec<Duration> = (0..4).flat_map(|_| round(&desk, 0, EXCHANGES)).collect();
     report("statement to verdict, kept on disk", statements);
     let size = statement(0, 1, &[("bitcoin", &tips()[0])], 9_000).len();
     report(&format!("statement of {size} bytes to verdict"), round(&desk, 9_000, EXCHANGES));
 
+    println!("memory with a statement of each exchange: {:.0} MB", resident_mb());
     let mut all = Vec::new();
     for _ in 0..5 {
         stores.iter().for_each(|store| apply(store, &block(store, 0..0, Vec::new())));
@@ -303,7 +305,7 @@ fn measure(folder: &Path) {
         let mut given = 0;
         while given < EXCHANGES {
             let event = events.blocking_recv().unwrap();
-            if event.kind == "verdict" && event.json["stage"] == "final" {
+            if event.kind == "verdict" && event.json["stage"] == "final" && event.json["sequence"] == sequence.get() {
                 all.push(began.elapsed());
                 given += 1;
             }

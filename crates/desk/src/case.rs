@@ -6,7 +6,7 @@ use std::sync::Arc;
 use assay_store::{Records, Row};
 use assay_types::{Statement, Timestamp};
 use assay_verifier::rules::{Following, Rewritten};
-use assay_verifier::{Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
+use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::evidence::{Question, gather};
 use crate::keep::{self, KeptStatement, KeptVerdict, Rewrite};
@@ -19,12 +19,18 @@ pub(crate) struct Open {
     kept: Kept,
 }
 
+/// A statement that is not the latest, and waits for blocks to become final: all else is in the records.
+struct Shelved {
+    blocks: Vec<BlockLine>,
+    verdict: u64,
+}
+
 /// The verdict as it was last kept.
 enum Kept {
     Nothing,
     /// By an earlier process.
     Row(Arc<KeptVerdict>),
-    Given(Arc<Reconciliation>),
+    Given(u64, Arc<Reconciliation>),
 }
 
 /// One exchange.
@@ -32,6 +38,7 @@ pub(crate) struct Case {
     pub(crate) exchange: String,
     /// By number; the latest is always among them.
     pub(crate) open: BTreeMap<u64, Open>,
+    shelved: BTreeMap<u64, Shelved>,
     pub(crate) latest: Option<StatementView>,
     pub(crate) last_final: Option<Arc<KeptVerdict>>,
     /// The statement before the latest.
@@ -106,7 +113,8 @@ impl Case {
             None => Days::default(),
         };
         let exchange = exchange.to_owned();
-        Ok(Case { exchange, open, latest, last_final, previous, days, watched: None, next_verdict })
+        let (shelved, watched) = Default::default();
+        Ok(Case { exchange, open, shelved, latest, last_final, previous, days, watched, next_verdict })
     }
 
     /// What the latest statement traded becomes ordinary when another comes after it.
@@ -133,13 +141,22 @@ impl Case {
             let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
             self.previous = previous.map(|previous| previous.statement.clone());
             self.days = days.unwrap_or_default();
-            self.forget_if_final(before.map(|before| before.sequence));
+            if let Some(before) = before {
+                self.let_go(before.sequence);
+            }
         }
     }
 
-    /// Judges a statement as of now. Nothing is kept yet: the caller writes the rows, then calls [`Case::settle`].
-    pub(crate) fn judge(&mut self, world: &World, sequence: u64, now: Timestamp) -> Result<Option<Judged>, DeskError> {
+    /// Judges a statement as of now. Nothing is kept yet: the caller writes the rows.
+    pub(crate) fn judge(
+        &mut self,
+        records: &Records,
+        world: &World,
+        sequence: u64,
+        now: Timestamp,
+    ) -> Result<Option<Judged>, DeskError> {
         let Some(exchange) = world.exchange(&self.exchange) else { return Ok(None) };
+        self.unshelve(records, world, sequence)?;
         let Some(open) = self.open.get_mut(&sequence) else { return Ok(None) };
         let statement = open.statement.clone();
         let question = Question {
@@ -159,7 +176,7 @@ impl Case {
         let mut rows = Vec::new();
         // A final verdict is given once: what age adds to it later is a finding of the day, not another verdict.
         if changed && !was_final {
-            open.kept = Kept::Given(verdict.clone());
+            open.kept = Kept::Given(self.next_verdict, verdict.clone());
             let kept = keep::kept_verdict(self.next_verdict, sequence, now, &verdict)?;
             rows.push(keep::verdict_row(&self.exchange, &kept)?);
             if verdict.stage == Stage::Final {
@@ -170,7 +187,25 @@ impl Case {
             }
             self.next_verdict += 1;
         }
+        self.let_go(sequence);
         Ok(Some(Judged { verdict, changed, rows }))
+    }
+
+    /// Takes a statement from the records again.
+    fn unshelve(&mut self, records: &Records, world: &World, sequence: u64) -> Result<(), DeskError> {
+        let Some(shelved) = self.shelved.remove(&sequence) else { return Ok(()) };
+        let Some(statement) = keep::statement(records, &self.exchange, sequence)? else { return Ok(()) };
+        match parse(world, &statement.bytes) {
+            Ok(statement) => {
+                let kept = keep::verdict(records, &self.exchange, shelved.verdict)?;
+                let kept = kept.map_or(Kept::Nothing, |kept| Kept::Row(Arc::new(kept)));
+                self.open.insert(sequence, Open { statement: Arc::new(statement), verdict: None, kept });
+            }
+            Err(errors) => {
+                tracing::warn!(self.exchange, sequence, ?errors, "a statement cannot be judged any more");
+            }
+        }
+        Ok(())
     }
 
     /// What is wrong now: the latest statement's verdict, and what watching adds to it; nothing before the first one.
@@ -210,20 +245,32 @@ impl Case {
             following: &following,
         };
         let mut findings = verdict.findings.clone();
-        findings.extend(watch(&around, &world.policy, now));
-        findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
-        let findings = Arc::new(findings);
+        let more = watch(&around, &world.policy, now);
+        if !more.is_empty() {
+            let all = Arc::make_mut(&mut findings);
+            all.extend(more);
+            all.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
+        }
         let (verdict, rewrites) = (verdict.clone(), rewrites.len());
         self.watched = Some(Watched { verdict, rewrites, following, findings: findings.clone() });
         findings
     }
 
-    /// Lets go of a statement that needs no more verdicts.
-    pub(crate) fn forget_if_final(&mut self, sequence: Option<u64>) {
-        let Some(sequence) = sequence else { return };
-        let is_latest = self.latest.as_ref().is_some_and(|latest| latest.sequence == sequence);
-        let is_final = |open: &Open| open.kept.is_final();
-        if !is_latest && self.open.get(&sequence).is_some_and(is_final) {
+    /// Lets go of a statement that is not the latest: for ever if its verdict is final, else until its blocks are.
+    fn let_go(&mut self, sequence: u64) {
+        let Some(open) = self.open.get(&sequence) else { return };
+        if self.latest.as_ref().is_some_and(|latest| latest.sequence == sequence) {
+            return;
+        }
+        if let Some(verdict) = &open.verdict {
+            let number = match &open.kept {
+                Kept::Nothing => return,
+                Kept::Row(kept) => kept.number,
+                Kept::Given(number, _) => *number,
+            };
+            if !open.kept.is_final() {
+                self.shelved.insert(sequence, Shelved { blocks: verdict.blocks.clone(), verdict: number });
+            }
             self.open.remove(&sequence);
         }
     }
@@ -234,23 +281,18 @@ impl Case {
         self.open.get(&latest.sequence)?.verdict.clone()
     }
 
-    /// The statements that a new block may change something for: the latest while it is provisional, and the others once
-    /// their blocks are final.
-    pub(crate) fn touched(&self, is_final: impl Fn(&str, u64) -> bool) -> Vec<u64> {
-        let latest = self.latest.as_ref().map(|latest| latest.sequence);
-        let waits = |(sequence, open): (&u64, &Open)| {
-            let wanted = match &open.verdict {
-                None => true,
-                Some(verdict) if verdict.stage == Stage::Final => false,
-                Some(_) if Some(*sequence) == latest => true,
-                Some(verdict) => verdict
-                    .blocks
-                    .iter()
-                    .all(|block| block.height.is_none_or(|height| is_final(&block.chain, height.0))),
-            };
-            wanted.then_some(*sequence)
+    /// The statements that wait for a final verdict, and whose blocks are final now.
+    pub(crate) fn ripe(&self, is_final: impl Fn(&str, u64) -> bool) -> Vec<u64> {
+        let ripe = |blocks: &[BlockLine]| {
+            blocks.iter().all(|block| block.height.is_none_or(|height| is_final(&block.chain, height.0)))
         };
-        self.open.iter().filter_map(waits).collect()
+        self.shelved.iter().filter(|(_, shelved)| ripe(&shelved.blocks)).map(|(sequence, _)| *sequence).collect()
+    }
+
+    /// The statements at hand that a new block may change something for.
+    pub(crate) fn touched(&self) -> Vec<u64> {
+        let is_final = |open: &Open| open.verdict.as_ref().is_some_and(|verdict| verdict.stage == Stage::Final);
+        self.open.iter().filter(|(_, open)| !is_final(open)).map(|(sequence, _)| *sequence).collect()
     }
 }
 
@@ -271,7 +313,7 @@ impl Kept {
         match self {
             Kept::Nothing => false,
             Kept::Row(kept) => kept.is_final(),
-            Kept::Given(verdict) => verdict.stage == Stage::Final,
+            Kept::Given(_, verdict) => verdict.stage == Stage::Final,
         }
     }
 
@@ -280,7 +322,8 @@ impl Kept {
         let damaged = |error: serde_json::Error| DeskError::Damaged(error.to_string());
         match self {
             Kept::Nothing => Ok(false),
-            Kept::Given(given) => Ok(given.says_the_same_as(verdict)),
+            Kept::Given(_, given) => Ok(given.says_the_same_as(verdict)),
+            Kept::Row(kept) if kept.is_final() != (verdict.stage == Stage::Final) => Ok(false),
             Kept::Row(kept) => {
                 let kept = serde_json::from_str(kept.verdict.get()).map_err(damaged)?;
                 Ok(timeless(kept) == timeless(serde_json::to_value(verdict).map_err(damaged)?))

@@ -83,7 +83,9 @@ fn concerned<'a>(
     question: &Question<'_>,
     statement: Option<&Statement>,
 ) -> impl Iterator<Item = &'a Source> {
-    let mut ids: BTreeSet<&ChainId> = question.exchange.accounts.iter().map(|declared| &declared.chain).collect();
+    // Accounts of a chain stand together mostly: of each run one is enough.
+    let runs = question.exchange.accounts.chunk_by(|one, next| one.chain == next.chain);
+    let mut ids: BTreeSet<&ChainId> = runs.filter_map(|run| run.first()).map(|declared| &declared.chain).collect();
     if let Some(statement) = statement {
         ids.extend(statement.blocks.iter().map(|(chain, _)| chain));
         ids.extend(statement.assets.iter().flat_map(flights).map(|item| &item.chain));

@@ -63,12 +63,17 @@ pub struct Known<'a> {
     pub asset: &'a str,
     /// Its line in the latest verdict; `None` without one.
     pub line: Option<&'a Line>,
-    /// The exchange's findings.
-    pub findings: &'a [Finding],
+    /// What says that it should halt, the worst first.
+    pub halting: Option<&'a Finding>,
     /// The statement that was judged.
     pub statement: Option<Digest>,
     /// Is that statement too old to say anything of now?
     pub stale: bool,
+}
+
+/// Does a finding say that trading should halt, in its asset or in all where it is about none?
+pub(crate) fn halts(finding: &Finding) -> bool {
+    finding.rule == "phantom-assets" || finding.evidence["level"] == "halt"
 }
 
 /// The signal now, given what it was before.
@@ -100,11 +105,7 @@ pub fn gate(known: &Known<'_>, before: Option<&Gate>, settings: GateSettings, no
 
 /// What speaks now, whatever was before: a shortage halts also when the statement is stale, for age covers no debt.
 fn wish(known: &Known<'_>, settings: GateSettings) -> (Signal, String, bool) {
-    let halting = |finding: &&Finding| {
-        let here = finding.asset.as_deref().is_none_or(|asset| asset == known.asset);
-        here && (finding.rule == "phantom-assets" || finding.evidence["level"] == "halt")
-    };
-    if let Some(finding) = known.findings.iter().find(halting) {
+    if let Some(finding) = known.halting {
         return (Signal::Halt, finding.message.clone(), false);
     }
     let blind = |why: &str| (settings.blind, format!("cannot be told: {why}"), true);

@@ -162,6 +162,12 @@ pub(crate) fn statement(records: &Records, exchange: &str, sequence: u64) -> Res
     row.map(|value| read_statement(records, &value)).transpose()
 }
 
+/// A verdict.
+pub(crate) fn verdict(records: &Records, exchange: &str, number: u64) -> Result<Option<KeptVerdict>, DeskError> {
+    let row = records.get(Table::Verdicts, &key(exchange, number))?;
+    row.map(|value| read(records, "a verdict", &value)).transpose()
+}
+
 /// Statements with numbers below `before`, the newest first.
 pub(crate) fn statements(
     records: &Records,

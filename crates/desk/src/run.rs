@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,14 +11,16 @@ use assay_verifier::{Finding, Reconciliation, Severity};
 use serde_json::json;
 
 use crate::alert::{Alert, Observation, observe};
-use crate::case::Case;
+use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work};
-use crate::gate::{Gate, Known, gate};
+use crate::gate::{Gate, Known, gate, halts};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::{BlockView, ChainView, DeskError, ExchangeView, Source, StatementView, Trouble, View, World};
 
 /// How often the time is looked at when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
+/// How many of what is not urgent are judged before what is urgent is looked for again.
+const RIPE_AT_ONCE: usize = 8;
 /// The rule that only the time breaks.
 const STALE: &str = "stale-statement";
 
@@ -42,6 +44,8 @@ pub(crate) struct Run {
     /// The exchanges as they were last painted, and when; and those that have changed since.
     painted: BTreeMap<String, (Timestamp, Arc<ExchangeView>)>,
     changed: BTreeSet<String>,
+    /// Statements whose blocks are final by now, and that wait for their final verdict.
+    ripe: BTreeSet<(String, u64)>,
     chain_troubles: Vec<Option<Trouble>>,
     next_event: u64,
 }
@@ -63,7 +67,7 @@ impl Run {
         }
         let (gates, troubles, stands) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
-        let (painted, changed, chain_troubles) = Default::default();
+        let (painted, changed, ripe, chain_troubles) = Default::default();
         let mut run = Run {
             inner,
             settings,
@@ -75,6 +79,7 @@ impl Run {
             stands,
             painted,
             changed,
+            ripe,
             chain_troubles,
             next_event: 1,
         };
@@ -85,7 +90,16 @@ impl Run {
     /// Works until it is told to stop.
     pub(crate) fn work(&mut self, waiting: &Receiver<Work>) {
         loop {
-            match waiting.recv_timeout(TICK) {
+            let work = match waiting.try_recv() {
+                Err(TryRecvError::Empty) if !self.ripe.is_empty() => {
+                    self.ripen();
+                    continue;
+                }
+                Err(TryRecvError::Empty) => waiting.recv_timeout(TICK),
+                Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+                Ok(work) => Ok(work),
+            };
+            match work {
                 Ok(Work::Statement { exchange, statement, bytes, signature, signed_by, reply }) => {
                     let receipt = self.take(&exchange, statement, bytes, (signature, signed_by));
                     self.paint();
@@ -176,32 +190,64 @@ impl Run {
 
     /// Judges one statement, and keeps the verdict if it is another one.
     fn judge(&mut self, exchange: &str, sequence: u64) -> Option<Arc<Reconciliation>> {
-        let (world, now) = (self.world(), clock());
-        self.changed.insert(exchange.to_owned());
-        let case = self.cases.get_mut(exchange)?;
-        let judged = case.judge(&world, sequence, now).and_then(|judged| {
-            if let Some(judged) = &judged {
-                self.inner.records.write(&judged.rows)?;
+        self.judge_all(&[(exchange.to_owned(), sequence)]).pop()
+    }
+
+    /// Judges statements, the exchanges side by side, and keeps what is another verdict: in one write, then it is told.
+    fn judge_all(&mut self, due: &[(String, u64)]) -> Vec<Arc<Reconciliation>> {
+        let (world, now, inner) = (self.world(), clock(), self.inner.clone());
+        let mut wanted: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        due.iter().for_each(|(exchange, sequence)| wanted.entry(exchange).or_default().push(*sequence));
+        let cases = self.cases.iter_mut().filter_map(|(id, case)| Some((case, wanted.get(id.as_str())?)));
+        let mut cases: Vec<(&mut Case, &Vec<u64>)> = cases.collect();
+        let judge = |cases: &mut [(&mut Case, &Vec<u64>)]| -> Vec<(String, u64, Result<Option<Judged>, DeskError>)> {
+            let mut judged = Vec::new();
+            for (case, sequences) in cases {
+                for sequence in *sequences {
+                    let result = case.judge(&inner.records, &world, *sequence, now);
+                    judged.push((case.exchange.clone(), *sequence, result));
+                }
             }
-            Ok(judged)
-        });
-        let judged = match judged {
-            Ok(judged) => judged?,
-            Err(error) => {
-                tracing::error!(exchange, sequence, %error, "a statement could not be judged");
-                let why = error.to_string();
-                self.troubles.entry(exchange.into()).or_insert(Trouble { since: now, why, lasting: true });
-                return None;
-            }
+            judged
         };
-        self.troubles.remove(exchange);
-        case.forget_if_final(Some(sequence));
-        if judged.changed {
-            let verdict = &judged.verdict;
-            let said = json!({ "sequence": sequence, "verdict": verdict.verdict, "stage": verdict.stage });
-            self.tell("verdict", Some(exchange), said);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let each = cases.len().div_ceil(threads).max(1);
+        let judged: Vec<_> = if cases.len() < 2 {
+            judge(&mut cases)
+        } else {
+            std::thread::scope(|scope| {
+                let parts: Vec<_> = cases.chunks_mut(each).map(|part| scope.spawn(|| judge(part))).collect();
+                parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+            })
+        };
+        let rows: Vec<_> = judged
+            .iter()
+            .filter_map(|(.., one)| one.as_ref().ok()?.as_ref())
+            .flat_map(|one| one.rows.clone())
+            .collect();
+        let kept = if rows.is_empty() { Ok(()) } else { self.inner.records.write(&rows) };
+        let mut verdicts = Vec::new();
+        for (exchange, sequence, result) in judged {
+            self.changed.insert(exchange.clone());
+            let failed = match (&kept, result) {
+                (Ok(()), Ok(Some(judged))) => {
+                    self.troubles.remove(&exchange);
+                    if judged.changed {
+                        let verdict = &judged.verdict;
+                        let said = json!({ "sequence": sequence, "verdict": verdict.verdict, "stage": verdict.stage });
+                        self.tell("verdict", Some(&exchange), said);
+                    }
+                    verdicts.push(judged.verdict);
+                    continue;
+                }
+                (Ok(()), Ok(None)) => continue,
+                (Ok(()), Err(error)) => error.to_string(),
+                (Err(error), _) => error.to_string(),
+            };
+            tracing::error!(exchange, sequence, failed, "a statement could not be judged");
+            self.troubles.entry(exchange).or_insert(Trouble { since: now, why: failed, lasting: true });
         }
-        Some(judged.verdict)
+        verdicts
     }
 
     /// Looks at every chain and at the time, and judges what they may have changed.
@@ -224,23 +270,28 @@ impl Run {
         }
         let final_heights: BTreeMap<&str, Option<Height>> =
             self.stands.iter().map(|(name, stand)| (name.as_str(), stand.final_height)).collect();
-        let is_final = |chain: &str, height: u64| {
-            // The block after it must be final too, where the block was found by time.
-            final_heights.get(chain).copied().flatten().is_some_and(|last| height < last.0)
-        };
+        let is_final =
+            |chain: &str, height: u64| final_heights.get(chain).copied().flatten().is_some_and(|last| height <= last.0);
         let mut due: Vec<(String, u64)> = Vec::new();
         for (id, case) in &self.cases {
-            let touched = if moved { case.touched(is_final) } else { Vec::new() };
+            let touched = if moved { case.touched() } else { Vec::new() };
             let aged = case.latest.as_ref().filter(|_| grows_stale(case, &world, now)).map(|latest| latest.sequence);
             let unjudged = case.open.iter().filter(|(_, open)| open.verdict.is_none()).map(|(number, _)| *number);
             let mut each: Vec<u64> = touched.into_iter().chain(aged).chain(unjudged).collect();
             each.sort_unstable();
             each.dedup();
             due.extend(each.into_iter().map(|sequence| (id.clone(), sequence)));
+            let ripe = if moved { case.ripe(is_final) } else { Vec::new() };
+            self.ripe.extend(ripe.into_iter().map(|sequence| (id.clone(), sequence)));
         }
-        for (exchange, sequence) in due {
-            self.judge(&exchange, sequence);
-        }
+        self.judge_all(&due);
+        self.paint();
+    }
+
+    /// Gives a few of the final verdicts on statements that are no longer the latest: they wait for everything that is urgent.
+    fn ripen(&mut self) {
+        let few: Vec<_> = (0..RIPE_AT_ONCE).map_while(|_| self.ripe.pop_first()).collect();
+        self.judge_all(&few);
         self.paint();
     }
 
@@ -327,10 +378,15 @@ impl Run {
 
     fn gates(&mut self, id: &str, verdict: Option<&Reconciliation>, findings: &[Finding], now: Timestamp) -> Vec<Gate> {
         let stale = findings.iter().any(|finding| finding.rule == STALE);
+        let mut halting: BTreeMap<Option<&str>, &Finding> = BTreeMap::new();
+        for finding in findings.iter().filter(|finding| halts(finding)) {
+            halting.entry(finding.asset.as_deref()).or_insert(finding);
+        }
         let mut gates = Vec::new();
         for line in verdict.map_or(&[][..], |verdict| &verdict.lines) {
             let statement = verdict.map(|verdict| verdict.statement.digest);
-            let known = Known { asset: &line.asset, line: Some(line), findings, statement, stale };
+            let halting = halting.get(&Some(line.asset.as_str())).or_else(|| halting.get(&None)).copied();
+            let known = Known { asset: &line.asset, line: Some(line), halting, statement, stale };
             let key = (id.to_owned(), line.asset.clone());
             let before = self.gates.get(&key);
             let now = gate(&known, before, self.settings.gates, now);

@@ -51,6 +51,7 @@ fn desk(folder: &std::path::Path) -> Desk {
         policy: Default::default(),
         sources: Arc::new(vec![source]),
         program: "assay test",
+        books: None,
     };
     let records = Records::open(&folder.join("desk")).unwrap();
     Desk::start(records, world, assay_desk::Settings::default()).unwrap().0

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ impl IdError {
 /// A chain's CAIP-2 id, `namespace:reference`; the namespace says which module serves it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ChainId(String);
+pub struct ChainId(Arc<str>);
 
 impl ChainId {
     /// The part before the colon: `bip122`, `eip155`.
@@ -86,7 +87,7 @@ impl TryFrom<String> for ChainId {
 
 impl From<ChainId> for String {
     fn from(id: ChainId) -> String {
-        id.0
+        id.0.as_ref().into()
     }
 }
 

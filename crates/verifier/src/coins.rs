@@ -47,7 +47,12 @@ impl Coins {
 impl fmt::Display for Coins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = usize::from(self.decimals);
-        let digits = format!("{units:0>width$}", units = self.units.to_string(), width = decimals + 1);
+        // Division of 512 bits is slow, and almost no sum needs it.
+        let width = decimals + 1;
+        let digits = match u128::try_from(self.units) {
+            Ok(units) => format!("{units:0>width$}"),
+            Err(_) => format!("{units:0>width$}", units = self.units.to_string()),
+        };
         let (whole, fraction) = digits.split_at(digits.len() - decimals);
         match fraction.trim_end_matches('0') {
             "" => f.write_str(whole),

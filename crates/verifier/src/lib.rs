@@ -89,7 +89,7 @@ pub fn reconcile(
         program: program.to_owned(),
         blocks,
         lines,
-        findings,
+        findings: findings.into(),
     }
 }
 

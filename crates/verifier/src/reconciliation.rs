@@ -1,5 +1,7 @@
 //! The result: what `assay verify --json` prints.
 
+use std::sync::Arc;
+
 use assay_types::{BlockRef, ChainId, Digest, Height, Timestamp};
 use serde::Serialize;
 
@@ -27,7 +29,7 @@ pub struct Reconciliation {
     /// One for each asset that the statement reports, in its order.
     pub lines: Vec<Line>,
     /// What is wrong, the worst first.
-    pub findings: Vec<Finding>,
+    pub findings: Arc<Vec<Finding>>,
 }
 
 impl Reconciliation {
@@ -42,7 +44,7 @@ impl Reconciliation {
             && self.blocks == other.blocks
             && self.lines == other.lines
             && self.findings.len() == other.findings.len()
-            && self.findings.iter().zip(&other.findings).all(alike)
+            && self.findings.iter().zip(other.findings.iter()).all(alike)
     }
 }
 

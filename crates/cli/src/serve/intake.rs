@@ -11,8 +11,6 @@ use super::Shared;
 use crate::verify::LONGEST_STATEMENT_BYTES;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// As much as the API takes.
-
 /// No signature is longer.
 const LONGEST_SIGNATURE_BYTES: u64 = 4096;
 

@@ -21,6 +21,6 @@ pub fn unproven(line: &Line) -> Option<Finding> {
         severity: Severity::Notice,
         asset: Some(asset.clone()),
         message: format!("{amount} {asset} on {} count without a proof", accounts(part.accounts)),
-        evidence: json!({ "accounts": line.accounts }),
+        evidence: json!({ "accounts": part.accounts, "amount": part.amount }),
     })
 }
