@@ -285,12 +285,9 @@ fn measure(folder: &Path) {
     println!("memory with the sums made: {:.0} MB", resident_mb());
     let statements: Vec<Duration> = (0..4).flat_map(|_| round(&desk, 0, EXCHANGES)).collect();
     report("statement to verdict, kept on disk", statements);
-    let size = statement(0, 1, &[("bitcoin", &tips()[0])], 9_000).len();
-    report(&format!("statement of {size} bytes to verdict"), round(&desk, 9_000, EXCHANGES));
-
     println!("memory with a statement of each exchange: {:.0} MB", resident_mb());
     let mut all = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..10 {
         stores.iter().for_each(|store| apply(store, &block(store, 0..0, Vec::new())));
         round(&desk, 0, EXCHANGES);
         let mut events = desk.subscribe();
@@ -317,6 +314,9 @@ fn measure(folder: &Path) {
         resident_mb(),
         declared - before
     );
+
+    let size = statement(0, 1, &[("bitcoin", &tips()[0])], 9_000).len();
+    report(&format!("statement of {size} bytes to verdict"), round(&desk, 9_000, EXCHANGES));
 
     let statement = statement(7, 1, &[("bitcoin", &tips()[0]), ("ethereum", &tips()[1])], 0);
     let statement = assay_ledger::parse(Path::new("statement"), &statement, &world.directory).unwrap();

@@ -139,7 +139,9 @@ impl Case {
         if self.latest.as_ref().is_none_or(|latest| latest.sequence < sequence) {
             let before = self.latest.replace(kept.view.clone());
             let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
-            self.previous = previous.map(|previous| previous.statement.clone());
+            // What it claimed of wallets is asked by no rule, and can be most of it.
+            let plain = |open: &Open| Statement { wallets: Vec::new(), ..Statement::clone(&open.statement) };
+            self.previous = previous.map(|previous| Arc::new(plain(previous)));
             self.days = days.unwrap_or_default();
             if let Some(before) = before {
                 self.let_go(before.sequence);

@@ -9,7 +9,7 @@ const RULE: &str = "turnover-over-holdings";
 const FEWEST_REPORTS: u64 = 24;
 
 /// **`turnover-over-holdings`** (watch, alert, halt): in one window more was traded than a multiple of what is held, or than a
-/// multiple of the mean of the same window in the statements of the last 30 days.
+/// multiple of the mean of the same window in the statements of that day and the 30 days before.
 ///
 /// Catches a ledger on which coins change hands that could not be delivered.
 ///
