@@ -10,6 +10,7 @@
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     clippy::arithmetic_side_effects,
+    clippy::float_arithmetic,
     clippy::print_stdout
 )]
 

@@ -209,6 +209,7 @@ fn accounts(
             account: declared.account.clone(),
             address: declared.address.clone(),
             role: declared.role.as_str().into(),
+            owner: declared.owner.as_str(),
             asset: deployment.asset,
             symbol: entry.symbol.clone(),
             balance: balance(opened, &declared.account, entry, deployment)?,

@@ -69,6 +69,8 @@ pub struct AccountEvidence {
     pub address: String,
     /// `cold`, `hot` or `deposit`.
     pub role: String,
+    /// Whose coins it holds: `customers` or `house`.
+    pub owner: &'static str,
     /// The asset on that chain.
     pub asset: Asset,
     /// The symbol under which the asset's deployments are summed.

@@ -58,6 +58,8 @@ pub(crate) struct Held {
     pub(crate) verified: (u64, Wide),
     /// Accounts whose balance is known and not proven, with its sum.
     pub(crate) unproven: (u64, Wide),
+    /// What of it is known to be on accounts that hold the exchange's own coins.
+    pub(crate) house: Wide,
     pub(crate) unknown: Vec<Unknown>,
 }
 
@@ -124,6 +126,7 @@ pub(crate) fn knowledge<'a>(account: &'a AccountEvidence, blocks: &Blocks<'a>, r
     }
 }
 
+const HOUSE: &str = "house";
 const NO_BLOCK: &str = "no block of its chain was looked at";
 const NOT_PROVEN: &str = "its balance is not proven, and the policy requires that it is";
 
@@ -144,7 +147,16 @@ impl Held {
     pub(crate) fn none(decimals: u8) -> Held {
         let nothing = (0, Wide::ZERO);
         let (low, bounds) = (Wide::ZERO, Wide::ZERO);
-        Held { decimals, low, bounds, unbounded: false, verified: nothing, unproven: nothing, unknown: Vec::new() }
+        Held {
+            decimals,
+            low,
+            bounds,
+            unbounded: false,
+            verified: nothing,
+            unproven: nothing,
+            house: Wide::ZERO,
+            unknown: Vec::new(),
+        }
     }
 
     /// What is held at most; `None` when nothing bounds it.
@@ -191,6 +203,7 @@ impl Held {
                 *accounts += 1;
                 *sum += amount;
                 self.bounds += amount;
+                self.house += if account.owner == HOUSE { amount } else { Wide::ZERO };
                 if account.shared_with.is_empty() {
                     self.low += amount;
                 } else if !amount.is_zero() {
@@ -217,6 +230,7 @@ impl Held {
                 *total += sum.amount;
                 self.low += sum.amount;
                 self.bounds += sum.amount;
+                self.house += if sum.owner == HOUSE { sum.amount } else { Wide::ZERO };
                 return;
             }
             Some(At::Block { .. }) => NOT_PROVEN,

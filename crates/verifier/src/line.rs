@@ -47,6 +47,8 @@ pub struct Line {
     pub missing: Coins,
     /// owed - low - deductions, if above zero: what is not shown to be there.
     pub missing_at_most: Coins,
+    /// What of the holdings is known to be on accounts declared as the exchange's own (`owner = "house"`).
+    pub house_holdings: Coins,
     /// How well the balances are known.
     pub accounts: Accounts,
     /// high - low; `None` when nothing bounds it.
@@ -136,6 +138,7 @@ pub(crate) fn line(
         tolerance: coins(tolerance),
         missing: held.high().map_or(coins(Wide::ZERO), missing),
         missing_at_most: missing(held.low),
+        house_holdings: coins(held.house),
         accounts: Accounts {
             verified: part(held.verified),
             unproven: part(held.unproven),

@@ -34,6 +34,7 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
         findings.extend(rules::credits_over_inventory(report, policy));
         if let Some(line) = lines.get(report.symbol.as_str()) {
             findings.extend(rules::ledger_over_holdings(line, policy));
+            findings.extend(rules::not_segregated(line));
             findings.extend(rules::turnover_over_holdings(report, line, around.ordinary, policy));
         }
     }

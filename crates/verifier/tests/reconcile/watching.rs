@@ -4,7 +4,7 @@ use assay_types::{Amount, Flows, Statement, Volume};
 use assay_verifier::rules::{Following, Rewritten};
 use assay_verifier::{Finding, Ordinary, Severity, Surroundings, watch};
 
-use crate::world::{World, report, time};
+use crate::world::{World, held, known, report, time, unknown};
 
 struct Around {
     world: World,
@@ -185,5 +185,35 @@ fn a_chain_that_is_not_followed_is_noticed_after_a_while() {
         let since = assay_types::Timestamp::from_unix_s(now - silent_s);
         case.following = vec![Following { chain: "bitcoin".into(), trouble: Some((since, "away".into())) }];
         assert_eq!(case.said().len(), expected, "silent for {silent_s} s");
+    }
+}
+
+/// 100 are owed; each account is the customers' or the house's, and known or not.
+fn owned(accounts: &[(&'static str, Option<u64>)]) -> Vec<(&'static str, Severity)> {
+    let mut case = around(100, 0);
+    let account = |(number, (owner, units)): (u8, &(&'static str, Option<u64>))| {
+        let balance = units.map_or(unknown("somehow", None), known);
+        assay_verifier::AccountEvidence { owner: *owner, ..held(number, balance) }
+    };
+    case.world.evidence.accounts = (1..).zip(accounts).map(account).collect();
+    case.said().into_iter().filter(|(rule, _)| *rule == "not-segregated").collect()
+}
+
+#[test]
+fn the_house_stands_in_for_no_customer_unseen() {
+    let found = [("not-segregated", Severity::Error)];
+    let table: &[(&[(&str, Option<u64>)], bool)] = &[
+        (&[("customers", Some(90)), ("house", Some(20))], true),
+        (&[("customers", Some(99)), ("house", Some(1))], true),
+        (&[("customers", Some(100)), ("house", Some(20))], false),
+        // Short all together: another rule says so.
+        (&[("customers", Some(90)), ("house", Some(9))], false),
+        // It may be there: unknown accuses nobody.
+        (&[("customers", Some(90)), ("customers", None), ("house", Some(20))], false),
+        (&[("customers", Some(90)), ("house", None)], false),
+        (&[("customers", Some(200))], false),
+    ];
+    for (accounts, accused) in table {
+        assert_eq!(owned(accounts), if *accused { &found[..] } else { &[] }, "{accounts:?}");
     }
 }

@@ -72,6 +72,7 @@ pub fn held(number: u8, balance: Balance) -> AccountEvidence {
         account: account(number),
         address: format!("address-{number}"),
         role: "hot".into(),
+        owner: "customers",
         asset: Asset::Native,
         symbol: "BTC".into(),
         balance,
