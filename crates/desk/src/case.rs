@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_store::{Records, Row};
-use assay_types::{Statement, Timestamp};
+use assay_types::{BlockRef, Statement, Timestamp};
 use assay_verifier::rules::{Following, Rewritten};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::evidence::{Question, gather};
 use crate::keep::{self, KeptStatement, KeptVerdict, Rewrite};
-use crate::{DeskError, StatementView, World};
+use crate::{DeskError, StatementView, World, since};
 
 /// A statement that may still get another verdict.
 pub(crate) struct Open {
@@ -62,6 +62,7 @@ struct Watched {
     verdict: Arc<Reconciliation>,
     rewrites: usize,
     following: Vec<Following>,
+    tips: Vec<(String, Option<BlockRef>)>,
     findings: Arc<Vec<Finding>>,
 }
 
@@ -223,10 +224,12 @@ impl Case {
         });
         let following: Vec<Following> = following.collect();
         let untroubled = following.iter().all(|following| following.trouble.is_none());
+        let tips = since::tips(world);
         let same = |watched: &&Watched| {
             Arc::ptr_eq(&watched.verdict, verdict)
                 && watched.rewrites == rewrites.len()
                 && watched.following == following
+                && watched.tips == tips
                 && untroubled // else how long it lasts matters
         };
         if let Some(watched) = self.watched.as_ref().filter(same) {
@@ -238,7 +241,14 @@ impl Case {
             came: rewrite.came.clone(),
             at: rewrite.at,
         });
+        let exchange = world.exchange(&self.exchange);
+        let now_held = exchange.map(|exchange| since::at_most_now(world, exchange, statement)).transpose();
+        let now_held = now_held.unwrap_or_else(|error| {
+            tracing::error!(self.exchange, %error, "what is held now cannot be told");
+            None
+        });
         let around = Surroundings {
+            at_most_now: &now_held.unwrap_or_default(),
             statement,
             reconciliation: verdict,
             previous: self.previous.as_deref(),
@@ -254,7 +264,7 @@ impl Case {
             all.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
         }
         let (verdict, rewrites) = (verdict.clone(), rewrites.len());
-        self.watched = Some(Watched { verdict, rewrites, following, findings: findings.clone() });
+        self.watched = Some(Watched { verdict, rewrites, following, tips, findings: findings.clone() });
         findings
     }
 

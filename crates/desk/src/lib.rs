@@ -12,6 +12,7 @@ mod gate;
 mod holdings;
 mod keep;
 mod run;
+mod since;
 mod view;
 mod world;
 

@@ -285,6 +285,9 @@ impl Run {
             self.ripe.extend(ripe.into_iter().map(|sequence| (id.clone(), sequence)));
         }
         self.judge_all(&due);
+        if moved {
+            self.changed.extend(self.cases.keys().cloned()); // what left since is another question at each block
+        }
         self.paint();
     }
 

@@ -35,6 +35,8 @@ pub struct Policy {
     pub turnover_over_holdings: Levels,
     /// What was traded in a window over the mean of that window in the statements before: by default 5, 20 and 100.
     pub turnover_over_mean: Levels,
+    /// What has left since the statement's block over what was held there: by default 0.05, 0.2 and 0.5.
+    pub outflow_since_statement: Levels,
     /// For how long a chain may not be followed before that is a finding.
     pub max_index_silence: Age,
 }
@@ -61,6 +63,7 @@ impl Default for Policy {
             credits_over_inventory: Levels::at(10_000, 10_000, 20_000),
             turnover_over_holdings: Levels::at(5_000, 10_000, 20_000),
             turnover_over_mean: Levels::at(50_000, 200_000, 1_000_000),
+            outflow_since_statement: Levels::at(500, 2_000, 5_000),
             max_index_silence: Age { seconds: 120 },
         }
     }

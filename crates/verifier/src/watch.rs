@@ -1,12 +1,12 @@
 //! What continuous watching adds to one reconciliation: the rules that look at the statements before it, at levels, and at
 //! ourselves. Pure, like all of the verifier.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use assay_types::{Statement, Timestamp};
 
 use crate::rules::{self, Following, Rewritten};
-use crate::{Finding, Line, Ordinary, Policy, Reconciliation};
+use crate::{Finding, Line, Ordinary, Policy, Reconciliation, Wide};
 
 /// What is known beside one reconciliation.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,9 @@ pub struct Surroundings<'a> {
     pub previous: Option<&'a Statement>,
     /// What the statements of the last 30 days traded.
     pub ordinary: &'a Ordinary,
+    /// What is held at most on the last indexed blocks, by symbol, in base units of the finest deployment; no asset of which
+    /// anything is unknown there.
+    pub at_most_now: &'a BTreeMap<String, Wide>,
     /// What the exchange tried to replace.
     pub rewritten: &'a [Rewritten],
     /// The chains on which the exchange has accounts.
@@ -35,6 +38,7 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
         if let Some(line) = lines.get(report.symbol.as_str()) {
             findings.extend(rules::ledger_over_holdings(line, policy));
             findings.extend(rules::not_segregated(line));
+            findings.extend(rules::outflow_since_statement(line, around.at_most_now, policy));
             findings.extend(rules::turnover_over_holdings(report, line, around.ordinary, policy));
         }
     }

@@ -1,8 +1,10 @@
 //! The rules of continuous watching: what each accuses of, and what it does not.
 
+use std::collections::BTreeMap;
+
 use assay_types::{Amount, Flows, Statement, Volume};
 use assay_verifier::rules::{Following, Rewritten};
-use assay_verifier::{Finding, Ordinary, Severity, Surroundings, watch};
+use assay_verifier::{Finding, Ordinary, Severity, Surroundings, Wide, watch};
 
 use crate::world::{World, held, known, report, time, unknown};
 
@@ -11,11 +13,12 @@ struct Around {
     earlier: Vec<Statement>,
     rewritten: Vec<Rewritten>,
     following: Vec<Following>,
+    at_most_now: BTreeMap<String, Wide>,
 }
 
 fn around(customers: u64, holds: u64) -> Around {
-    let (earlier, rewritten, following) = Default::default();
-    Around { world: World::new(customers, holds), earlier, rewritten, following }
+    let (earlier, rewritten, following, at_most_now) = Default::default();
+    Around { world: World::new(customers, holds), earlier, rewritten, following, at_most_now }
 }
 
 impl Around {
@@ -29,6 +32,7 @@ impl Around {
             reconciliation: &reconciliation,
             previous: earlier.last().copied(),
             ordinary: &ordinary,
+            at_most_now: &self.at_most_now,
             rewritten: &self.rewritten,
             following: &self.following,
         };
@@ -215,5 +219,28 @@ fn the_house_stands_in_for_no_customer_unseen() {
     ];
     for (accounts, accused) in table {
         assert_eq!(owned(accounts), if *accused { &found[..] } else { &[] }, "{accounts:?}");
+    }
+}
+
+#[test]
+fn what_left_since_the_statement_is_told_by_its_part_of_what_was_there() {
+    let rule = "outflow-since-statement";
+    // 1,000 were there; so many are there now, or it is not known.
+    let table = [
+        (Some(1_000), None),
+        (Some(2_000), None),
+        (Some(950), None),
+        (Some(949), Some(Severity::Warning)),
+        (Some(800), Some(Severity::Warning)),
+        (Some(799), Some(Severity::Error)),
+        (Some(499), Some(Severity::Critical)),
+        (Some(0), Some(Severity::Critical)),
+        (None, None),
+    ];
+    for (now, severity) in table {
+        let mut case = around(10, 1_000);
+        case.at_most_now = now.map(|now| ("BTC".to_owned(), Wide::from(now))).into_iter().collect();
+        let found = case.said().into_iter().find(|(found, _)| *found == rule).map(|(_, severity)| severity);
+        assert_eq!(found, severity, "{now:?}");
     }
 }

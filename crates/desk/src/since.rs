@@ -1,0 +1,44 @@
+//! What an exchange holds at most on the last indexed blocks: what left since its statement is the difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_registry::Exchange;
+use assay_types::{BlockRef, Statement};
+use assay_verifier::{Balance, Wide};
+
+use crate::evidence::{Question, balances};
+use crate::{DeskError, World};
+
+/// The last indexed block of each chain, by alias; none where it cannot be read.
+pub(crate) fn tips(world: &World) -> Vec<(String, Option<BlockRef>)> {
+    let tip = |source: &crate::Source| source.store().ok()?.tip().ok().flatten().map(|tip| tip.at());
+    world.sources.iter().map(|source| (source.name.clone(), tip(source))).collect()
+}
+
+/// By symbol, in base units of the finest deployment, over the accounts declared for the statement's instant. An asset of which
+/// anything is unknown is not among them.
+///
+/// # Errors
+/// When a database fails.
+pub(crate) fn at_most_now(
+    world: &World,
+    exchange: &Exchange,
+    statement: &Statement,
+) -> Result<BTreeMap<String, Wide>, DeskError> {
+    let as_of = statement.as_of;
+    let question = Question { exchange, as_of, latest: true, named: &[], ignore_named_after_s: 0, now: as_of };
+    let (evidence, _) = balances(world, &question)?;
+    let mut held: BTreeMap<String, Wide> = BTreeMap::new();
+    for sum in &evidence.sums {
+        *held.entry(sum.symbol.clone()).or_default() += sum.amount;
+    }
+    let mut unknown: BTreeSet<&str> = BTreeSet::new();
+    for one in evidence.accounts.iter().filter(|one| one.counted && !one.summed) {
+        match &one.balance {
+            Balance::Known { amount, .. } => *held.entry(one.symbol.clone()).or_default() += Wide::from(amount.0),
+            Balance::Unknown { .. } => drop(unknown.insert(&one.symbol)),
+        }
+    }
+    held.retain(|symbol, _| !unknown.contains(symbol.as_str()));
+    Ok(held)
+}
