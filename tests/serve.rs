@@ -437,3 +437,55 @@ fn a_statement_is_taken_only_with_a_signature_by_a_declared_key() {
     let open = send("3.json", &["--key", "open.key"]);
     assert!(open.code == 2 && open.stderr.contains("others may read this secret"), "{}", open.stderr);
 }
+
+#[test]
+fn what_leaves_after_the_statement_is_told_before_the_next_one() {
+    let scene = Scene::new(1);
+    let wallet = |method: &str, params: Value| scene.node.call(method, params).unwrap();
+    wallet("createwallet", json!(["w"]));
+    let hot = wallet("getnewaddress", json!([]));
+    let hot = hot.as_str().unwrap();
+    let exchange = scene.lab.path("exchanges/acme/exchange.toml");
+    let declared = std::fs::read_to_string(&exchange).unwrap();
+    let more = format!("[[wallet]]\nchain = \"bitcoin\"\nrole = \"hot\"\naddress = \"{hot}\"\n");
+    scene.lab.write("exchanges/acme/exchange.toml", &format!("{declared}\n{more}"));
+    let stranger = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+    wallet("generatetoaddress", json!([5, hot]));
+    wallet("generatetoaddress", json!([100, stranger]));
+    let serving = scene.serve();
+    indexed(&serving, 106);
+
+    // 50 cold and 250 hot; 200 leave in the block after, and nobody has said anything new.
+    let backed = scene.statement(1, 6 * SUBSIDY);
+    assert_eq!(submit(&serving, &scene.acme, "acme", &backed).json()["verdict"]["verdict"], "backed");
+    let firing = |alerts: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let alerts = alerts["alerts"].as_array().unwrap().iter().filter(|alert| alert["state"] == "firing");
+        alerts.map(|alert| (text(&alert["rule"]), text(&alert["severity"]))).collect::<Vec<_>>()
+    };
+    assert_eq!(firing(&serving.get("/v1/alerts")), []);
+    wallet("sendtoaddress", json!([stranger, 200]));
+    wallet("generatetoaddress", json!([1, stranger]));
+    let outflow = vec![("outflow-since-statement".to_owned(), "critical".to_owned())];
+    serving.wait("/v1/alerts", |alerts| firing(alerts) == outflow);
+    assert_eq!(btc_gate(&serving)["signal"], "halt");
+    // The verdict is of the statement's own block, and stays.
+    assert!(verdicts(&serving).iter().all(|(_, verdict, _)| verdict == "backed"));
+
+    // A block that takes the payment back takes back what was said, too.
+    let tip = wallet("getbestblockhash", json!([]));
+    wallet("invalidateblock", json!([tip]));
+    wallet("generateblock", json!([stranger, []]));
+    wallet("generateblock", json!([stranger, []]));
+    serving.wait("/v1/alerts", |alerts| firing(alerts).is_empty());
+    serving.wait("/v1/exchanges/acme/gate", |gate| gate["gates"][0]["signal"] == "allow");
+
+    // It leaves after all, and the next statement owes as much less.
+    wallet("generatetoaddress", json!([1, stranger]));
+    serving.wait("/v1/alerts", |alerts| firing(alerts) == outflow);
+    assert_eq!(
+        submit(&serving, &scene.acme, "acme", &scene.statement(2, SUBSIDY)).json()["verdict"]["verdict"],
+        "backed"
+    );
+    serving.wait("/v1/alerts", |alerts| firing(alerts).is_empty());
+}

@@ -192,12 +192,15 @@ fn a_chain_that_is_not_followed_is_noticed_after_a_while() {
     }
 }
 
+/// Whose an account is, and what is known to be on it.
+type Owned = (&'static str, Option<u64>);
+
 /// 100 are owed; each account is the customers' or the house's, and known or not.
-fn owned(accounts: &[(&'static str, Option<u64>)]) -> Vec<(&'static str, Severity)> {
+fn owned(accounts: &[Owned]) -> Vec<(&'static str, Severity)> {
     let mut case = around(100, 0);
-    let account = |(number, (owner, units)): (u8, &(&'static str, Option<u64>))| {
+    let account = |(number, (owner, units)): (u8, &Owned)| {
         let balance = units.map_or(unknown("somehow", None), known);
-        assay_verifier::AccountEvidence { owner: *owner, ..held(number, balance) }
+        assay_verifier::AccountEvidence { owner, ..held(number, balance) }
     };
     case.world.evidence.accounts = (1..).zip(accounts).map(account).collect();
     case.said().into_iter().filter(|(rule, _)| *rule == "not-segregated").collect()
@@ -206,7 +209,7 @@ fn owned(accounts: &[(&'static str, Option<u64>)]) -> Vec<(&'static str, Severit
 #[test]
 fn the_house_stands_in_for_no_customer_unseen() {
     let found = [("not-segregated", Severity::Error)];
-    let table: &[(&[(&str, Option<u64>)], bool)] = &[
+    let table: &[(&[Owned], bool)] = &[
         (&[("customers", Some(90)), ("house", Some(20))], true),
         (&[("customers", Some(99)), ("house", Some(1))], true),
         (&[("customers", Some(100)), ("house", Some(20))], false),
