@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod lab;
+#[path = "lab/receiver.rs"]
+mod receiver;
 #[path = "lab/serving.rs"]
 mod serving;
 
 use assay_testnodes::Bitcoind;
 use lab::{Lab, bitcoin_chain};
+use receiver::Receiver;
 use serde_json::{Value, json};
 use serving::{Answer, Serving};
 
@@ -488,4 +491,62 @@ fn what_leaves_after_the_statement_is_told_before_the_next_one() {
         "backed"
     );
     serving.wait("/v1/alerts", |alerts| firing(alerts).is_empty());
+}
+
+#[test]
+fn whoever_is_on_duty_is_told_once_each_in_order_and_through_a_kill() {
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let scene = Scene::new(4);
+    // The system picks a port, on which nobody listens for now.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
+    let webhook = "\n[[alerts.webhook]]\nname = \"duty\"\nurl_file = \"duty.url\"\nsecret_file = \"duty.secret\"\n";
+    scene.lab.write("assay.toml", &format!("{config}{webhook}"));
+    scene.lab.write("duty.url", &format!("http://{address}/alerts?key=hidden\n"));
+    scene.lab.write("duty.secret", "not a secret");
+    let wrong = scene.lab.assay(&["serve"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("duty.secret: is not a secret"), "{}", wrong.stderr);
+    scene.lab.write("duty.secret", SECRET);
+
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    let firing = |alerts: &Value| alerts["alerts"].as_array().unwrap().iter().any(|alert| alert["state"] == "firing");
+    submit(&serving, &scene.acme, "acme", &scene.statement(1, 4 * SUBSIDY + 1));
+    serving.wait("/v1/alerts", firing);
+    serving.kill();
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    serving.kill();
+
+    // It comes back, and is unwilling at first.
+    let duty = Receiver::listen(std::net::TcpListener::bind(address).unwrap(), 2);
+    let serving = scene.serve();
+    let kinds = |told: &[receiver::Told]| {
+        let kind = |told: &receiver::Told| {
+            let body: Value = serde_json::from_str(&told.body).unwrap();
+            format!("{} {}", body["type"].as_str().unwrap(), body["data"]["rule"].as_str().unwrap())
+        };
+        told.iter().map(kind).collect::<std::collections::BTreeSet<_>>()
+    };
+    let first = duty.wait(1);
+    assert!(kinds(&first).contains("alert.firing phantom-assets"), "{first:#?}");
+    submit(&serving, &scene.acme, "acme", &scene.statement(2, 4 * SUBSIDY));
+    serving.wait("/v1/alerts", |alerts| !firing(alerts));
+    let told = duty.wait(2 * serving.get("/v1/alerts")["alerts"].as_array().unwrap().len());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(duty.told().len(), told.len(), "{:#?}", duty.told());
+
+    for one in &told {
+        assert_eq!(Ok(&one.signature), assay_desk::sign(SECRET, &one.id, one.at, &one.body).as_ref());
+    }
+    let place = |state: &str, rule: &str| {
+        let is = |one: &receiver::Told| kinds(std::slice::from_ref(one)).contains(&format!("alert.{state} {rule}"));
+        let places: Vec<usize> = (0..told.len()).filter(|place| is(&told[*place])).collect();
+        assert_eq!(places.len(), 1, "{state} {rule}: {told:#?}");
+        places[0]
+    };
+    assert!(place("firing", "phantom-assets") < place("resolved", "phantom-assets"));
+    let (code, said) = serving.stop();
+    assert_eq!(code, 0);
+    assert!(!said.iter().any(|line| line.contains("hidden")), "a URL is never logged: {said:#?}");
 }

@@ -23,6 +23,14 @@ pub struct Config {
     pub policy: Policy,
     pub serve: ServeConfig,
     pub desk: assay_desk::Settings,
+    pub webhooks: Vec<WebhookConfig>,
+}
+
+/// One `[[alerts.webhook]]`, its paths resolved.
+pub struct WebhookConfig {
+    pub name: String,
+    pub url_file: PathBuf,
+    pub secret_file: PathBuf,
 }
 
 /// `[serve]`, its paths resolved.
@@ -86,6 +94,16 @@ struct Written {
 struct AlertsBlock {
     raise_after: Option<Age>,
     clear_after: Option<Age>,
+    #[serde(default)]
+    webhook: Vec<Spanned<WebhookBlock>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookBlock {
+    name: String,
+    url_file: PathBuf,
+    secret_file: PathBuf,
 }
 
 #[derive(Deserialize, Default)]
@@ -200,13 +218,27 @@ pub fn load(file: &Path) -> Result<Config, InputErrors> {
         errors.push(InputError::new(file, "no [[chain]] to follow").hint("assay init writes an example"));
     }
     let Ok(timezone) = zone else { return Err(errors) };
-    let desk = desk(&written.halt, &written.alerts);
+    let mut webhooks: Vec<WebhookConfig> = Vec::new();
+    for (nth, block) in written.alerts.webhook.iter().enumerate() {
+        let WebhookBlock { name, url_file, secret_file } = block.get_ref();
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let taken = webhooks.iter().any(|before| before.name == *name);
+        if taken || name.is_empty() || !name.bytes().all(plain) {
+            let why = if taken { "is taken already" } else { "is not a name: letters, digits, `-` and `_`" };
+            let error = source.error(block.span().start, format!("`{name}` {why}"));
+            errors.push(error.field(format!("alerts.webhook[{nth}].name")));
+        }
+        let (url_file, secret_file) = (resolve(folder, url_file), resolve(folder, secret_file));
+        webhooks.push(WebhookConfig { name: name.clone(), url_file, secret_file });
+    }
+    let mut desk = desk(&written.halt, &written.alerts);
+    desk.receivers = webhooks.iter().map(|webhook| webhook.name.clone()).collect();
     let Some(serve) = serve(&source, folder, &written.serve).map_err(|error| errors.push(error)).ok() else {
         return Err(errors);
     };
     let (data_dir, exchanges) = (resolve(folder, &written.data_dir), resolve(folder, &written.exchanges));
     let (file, assets, policy) = (file.to_path_buf(), written.asset, written.policy);
-    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, desk })
+    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, desk, webhooks })
 }
 
 impl Config {
@@ -257,6 +289,7 @@ fn desk(halt: &HaltBlock, alerts: &AlertsBlock) -> assay_desk::Settings {
             raise_after_s: seconds(alerts.raise_after, default.alerts.raise_after_s),
             clear_after_s: seconds(alerts.clear_after, default.alerts.clear_after_s),
         },
+        receivers: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use crate::alert::AlertSettings;
 use crate::gate::GateSettings;
 use crate::keep::{self, KeptStatement, KeptVerdict};
+use crate::outbox::{self, Message};
 use crate::{DeskError, Source, StatementView, View, World, case, run};
 
 /// The desk, as everyone else has it.
@@ -105,12 +106,14 @@ pub enum SubmitError {
 }
 
 /// The operator's choices.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// When to halt, and when to allow again.
     pub gates: GateSettings,
     /// When to raise, and when to clear.
     pub alerts: AlertSettings,
+    /// The names of those to whom alerts are told.
+    pub receivers: Vec<String>,
 }
 
 /// No more than so many pieces of work wait for the desk's thread; whoever brings more waits.
@@ -221,6 +224,22 @@ impl Desk {
     /// When the database fails.
     pub fn verdicts(&self, exchange: &str, before: Option<u64>, limit: usize) -> Result<Vec<KeptVerdict>, DeskError> {
         keep::verdicts(&self.0.records, exchange, before, limit)
+    }
+
+    /// The oldest message that waits for a receiver.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn next_message(&self, receiver: &str) -> Result<Option<Message>, DeskError> {
+        outbox::next(&self.0.records, receiver)
+    }
+
+    /// Lets go of a message that the receiver has taken.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn message_taken(&self, receiver: &str, number: u64) -> Result<(), DeskError> {
+        Ok(self.0.records.write(&[outbox::done(receiver, number)])?)
     }
 
     /// The chains.

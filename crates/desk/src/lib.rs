@@ -11,6 +11,7 @@ pub mod evidence;
 mod gate;
 mod holdings;
 mod keep;
+mod outbox;
 mod run;
 mod since;
 mod view;
@@ -23,6 +24,7 @@ pub use desk::{Desk, Event, Receipt, Settings, SubmitError};
 pub use gate::{Gate, GateSettings, Known, Signal, gate};
 pub use holdings::{at, holdings};
 pub use keep::{KeptStatement, KeptVerdict, Rewrite};
+pub use outbox::{Message, sign};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
 pub use world::{Connect, Heard, Source, World};

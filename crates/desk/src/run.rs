@@ -15,6 +15,7 @@ use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work};
 use crate::gate::{Gate, Known, gate, halts};
 use crate::keep::{self, KeptStatement, Rewrite};
+use crate::outbox;
 use crate::{BlockView, ChainView, DeskError, ExchangeView, Source, StatementView, Trouble, View, World};
 
 /// How often the time is looked at when nothing happens.
@@ -344,6 +345,10 @@ impl Run {
         let written = next.iter().filter(differs).map(|(_, alert)| keep::alert_row(alert));
         let gone = self.alerts.keys().filter(|id| !next.contains_key(*id)).map(|id| Ok(keep::no_alert_row(id)));
         let rows: Result<Vec<_>, DeskError> = written.chain(gone).collect();
+        let rows = rows.and_then(|mut rows| {
+            rows.extend(outbox::rows(&self.inner.records, &self.settings.receivers, &changed)?);
+            Ok(rows)
+        });
         let kept = rows.and_then(|rows| if rows.is_empty() { Ok(()) } else { Ok(self.inner.records.write(&rows)?) });
         match kept {
             Ok(()) => self.alerts = next,

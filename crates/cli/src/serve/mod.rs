@@ -6,6 +6,7 @@
 mod follow;
 mod intake;
 mod reload;
+mod webhook;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
 use crate::setup::{PROGRAM, Setup};
+use webhook::Receiver;
 
 /// Where the desk keeps what it keeps, beside the chains' folders.
 const DESK: &str = "desk";
@@ -58,9 +60,10 @@ impl Shared {
 }
 
 pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
+    let receivers = setup.config.webhooks.iter().map(Receiver::new).collect::<Result<Vec<_>, _>>()?;
     let records = Records::open(&setup.config.data_dir.join(DESK))?;
     let stop = stop_on_signals()?;
-    let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.desk)?;
+    let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.desk.clone())?;
     let shared = Arc::new(Shared {
         desk: desk.clone(),
         setup: RwLock::new(setup.clone()),
@@ -72,6 +75,10 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
         for source in chains.iter() {
             let shared = &shared;
             scope.spawn(move || follow::follow(shared, source));
+        }
+        for receiver in &receivers {
+            let shared = &shared;
+            scope.spawn(move || receiver.serve(&shared.desk, &shared.stop));
         }
         scope.spawn(|| intake::watch(&shared));
         scope.spawn(|| reload::watch(&shared));
