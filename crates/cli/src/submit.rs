@@ -35,7 +35,7 @@ pub fn run(setup: &Setup, wished: &SubmitArgs, as_json: bool) -> Result<u8, Fail
         return Err(error.hint("count the statements: 1, 2, 3, …").into());
     }
     let key = wished.key.as_deref().map(keys::read).transpose()?;
-    let signature = key.map(|key| key.sign(&wished.exchange, &bytes));
+    let signature = key.map(|key| key.sign(&wished.exchange, statement.digest));
     let token =
         wished.token_file.as_ref().map(|file| assay_registry::read_text(file, LONGEST_TOKEN_BYTES)).transpose()?;
     let url = format!("{}/v1/exchanges/{}/statements", wished.to.trim_end_matches('/'), wished.exchange);

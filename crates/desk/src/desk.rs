@@ -52,7 +52,6 @@ pub(crate) enum Work {
         statement: Arc<Statement>,
         bytes: Vec<u8>,
         signature: Option<String>,
-        signed_by: Option<String>,
         reply: Reply,
     },
     /// Something may have changed: a block, a trouble.
@@ -175,7 +174,7 @@ impl Desk {
         if world.exchange(exchange).is_none() {
             return Err(SubmitError::UnknownExchange(exchange.into()));
         }
-        let signed_by = signed_by(&world, exchange, bytes, signature)?;
+        signed_by(&world, exchange, Digest::of(bytes), signature)?; // before anything is parsed
         let statement = case::parse(&world, bytes).map_err(SubmitError::Refused)?;
         if statement.exchange != exchange {
             let why = format!("exchange: is `{}`, but it was sent for `{exchange}`", statement.exchange);
@@ -187,7 +186,6 @@ impl Desk {
             statement: Arc::new(statement),
             bytes: bytes.to_vec(),
             signature: signature.map(str::to_owned),
-            signed_by,
             reply,
         };
         let stopped = || SubmitError::Failed(DeskError::Stopped.to_string());
@@ -274,10 +272,10 @@ impl Desk {
 }
 
 /// The declared key that signed the bytes. Where none is declared, nobody can say whose a signature is.
-fn signed_by(
+pub(crate) fn signed_by(
     world: &World,
     exchange: &str,
-    bytes: &[u8],
+    digest: Digest,
     signature: Option<&str>,
 ) -> Result<Option<String>, SubmitError> {
     let keys = world.exchange(exchange).map_or(&[][..], |exchange| &exchange.statement_keys);
@@ -286,7 +284,7 @@ fn signed_by(
         ([], _) => Ok(None),
         (_, None) => Err(refuse(SignatureError::Missing)),
         (keys, Some(signature)) => {
-            let key = StatementKey::check(keys, exchange, bytes, signature).map_err(refuse)?;
+            let key = StatementKey::check(keys, exchange, digest, signature).map_err(refuse)?;
             Ok(Some(key.to_string()))
         }
     }

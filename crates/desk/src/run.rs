@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::alert::{Alert, Observation, observe};
 use crate::case::{Case, Judged};
-use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work};
+use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
 use crate::gate::{Gate, Known, gate, halts};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::outbox;
@@ -101,8 +101,8 @@ impl Run {
                 Ok(work) => Ok(work),
             };
             match work {
-                Ok(Work::Statement { exchange, statement, bytes, signature, signed_by, reply }) => {
-                    let receipt = self.take(&exchange, statement, bytes, (signature, signed_by));
+                Ok(Work::Statement { exchange, statement, bytes, signature, reply }) => {
+                    let receipt = self.take(&exchange, statement, bytes, signature);
                     self.paint();
                     let _ = reply.send(receipt); // whoever asked may have gone
                 }
@@ -140,7 +140,7 @@ impl Run {
         exchange: &str,
         statement: Arc<Statement>,
         bytes: Vec<u8>,
-        (signature, signed_by): (Option<String>, Option<String>),
+        signature: Option<String>,
     ) -> Result<Receipt, SubmitError> {
         let failed = |error: DeskError| SubmitError::Failed(error.to_string());
         let latest = match self.cases.get(exchange) {
@@ -152,6 +152,8 @@ impl Run {
             return self.again(exchange, &kept.view, statement.digest);
         }
         let (digest, as_of, received_at) = (statement.digest, statement.as_of, clock());
+        // By the keys of now: they may have changed while it waited.
+        let signed_by = signed_by(&self.world(), exchange, digest, signature.as_deref())?;
         let view = StatementView { sequence, digest, as_of, received_at, signature, signed_by };
         let kept = KeptStatement { view, bytes };
         let Some(case) = self.cases.get_mut(exchange) else {

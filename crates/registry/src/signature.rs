@@ -42,18 +42,18 @@ pub struct StatementKey(VerifyingKey);
 pub struct SecretKey(SigningKey);
 
 impl StatementKey {
-    /// Which of these keys made the signature over the bytes?
+    /// Which of these keys made the signature over the statement with this digest?
     ///
     /// # Errors
     /// None of them, or it is no signature.
     pub fn check<'a>(
         keys: &'a [StatementKey],
         exchange: &str,
-        bytes: &[u8],
+        digest: Digest,
         signature: &str,
     ) -> Result<&'a StatementKey, SignatureError> {
         let signature = decode::<64>(PUBLIC, signature).ok_or(SignatureError::NotASignature)?;
-        let (signed, signature) = (signed(exchange, bytes), Signature::from_bytes(&signature));
+        let (signed, signature) = (signed(exchange, digest), Signature::from_bytes(&signature));
         // Strict: no key of small order, and one signature for each message.
         let made_it = |key: &&StatementKey| key.0.verify_strict(&signed, &signature).is_ok();
         keys.iter().find(made_it).ok_or(SignatureError::NotTheirs(keys.len()))
@@ -77,13 +77,13 @@ impl SecretKey {
     }
 
     /// The signature of an exchange's statement.
-    pub fn sign(&self, exchange: &str, bytes: &[u8]) -> String {
-        format!("{PUBLIC}{}", STANDARD.encode(self.0.sign(&signed(exchange, bytes)).to_bytes()))
+    pub fn sign(&self, exchange: &str, digest: Digest) -> String {
+        format!("{PUBLIC}{}", STANDARD.encode(self.0.sign(&signed(exchange, digest)).to_bytes()))
     }
 }
 
-fn signed(exchange: &str, bytes: &[u8]) -> Vec<u8> {
-    format!("assay.statement/1\n{exchange}\n{}", Digest::of(bytes)).into_bytes()
+fn signed(exchange: &str, digest: Digest) -> Vec<u8> {
+    format!("assay.statement/1\n{exchange}\n{digest}").into_bytes()
 }
 
 fn decode<const N: usize>(prefix: &str, text: &str) -> Option<[u8; N]> {
@@ -134,6 +134,18 @@ mod tests {
         let key = SecretKey::from_random(&secret).public();
         assert_eq!(key.to_string(), format!("ed25519:{}", STANDARD.encode(public)));
         assert_eq!(key.to_string().parse(), Ok(key));
+        // Its signature of the empty message.
+        let signature = SecretKey::from_random(&secret).0.sign(b"").to_bytes();
+        assert!(signature.starts_with(&const_hex("e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155")));
+    }
+
+    #[test]
+    fn what_is_signed_never_changes() {
+        let digest = Digest::of(b"{}");
+        let text = "assay.statement/1\nacme\nsha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!(String::from_utf8(signed("acme", digest)).unwrap(), text);
+        let signature = secret(1).0.sign(text.as_bytes());
+        assert_eq!(secret(1).sign("acme", digest), format!("ed25519:{}", STANDARD.encode(signature.to_bytes())));
     }
 
     fn const_hex(text: &str) -> [u8; 32] {
@@ -144,15 +156,19 @@ mod tests {
     fn a_signature_is_good_for_one_exchange_and_these_bytes_alone() {
         let (one, other) = (secret(1), secret(2));
         let keys = [other.public(), one.public()];
-        let signature = one.sign("acme", b"{}");
-        assert_eq!(StatementKey::check(&keys, "acme", b"{}", &signature), Ok(&keys[1]));
+        let signature = one.sign("acme", Digest::of(b"{}"));
+        assert_eq!(StatementKey::check(&keys, "acme", Digest::of(b"{}"), &signature), Ok(&keys[1]));
         let not_theirs = |count| Err(SignatureError::NotTheirs(count));
-        assert_eq!(StatementKey::check(&keys, "globex", b"{}", &signature), not_theirs(2));
-        assert_eq!(StatementKey::check(&keys, "acme", b"{} ", &signature), not_theirs(2));
-        assert_eq!(StatementKey::check(&keys[..1], "acme", b"{}", &signature), not_theirs(1));
-        assert_eq!(StatementKey::check(&[], "acme", b"{}", &signature), not_theirs(0));
+        assert_eq!(StatementKey::check(&keys, "globex", Digest::of(b"{}"), &signature), not_theirs(2));
+        assert_eq!(StatementKey::check(&keys, "acme", Digest::of(b"{} "), &signature), not_theirs(2));
+        assert_eq!(StatementKey::check(&keys[..1], "acme", Digest::of(b"{}"), &signature), not_theirs(1));
+        assert_eq!(StatementKey::check(&[], "acme", Digest::of(b"{}"), &signature), not_theirs(0));
         for bad in ["", "ed25519:", "ed25519:AAAA", &signature[1..], &one.public().to_string()] {
-            assert_eq!(StatementKey::check(&keys, "acme", b"{}", bad), Err(SignatureError::NotASignature), "{bad}");
+            assert_eq!(
+                StatementKey::check(&keys, "acme", Digest::of(b"{}"), bad),
+                Err(SignatureError::NotASignature),
+                "{bad}"
+            );
         }
     }
 

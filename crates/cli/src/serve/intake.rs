@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assay_desk::SubmitError;
+use assay_registry::{read_bytes, read_text};
 
 use super::Shared;
 use crate::verify::LONGEST_STATEMENT_BYTES;
@@ -44,9 +45,11 @@ fn statements(intake: &Path) -> Vec<(String, PathBuf)> {
 
 fn take(shared: &Shared, exchange: &str, file: &Path) {
     let signature_file = beside(file, "sig");
-    let signature = assay_registry::read_text(&signature_file, LONGEST_SIGNATURE_BYTES).ok();
-    let taken = match assay_registry::read_bytes(file, LONGEST_STATEMENT_BYTES) {
-        Ok(bytes) => shared.desk.submit(exchange, &bytes, signature.as_deref().map(str::trim)),
+    // A signature that is there and cannot be read is not the same as none.
+    let signature = signature_file.exists().then(|| read_text(&signature_file, LONGEST_SIGNATURE_BYTES)).transpose();
+    let read = signature.and_then(|signature| Ok((signature, read_bytes(file, LONGEST_STATEMENT_BYTES)?)));
+    let taken = match read {
+        Ok((signature, bytes)) => shared.desk.submit(exchange, &bytes, signature.as_deref().map(str::trim)),
         Err(error) => Err(SubmitError::Refused(vec![error.to_string()])),
     };
     let (place, why) = match taken {

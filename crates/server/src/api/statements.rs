@@ -61,7 +61,7 @@ pub(crate) async fn one(
 #[utoipa::path(post, path = "/v1/exchanges/{id}/statements",
     params(("id" = String, Path), ("Assay-Signature" = Option<String>, Header)),
     responses((status = 201, content_type = "application/json"), (status = 200, content_type = "application/json"),
-        (status = 401, content_type = "application/problem+json"), (status = 409, content_type = "application/problem+json"),
+        (status = 403, content_type = "application/problem+json"), (status = 409, content_type = "application/problem+json"),
         (status = 413, content_type = "application/problem+json"), (status = 422, content_type = "application/problem+json")))]
 pub(crate) async fn submit(
     State(app): State<Shared>,
@@ -112,7 +112,7 @@ fn refusal(error: SubmitError) -> Problem {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "statement-refused", error.to_string())
         }
         SubmitError::Conflict { .. } => Problem::new(StatusCode::CONFLICT, "conflict", error.to_string()),
-        SubmitError::Signature(_) => Problem::unauthorized(&error.to_string()),
+        SubmitError::Signature(_) => Problem::new(StatusCode::FORBIDDEN, "signature-refused", error.to_string()),
         SubmitError::Failed(_) => Problem::internal(error),
     }
 }
