@@ -3,92 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod lab;
-#[path = "lab/receiver.rs"]
-mod receiver;
+#[path = "lab/scene.rs"]
+mod scene;
 #[path = "lab/serving.rs"]
 mod serving;
 
-use assay_testnodes::Bitcoind;
-use lab::{Lab, bitcoin_chain};
-use receiver::Receiver;
+use lab::Lab;
+use scene::{SUBSIDY, Scene, btc_gate, indexed, submit, token};
 use serde_json::{Value, json};
-use serving::{Answer, Serving};
-
-/// A node, an exchange with one account on it, and a configuration that listens where the system says.
-struct Scene {
-    node: Bitcoind,
-    lab: Lab,
-    address: String,
-    /// The regulator's token, and acme's.
-    regulator: String,
-    acme: String,
-    _dir: tempfile::TempDir,
-}
-
-/// What the account receives with every block, in coins.
-const SUBSIDY: u64 = 50;
-
-impl Scene {
-    fn new(blocks: u64) -> Scene {
-        let dir = tempfile::tempdir().unwrap();
-        let node = Bitcoind::start(dir.path(), &[]).unwrap();
-        let lab = Lab::new();
-        let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".to_owned();
-        let chain = bitcoin_chain(&node.rpc_url, &node.cookie_file, 3);
-        let serve = "[serve]\nlisten = \"127.0.0.1:0\"\ntokens_file = \"tokens\"\nintake = \"intake\"\n\n[halt]\nclear_after = \"2s\"\n\n[alerts]\nclear_after = \"2s\"\n";
-        lab.write("assay.toml", &format!("{chain}{serve}"));
-        let wallet = format!("[[wallet]]\nchain = \"bitcoin\"\nrole = \"cold\"\naddress = \"{address}\"\n");
-        lab.write("exchanges/acme/exchange.toml", &format!("id = \"acme\"\nname = \"Acme\"\n\n{wallet}"));
-        let regulator = token(&lab, &["watch", "--scope", "regulator"]);
-        let acme = token(&lab, &["acme-1", "--scope", "exchange", "--exchange", "acme"]);
-        let scene = Scene { node, lab, address, regulator, acme, _dir: dir };
-        scene.mine(blocks);
-        scene
-    }
-
-    fn mine(&self, blocks: u64) {
-        self.node.call("generatetoaddress", json!([blocks, self.address])).unwrap();
-    }
-
-    fn serve(&self) -> Serving {
-        Serving::start(&self.lab, &self.regulator)
-    }
-
-    fn height(&self) -> u64 {
-        self.node.call("getblockcount", json!([])).unwrap().as_u64().unwrap()
-    }
-
-    /// A statement as of now that names the node's last block.
-    fn statement(&self, sequence: u64, customers: u64) -> String {
-        let height = self.height();
-        let hash = self.node.call("getblockhash", json!([height])).unwrap();
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let time = assay_time(since_epoch.as_secs());
-        json!({
-            "format": "assay.statement/1", "exchange": "acme", "sequence": sequence,
-            "as_of": { "time": time, "blocks": { "bitcoin": { "height": height, "hash": hash } } },
-            "assets": [ { "asset": "BTC", "customers": customers.to_string() } ],
-        })
-        .to_string()
-    }
-}
-
-fn assay_time(seconds: u64) -> String {
-    assay_types::Timestamp::from_unix_s(i64::try_from(seconds).unwrap()).to_string()
-}
-
-/// Sends a statement as the exchange would.
-fn submit(serving: &Serving, secret: &str, exchange: &str, statement: &str) -> Answer {
-    serving.ask_as(secret, "POST", &format!("/v1/exchanges/{exchange}/statements"), statement.as_bytes())
-}
-
-fn indexed(serving: &Serving, height: u64) {
-    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == height);
-}
-
-fn btc_gate(serving: &Serving) -> Value {
-    serving.get("/v1/exchanges/acme/gate")["gates"][0].clone()
-}
+use serving::Serving;
 
 fn verdicts(serving: &Serving) -> Vec<(u64, String, String)> {
     let kept = serving.get("/v1/exchanges/acme/verdicts");
@@ -241,12 +164,6 @@ fn the_intake_folder_and_changed_declarations_take_effect() {
 }
 
 /// Makes a token by the command, adds its line to the file, and gives the secret.
-fn token(lab: &Lab, arguments: &[&str]) -> String {
-    let ran = lab.assay(&[&["token", "new"], arguments].concat());
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    ran.stdout.trim().to_owned()
-}
-
 #[test]
 fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
     let scene = Scene::new(3);
@@ -491,62 +408,4 @@ fn what_leaves_after_the_statement_is_told_before_the_next_one() {
         "backed"
     );
     serving.wait("/v1/alerts", |alerts| firing(alerts).is_empty());
-}
-
-#[test]
-fn whoever_is_on_duty_is_told_once_each_in_order_and_through_a_kill() {
-    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    let scene = Scene::new(4);
-    // The system picks a port, on which nobody listens for now.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
-    let webhook = "\n[[alerts.webhook]]\nname = \"duty\"\nurl_file = \"duty.url\"\nsecret_file = \"duty.secret\"\n";
-    scene.lab.write("assay.toml", &format!("{config}{webhook}"));
-    scene.lab.write("duty.url", &format!("http://{address}/alerts?key=hidden\n"));
-    scene.lab.write("duty.secret", "not a secret");
-    let wrong = scene.lab.assay(&["serve"]);
-    assert!(wrong.code == 2 && wrong.stderr.contains("duty.secret: is not a secret"), "{}", wrong.stderr);
-    scene.lab.write("duty.secret", SECRET);
-
-    let serving = scene.serve();
-    indexed(&serving, 4);
-    let firing = |alerts: &Value| alerts["alerts"].as_array().unwrap().iter().any(|alert| alert["state"] == "firing");
-    submit(&serving, &scene.acme, "acme", &scene.statement(1, 4 * SUBSIDY + 1));
-    serving.wait("/v1/alerts", firing);
-    serving.kill();
-    let serving = scene.serve();
-    indexed(&serving, 4);
-    serving.kill();
-
-    // It comes back, and is unwilling at first.
-    let duty = Receiver::listen(std::net::TcpListener::bind(address).unwrap(), 2);
-    let serving = scene.serve();
-    let kinds = |told: &[receiver::Told]| {
-        let kind = |told: &receiver::Told| {
-            let body: Value = serde_json::from_str(&told.body).unwrap();
-            format!("{} {}", body["type"].as_str().unwrap(), body["data"]["rule"].as_str().unwrap())
-        };
-        told.iter().map(kind).collect::<std::collections::BTreeSet<_>>()
-    };
-    let first = duty.wait(1);
-    assert!(kinds(&first).contains("alert.firing phantom-assets"), "{first:#?}");
-    submit(&serving, &scene.acme, "acme", &scene.statement(2, 4 * SUBSIDY));
-    serving.wait("/v1/alerts", |alerts| !firing(alerts));
-    let told = duty.wait(2 * serving.get("/v1/alerts")["alerts"].as_array().unwrap().len());
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    assert_eq!(duty.told().len(), told.len(), "{:#?}", duty.told());
-
-    for one in &told {
-        assert_eq!(Ok(&one.signature), assay_desk::sign(SECRET, &one.id, one.at, &one.body).as_ref());
-    }
-    let place = |state: &str, rule: &str| {
-        let is = |one: &receiver::Told| kinds(std::slice::from_ref(one)).contains(&format!("alert.{state} {rule}"));
-        let places: Vec<usize> = (0..told.len()).filter(|place| is(&told[*place])).collect();
-        assert_eq!(places.len(), 1, "{state} {rule}: {told:#?}");
-        places[0]
-    };
-    assert!(place("firing", "phantom-assets") < place("resolved", "phantom-assets"));
-    let (code, said) = serving.stop();
-    assert_eq!(code, 0);
-    assert!(!said.iter().any(|line| line.contains("hidden")), "a URL is never logged: {said:#?}");
 }

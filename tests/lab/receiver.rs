@@ -17,13 +17,13 @@ pub struct Told {
 
 /// Everything that was taken, in order.
 #[derive(Clone, Default)]
-pub struct Receiver(Arc<Mutex<Vec<Told>>>);
+pub struct Receiver(Arc<Mutex<Vec<Told>>>, Arc<std::sync::atomic::AtomicU32>);
 
 impl Receiver {
     /// Takes what comes to the listener. The first `refuse` messages are answered with 503.
     pub fn listen(listener: TcpListener, mut refuse: u32) -> Receiver {
         let receiver = Receiver::default();
-        let told = receiver.0.clone();
+        let (told, barked) = (receiver.0.clone(), receiver.1.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -40,7 +40,9 @@ impl Receiver {
                 reader.read_exact(&mut body).unwrap();
                 let header = |name: &str| headers[name].clone();
                 let status = if refuse > 0 { "503 Service Unavailable" } else { "204 No Content" };
-                if refuse == 0 {
+                if header("webhook-id").starts_with("watchdog-") {
+                    barked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                } else if refuse == 0 {
                     told.lock().unwrap().push(Told {
                         id: header("webhook-id"),
                         at: header("webhook-timestamp").parse().unwrap(),
@@ -59,6 +61,11 @@ impl Receiver {
     /// What was told so far.
     pub fn told(&self) -> Vec<Told> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// How often the watchdog was heard.
+    pub fn barked(&self) -> u32 {
+        self.1.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Waits until so many were told, and gives them.

@@ -3,13 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-use assay_desk::{AlertSettings, GateSettings, Signal};
+use assay_desk::{GateSettings, Signal};
 use assay_evm::{Finality as EvmFinality, FinalityTag};
 use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, read_text, timezone};
 use assay_types::{ChainId, Height, InputError, InputErrors, suggestion};
 use assay_verifier::{Age, Policy};
 use serde::Deserialize;
 use toml::Spanned;
+
+mod alerts;
+
+use alerts::AlertsBlock;
+pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 
 /// The configuration, with its defaults filled in and its paths made relative to the file's folder.
 pub struct Config {
@@ -23,14 +28,7 @@ pub struct Config {
     pub policy: Policy,
     pub serve: ServeConfig,
     pub desk: assay_desk::Settings,
-    pub webhooks: Vec<WebhookConfig>,
-}
-
-/// One `[[alerts.webhook]]`, its paths resolved.
-pub struct WebhookConfig {
-    pub name: String,
-    pub url_file: PathBuf,
-    pub secret_file: PathBuf,
+    pub alerts: AlertsConfig,
 }
 
 /// `[serve]`, its paths resolved.
@@ -87,23 +85,6 @@ struct Written {
     halt: HaltBlock,
     #[serde(default)]
     alerts: AlertsBlock,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct AlertsBlock {
-    raise_after: Option<Age>,
-    clear_after: Option<Age>,
-    #[serde(default)]
-    webhook: Vec<Spanned<WebhookBlock>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WebhookBlock {
-    name: String,
-    url_file: PathBuf,
-    secret_file: PathBuf,
 }
 
 #[derive(Deserialize, Default)]
@@ -218,27 +199,14 @@ pub fn load(file: &Path) -> Result<Config, InputErrors> {
         errors.push(InputError::new(file, "no [[chain]] to follow").hint("assay init writes an example"));
     }
     let Ok(timezone) = zone else { return Err(errors) };
-    let mut webhooks: Vec<WebhookConfig> = Vec::new();
-    for (nth, block) in written.alerts.webhook.iter().enumerate() {
-        let WebhookBlock { name, url_file, secret_file } = block.get_ref();
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        let taken = webhooks.iter().any(|before| before.name == *name);
-        if taken || name.is_empty() || !name.bytes().all(plain) {
-            let why = if taken { "is taken already" } else { "is not a name: letters, digits, `-` and `_`" };
-            let error = source.error(block.span().start, format!("`{name}` {why}"));
-            errors.push(error.field(format!("alerts.webhook[{nth}].name")));
-        }
-        let (url_file, secret_file) = (resolve(folder, url_file), resolve(folder, secret_file));
-        webhooks.push(WebhookConfig { name: name.clone(), url_file, secret_file });
-    }
-    let mut desk = desk(&written.halt, &written.alerts);
-    desk.receivers = webhooks.iter().map(|webhook| webhook.name.clone()).collect();
+    let alerts = alerts::read(&source, folder, written.alerts, &mut errors);
+    let desk = desk(&written.halt, &alerts);
     let Some(serve) = serve(&source, folder, &written.serve).map_err(|error| errors.push(error)).ok() else {
         return Err(errors);
     };
     let (data_dir, exchanges) = (resolve(folder, &written.data_dir), resolve(folder, &written.exchanges));
     let (file, assets, policy) = (file.to_path_buf(), written.asset, written.policy);
-    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, desk, webhooks })
+    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, desk, alerts })
 }
 
 impl Config {
@@ -276,7 +244,7 @@ fn serve(source: &Source<'_>, folder: &Path, block: &ServeBlock) -> Result<Serve
     Ok(ServeConfig { listen, tokens_file, tls, intake, rate })
 }
 
-fn desk(halt: &HaltBlock, alerts: &AlertsBlock) -> assay_desk::Settings {
+fn desk(halt: &HaltBlock, alerts: &AlertsConfig) -> assay_desk::Settings {
     let default = assay_desk::Settings::default();
     let seconds = |age: Option<Age>, other| age.map_or(other, |age| i64::try_from(age.seconds).unwrap_or(i64::MAX));
     assay_desk::Settings {
@@ -285,11 +253,8 @@ fn desk(halt: &HaltBlock, alerts: &AlertsBlock) -> assay_desk::Settings {
             clear_after_s: seconds(halt.clear_after, default.gates.clear_after_s),
             holds_s: seconds(halt.holds_for, default.gates.holds_s),
         },
-        alerts: AlertSettings {
-            raise_after_s: seconds(alerts.raise_after, default.alerts.raise_after_s),
-            clear_after_s: seconds(alerts.clear_after, default.alerts.clear_after_s),
-        },
-        receivers: Vec::new(),
+        alerts: alerts.settings.clone(),
+        receivers: alerts.webhooks.iter().map(|webhook| webhook.name.clone()).collect(),
     }
 }
 

@@ -3,11 +3,14 @@
 //! One discrepancy is one alert: its id is made of the rule, the exchange and the asset, so that neither a restart nor another
 //! statement with the same fault makes it a second one. What could not be judged raises nothing and clears nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use assay_types::{Digest, Timestamp};
+use assay_types::Timestamp;
 use assay_verifier::Severity;
+use assay_verifier::rules::first_steps;
 use serde::{Deserialize, Serialize};
+
+use crate::handling::{Acknowledged, Silence, short_digest};
 
 /// One discrepancy, for as long as it lasts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,29 @@ pub struct Alert {
     pub episodes: u64,
     /// For people on duty.
     pub message: String,
+    /// Who has taken it on, this time.
+    #[serde(default)]
+    pub acknowledged: Option<Acknowledged>,
+    /// What keeps it quiet at the moment.
+    #[serde(default)]
+    pub silenced: Option<Silence>,
+    /// Have the receivers been told that it fires, and not yet that it is resolved?
+    #[serde(default)]
+    pub told: bool,
+    /// Whose it is to look after, and what they do.
+    #[serde(default)]
+    pub duty: Duty,
+}
+
+/// What people on duty are told beside the fact.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duty {
+    /// Who looks after it.
+    pub owner: Option<String>,
+    /// The operator's notes.
+    pub notes: Option<String>,
+    /// What to do first.
+    pub first_steps: Option<String>,
 }
 
 /// Where an alert stands. What is not observed and not remembered is inactive.
@@ -63,28 +89,60 @@ pub struct Observation {
     pub asset: Option<String>,
     /// For people on duty.
     pub message: String,
+    /// Does it raise nothing, and only keep up what fires already?
+    pub holds: bool,
 }
 
 /// The operator's choices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertSettings {
     /// For how many seconds something must be observed before it fires.
     pub raise_after_s: i64,
     /// For how many seconds it must not be observed before it is resolved.
     pub clear_after_s: i64,
+    /// How many seconds of maintenance an exchange may announce within a day.
+    pub longest_maintenance_s: i64,
+    /// What is chosen otherwise for single rules.
+    pub rules: BTreeMap<String, RuleSettings>,
+}
+
+/// The operator's choices for one rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSettings {
+    /// In place of [`AlertSettings::raise_after_s`].
+    pub raise_after_s: Option<i64>,
+    /// In place of [`AlertSettings::clear_after_s`].
+    pub clear_after_s: Option<i64>,
+    /// What people on duty are told.
+    pub duty: Duty,
 }
 
 impl Default for AlertSettings {
     fn default() -> AlertSettings {
-        AlertSettings { raise_after_s: 0, clear_after_s: 60 }
+        AlertSettings { raise_after_s: 0, clear_after_s: 60, longest_maintenance_s: 4 * 3600, rules: BTreeMap::new() }
+    }
+}
+
+impl AlertSettings {
+    fn raise_after_s(&self, rule: &str) -> i64 {
+        self.rules.get(rule).and_then(|rule| rule.raise_after_s).unwrap_or(self.raise_after_s)
+    }
+
+    fn clear_after_s(&self, rule: &str) -> i64 {
+        self.rules.get(rule).and_then(|rule| rule.clear_after_s).unwrap_or(self.clear_after_s)
+    }
+
+    fn duty(&self, rule: &str) -> Duty {
+        let chosen = self.rules.get(rule).map(|rule| rule.duty.clone()).unwrap_or_default();
+        let first_steps = chosen.first_steps.or_else(|| first_steps(rule).map(str::to_owned));
+        Duty { first_steps, ..chosen }
     }
 }
 
 impl Observation {
     fn id(&self) -> String {
         let parts = [self.rule, &self.exchange, self.asset.as_deref().unwrap_or("")];
-        let digest = Digest::of(parts.join("\0").as_bytes()).to_string();
-        digest.trim_start_matches("sha256:").chars().take(16).collect()
+        short_digest(&parts.join("\0"))
     }
 
     fn alert(&self, id: String, now: Timestamp, episodes: u64) -> Alert {
@@ -101,6 +159,10 @@ impl Observation {
             resolved_at: None,
             episodes,
             message: self.message.clone(),
+            acknowledged: None,
+            silenced: None,
+            told: false,
+            duty: Duty::default(),
         }
     }
 }
@@ -111,11 +173,12 @@ pub fn observe(
     alerts: &mut BTreeMap<String, Alert>,
     observed: &[Observation],
     judged: impl Fn(&str) -> bool,
-    settings: AlertSettings,
+    settings: &AlertSettings,
     now: Timestamp,
 ) -> Vec<Alert> {
     let mut worst: BTreeMap<String, &Observation> = BTreeMap::new();
-    for one in observed.iter().filter(|one| judged(&one.exchange)) {
+    let (held, seen): (Vec<_>, Vec<_>) = observed.iter().filter(|one| judged(&one.exchange)).partition(|one| one.holds);
+    for one in seen {
         let known = worst.entry(one.id()).or_insert(one);
         if one.severity < known.severity {
             *known = one;
@@ -127,7 +190,7 @@ pub fn observe(
         let episodes = alerts.get(id).map_or(0, |alert| alert.episodes);
         let mut alert = before.clone().unwrap_or_else(|| one.alert(id.clone(), now, episodes));
         (alert.severity, alert.message, alert.unseen_since) = (one.severity, one.message.clone(), None);
-        if alert.state == State::Pending && now.seconds_since(alert.since) >= settings.raise_after_s {
+        if alert.state == State::Pending && now.seconds_since(alert.since) >= settings.raise_after_s(one.rule) {
             alert.state = State::Firing;
             alert.fired_at = Some(now);
             alert.episodes += 1;
@@ -137,15 +200,20 @@ pub fn observe(
         }
         alerts.insert(id.clone(), alert);
     }
+    let held: BTreeSet<String> = held.into_iter().map(Observation::id).collect();
     let gone: Vec<String> = alerts.keys().filter(|id| !worst.contains_key(*id)).cloned().collect();
     for id in gone {
         let Some(alert) = alerts.get_mut(&id).filter(|alert| judged(&alert.exchange)) else { continue };
+        if alert.state == State::Firing && held.contains(&id) {
+            alert.unseen_since = None;
+            continue;
+        }
         let unseen_since = *alert.unseen_since.get_or_insert(now);
         match alert.state {
             State::Resolved => {}
             // What never fired need not be resolved.
             State::Pending => drop(alerts.remove(&id)),
-            State::Firing if now.seconds_since(unseen_since) >= settings.clear_after_s => {
+            State::Firing if now.seconds_since(unseen_since) >= settings.clear_after_s(&alert.rule) => {
                 alert.state = State::Resolved;
                 alert.resolved_at = Some(now);
                 changed.push(alert.clone());
@@ -156,11 +224,40 @@ pub fn observe(
     changed
 }
 
+/// Says what each alert's duty is and which silence covers it, and gives those that the receivers are told of now: that an
+/// alert fires, once it is not silenced; and that it is resolved, if it was told that it fires.
+pub fn to_tell(
+    alerts: &mut BTreeMap<String, Alert>,
+    silences: &[Silence],
+    settings: &AlertSettings,
+    now: Timestamp,
+) -> Vec<Alert> {
+    let mut due = Vec::new();
+    for alert in alerts.values_mut() {
+        alert.silenced = silences.iter().find(|silence| silence.covers(alert, now)).cloned();
+        if alert.state != State::Resolved {
+            alert.duty = settings.duty(&alert.rule);
+        }
+        let tells = match alert.state {
+            State::Pending => false,
+            State::Firing => !alert.told && alert.silenced.is_none(),
+            State::Resolved => alert.told,
+        };
+        if tells {
+            alert.told = alert.state == State::Firing;
+            due.push(alert.clone());
+        }
+    }
+    due
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SETTINGS: AlertSettings = AlertSettings { raise_after_s: 10, clear_after_s: 60 };
+    fn settings() -> AlertSettings {
+        AlertSettings { raise_after_s: 10, ..AlertSettings::default() }
+    }
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix_s(1_770_000_000 + seconds)
@@ -168,7 +265,7 @@ mod tests {
 
     fn short(severity: Severity) -> Observation {
         let (exchange, asset) = ("acme".to_owned(), Some("BTC".to_owned()));
-        Observation { rule: "phantom-assets", severity, exchange, asset, message: "missing".into() }
+        Observation { rule: "phantom-assets", severity, exchange, asset, message: "missing".into(), holds: false }
     }
 
     /// At which second it is, or is not, observed, or could not be judged.
@@ -183,7 +280,7 @@ mod tests {
             // As if the process had been killed and started again between any two looks.
             let rows: Vec<u8> = serde_json::to_vec(&alerts).unwrap();
             alerts = serde_json::from_slice(&rows).unwrap();
-            let changed = observe(&mut alerts, &observed, |_| found.is_some(), SETTINGS, at(*seconds));
+            let changed = observe(&mut alerts, &observed, |_| found.is_some(), &settings(), at(*seconds));
             seen.extend(changed.into_iter().map(|alert| (*seconds, alert.state)));
         }
         seen
@@ -216,15 +313,69 @@ mod tests {
     fn the_same_discrepancy_is_one_alert_of_its_worst_severity() {
         let mut alerts = BTreeMap::new();
         let observed = [short(Severity::Warning), short(Severity::Critical), short(Severity::Error)];
-        let settings = AlertSettings { raise_after_s: 0, ..SETTINGS };
-        let changed = observe(&mut alerts, &observed, |_| true, settings, at(0));
+        let settings = AlertSettings::default();
+        let changed = observe(&mut alerts, &observed, |_| true, &settings, at(0));
         assert_eq!(changed.len(), 1);
         assert_eq!(
             (changed[0].severity, changed[0].state, changed[0].episodes),
             (Severity::Critical, State::Firing, 1)
         );
-        assert!(observe(&mut alerts, &observed, |_| true, settings, at(1)).is_empty());
+        assert!(observe(&mut alerts, &observed, |_| true, &settings, at(1)).is_empty());
         let other = Observation { asset: Some("ETH".into()), ..short(Severity::Critical) };
         assert_ne!(other.id(), short(Severity::Critical).id());
+    }
+
+    #[test]
+    fn a_rule_may_wait_longer_and_what_holds_neither_raises_nor_clears() {
+        let rule = RuleSettings { raise_after_s: Some(100), clear_after_s: Some(5), ..RuleSettings::default() };
+        let settings = AlertSettings { rules: BTreeMap::from([("phantom-assets".into(), rule)]), ..settings() };
+        let mut alerts = BTreeMap::new();
+        let (found, held) = ([short(Severity::Error)], [Observation { holds: true, ..short(Severity::Notice) }]);
+        let mut play = |observed: &[Observation], seconds| -> Vec<State> {
+            let changed = observe(&mut alerts, observed, |_| true, &settings, at(seconds));
+            changed.into_iter().map(|alert| alert.state).collect()
+        };
+        assert_eq!(play(&held, 0), []);
+        assert_eq!(play(&found, 1), [State::Pending]);
+        assert_eq!(play(&found, 100), []);
+        assert_eq!(play(&found, 101), [State::Firing]);
+        assert_eq!(play(&held, 102), []);
+        assert_eq!(play(&held, 500), []);
+        assert_eq!(play(&[], 501), []);
+        assert_eq!(play(&held, 505), []);
+        assert_eq!(play(&[], 506), []);
+        assert_eq!(play(&[], 511), [State::Resolved]);
+    }
+
+    #[test]
+    fn what_is_silenced_is_told_when_the_silence_ends_if_it_still_fires() {
+        let silence = Silence {
+            id: "s".into(),
+            exchange: Some("acme".into()),
+            rule: None,
+            asset: None,
+            since: at(0),
+            until: at(100),
+            by: "duty".into(),
+            why: "known".into(),
+        };
+        let settings = AlertSettings { clear_after_s: 0, ..AlertSettings::default() };
+        let mut alerts = BTreeMap::new();
+        let mut play = |observed: &[Observation], silences: &[Silence], seconds| -> Vec<State> {
+            observe(&mut alerts, observed, |_| true, &settings, at(seconds));
+            let told = to_tell(&mut alerts, silences, &settings, at(seconds));
+            let steps = |alert: &Alert| alert.duty.first_steps.as_ref().is_some_and(|steps| steps.contains("explain"));
+            assert!(told.iter().all(steps));
+            told.into_iter().map(|alert| alert.state).collect()
+        };
+        let (found, silences) = ([short(Severity::Error)], [silence]);
+        assert_eq!(play(&found, &silences, 1), []);
+        assert_eq!(play(&[], &silences, 2), []); // never told, so not taken back
+        assert_eq!(play(&found, &silences, 3), []);
+        assert_eq!(play(&found, &silences, 99), []);
+        assert_eq!(play(&found, &silences, 100), [State::Firing]);
+        assert_eq!(play(&found, &silences, 101), []);
+        assert_eq!(play(&[], &silences, 102), [State::Resolved]);
+        assert_eq!(play(&[], &silences, 103), []);
     }
 }

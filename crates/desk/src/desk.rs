@@ -14,6 +14,7 @@ use tokio::sync::broadcast;
 
 use crate::alert::AlertSettings;
 use crate::gate::GateSettings;
+use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
 use crate::outbox::{self, Message};
 use crate::{DeskError, Source, StatementView, View, World, case, run};
@@ -56,7 +57,8 @@ pub(crate) enum Work {
     },
     /// Something may have changed: a block, a trouble.
     Look,
-    World(Box<World>),
+    World(Box<World>, Settings),
+    Handle(Handling, SyncSender<Result<serde_json::Value, HandlingError>>),
     Stop,
 }
 
@@ -128,7 +130,13 @@ impl Desk {
     pub fn start(records: Records, world: World, settings: Settings) -> Result<(Desk, JoinHandle<()>), DeskError> {
         let (work, waiting): (_, Receiver<Work>) = sync_channel(WORK_WAITING);
         let (events, _) = broadcast::channel(EVENTS_KEPT);
-        let view = View { at: run::clock(), chains: Vec::new(), exchanges: Vec::new(), alerts: Vec::new() };
+        let view = View {
+            at: run::clock(),
+            chains: Vec::new(),
+            exchanges: Vec::new(),
+            alerts: Vec::new(),
+            silences: Vec::new(),
+        };
         let world = World { books: Some(Arc::default()), ..world };
         let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
         let desk = Desk(Arc::new(Inner { records, world, view, events, work, told_to_look: AtomicBool::new(false) }));
@@ -156,8 +164,20 @@ impl Desk {
     }
 
     /// Goes on with other files. The chains stay those that there are.
-    pub fn reload(&self, world: World) {
-        let _ = self.0.work.send(Work::World(Box::new(World { books: Some(Arc::default()), ..world })));
+    pub fn reload(&self, world: World, settings: Settings) {
+        let world = World { books: Some(Arc::default()), ..world };
+        let _ = self.0.work.send(Work::World(Box::new(world), settings));
+    }
+
+    /// Does what a person wishes about alerts, and gives what is on record then. Blocks until it is kept.
+    ///
+    /// # Errors
+    /// See [`HandlingError`].
+    pub fn handle(&self, wish: Handling) -> Result<serde_json::Value, HandlingError> {
+        let stopped = || HandlingError::Failed(DeskError::Stopped.to_string());
+        let (reply, answer) = sync_channel(1);
+        self.0.work.send(Work::Handle(wish, reply)).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
     }
 
     /// Ends the desk's thread after what waits before this.

@@ -6,14 +6,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use assay_store::Row;
 use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
+use assay_verifier::rules::HELD;
 use assay_verifier::{Finding, Reconciliation, Severity};
 use serde_json::json;
 
-use crate::alert::{Alert, Observation, observe};
+use crate::alert::{Alert, Observation, State, observe, to_tell};
 use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
 use crate::gate::{Gate, Known, gate, halts};
+use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::outbox;
 use crate::{BlockView, ChainView, DeskError, ExchangeView, Source, StatementView, Trouble, View, World};
@@ -40,6 +43,8 @@ pub(crate) struct Run {
     cases: BTreeMap<String, Case>,
     gates: BTreeMap<(String, String), Gate>,
     rewrites: BTreeMap<String, Vec<Rewrite>>,
+    silences: Vec<Silence>,
+    maintenance: Vec<Maintenance>,
     troubles: BTreeMap<String, Trouble>,
     stands: BTreeMap<String, Stand>,
     /// The exchanges as they were last painted, and when; and those that have changed since.
@@ -68,6 +73,7 @@ impl Run {
         }
         let (gates, troubles, stands) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
+        let (silences, maintenance) = (handling::silences(&inner.records)?, handling::maintenance(&inner.records)?);
         let (painted, changed, ripe, chain_troubles) = Default::default();
         let mut run = Run {
             inner,
@@ -76,6 +82,8 @@ impl Run {
             cases,
             gates,
             rewrites,
+            silences,
+            maintenance,
             troubles,
             stands,
             painted,
@@ -106,7 +114,15 @@ impl Run {
                     self.paint();
                     let _ = reply.send(receipt); // whoever asked may have gone
                 }
-                Ok(Work::World(world)) => self.change_world(*world),
+                Ok(Work::World(world, settings)) => {
+                    self.settings = settings;
+                    self.change_world(*world);
+                }
+                Ok(Work::Handle(wish, reply)) => {
+                    let done = self.handle(wish);
+                    self.paint();
+                    let _ = reply.send(done); // whoever asked may have gone
+                }
                 Ok(Work::Look) | Err(RecvTimeoutError::Timeout) => {
                     self.inner.told_to_look.store(false, Ordering::Release);
                     self.look();
@@ -189,6 +205,47 @@ impl Run {
             rewrites.push(rewrite);
         }
         Err(SubmitError::Conflict { sequence, kept: kept.digest })
+    }
+
+    /// Does what a person wishes: kept first, then done.
+    fn handle(&mut self, wish: Handling) -> Result<serde_json::Value, HandlingError> {
+        let (now, failed) = (clock(), |error: DeskError| HandlingError::Failed(error.to_string()));
+        let keep =
+            |row: Result<Row, DeskError>| row.and_then(|row| Ok(self.inner.records.write(&[row])?)).map_err(failed);
+        match wish {
+            Handling::Acknowledge { alert, by, note } => {
+                let known = self.alerts.get(&alert).filter(|alert| alert.state != State::Resolved);
+                let mut alert = known.cloned().ok_or(HandlingError::NotFound)?;
+                alert.acknowledged = Some(Acknowledged { by, at: now, note });
+                keep(keep::alert_row(&alert))?;
+                self.alerts.insert(alert.id.clone(), alert.clone());
+                self.tell("alert", Some(&alert.exchange), json!(alert));
+                Ok(json!(alert))
+            }
+            Handling::Silence(silence) => {
+                let silence = silence.begun(now)?;
+                keep(silence.row())?;
+                self.silences.push(silence.clone());
+                Ok(json!(silence))
+            }
+            Handling::Unsilence { id } => {
+                let place = self.silences.iter().position(|one| one.id == id && one.until > now);
+                let place = place.ok_or(HandlingError::NotFound)?;
+                let silence = Silence { until: now, ..self.silences[place].clone() };
+                keep(silence.row())?;
+                self.silences[place] = silence.clone();
+                Ok(json!(silence))
+            }
+            Handling::Announce(announced) => {
+                let known: Vec<_> =
+                    self.maintenance.iter().filter(|one| one.exchange == announced.exchange).cloned().collect();
+                announced.check(&known, self.settings.alerts.longest_maintenance_s)?;
+                keep(announced.row())?;
+                self.changed.insert(announced.exchange.clone());
+                self.maintenance.push(announced.clone());
+                Ok(json!(announced))
+            }
+        }
     }
 
     /// Judges one statement, and keeps the verdict if it is another one.
@@ -322,7 +379,8 @@ impl Run {
         }
         self.changed.clear();
         let alerts = self.alert(&exchanges, now);
-        let view = View { at: now, chains, exchanges, alerts };
+        let silences = self.silences.iter().filter(|silence| silence.until > now).cloned().collect();
+        let view = View { at: now, chains, exchanges, alerts, silences };
         *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
@@ -336,19 +394,20 @@ impl Run {
 
     /// Brings the alerts up to what is found now: kept first, then told.
     fn alert(&mut self, exchanges: &[Arc<ExchangeView>], now: Timestamp) -> Vec<Alert> {
-        let observed: Vec<Observation> = exchanges.iter().flat_map(|exchange| observations(exchange)).collect();
+        let observed: Vec<Observation> = exchanges.iter().flat_map(|exchange| observations(exchange, now)).collect();
         let judged = |id: &str| {
             let found = exchanges.iter().find(|exchange| exchange.id == id);
             found.is_some_and(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some())
         };
         let mut next = self.alerts.clone();
-        let changed = observe(&mut next, &observed, judged, self.settings.alerts, now);
+        let changed = observe(&mut next, &observed, judged, &self.settings.alerts, now);
+        let told = to_tell(&mut next, &self.silences, &self.settings.alerts, now);
         let differs = |(id, alert): &(&String, &Alert)| self.alerts.get(*id) != Some(*alert);
         let written = next.iter().filter(differs).map(|(_, alert)| keep::alert_row(alert));
         let gone = self.alerts.keys().filter(|id| !next.contains_key(*id)).map(|id| Ok(keep::no_alert_row(id)));
         let rows: Result<Vec<_>, DeskError> = written.chain(gone).collect();
         let rows = rows.and_then(|mut rows| {
-            rows.extend(outbox::rows(&self.inner.records, &self.settings.receivers, &changed)?);
+            rows.extend(outbox::rows(&self.inner.records, &self.settings.receivers, &told)?);
             Ok(rows)
         });
         let kept = rows.and_then(|rows| if rows.is_empty() { Ok(()) } else { Ok(self.inner.records.write(&rows)?) });
@@ -383,7 +442,10 @@ impl Run {
         };
         let gates = self.gates(id, verdict.as_deref(), &findings, now);
         let trouble = self.troubles.get(id).cloned();
-        ExchangeView { id: id.to_owned(), name, statement, verdict, last_final, trouble, findings, gates }
+        let mine = |one: &&Maintenance| one.exchange == id && one.until > now;
+        let mut maintenance: Vec<Maintenance> = self.maintenance.iter().filter(mine).cloned().collect();
+        maintenance.sort_by_key(|one| one.from);
+        ExchangeView { id: id.to_owned(), name, statement, verdict, last_final, trouble, findings, gates, maintenance }
     }
 
     fn gates(&mut self, id: &str, verdict: Option<&Reconciliation>, findings: &[Finding], now: Timestamp) -> Vec<Gate> {
@@ -416,14 +478,18 @@ impl Run {
     }
 }
 
-/// What is bad enough to be told.
-fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
-    exchange.findings.iter().filter(|finding| finding.severity <= Severity::Warning).map(|finding| Observation {
+/// What is bad enough to be told; and what is not, or was to be expected, and keeps up what was told before.
+fn observations(exchange: &ExchangeView, now: Timestamp) -> impl Iterator<Item = Observation> {
+    let expected = move |rule: &str| exchange.maintenance.iter().any(|one| one.expects(rule, now));
+    let held = |finding: &Finding| finding.evidence["level"] == HELD;
+    let told = exchange.findings.iter().filter(move |finding| finding.severity <= Severity::Warning || held(finding));
+    told.map(move |finding| Observation {
         rule: finding.rule,
         severity: finding.severity,
         exchange: exchange.id.clone(),
         asset: finding.asset.clone(),
         message: finding.message.clone(),
+        holds: held(finding) || expected(finding.rule),
     })
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::gate::Gate;
+use crate::handling::{Maintenance, Silence};
 use crate::keep::KeptVerdict;
 
 /// Everything as of an instant.
@@ -22,6 +23,8 @@ pub struct View {
     pub exchanges: Vec<Arc<ExchangeView>>,
     /// Every alert that is not inactive, the worst first.
     pub alerts: Vec<Alert>,
+    /// What is kept quiet.
+    pub silences: Vec<Silence>,
 }
 
 /// One chain's index.
@@ -89,6 +92,8 @@ pub struct ExchangeView {
     pub findings: Arc<Vec<Finding>>,
     /// What the trading engine should do, by asset.
     pub gates: Vec<Gate>,
+    /// What the exchange has announced and is not over, the first first.
+    pub maintenance: Vec<Maintenance>,
 }
 
 /// A statement that was taken in.

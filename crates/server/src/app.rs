@@ -85,6 +85,8 @@ impl App {
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
+    /// The token's id.
+    pub(crate) name: String,
     pub(crate) scope: Scope,
     /// SHA-256 of the token's secret, to look again whether it still counts.
     pub(crate) digest: Option<[u8; 32]>,

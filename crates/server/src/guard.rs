@@ -52,7 +52,7 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     let Some(tokens) = &app.tokens else {
         permit(&peer)?;
         asked_locally(request)?;
-        request.extensions_mut().insert(Caller { scope: Scope::Local, digest: None });
+        request.extensions_mut().insert(Caller { name: "local".into(), scope: Scope::Local, digest: None });
         return Ok(());
     };
     let secret = bearer(request.headers());
@@ -60,7 +60,7 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     match digest.and_then(|digest| Some((digest, tokens.holder_of(&digest, clock())?))) {
         Some((digest, holder)) => {
             permit(&format!("token {}", holder.id))?;
-            request.extensions_mut().insert(Caller { scope: holder.scope, digest: Some(digest) });
+            request.extensions_mut().insert(Caller { name: holder.id, scope: holder.scope, digest: Some(digest) });
             Ok(())
         }
         None => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-use assay_desk::{State, View};
+use assay_desk::{Alert, State, View};
 use assay_types::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -30,8 +30,8 @@ pub(crate) fn text(view: &View, verdicts: &BTreeMap<String, u64>, now: Timestamp
     }
     registry.register("assay_verdicts", "Verdicts since the start", counts);
     let alerts = Whole::default();
-    for (state, name) in [(State::Pending, "pending"), (State::Firing, "firing"), (State::Resolved, "resolved")] {
-        let count = view.alerts.iter().filter(|alert| alert.state == state).count();
+    for name in ["pending", "firing", "silenced", "acknowledged", "resolved"] {
+        let count = view.alerts.iter().filter(|alert| state(alert) == name).count();
         alerts.get_or_create(&vec![("state", name.into())]).set(whole(count as u64));
     }
     registry.register("assay_alerts", "Alerts by state", alerts);
@@ -88,6 +88,17 @@ fn exchanges(registry: &mut Registry, view: &View, now: Timestamp) {
     registry.register("assay_last_verified_timestamp_seconds", "When the last final verdict was given", verified);
     registry.register("assay_statement_age_seconds", "Age of the latest statement's instant", age);
     registry.register("assay_coverage_ratio", "Holdings shown to be there, of what is owed", coverage);
+}
+
+/// One word for each alert, so that the states add up: of what fires, what is silenced or taken on is counted apart.
+fn state(alert: &Alert) -> &'static str {
+    match alert.state {
+        State::Pending => "pending",
+        State::Firing if alert.silenced.is_some() => "silenced",
+        State::Firing if alert.acknowledged.is_some() => "acknowledged",
+        State::Firing => "firing",
+        State::Resolved => "resolved",
+    }
 }
 
 fn whole(count: u64) -> i64 {

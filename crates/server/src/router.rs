@@ -7,7 +7,7 @@ use utoipa::openapi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{accounts, events, exchanges, probes, statements};
+use crate::api::{accounts, alerts, events, exchanges, probes, statements};
 use crate::app::Shared;
 use crate::guard::guard;
 use crate::problem::Problem;
@@ -30,7 +30,11 @@ pub(crate) fn routes() -> (Router<Shared>, openapi::OpenApi) {
         .routes(routes!(exchanges::wallets))
         .routes(routes!(exchanges::gate))
         .routes(routes!(exchanges::findings))
-        .routes(routes!(exchanges::alerts))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(alerts::silences, alerts::silence))
+        .routes(routes!(alerts::unsilence))
+        .routes(routes!(alerts::maintenance, alerts::announce))
         .routes(routes!(statements::list, statements::submit))
         .routes(routes!(statements::one))
         .routes(routes!(accounts::balance))

@@ -34,6 +34,10 @@ pub enum Act<'a> {
     ReadExchange(&'a str),
     /// Hand in a statement of the exchange with this id.
     Submit(&'a str),
+    /// Take on an alert of the exchange with this id.
+    Acknowledge(&'a str),
+    /// See and set what keeps alerts quiet.
+    Silence,
     /// Balances and histories.
     ReadAccounts,
     /// Where the chains' indexes stand, and what troubles them.
@@ -46,11 +50,15 @@ pub enum Act<'a> {
 pub fn may(scope: &Scope, act: &Act<'_>) -> bool {
     match (scope, act) {
         (Scope::Local | Scope::Regulator, Act::Submit(_)) => false,
+        (Scope::Local, Act::Acknowledge(_) | Act::Silence) => false,
         (Scope::Local | Scope::Regulator, _) => true,
-        (Scope::Exchange(own), Act::ReadExchange(id) | Act::Submit(id)) => own == id,
+        (Scope::Exchange(own), Act::ReadExchange(id) | Act::Submit(id) | Act::Acknowledge(id)) => own == id,
+        // Whoever is watched does not say what is told of them.
+        (Scope::Exchange(_), Act::Silence) => false,
         (Scope::Exchange(_), Act::ReadAccounts | Act::ReadChains | Act::ReadMetrics) => false,
         (Scope::Analyst, Act::ReadAccounts | Act::ReadChains) => true,
         (Scope::Analyst, Act::ReadExchange(_) | Act::Submit(_) | Act::ReadMetrics) => false,
+        (Scope::Analyst, Act::Acknowledge(_) | Act::Silence) => false,
     }
 }
 
@@ -68,12 +76,15 @@ mod tests {
             Act::ReadAccounts,
             Act::ReadChains,
             Act::ReadMetrics,
+            Act::Acknowledge("acme"),
+            Act::Acknowledge("other"),
+            Act::Silence,
         ];
         let table = [
-            (Scope::Local, [true, true, false, false, true, true, true]),
-            (Scope::Regulator, [true, true, false, false, true, true, true]),
-            (Scope::Exchange("acme".into()), [true, false, true, false, false, false, false]),
-            (Scope::Analyst, [false, false, false, false, true, true, false]),
+            (Scope::Local, [true, true, false, false, true, true, true, false, false, false]),
+            (Scope::Regulator, [true, true, false, false, true, true, true, true, true, true]),
+            (Scope::Exchange("acme".into()), [true, false, true, false, false, false, false, true, false, false]),
+            (Scope::Analyst, [false, false, false, false, true, true, false, false, false, false]),
         ];
         for (scope, expected) in table {
             assert_eq!(acts.map(|act| may(&scope, &act)), expected, "{scope:?}");

@@ -3,11 +3,13 @@
 //! A node lives as long as its value: dropping it kills that one process. Ports are picked by the system, data lies
 //! where the caller says. Nothing here is for nodes that somebody depends on.
 
+mod alertmanager;
 mod anvil;
 mod bitcoind;
 mod process;
 mod rpc;
 
+pub use alertmanager::Alertmanager;
 pub use anvil::Anvil;
 pub use bitcoind::Bitcoind;
 

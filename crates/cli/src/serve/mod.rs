@@ -3,6 +3,7 @@
 //! Each chain has a thread that follows it, the desk has one that judges, the intake folder one that looks. They end together,
 //! at a block boundary, when a signal asks for it. What the files say is read again when they change, or on SIGHUP.
 
+mod alertmanager;
 mod follow;
 mod intake;
 mod reload;
@@ -20,6 +21,7 @@ use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
 use crate::setup::{PROGRAM, Setup};
+use alertmanager::Alertmanager;
 use webhook::Receiver;
 
 /// Where the desk keeps what it keeps, beside the chains' folders.
@@ -60,7 +62,11 @@ impl Shared {
 }
 
 pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
-    let receivers = setup.config.webhooks.iter().map(Receiver::new).collect::<Result<Vec<_>, _>>()?;
+    let alerts = &setup.config.alerts;
+    let watchdog_every = Duration::from_secs(alerts.watchdog_every_s);
+    let receivers = alerts.webhooks.iter().map(|config| Receiver::new(config, watchdog_every));
+    let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
+    let alertmanagers = alerts.alertmanagers.iter().map(Alertmanager::new).collect::<Result<Vec<_>, _>>()?;
     let records = Records::open(&setup.config.data_dir.join(DESK))?;
     let stop = stop_on_signals()?;
     let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.desk.clone())?;
@@ -79,6 +85,10 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
         for receiver in &receivers {
             let shared = &shared;
             scope.spawn(move || receiver.serve(&shared.desk, &shared.stop));
+        }
+        for alertmanager in &alertmanagers {
+            let shared = &shared;
+            scope.spawn(move || alertmanager.serve(&shared.desk, &shared.stop));
         }
         scope.spawn(|| intake::watch(&shared));
         scope.spawn(|| reload::watch(&shared));

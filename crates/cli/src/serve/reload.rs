@@ -55,8 +55,14 @@ fn reload(shared: &Shared) {
         );
         return;
     }
+    let (alerts, alerts_before) = (&setup.config.alerts, &before.config.alerts);
+    if alerts.webhooks != alerts_before.webhooks || alerts.alertmanagers != alerts_before.alertmanagers {
+        output::warning("who is told of alerts has changed in assay.toml: that takes effect at the next start");
+    }
     let sources = shared.desk.sources(); // with the stores that are open
-    shared.desk.reload(World { sources, ..setup.world(PROGRAM) });
+    let receivers = before.config.desk.receivers.clone();
+    let settings = assay_desk::Settings { receivers, ..setup.config.desk.clone() };
+    shared.desk.reload(World { sources, ..setup.world(PROGRAM) }, settings);
     shared.change(setup);
     output::message("declarations and policy were read again");
 }

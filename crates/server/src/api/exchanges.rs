@@ -17,7 +17,7 @@ fn seen<'a>(view: &'a View, caller: &Caller) -> impl Iterator<Item = &'a Arc<Exc
     view.exchanges.iter().filter(|exchange| caller.may(&Act::ReadExchange(&exchange.id)))
 }
 
-fn find<'a>(view: &'a View, caller: &Caller, id: &str) -> Result<&'a Arc<ExchangeView>, Problem> {
+pub(crate) fn find<'a>(view: &'a View, caller: &Caller, id: &str) -> Result<&'a Arc<ExchangeView>, Problem> {
     seen(view, caller).find(|exchange| exchange.id == id).ok_or_else(Problem::not_found)
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn must_exist(app: &Shared, caller: &Caller, id: &str) -> Result<(), 
     app.desk.world().exchange(id).map(|_| ()).ok_or_else(Problem::not_found)
 }
 
-fn dated(view: &View, mut answer: Value) -> Answer {
+pub(crate) fn dated(view: &View, mut answer: Value) -> Answer {
     answer["as_of"] = as_of(view);
     answer["complete"] = json!(complete(view));
     Answer(answer)
@@ -165,16 +165,4 @@ pub(crate) async fn findings(
         }
     }
     Ok(dated(&view, json!({ "findings": rows })))
-}
-
-/// Alerts, the worst first.
-#[utoipa::path(get, path = "/v1/alerts", responses((status = 200, content_type = "application/json")))]
-pub(crate) async fn alerts(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Asked(_): Asked<Nothing>,
-) -> Result<Answer, Problem> {
-    let view = app.desk.view();
-    let alerts = view.alerts.iter().filter(|alert| caller.may(&Act::ReadExchange(&alert.exchange)));
-    Ok(dated(&view, json!({ "alerts": alerts.collect::<Vec<_>>() })))
 }

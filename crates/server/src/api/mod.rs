@@ -1,6 +1,7 @@
 //! The handlers, by what they are about.
 
 pub(crate) mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod events;
 pub(crate) mod exchanges;
 pub(crate) mod history;

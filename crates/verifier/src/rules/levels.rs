@@ -18,20 +18,26 @@ pub struct Levels {
     pub alert: Option<Decimal>,
     /// Trading should stop.
     pub halt: Option<Decimal>,
+    /// An alert once raised stays until this is no longer exceeded, so that what swings about a level is told once; as `watch`
+    /// where it is left out.
+    pub clear: Option<Decimal>,
 }
 
 /// Nothing is said unless the policy says when.
 impl Default for Levels {
     fn default() -> Levels {
-        Levels { watch: None, alert: None, halt: None }
+        Levels { watch: None, alert: None, halt: None, clear: None }
     }
 }
+
+/// The level of what raises no alert, and clears none.
+pub const HELD: &str = "held";
 
 impl Levels {
     /// Levels at these whole and ten-thousandth parts, such as 10_100 for 1.01.
     pub(crate) fn at(watch: u32, alert: u32, halt: u32) -> Levels {
         let decimal = |parts| Some(Decimal::ten_thousandths(parts));
-        Levels { watch: decimal(watch), alert: decimal(alert), halt: decimal(halt) }
+        Levels { watch: decimal(watch), alert: decimal(alert), halt: decimal(halt), clear: None }
     }
 
     /// The highest level whose multiple of `whole` is less than `part`.
@@ -40,6 +46,7 @@ impl Levels {
             ("halt", Severity::Critical, self.halt),
             ("alert", Severity::Error, self.alert),
             ("watch", Severity::Warning, self.watch),
+            (HELD, Severity::Notice, self.clear),
         ];
         let exceeded = |(name, severity, at): (_, _, Option<Decimal>)| {
             at.filter(|at| at.is_exceeded_by(part, whole)).map(|at| (name, severity, at))

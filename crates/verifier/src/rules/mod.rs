@@ -5,6 +5,7 @@
 mod credits_over_inventory;
 mod dropped_asset;
 mod elsewhere_not_accepted;
+mod first_steps;
 mod ledger_over_holdings;
 mod levels;
 mod not_covered;
@@ -26,8 +27,9 @@ mod wallet_shortfall;
 pub use credits_over_inventory::credits_over_inventory;
 pub use dropped_asset::dropped_asset;
 pub use elsewhere_not_accepted::elsewhere_not_accepted;
+pub use first_steps::{FIRST_STEPS, first_steps};
 pub use ledger_over_holdings::ledger_over_holdings;
-pub use levels::Levels;
+pub use levels::{HELD, Levels};
 pub use not_covered::not_covered;
 pub(crate) use not_reported::not_reported;
 pub use not_segregated::not_segregated;
