@@ -9,7 +9,7 @@ mod scene;
 mod serving;
 
 use lab::Lab;
-use scene::{SUBSIDY, Scene, btc_gate, indexed, submit, token};
+use scene::{SUBSIDY, Scene, assay_time, btc_gate, indexed, submit, token};
 use serde_json::{Value, json};
 use serving::Serving;
 
@@ -192,6 +192,8 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
     let mut table: Vec<(String, [u16; 3])> = vec![
         ("/v1/exchanges".into(), [200, 200, 200]),
         ("/v1/findings".into(), [200, 200, 200]),
+        ("/v1/alerts".into(), [200, 200, 200]),
+        ("/v1/silences".into(), [200, 403, 403]),
         ("/v1/chains".into(), [200, 403, 200]),
         ("/metrics".into(), [200, 403, 403]),
         (format!("{account}/balance"), [200, 403, 200]),
@@ -200,7 +202,7 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
         ("/readyz".into(), [200, 200, 200]),
         ("/nothing".into(), [404, 404, 404]),
     ];
-    for rest in ["", "/holdings", "/statements", "/statements/1", "/verdicts", "/wallets", "/gate"] {
+    for rest in ["", "/holdings", "/statements", "/statements/1", "/verdicts", "/wallets", "/gate", "/maintenance"] {
         let there = if rest == "/statements/1" { 404 } else { 200 };
         table.push((of("acme", rest), [200, 200, 404]));
         table.push((of("beta", rest), [there, 404, 404]));
@@ -213,6 +215,29 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
         for wrong in ["", "assay_wrong", &regulator[..regulator.len() - 1]] {
             assert_eq!(ask(wrong, "GET", path, &[]).status == 401, !open, "{path} for `{wrong}`");
         }
+    }
+    // Streams and what people do: none crosses either.
+    for (path, expected) in
+        [(of("beta", "/gate/stream"), [404, 404]), (of("acme", "/gate/stream?asset=ETH"), [400, 404])]
+    {
+        assert_eq!([&acme, &analyst].map(|secret| ask(secret, "GET", &path, &[]).status), expected, "{path}");
+    }
+    let window = json!({ "until": assay_time(4_000_000_000), "why": "x" }).to_string();
+    let note = r#"{"note":"x"}"#;
+    for (method, path, body, expected) in [
+        ("POST", of("beta", "/maintenance"), &*window, [403, 404, 404]),
+        ("POST", of("acme", "/maintenance"), &*window, [403, 422, 404]),
+        (
+            "POST",
+            "/v1/silences".into(),
+            r#"{"exchange":"acme","until":"2000-01-01T00:00:00Z","why":"x"}"#,
+            [422, 403, 403],
+        ),
+        ("DELETE", "/v1/silences/x".into(), "", [404, 403, 403]),
+        ("POST", "/v1/alerts/x/acknowledge".into(), note, [404, 404, 404]),
+    ] {
+        let found = [&regulator, &acme, &analyst].map(|secret| ask(secret, method, &path, body.as_bytes()).status);
+        assert_eq!(found, expected, "{method} {path}");
     }
     // What is not for one to see looks exactly like what is not there, and lists leave it out.
     let detail = |path: String| {

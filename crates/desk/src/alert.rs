@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_types::Timestamp;
-use assay_verifier::Severity;
-use assay_verifier::rules::first_steps;
+use assay_verifier::{Severity, first_steps};
 use serde::{Deserialize, Serialize};
 
 use crate::handling::{Acknowledged, Silence, short_digest};

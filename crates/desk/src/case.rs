@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use assay_store::{Records, Row};
 use assay_types::{BlockRef, Statement, Timestamp};
-use assay_verifier::rules::{Following, Rewritten};
+use assay_verifier::rules::{Before, Following, Rewritten};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::evidence::{Question, gather};
@@ -43,6 +43,8 @@ pub(crate) struct Case {
     pub(crate) last_final: Option<Arc<KeptVerdict>>,
     /// The statement before the latest.
     previous: Option<Arc<Statement>>,
+    /// What that one came to, by symbol.
+    before: BTreeMap<String, Before>,
     days: Days,
     watched: Option<Watched>,
     next_verdict: u64,
@@ -108,14 +110,20 @@ impl Case {
             Some(latest) => keep::statements(records, exchange, Some(latest.sequence), 1)?.into_iter().next(),
             None => None,
         };
+        let previous_number = previous.as_ref().map(|kept| kept.view.sequence);
         let previous = previous.and_then(|kept| parse(world, &kept.bytes).ok()).map(Arc::new);
         let days = match &previous {
             Some(previous) => Days::up_to(records, exchange, day(previous.as_of))?,
             None => Days::default(),
         };
+        let verdict = previous.as_ref().and_then(|_| kept.iter().find(|kept| Some(kept.sequence) == previous_number));
+        let before = match (&previous, verdict) {
+            (Some(previous), Some(verdict)) => keep::lines_before(records, verdict, previous)?,
+            _ => BTreeMap::new(),
+        };
         let exchange = exchange.to_owned();
         let (shelved, watched) = Default::default();
-        Ok(Case { exchange, open, shelved, latest, last_final, previous, days, watched, next_verdict })
+        Ok(Case { exchange, open, shelved, latest, last_final, previous, before, days, watched, next_verdict })
     }
 
     /// What the latest statement traded becomes ordinary when another comes after it.
@@ -140,6 +148,8 @@ impl Case {
         if self.latest.as_ref().is_none_or(|latest| latest.sequence < sequence) {
             let before = self.latest.replace(kept.view.clone());
             let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
+            let lines = previous.and_then(|open| open.verdict.as_ref()).map_or(&[][..], |verdict| &verdict.lines);
+            self.before = lines.iter().map(|line| (line.asset.clone(), Before::of(line))).collect();
             // What it claimed of wallets is asked by no rule, and can be most of it.
             let plain = |open: &Open| Statement { wallets: Vec::new(), ..Statement::clone(&open.statement) };
             self.previous = previous.map(|previous| Arc::new(plain(previous)));
@@ -252,6 +262,7 @@ impl Case {
             statement,
             reconciliation: verdict,
             previous: self.previous.as_deref(),
+            before: &self.before,
             ordinary: &self.days.all,
             rewritten: &rewritten.collect::<Vec<_>>(),
             following: &following,

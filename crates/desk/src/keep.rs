@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use assay_store::{Records, Row, Table};
-use assay_types::Timestamp;
-use assay_verifier::{Ordinary, Reconciliation, Stage};
+use assay_types::{Amount, Statement, Timestamp};
+use assay_verifier::rules::Before;
+use assay_verifier::{Ordinary, Reconciliation, Stage, Wide};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -90,6 +91,44 @@ pub(crate) fn kept_verdict(
 pub(crate) fn verdict_row(exchange: &str, kept: &KeptVerdict) -> Result<Row, DeskError> {
     let value = serde_json::to_vec(kept).map_err(|error| DeskError::Damaged(error.to_string()))?;
     Ok(Row { table: Table::Verdicts, key: key(exchange, kept.number), value: Some(value) })
+}
+
+/// What the lines of a kept verdict on this statement came to, by symbol.
+pub(crate) fn lines_before(
+    records: &Records,
+    kept: &KeptVerdict,
+    statement: &Statement,
+) -> Result<BTreeMap<String, Before>, DeskError> {
+    #[derive(Deserialize)]
+    struct Lines {
+        lines: Vec<Line>,
+    }
+    #[derive(Deserialize)]
+    struct Line {
+        asset: String,
+        owed: String,
+        deductions: String,
+        house: Option<String>,
+        negative: String,
+        holdings: Low,
+    }
+    #[derive(Deserialize)]
+    struct Low {
+        low: String,
+    }
+    let Lines { lines } = read(records, "a verdict", kept.verdict.get().as_bytes())?;
+    let decimals: BTreeMap<&str, u8> =
+        statement.assets.iter().map(|report| (report.symbol.as_str(), report.decimals)).collect();
+    let before = |line: &Line| {
+        let decimals = *decimals.get(line.asset.as_str())?;
+        let units = |text: &str| Amount::from_coins(text, decimals).ok().map(|amount| Wide::from(amount.0));
+        let house = line.house.as_deref().map(units);
+        let house = if house == Some(None) { return None } else { house.flatten() };
+        let there = units(&line.holdings.low)? + units(&line.deductions)?;
+        Some(Before { owed: units(&line.owed)?, house, negative: units(&line.negative)?, there, decimals })
+    };
+    // A line that can no longer be read in these units is left out: without it nothing is concluded.
+    Ok(lines.iter().filter_map(|line| Some((line.asset.clone(), before(line)?))).collect())
 }
 
 /// The row of what an exchange's statements of one day traded; days are counted from the epoch.

@@ -22,7 +22,7 @@ pub use alert::{Alert, AlertSettings, Duty, Observation, RuleSettings, State, ob
 use assay_store::StoreError;
 pub use books::Books;
 pub use desk::{Desk, Event, Receipt, Settings, SubmitError};
-pub use gate::{Gate, GateSettings, Known, Signal, gate};
+pub use gate::{Gate, GateSettings, Known, Purposes, Signal, gate};
 pub use handling::{Acknowledged, Handling, HandlingError, Maintenance, Silence};
 pub use holdings::{at, holdings};
 pub use keep::{KeptStatement, KeptVerdict, Rewrite};

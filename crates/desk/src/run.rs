@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::alert::{Alert, Observation, State, observe, to_tell};
 use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
-use crate::gate::{Gate, Known, gate, halts};
+use crate::gate::{Gate, Known, Purposes, gate, halts};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::outbox;
@@ -450,20 +450,24 @@ impl Run {
 
     fn gates(&mut self, id: &str, verdict: Option<&Reconciliation>, findings: &[Finding], now: Timestamp) -> Vec<Gate> {
         let stale = findings.iter().any(|finding| finding.rule == STALE);
-        let mut halting: BTreeMap<Option<&str>, &Finding> = BTreeMap::new();
-        for finding in findings.iter().filter(|finding| halts(finding)) {
-            halting.entry(finding.asset.as_deref()).or_insert(finding);
+        let mut halting: BTreeMap<Option<&str>, (&Finding, Purposes)> = BTreeMap::new();
+        for (finding, of) in findings.iter().filter_map(|finding| Some((finding, halts(finding)?))) {
+            let known = halting.entry(finding.asset.as_deref()).or_insert((finding, of));
+            known.1 = known.1.and(of);
         }
         let mut gates = Vec::new();
         for line in verdict.map_or(&[][..], |verdict| &verdict.lines) {
             let statement = verdict.map(|verdict| verdict.statement.digest);
-            let halting = halting.get(&Some(line.asset.as_str())).or_else(|| halting.get(&None)).copied();
+            let halting = match (halting.get(&Some(line.asset.as_str())), halting.get(&None)) {
+                (Some(own), Some(all)) => Some((own.0, own.1.and(all.1))),
+                (own, all) => own.or(all).copied(),
+            };
             let known = Known { asset: &line.asset, line: Some(line), halting, statement, stale };
             let key = (id.to_owned(), line.asset.clone());
             let before = self.gates.get(&key);
             let now = gate(&known, before, self.settings.gates, now);
-            if before.map(|before| before.signal) != Some(now.signal) {
-                self.tell("gate", Some(id), json!({ "asset": now.asset, "signal": now.signal, "reason": now.reason }));
+            if before.map(|before| before.purposes) != Some(now.purposes) {
+                self.tell("gate", Some(id), json!(now));
             }
             self.gates.insert(key, now.clone());
             gates.push(now);

@@ -1,7 +1,7 @@
 //! What every request shares.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -93,6 +93,16 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Does the token still count, with the scope that it had? For answers that go on and on.
+    pub(crate) fn counts(&self, app: &App) -> bool {
+        let holder = match (&app.tokens, &self.digest) {
+            (Some(tokens), Some(digest)) => tokens.holder_of(digest, clock()).map(|holder| holder.scope),
+            (Some(_), None) => None,
+            (None, _) => Some(self.scope.clone()),
+        };
+        holder.as_ref() == Some(&self.scope) && !app.stopping.load(Ordering::Acquire)
+    }
+
     pub(crate) fn may(&self, act: &Act<'_>) -> bool {
         may(&self.scope, act)
     }

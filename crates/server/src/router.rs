@@ -7,7 +7,7 @@ use utoipa::openapi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{accounts, alerts, events, exchanges, probes, statements};
+use crate::api::{accounts, alerts, events, exchanges, gate, probes, statements};
 use crate::app::Shared;
 use crate::guard::guard;
 use crate::problem::Problem;
@@ -28,7 +28,8 @@ pub(crate) fn routes() -> (Router<Shared>, openapi::OpenApi) {
         .routes(routes!(exchanges::holdings))
         .routes(routes!(exchanges::verdicts))
         .routes(routes!(exchanges::wallets))
-        .routes(routes!(exchanges::gate))
+        .routes(routes!(gate::one))
+        .routes(routes!(gate::stream))
         .routes(routes!(exchanges::findings))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::acknowledge))

@@ -219,9 +219,11 @@ async fn the_description_names_the_routes_and_every_one_is_there() {
     let (_, document) = house.get(&house.regulator, "/openapi.json").await;
     let described: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     let exchange = ["", "/holdings", "/statements", "/statements/{sequence}", "/verdicts", "/wallets", "/gate"];
-    let mut expected: BTreeSet<String> = exchange.iter().map(|rest| format!("/v1/exchanges/{{id}}{rest}")).collect();
+    let exchange = exchange.iter().chain(&["/gate/stream", "/maintenance"]);
+    let mut expected: BTreeSet<String> = exchange.map(|rest| format!("/v1/exchanges/{{id}}{rest}")).collect();
     let accounts = ["balance", "history"].map(|what| format!("/v1/accounts/{{chain}}/{{address}}/{what}"));
     let others = ["/v1/exchanges", "/v1/findings", "/v1/alerts", "/v1/chains", "/v1/events", "/healthz", "/readyz"];
+    expected.extend(["/v1/alerts/{id}/acknowledge", "/v1/silences", "/v1/silences/{id}"].map(str::to_owned));
     expected.extend(accounts);
     expected.extend(others.into_iter().chain(["/metrics", "/openapi.json"]).map(str::to_owned));
     assert_eq!(described, expected.iter().map(String::as_str).collect());

@@ -10,6 +10,7 @@ mod allotment;
 mod canonical;
 mod coins;
 mod evidence;
+mod first_steps;
 mod holdings;
 mod in_flight;
 mod line;
@@ -27,6 +28,7 @@ use holdings::Held;
 
 pub use coins::{Coins, SignedCoins, Wide};
 pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent, SumEvidence};
+pub use first_steps::{FIRST_STEPS, first_steps};
 pub use holdings::{Example, Unknown};
 pub use in_flight::{Effect, InFlightLine, List, Standing};
 pub use line::{Accounts, Interval, Line, Part};

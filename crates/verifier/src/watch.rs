@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use assay_types::{Statement, Timestamp};
 
-use crate::rules::{self, Following, Rewritten};
+use crate::rules::{self, Before, Following, Rewritten};
 use crate::{Finding, Line, Ordinary, Policy, Reconciliation, Wide};
 
 /// What is known beside one reconciliation.
@@ -17,6 +17,8 @@ pub struct Surroundings<'a> {
     pub reconciliation: &'a Reconciliation,
     /// The statement before it, if there is one.
     pub previous: Option<&'a Statement>,
+    /// What the statement before it came to, by symbol.
+    pub before: &'a BTreeMap<String, Before>,
     /// What the statements of the last 30 days traded.
     pub ordinary: &'a Ordinary,
     /// What is held at most on the last indexed blocks, by symbol, in base units of the finest deployment; no asset of which
@@ -38,6 +40,9 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
         if let Some(line) = lines.get(report.symbol.as_str()) {
             findings.extend(rules::ledger_over_holdings(line, policy));
             findings.extend(rules::not_segregated(line));
+            findings.extend(rules::same_kind(line));
+            let before = around.before.get(report.symbol.as_str());
+            findings.extend(before.and_then(|before| rules::ledger_jump(line, before, policy)));
             findings.extend(rules::outflow_since_statement(line, around.at_most_now, policy));
             findings.extend(rules::turnover_over_holdings(report, line, around.ordinary, policy));
         }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use assay_desk::{AlertSettings, Duty, RuleSettings};
 use assay_registry::Source;
 use assay_types::{InputError, InputErrors, suggestion};
-use assay_verifier::Age;
-use assay_verifier::rules::FIRST_STEPS;
+use assay_verifier::{Age, FIRST_STEPS};
 use serde::Deserialize;
 use toml::Spanned;
 

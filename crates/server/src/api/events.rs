@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use assay_desk::Event;
@@ -19,7 +18,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::answer::{Asked, Nothing};
-use crate::app::{Caller, Shared, clock};
+use crate::app::{Caller, Shared};
 use crate::problem::Problem;
 use crate::scope::Act;
 
@@ -63,7 +62,7 @@ impl Listener {
                 Some(event) => Ok(Ok(event)),
                 None => tokio::time::timeout(LOOK_EVERY, self.events.recv()).await,
             };
-            if !self.counts() {
+            if !self.caller.counts(&self.app) {
                 return None;
             }
             let said = match heard {
@@ -78,16 +77,6 @@ impl Listener {
                 return said;
             }
         }
-    }
-
-    /// Does the token still count, with the scope that it had?
-    fn counts(&self) -> bool {
-        let holder = match (&self.app.tokens, &self.caller.digest) {
-            (Some(tokens), Some(digest)) => tokens.holder_of(digest, clock()).map(|holder| holder.scope),
-            (Some(_), None) => None,
-            (None, _) => Some(self.caller.scope.clone()),
-        };
-        holder.as_ref() == Some(&self.caller.scope) && !self.app.stopping.load(Ordering::Acquire)
     }
 
     /// An event that the caller may see and has not seen.

@@ -134,20 +134,6 @@ pub(crate) async fn wallets(
     Ok(Answer(json!({ "exchange": id, "wallets": wallets.iter().map(row).collect::<Vec<_>>() })))
 }
 
-/// What its trading engine should do, by asset.
-#[utoipa::path(get, path = "/v1/exchanges/{id}/gate", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
-pub(crate) async fn gate(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Asked(_): Asked<Nothing>,
-) -> Result<Answer, Problem> {
-    let view = app.desk.view();
-    let exchange = find(&view, &caller, &id)?;
-    Ok(dated(&view, json!({ "exchange": id, "gates": exchange.gates })))
-}
-
 /// What is wrong now, at the exchanges that the caller may see.
 #[utoipa::path(get, path = "/v1/findings", responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn findings(

@@ -19,6 +19,8 @@ fn every_rule_has_its_page_and_every_page_its_rule() {
     assert_eq!(rules, pages);
     let index =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules/README.md")).unwrap();
+    let steps: BTreeSet<String> = assay_verifier::FIRST_STEPS.iter().map(|(rule, _)| (*rule).to_owned()).collect();
+    assert_eq!(steps, rules, "and its first steps");
     for rule in &rules {
         assert!(index.contains(&format!("[`{rule}`]({rule}.md)")), "{rule} is not in the table");
     }

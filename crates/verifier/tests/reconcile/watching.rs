@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_types::{Amount, Flows, Statement, Volume};
-use assay_verifier::rules::{Following, Rewritten};
+use assay_verifier::rules::{Before, Following, Rewritten};
 use assay_verifier::{Finding, Ordinary, Severity, Surroundings, Wide, watch};
 
 use crate::world::{World, held, known, report, time, unknown};
@@ -14,11 +14,12 @@ struct Around {
     rewritten: Vec<Rewritten>,
     following: Vec<Following>,
     at_most_now: BTreeMap<String, Wide>,
+    before: BTreeMap<String, Before>,
 }
 
 fn around(customers: u64, holds: u64) -> Around {
-    let (earlier, rewritten, following, at_most_now) = Default::default();
-    Around { world: World::new(customers, holds), earlier, rewritten, following, at_most_now }
+    let (earlier, rewritten, following, at_most_now, before) = Default::default();
+    Around { world: World::new(customers, holds), earlier, rewritten, following, at_most_now, before }
 }
 
 impl Around {
@@ -33,6 +34,7 @@ impl Around {
             previous: earlier.last().copied(),
             ordinary: &ordinary,
             at_most_now: &self.at_most_now,
+            before: &self.before,
             rewritten: &self.rewritten,
             following: &self.following,
         };
@@ -246,4 +248,60 @@ fn what_left_since_the_statement_is_told_by_its_part_of_what_was_there() {
         let found = case.said().into_iter().find(|(found, _)| *found == rule).map(|(_, severity)| severity);
         assert_eq!(found, severity, "{now:?}");
     }
+}
+
+/// What BTC came to before: owed, house, held.
+fn before(owed: u64, house: Option<u64>, there: u64) -> BTreeMap<String, Before> {
+    let (owed, house, there) = (Wide::from(owed), house.map(Wide::from), Wide::from(there));
+    BTreeMap::from([("BTC".into(), Before { owed, house, negative: Wide::ZERO, there, decimals: 0 })])
+}
+
+#[test]
+fn a_ledger_that_outgrows_the_chain_jumps_while_a_surplus_still_covers_it() {
+    // Customers, house and holdings now; and before.
+    type Figures = (u64, Option<u64>, u64);
+    let table: [(&str, Figures, Figures, bool); 9] = [
+        ("nothing happens", (1000, Some(100), 2000), (1000, Some(100), 2000), false),
+        ("a deposit", (1500, Some(100), 2500), (1000, Some(100), 2000), false),
+        ("a withdrawal", (500, Some(100), 1500), (1000, Some(100), 2000), false),
+        ("an invented credit within the surplus", (1500, Some(100), 2000), (1000, Some(100), 2000), true),
+        ("the house sells to customers", (1050, Some(50), 2000), (1000, Some(100), 2000), false),
+        ("the house says that it has more", (1000, Some(500), 2000), (1000, Some(100), 2000), true),
+        ("coins leave the surplus", (1000, Some(100), 1500), (1000, Some(100), 2000), true),
+        ("a house that is not reported", (1500, None, 2000), (1000, Some(100), 2000), false),
+        ("a house that was not reported", (1500, Some(100), 2000), (1000, None, 2000), false),
+    ];
+    for (what, now, then, jumps) in table {
+        let mut case = around(now.0, now.2);
+        case.world.btc().house = now.1.map(Amount::from);
+        case.before = before(then.0, then.1, then.2);
+        assert_eq!(case.said().contains(&("ledger-jump", Severity::Error)), jumps, "{what}");
+    }
+    // Up to the tolerance it may: 0.0001 of 10,000.
+    for (customers, jumps) in [(10_001, false), (10_002, true)] {
+        let mut case = around(customers, 30_000);
+        case.world.btc().house = some(0);
+        case.before = before(10_000, Some(0), 30_000);
+        assert_eq!(!case.said().is_empty(), jumps, "{customers}");
+    }
+    let mut case = around(1500, 2000);
+    case.world.btc().house = some(100);
+    case.before = before(1000, Some(100), 2000);
+    case.world = case.world.blind("the node is away");
+    assert_eq!(case.said(), [], "holdings that nothing bounds");
+}
+
+#[test]
+fn the_same_kind_is_owed_whatever_is_tolerated_or_elsewhere() {
+    let said = |case: Around| case.said().iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
+    assert_eq!(said(around(1000, 1000)), [""; 0]);
+    let mut tolerated = around(1001, 1000);
+    tolerated.world = tolerated.world.policy(serde_json::json!({ "shortage_tolerance": { "BTC": "1" },
+        "ledger_over_holdings": { "halt": "2" } }));
+    assert_eq!(said(tolerated), ["same-kind"]);
+    let short = around(1001, 1000);
+    assert!(!said(short).contains(&"same-kind"), "it is phantom-assets");
+    let mut blind = around(1001, 1000);
+    blind.world = blind.world.blind("the node is away");
+    assert_eq!(said(blind), [""; 0], "holdings that nothing bounds");
 }

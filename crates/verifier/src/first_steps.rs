@@ -6,7 +6,6 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
         "credits-over-inventory",
         "Ask the exchange what was credited and from which inventory; until answered, hold withdrawals of the asset.",
     ),
-    ("dropped-account", "Ask the exchange where the account's coins went and why it is no longer declared."),
     ("dropped-asset", "Ask for a statement with the asset in it; what was owed before is still owed."),
     ("elsewhere-not-accepted", "Ask for the custodian's attestation, or leave the coins out."),
     ("ledger-jump", "Compare the ledger's growth with the deposits on chain: `assay explain EXCHANGE ASSET`."),
@@ -22,7 +21,6 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
         "phantom-assets",
         "Stop credits and withdrawals of the asset; then find what makes the difference: `assay explain EXCHANGE ASSET`.",
     ),
-    ("range-exhausting", "Ask the exchange to declare a longer range of the descriptor before it is used up."),
     (
         "rewritten-history",
         "Ask the exchange why it sent another statement under a number that was taken; both digests are kept.",
