@@ -80,6 +80,20 @@ impl Serving {
         self.ask(method, path, &[("authorization", &bearer), ("content-type", "application/json")], body)
     }
 
+    /// Listens to server-sent events as the holder of this token.
+    pub fn listen(&self, secret: &str, path: &str) -> Listening {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let head = format!("{head}authorization: Bearer {secret}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream);
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.contains(" 200 "), "{path}: {line}");
+        Listening { lines }
+    }
+
     /// Gets a document.
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask_as(&self.secret, "GET", path, &[]);
@@ -112,6 +126,56 @@ impl Serving {
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let code = self.process.wait().unwrap().code().unwrap_or(-1);
         (code, self.said.try_iter().collect())
+    }
+}
+
+/// An open stream of events.
+pub struct Listening {
+    lines: BufReader<TcpStream>,
+}
+
+impl Listening {
+    /// The next event of this kind.
+    pub fn next(&mut self, kind: &str) -> Value {
+        let mut found = false;
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the stream ends");
+            if let Some(name) = line.strip_prefix("event: ") {
+                found = name.trim() == kind;
+            }
+            if let Some(data) = line.strip_prefix("data: ").filter(|_| found) {
+                return serde_json::from_str(data).unwrap();
+            }
+        }
+    }
+
+    /// The next event of this kind that is as wished.
+    pub fn wait(&mut self, kind: &str, wished: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let told = self.next(kind);
+            if wished(&told) {
+                return told;
+            }
+            assert!(began.elapsed() < PATIENCE, "{told:#}");
+        }
+    }
+
+    /// Does the other side end it in time?
+    pub fn ends_within(mut self, time: Duration) -> bool {
+        self.lines.get_ref().set_read_timeout(Some(time)).unwrap();
+        let began = Instant::now();
+        let mut line = String::new();
+        while began.elapsed() < time {
+            line.clear();
+            match self.lines.read_line(&mut line) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        false
     }
 }
 

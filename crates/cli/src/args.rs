@@ -63,6 +63,10 @@ pub enum Command {
     #[command(after_help = "Example: assay verify acme --statement 2026-02-06T19.json\n\n\
         Exit codes: 0 backed · 1 a discrepancy · 2 wrong input · 3 indeterminate or stale · 4 integrity failure")]
     Verify(VerifyArgs),
+    /// What makes up a difference: wallets, items, blocks, largest first, and since when
+    #[command(after_help = "Example: assay explain acme BTC\n\n\
+        Exit codes: 0 backed · 1 short · 2 wrong input · 3 indeterminate, or no statement is kept")]
+    Explain(ExplainArgs),
     /// Statements, on the exchange's side
     Statement {
         #[command(subcommand)]
@@ -234,6 +238,17 @@ pub enum Format {
     Ndjson,
     /// One JSON document
     Json,
+}
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// The exchange's id
+    pub exchange: String,
+    /// The asset's symbol
+    pub asset: String,
+    /// This statement; by default the last one that assay serve took
+    #[arg(long, value_name = "FILE")]
+    pub statement: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -5,6 +5,7 @@ mod balance;
 mod check;
 mod config;
 mod demo;
+mod explain;
 mod failure;
 mod history;
 mod holdings;
@@ -65,6 +66,7 @@ fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, F
         Command::Submit(wished) => submit::run(setup, wished, json),
         Command::Serve => serve::run(setup),
         Command::Token { command: TokenCommand::New(wished) } => token::new(setup, wished),
+        Command::Explain(wished) => explain::run(setup, wished, json),
         Command::Verify(question) => verify::run(setup, question, json),
     }
 }

@@ -8,6 +8,7 @@ mod books;
 mod case;
 mod desk;
 pub mod evidence;
+mod explain;
 mod gate;
 mod handling;
 mod holdings;
@@ -22,6 +23,7 @@ pub use alert::{Alert, AlertSettings, Duty, Observation, RuleSettings, State, ob
 use assay_store::StoreError;
 pub use books::Books;
 pub use desk::{Desk, Event, Receipt, Settings, SubmitError};
+pub use explain::{Explanation, Named, explain, latest};
 pub use gate::{Gate, GateSettings, Known, Purposes, Signal, gate};
 pub use handling::{Acknowledged, Handling, HandlingError, Maintenance, Silence};
 pub use holdings::{at, holdings};

@@ -59,6 +59,8 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 pub struct Records {
     db: DB,
     path: PathBuf,
+    /// What a reader keeps beside it, gone with it.
+    _private: Option<tempfile::TempDir>,
 }
 
 impl Records {
@@ -69,6 +71,57 @@ impl Records {
     pub fn open(path: &Path) -> Result<Records, StoreError> {
         std::fs::create_dir_all(path)
             .map_err(|error| StoreError::Database { path: path.into(), why: format!("cannot be made: {error}") })?;
+        let db = DB::open_cf_descriptors(&Records::options(), path, Records::families());
+        let db = db.map_err(|error| failure(path, error))?;
+        let records = Records { db, path: path.into(), _private: None };
+        match records.get(Table::Meta, FORMAT_KEY)? {
+            None => {
+                let value = Some(RECORDS_FORMAT.to_be_bytes().to_vec());
+                records.write(&[Row { table: Table::Meta, key: FORMAT_KEY.into(), value }])?;
+            }
+            Some(found) => records.check(&found)?,
+        }
+        Ok(records)
+    }
+
+    /// Opens it to read, as it is now, also while another process writes. Nothing where it is not there.
+    ///
+    /// # Errors
+    /// Of another format, damaged.
+    pub fn open_to_read(path: &Path) -> Result<Option<Records>, StoreError> {
+        const ATTEMPTS: u32 = 20;
+        if !path.join("CURRENT").exists() {
+            return Ok(None);
+        }
+        let mut attempt = 0;
+        loop {
+            let private = tempfile::Builder::new().prefix("assay-reader-").tempdir();
+            let private =
+                private.map_err(|error| StoreError::Database { path: path.into(), why: error.to_string() })?;
+            let (options, families) = (Records::options(), Records::families());
+            let db = DB::open_cf_descriptors_as_secondary(&options, path, private.path(), families);
+            match db.and_then(|db| db.try_catch_up_with_primary().map(|()| db)) {
+                Ok(db) => {
+                    let records = Records { db, path: path.into(), _private: Some(private) };
+                    let Some(found) = records.get(Table::Meta, FORMAT_KEY)? else { return Ok(None) };
+                    return records.check(&found).map(|()| Some(records));
+                }
+                // The writer may replace files between our listing and our opening them.
+                Err(_) if attempt < ATTEMPTS => std::thread::sleep(std::time::Duration::from_millis(25)),
+                Err(error) => return Err(failure(path, error)),
+            }
+            attempt += 1;
+        }
+    }
+
+    fn check(&self, found: &[u8]) -> Result<(), StoreError> {
+        match found.try_into().map_or(0, u32::from_be_bytes) {
+            RECORDS_FORMAT => Ok(()),
+            found => Err(StoreError::Format { path: self.path.clone(), found }),
+        }
+    }
+
+    fn options() -> Options {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -77,26 +130,16 @@ impl Records {
         options.set_max_file_opening_threads(2);
         options.set_keep_log_file_num(2);
         options.set_max_total_wal_size(64 << 20);
-        let families = Table::ALL.map(|table| {
+        options
+    }
+
+    fn families() -> [ColumnFamilyDescriptor; 5] {
+        Table::ALL.map(|table| {
             let mut options = Options::default();
             options.set_compression_type(rocksdb::DBCompressionType::Zstd); // documents, read seldom
             options.set_write_buffer_size(8 << 20);
             ColumnFamilyDescriptor::new(table.name(), options)
-        });
-        let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| failure(path, error))?;
-        let records = Records { db, path: path.into() };
-        match records.get(Table::Meta, FORMAT_KEY)? {
-            None => {
-                let value = Some(RECORDS_FORMAT.to_be_bytes().to_vec());
-                records.write(&[Row { table: Table::Meta, key: FORMAT_KEY.into(), value }])?;
-            }
-            Some(found) if found == RECORDS_FORMAT.to_be_bytes() => {}
-            Some(found) => {
-                let found = found.as_slice().try_into().map_or(0, u32::from_be_bytes);
-                return Err(StoreError::Format { path: path.into(), found });
-            }
-        }
-        Ok(records)
+        })
     }
 
     /// Where it is.

@@ -78,9 +78,40 @@ pub struct SignedCoins {
 
 impl SignedCoins {
     /// `more` less `less`.
-    pub(crate) fn difference(more: Wide, less: Wide, decimals: u8) -> SignedCoins {
+    pub fn difference(more: Wide, less: Wide, decimals: u8) -> SignedCoins {
         let negative = more < less;
         SignedCoins { negative, magnitude: Coins { units: more.abs_diff(less), decimals } }
+    }
+}
+
+/// Sums of what is positive and of what is negative, kept apart: exact, and never below zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Balanced {
+    /// What is added.
+    pub more: Wide,
+    /// What is taken away.
+    pub less: Wide,
+}
+
+impl Balanced {
+    /// `more` less `less`.
+    pub fn new(more: Wide, less: Wide) -> Balanced {
+        Balanced { more, less }
+    }
+
+    /// This less another.
+    pub fn minus(self, other: Balanced) -> Balanced {
+        Balanced { more: self.more + other.less, less: self.less + other.more }
+    }
+
+    /// How far it is from zero.
+    pub fn magnitude(self) -> Wide {
+        self.more.abs_diff(self.less)
+    }
+
+    /// In coins.
+    pub fn coins(self, decimals: u8) -> SignedCoins {
+        SignedCoins::difference(self.more, self.less, decimals)
     }
 }
 

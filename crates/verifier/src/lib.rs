@@ -26,7 +26,7 @@ use assay_types::{Digest, Statement, Timestamp};
 
 use holdings::Held;
 
-pub use coins::{Coins, SignedCoins, Wide};
+pub use coins::{Balanced, Coins, SignedCoins, Wide};
 pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent, SumEvidence};
 pub use first_steps::{FIRST_STEPS, first_steps};
 pub use holdings::{Example, Unknown};

@@ -25,7 +25,7 @@ use alertmanager::Alertmanager;
 use webhook::Receiver;
 
 /// Where the desk keeps what it keeps, beside the chains' folders.
-const DESK: &str = "desk";
+pub const DESK: &str = "desk";
 
 /// What the threads share: the files as they were last read, and the wishes to stop.
 pub(super) struct Shared {

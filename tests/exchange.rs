@@ -1,0 +1,123 @@
+//! `assay serve` from the exchange's side, on a real bitcoind: the gate as it changes, and a difference explained.
+
+#![allow(clippy::unwrap_used)]
+
+mod lab;
+#[path = "lab/scene.rs"]
+mod scene;
+#[path = "lab/serving.rs"]
+mod serving;
+
+use scene::{SUBSIDY, Scene, indexed, submit};
+use serde_json::{Value, json};
+
+/// A statement with the house at nothing, and these flows.
+fn statement(scene: &Scene, sequence: u64, customers: u64, deposits: u64, rewards: u64) -> String {
+    let mut statement: Value = serde_json::from_str(&scene.statement(sequence, customers)).unwrap();
+    let flow = |amount: u64| amount.to_string();
+    statement["assets"][0]["house"] = json!("0");
+    statement["assets"][0]["flows"] = json!({ "deposits": flow(deposits), "withdrawals": "0", "rewards": flow(rewards),
+        "fees": "0", "corrections": "0" });
+    statement["wallets"] =
+        json!([{ "chain": "bitcoin", "address": scene.address, "asset": "BTC", "claimed": customers.to_string() }]);
+    statement.to_string()
+}
+
+#[test]
+fn an_invented_credit_is_explained_by_itself_and_since_when() {
+    let scene = Scene::new(4);
+    let nothing = scene.lab.assay(&["explain", "acme", "BTC"]);
+    assert_eq!(nothing.code, 3);
+    assert!(nothing.stderr.contains("no statement of acme is kept here"), "{}", nothing.stderr);
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    submit(&serving, &scene.acme, "acme", &statement(&scene, 1, 4 * SUBSIDY, 0, 0));
+    scene.mine(1);
+    indexed(&serving, 5);
+    submit(&serving, &scene.acme, "acme", &statement(&scene, 2, 5 * SUBSIDY, SUBSIDY, 0));
+    scene.mine(2);
+    indexed(&serving, 7);
+    // Of the two that were mined since, one is credited as a deposit, and 1,000 come from nowhere.
+    submit(&serving, &scene.acme, "acme", &statement(&scene, 3, 6 * SUBSIDY + 1000, SUBSIDY, 1000));
+
+    let ran = scene.lab.assay(&["explain", "acme", "BTC", "--json"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(told["difference"], "-950", "{told:#}");
+    assert_eq!((&told["exact"], &told["line"]["verdict"]), (&json!(true), &json!("short")));
+    assert_eq!((&told["since"]["sequence"], &told["last_good"]["sequence"]), (&json!(3), &json!(2)));
+    let changes = &told["changes"];
+    assert_eq!(
+        (&changes["since"]["sequence"], &changes["before"], &changes["left"]),
+        (&json!(2), &json!("0"), &json!("0"))
+    );
+    let amounts: Vec<&str> =
+        changes["parts"].as_array().unwrap().iter().map(|part| part["amount"].as_str().unwrap()).collect();
+    assert_eq!(amounts, ["-1000", "50"], "what was invented comes first: {changes:#}");
+    assert!(changes["parts"][0]["what"].as_str().unwrap().starts_with("rewards"));
+    let wallet = &told["wallets"][0];
+    assert_eq!(
+        [&wallet["held"], &wallet["claimed"], &wallet["difference"], &wallet["changed"]],
+        ["350", "1300", "-950", "100"]
+    );
+    let heights: Vec<u64> =
+        told["blocks"].as_array().unwrap().iter().map(|block| block["at"]["height"].as_u64().unwrap()).collect();
+    assert_eq!((heights.len(), heights.iter().min(), heights.iter().max()), (2, Some(&6), Some(&7)));
+
+    let shown = scene.lab.assay(&["explain", "acme", "BTC"]).stdout;
+    for words in
+        ["difference  -950", "wrong since statement 3", "right with statement 2", "rewards: credited without a coin"]
+    {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let wrong = scene.lab.assay(&["explain", "acme", "BTX"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("did you mean `BTC`?"), "{}", wrong.stderr);
+    // A statement that nobody took is explained as well, against the one that was.
+    scene.lab.write("four.json", &statement(&scene, 4, 7 * SUBSIDY, 0, 0));
+    let four = scene.lab.assay(&["explain", "acme", "BTC", "--statement", "four.json", "--json"]);
+    assert_eq!(four.code, 0, "{}", four.stderr);
+    let told: Value = serde_json::from_str(&four.stdout).unwrap();
+    assert_eq!(
+        (&told["difference"], &told["changes"]["before"], &told["changes"]["left"]),
+        (&json!("0"), &json!("-950"), &json!("950"))
+    );
+    assert_eq!(serving.stop().0, 0);
+}
+
+#[test]
+fn the_gate_is_told_as_it_changes_for_what_is_asked_and_no_longer_than_the_token_counts() {
+    let scene = Scene::new(4);
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    submit(&serving, &scene.acme, "acme", &scene.statement(1, 4 * SUBSIDY));
+    let mut trading = serving.listen(&scene.acme, "/v1/exchanges/acme/gate/stream?for=trading&asset=BTC");
+    let first = trading.next("gate");
+    let gate = &first["gates"][0];
+    assert_eq!((&gate["signal"], &gate["verdict"], &gate["blind"]), (&json!("allow"), &json!("backed"), &json!(false)));
+    assert!(gate["expires_at"].as_str().unwrap() > gate["since"].as_str().unwrap());
+
+    let signal = |purpose: &str| {
+        let asked = serving.get(&format!("/v1/exchanges/acme/gate?asset=BTC&for={purpose}"));
+        asked["gates"][0]["signal"].as_str().unwrap().to_owned()
+    };
+    submit(&serving, &scene.acme, "acme", &scene.statement(2, 4 * SUBSIDY + 1));
+    let halted = trading.wait("gate", |told| told["gates"][0]["signal"] == "halt");
+    assert_eq!(halted["gates"][0]["verdict"], "short");
+    assert_eq!(["credits", "withdrawals", "trading"].map(signal), ["halt", "halt", "halt"]);
+    let asked = |path: &str| serving.ask_as(&scene.acme, "GET", path, &[]).status;
+    assert_eq!(asked("/v1/exchanges/acme/gate?for=lending"), 400);
+    assert_eq!(asked("/v1/exchanges/acme/gate?asset=DOGE"), 400, "silence is no yes");
+    submit(&serving, &scene.acme, "acme", &scene.statement(3, 4 * SUBSIDY));
+    trading.wait("gate", |told| told["gates"][0]["signal"] == "allow");
+
+    // The regulator's token stays; acme's goes, and its stream with it.
+    let file = std::fs::read_to_string(scene.lab.path("tokens")).unwrap();
+    let regulator = file.split("[[token]]").nth(1).unwrap();
+    let mut events = serving.listen(&scene.regulator, "/v1/events");
+    scene.lab.write("tokens", &format!("[[token]]{regulator}"));
+    assert!(trading.ends_within(std::time::Duration::from_secs(10)), "a revoked token still listens");
+    scene.mine(1);
+    let block = events.wait("block", |told| told["event"]["height"] == 5);
+    assert_eq!(block["exchange"], Value::Null);
+    assert_eq!(serving.stop().0, 0);
+}
