@@ -121,3 +121,26 @@ fn the_gate_is_told_as_it_changes_for_what_is_asked_and_no_longer_than_the_token
     assert_eq!(block["exchange"], Value::Null);
     assert_eq!(serving.stop().0, 0);
 }
+
+#[test]
+fn a_machine_reads_the_log_and_finds_the_request() {
+    let scene = Scene::new(1);
+    let serving = serving::Serving::start_with(
+        &scene.lab,
+        &scene.regulator,
+        &[("ASSAY_LOG", "info"), ("ASSAY_LOG_FORMAT", "json")],
+    );
+    let bearer = format!("Bearer {}", scene.regulator);
+    let headers = [("authorization", bearer.as_str()), ("x-request-id", "morning-7")];
+    let answer = serving.ask("GET", "/v1/exchanges/nobody", &headers, &[]);
+    assert_eq!((answer.status, answer.header("x-request-id")), (404, Some("morning-7")));
+    let (code, said) = serving.stop();
+    assert_eq!(code, 0);
+    let lines: Vec<Value> = said.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let mine = lines.iter().find(|line| line["span"]["id"] == "morning-7").unwrap_or_else(|| panic!("{said:#?}"));
+    assert_eq!(
+        (&mine["status"], &mine["level"], &mine["span"]["path"]),
+        (&json!(404), &json!("INFO"), &json!("/v1/exchanges/nobody"))
+    );
+    assert!(!said.iter().any(|line| line.contains(&scene.regulator)), "no secret is logged");
+}

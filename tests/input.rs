@@ -74,3 +74,19 @@ fn wrong(lab: &Lab, arguments: &[&str], words: &[&str]) -> Ran {
     assert!(!lab.path("assay-data").exists(), "something was written: {told}");
     ran
 }
+
+#[test]
+fn a_shell_and_a_reader_of_manuals_know_every_command() {
+    let lab = Lab::new();
+    let commands = ["serve", "explain", "submit", "verify"];
+    for shell in ["bash", "zsh", "fish"] {
+        let script = lab.assay(&["completions", shell]);
+        assert!(script.code == 0 && commands.iter().all(|command| script.stdout.contains(command)), "{shell}");
+    }
+    assert_eq!(lab.assay(&["completions", "nosh"]).code, 2);
+    assert_eq!(lab.assay(&["man", "man1"]).code, 0);
+    for command in commands {
+        let page = std::fs::read_to_string(lab.path(&format!("man1/assay-{command}.1"))).unwrap();
+        assert!(page.contains("Example"), "{command}");
+    }
+}

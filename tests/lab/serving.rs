@@ -35,7 +35,13 @@ pub struct Answer {
 impl Serving {
     /// Starts it, and waits until it listens. Asked plainly, this token is sent.
     pub fn start(lab: &Lab, secret: &str) -> Serving {
+        Serving::start_with(lab, secret, &[])
+    }
+
+    /// The same, with these in its environment.
+    pub fn start_with(lab: &Lab, secret: &str, environment: &[(&str, &str)]) -> Serving {
         let mut command = lab.command(&["serve"]);
+        command.envs(environment.iter().copied());
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let errors = BufReader::new(process.stderr.take().unwrap());

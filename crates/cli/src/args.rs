@@ -88,6 +88,19 @@ pub enum Command {
     #[command(after_help = "Example: assay serve\n\n\
         Listens where [serve] in assay.toml says. SIGHUP reads the files again; SIGTERM stops at a block boundary.")]
     Serve,
+    /// Completions for your shell, on standard output
+    #[command(after_help = "Example: assay completions bash > /etc/bash_completion.d/assay")]
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Man pages, one for each command
+    #[command(after_help = "Example: assay man /usr/local/share/man/man1")]
+    Man {
+        /// The folder to put them into
+        dir: PathBuf,
+    },
     /// Who may ask the API
     Token {
         #[command(subcommand)]

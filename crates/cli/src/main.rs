@@ -12,6 +12,7 @@ mod holdings;
 mod index;
 mod init;
 mod keys;
+mod manual;
 mod output;
 mod place;
 mod progress;
@@ -48,15 +49,19 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Command::Demo(wishes) => demo::run(wishes, arguments.json),
         Command::Init { dir } => init::run(dir),
         Command::Keys { command: KeysCommand::New { file } } => keys::new(file),
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man { dir } => manual::pages(dir),
         command => with_setup(&Setup::load(&arguments.config)?, command, arguments.json),
     }
 }
 
 fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, Failure> {
     match command {
-        Command::Demo(_) | Command::Init { .. } | Command::Keys { .. } => {
-            Err(Failure::new(WRONG_INPUT, "needs no configuration"))
-        }
+        Command::Demo(_)
+        | Command::Init { .. }
+        | Command::Keys { .. }
+        | Command::Completions { .. }
+        | Command::Man { .. } => Err(Failure::new(WRONG_INPUT, "needs no configuration")),
         Command::Check { deep } => check::run(setup, *deep, json),
         Command::Index(index) => index::run(setup, index, json),
         Command::Balance(question) => balance::run(setup, question, json),
@@ -81,14 +86,13 @@ fn set_node_deadline() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Warnings by default; `ASSAY_LOG=info` or `debug` says more.
+/// Warnings by default; `ASSAY_LOG=info` or `debug` says more. `ASSAY_LOG_FORMAT=json`: an object a line, for machines.
 fn log_to_standard_error() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ASSAY_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(output::colours(&std::io::stderr()))
-        .with_target(false)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match std::env::var("ASSAY_LOG_FORMAT").as_deref() {
+        Ok("json") => log.json().flatten_event(true).with_span_list(false).init(),
+        _ => log.with_ansi(output::colours(&std::io::stderr())).init(),
+    }
 }

@@ -31,8 +31,11 @@ pub(crate) async fn guard(State(app): State<Shared>, mut request: Request, next:
             Err(problem) => problem.into_response(),
         }
     };
-    let answer = answer.instrument(span).await;
+    let began = Instant::now();
+    let answer = answer.instrument(span.clone()).await;
     let mut answer = finish(answer, &path, &method, wanted.as_ref());
+    let (status, took_us) = (answer.status().as_u16(), began.elapsed().as_micros());
+    span.in_scope(|| tracing::info!(status, took_us, "answered"));
     dress(answer.headers_mut(), app.tls);
     answer.headers_mut().insert(REQUEST_ID, id);
     answer
