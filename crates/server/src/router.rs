@@ -3,7 +3,8 @@
 use axum::Router;
 use axum::middleware;
 use utoipa::OpenApi;
-use utoipa::openapi;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{self, ContentBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -11,6 +12,8 @@ use crate::api::{accounts, alerts, events, exchanges, gate, probes, statements};
 use crate::app::Shared;
 use crate::guard::guard;
 use crate::problem::Problem;
+
+const PROBLEM: &str = "application/problem+json";
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -22,7 +25,7 @@ struct Document;
 
 /// The routes, and what describes them.
 pub(crate) fn routes() -> (Router<Shared>, openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(exchanges::list))
         .routes(routes!(exchanges::one))
         .routes(routes!(exchanges::holdings))
@@ -46,7 +49,48 @@ pub(crate) fn routes() -> (Router<Shared>, openapi::OpenApi) {
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))
         .routes(routes!(probes::openapi))
-        .split_for_parts()
+        .split_for_parts();
+    describe_problems(&mut document);
+    (router, document)
+}
+
+/// What any route may answer, said once: the query has an unknown key, nobody is known by that token, and so on.
+fn describe_problems(document: &mut openapi::OpenApi) {
+    let any = [
+        ("400", "The request cannot be read"),
+        ("401", "No token that counts"),
+        ("403", "This token does not allow it"),
+        ("404", "There is nothing here, or nothing that this token may see"),
+        ("413", "The body is too large"),
+        ("429", "Asked too often: Retry-After says how long to wait"),
+        ("500", "It failed here"),
+        ("503", "Not now"),
+    ];
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let problem = ObjectBuilder::new()
+        .property("type", text().description(Some("A URN that names the kind")))
+        .property("title", text())
+        .property("status", ObjectBuilder::new().schema_type(Type::Integer))
+        .property("detail", text().description(Some("For people")))
+        .property("instance", text().description(Some("The path that was asked for")));
+    let problem = ["type", "title", "status", "detail", "instance"].into_iter().fold(problem, ObjectBuilder::required);
+    document.components.get_or_insert_default().schemas.insert("Problem".into(), problem.into());
+    let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            // What a route says of itself stays, and gets the schema.
+            for (status, response) in &mut operation.responses.responses {
+                if let (RefOr::T(response), true) = (response, status.starts_with(['4', '5'])) {
+                    response.content.insert(PROBLEM.into(), content().into());
+                }
+            }
+            for (status, description) in any {
+                let response = ResponseBuilder::new().description(description).content(PROBLEM, content());
+                operation.responses.responses.entry(status.into()).or_insert(response.into());
+            }
+        }
+    }
 }
 
 /// The whole service.

@@ -13,6 +13,14 @@ pub use alertmanager::Alertmanager;
 pub use anvil::Anvil;
 pub use bitcoind::Bitcoind;
 
+/// Where `schemathesis` is, which tries an API against its description.
+///
+/// # Errors
+/// When it is not installed.
+pub fn schemathesis() -> Result<PathBuf, TestNodeError> {
+    process::find("schemathesis", "SCHEMATHESIS")
+}
+
 use std::path::PathBuf;
 use std::time::Duration;
 

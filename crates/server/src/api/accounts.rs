@@ -90,7 +90,7 @@ fn deployed<'a>(
 /// What an account held after a block, and how sure that is.
 #[utoipa::path(get, path = "/v1/accounts/{chain}/{address}/balance",
     params(("chain" = String, Path), ("address" = String, Path), ("asset" = Option<String>, Query), ("at" = Option<String>, Query)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn balance(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -156,7 +156,7 @@ pub(crate) fn block(store: &Store, at: Option<&str>) -> Result<Header, Problem> 
 /// How an account came to hold what it holds, oldest first, a page at a time.
 #[utoipa::path(get, path = "/v1/accounts/{chain}/{address}/history",
     params(("chain" = String, Path), ("address" = String, Path), ("asset" = Option<String>, Query),
-        ("from" = Option<u64>, Query), ("to" = Option<u64>, Query), ("cursor" = Option<String>, Query), ("limit" = Option<usize>, Query)),
+        ("from" = Option<u64>, Query, format = "uint64"), ("to" = Option<u64>, Query, format = "uint64"), ("cursor" = Option<String>, Query), ("limit" = Option<usize>, Query)),
     responses((status = 200, content_type = "application/json"), (status = 410, content_type = "application/problem+json")))]
 pub(crate) async fn history(
     State(app): State<Shared>,

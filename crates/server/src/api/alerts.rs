@@ -36,6 +36,7 @@ pub(crate) struct Quiet {
     /// Only this asset's.
     asset: Option<String>,
     /// RFC 3339, at most 30 days from now.
+    #[schema(format = DateTime)]
     until: String,
     /// In your words.
     why: String,
@@ -45,8 +46,10 @@ pub(crate) struct Quiet {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Window {
     /// RFC 3339; left out: from now on.
+    #[schema(format = DateTime)]
     from: Option<String>,
     /// RFC 3339.
+    #[schema(format = DateTime)]
     until: String,
     /// In your words.
     why: String,
@@ -66,8 +69,7 @@ pub(crate) async fn list(
 
 /// Takes an alert on: it shows who has, and is told no less.
 #[utoipa::path(post, path = "/v1/alerts/{id}/acknowledge", params(("id" = String, Path)), request_body = Note,
-    responses((status = 200, content_type = "application/json"), (status = 400, content_type = "application/problem+json"),
-        (status = 404, content_type = "application/problem+json"), (status = 413, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn acknowledge(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -85,7 +87,7 @@ pub(crate) async fn acknowledge(
 
 /// What is kept quiet at the moment.
 #[utoipa::path(get, path = "/v1/silences",
-    responses((status = 200, content_type = "application/json"), (status = 403, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn silences(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -97,8 +99,7 @@ pub(crate) async fn silences(
 
 /// Keeps alerts quiet for a while: they are told to nobody, stay visible, and say so. For regulators alone.
 #[utoipa::path(post, path = "/v1/silences", request_body = Quiet,
-    responses((status = 201, content_type = "application/json"), (status = 400, content_type = "application/problem+json"),
-        (status = 403, content_type = "application/problem+json"), (status = 413, content_type = "application/problem+json"),
+    responses((status = 201, content_type = "application/json"),
         (status = 422, content_type = "application/problem+json")))]
 pub(crate) async fn silence(
     State(app): State<Shared>,
@@ -115,8 +116,7 @@ pub(crate) async fn silence(
 
 /// Ends a silence; it stays on record.
 #[utoipa::path(delete, path = "/v1/silences/{id}", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json"), (status = 403, content_type = "application/problem+json"),
-        (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn unsilence(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -129,7 +129,7 @@ pub(crate) async fn unsilence(
 
 /// The maintenance that it has announced and that is not over.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/maintenance", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn maintenance(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -144,9 +144,7 @@ pub(crate) async fn maintenance(
 
 /// Announces maintenance, before it begins: a late statement is then expected, and shown all the same.
 #[utoipa::path(post, path = "/v1/exchanges/{id}/maintenance", params(("id" = String, Path)), request_body = Window,
-    responses((status = 201, content_type = "application/json"), (status = 400, content_type = "application/problem+json"),
-        (status = 403, content_type = "application/problem+json"), (status = 404, content_type = "application/problem+json"),
-        (status = 413, content_type = "application/problem+json"), (status = 422, content_type = "application/problem+json")))]
+    responses((status = 201, content_type = "application/json"), (status = 422, content_type = "application/problem+json")))]
 pub(crate) async fn announce(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,

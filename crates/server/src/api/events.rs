@@ -37,7 +37,7 @@ struct Listener {
 
 /// Verdicts, statements, alerts, gates and blocks that the caller may see. `Last-Event-ID` is honoured as far as events
 /// are remembered; `lagged` says that some were lost.
-#[utoipa::path(get, path = "/v1/events", params(("Last-Event-ID" = Option<u64>, Header)),
+#[utoipa::path(get, path = "/v1/events", params(("Last-Event-ID" = Option<u64>, Header, format = "uint64")),
     responses((status = 200, content_type = "text/event-stream")))]
 pub(crate) async fn events(
     State(app): State<Shared>,

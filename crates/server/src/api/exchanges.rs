@@ -57,7 +57,7 @@ pub(crate) async fn list(
 
 /// One exchange: its latest statement, verdict, findings and gates.
 #[utoipa::path(get, path = "/v1/exchanges/{id}", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn one(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -70,7 +70,7 @@ pub(crate) async fn one(
 
 /// What its declared accounts hold, as `assay holdings --json`.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/holdings", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn holdings(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -91,7 +91,7 @@ pub(crate) async fn holdings(
 /// Its verdicts, the newest first.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/verdicts",
     params(("id" = String, Path), ("cursor" = Option<String>, Query), ("limit" = Option<usize>, Query)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn verdicts(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -110,7 +110,7 @@ pub(crate) async fn verdicts(
 
 /// The accounts that it declares, ever.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/wallets", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn wallets(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,

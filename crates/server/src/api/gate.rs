@@ -41,9 +41,8 @@ pub(crate) enum Purpose {
 
 /// What its trading engine should do, by asset: `signal` is for what was asked for, or, where nothing was, for anything at all.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/gate",
-    params(("id" = String, Path), ("asset" = Option<String>, Query), ("for" = Option<Purpose>, Query)),
-    responses((status = 200, content_type = "application/json"), (status = 400, content_type = "application/problem+json"),
-        (status = 404, content_type = "application/problem+json")))]
+    params(("id" = String, Path), ("asset" = Option<String>, Query), ("for" = inline(Option<Purpose>), Query)),
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn one(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -55,9 +54,8 @@ pub(crate) async fn one(
 
 /// The same as a stream of server-sent events: at once, when it changes, and every five seconds so that it does not expire.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/gate/stream",
-    params(("id" = String, Path), ("asset" = Option<String>, Query), ("for" = Option<Purpose>, Query)),
-    responses((status = 200, content_type = "text/event-stream"), (status = 400, content_type = "application/problem+json"),
-        (status = 404, content_type = "application/problem+json")))]
+    params(("id" = String, Path), ("asset" = Option<String>, Query), ("for" = inline(Option<Purpose>), Query)),
+    responses((status = 200, content_type = "text/event-stream")))]
 pub(crate) async fn stream(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,

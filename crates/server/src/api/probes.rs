@@ -24,7 +24,7 @@ pub(crate) async fn healthz(Asked(_): Asked<Nothing>) -> Answer {
 
 /// It knows what it should; why not is told to those who may scrape metrics.
 #[utoipa::path(get, path = "/readyz",
-    responses((status = 200, content_type = "application/json"), (status = 503, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn readyz(
     State(app): State<Shared>,
     caller: Option<Extension<Caller>>,

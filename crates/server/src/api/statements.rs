@@ -23,7 +23,7 @@ const RECEIVED_WITHIN: Duration = Duration::from_secs(120);
 /// Its statements, the newest first.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/statements",
     params(("id" = String, Path), ("cursor" = Option<String>, Query), ("limit" = Option<usize>, Query)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn list(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -42,8 +42,8 @@ pub(crate) async fn list(
 
 /// A statement's bytes as received.
 #[utoipa::path(get, path = "/v1/exchanges/{id}/statements/{sequence}",
-    params(("id" = String, Path), ("sequence" = u64, Path)),
-    responses((status = 200, content_type = "application/json"), (status = 404, content_type = "application/problem+json")))]
+    params(("id" = String, Path), ("sequence" = u64, Path, format = "uint64")),
+    responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn one(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -60,9 +60,7 @@ pub(crate) async fn one(
 /// Hands in a statement, up to 64 MiB. The same bytes again are no error.
 #[utoipa::path(post, path = "/v1/exchanges/{id}/statements",
     params(("id" = String, Path), ("Assay-Signature" = Option<String>, Header)),
-    responses((status = 201, content_type = "application/json"), (status = 200, content_type = "application/json"),
-        (status = 403, content_type = "application/problem+json"), (status = 409, content_type = "application/problem+json"),
-        (status = 413, content_type = "application/problem+json"), (status = 422, content_type = "application/problem+json")))]
+    responses((status = 201, content_type = "application/json"), (status = 200, content_type = "application/json"), (status = 409, content_type = "application/problem+json"), (status = 422, content_type = "application/problem+json")))]
 pub(crate) async fn submit(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
