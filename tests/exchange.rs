@@ -40,6 +40,23 @@ fn an_invented_credit_is_explained_by_itself_and_since_when() {
     // Of the two that were mined since, one is credited as a deposit, and 1,000 come from nowhere.
     submit(&serving, &scene.acme, "acme", &statement(&scene, 3, 6 * SUBSIDY + 1000, SUBSIDY, 1000));
 
+    // What is found against the statement before is found again by a process that reads it from its records.
+    let rules = |found: &Value| {
+        let each = found["findings"].as_array().unwrap().iter();
+        each.map(|one| one["rule"].as_str().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let found = rules(&serving.get("/v1/findings"));
+    for rule in
+        ["phantom-assets", "ledger-jump", "wallet-shortfall", "credits-over-inventory", "unexplained-difference"]
+    {
+        assert!(found.contains(rule), "{rule}: {found:?}");
+    }
+    assert!(!found.contains("deposits-not-on-chain") && !found.contains("roll-forward-broken"), "{found:?}");
+    serving.kill();
+    let serving = scene.serve();
+    indexed(&serving, 7);
+    serving.wait("/v1/findings", |again| rules(again) == found);
+
     let ran = scene.lab.assay(&["explain", "acme", "BTC", "--json"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();

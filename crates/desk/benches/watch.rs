@@ -110,7 +110,7 @@ fn declarations() -> Declarations {
         let accounts = numbers(number, BITCOIN_EACH).map(|account| on(&bitcoin, account));
         let accounts = accounts.chain(numbers(number, EVM_EACH).map(|account| on(&evm, account)));
         let (id, name) = (format!("x{number:03}"), format!("Exchange {number}"));
-        Exchange { id, name, accounts: accounts.collect(), statement_keys: vec![] }
+        Exchange { id, name, accounts: accounts.collect(), statement_keys: vec![], ranges: vec![] }
     };
     Declarations { exchanges: (0..EXCHANGES).map(exchange).collect() }
 }

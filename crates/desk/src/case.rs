@@ -257,12 +257,18 @@ impl Case {
             tracing::error!(self.exchange, %error, "what is held now cannot be told");
             None
         });
+        let ranges = exchange.map(|exchange| since::ranges(world, exchange)).transpose().unwrap_or_else(|error| {
+            tracing::error!(self.exchange, %error, "the use of ranges cannot be told");
+            None
+        });
+        let ranges = ranges.unwrap_or_default();
         let around = Surroundings {
             at_most_now: &now_held.unwrap_or_default(),
             statement,
             reconciliation: verdict,
             previous: self.previous.as_deref(),
             before: &self.before,
+            ranges: &ranges,
             ordinary: &self.days.all,
             rewritten: &rewritten.collect::<Vec<_>>(),
             following: &following,

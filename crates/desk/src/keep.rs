@@ -110,6 +110,9 @@ pub(crate) fn lines_before(
         deductions: String,
         house: Option<String>,
         negative: String,
+        unconfirmed_in_mempool: String,
+        pending_withdrawals: String,
+        uncredited_deposits: String,
         holdings: Low,
     }
     #[derive(Deserialize)]
@@ -125,7 +128,10 @@ pub(crate) fn lines_before(
         let house = line.house.as_deref().map(units);
         let house = if house == Some(None) { return None } else { house.flatten() };
         let there = units(&line.holdings.low)? + units(&line.deductions)?;
-        Some(Before { owed: units(&line.owed)?, house, negative: units(&line.negative)?, there, decimals })
+        let in_flight = units(&line.pending_withdrawals)? + units(&line.uncredited_deposits)?;
+        let (owed, negative) = (units(&line.owed)?, units(&line.negative)?);
+        let in_mempool = units(&line.unconfirmed_in_mempool)?;
+        Some(Before { owed, house, negative, there, in_mempool, in_flight, decimals })
     };
     // A line that can no longer be read in these units is left out: without it nothing is concluded.
     Ok(lines.iter().filter_map(|line| Some((line.asset.clone(), before(line)?))).collect())

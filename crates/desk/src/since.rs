@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_registry::Exchange;
-use assay_types::{BlockRef, Statement};
+use assay_types::{Asset, BlockRef, Height, Statement};
+use assay_verifier::rules::RangeUse;
 use assay_verifier::{Balance, Wide};
 
 use crate::evidence::{Question, balances};
@@ -13,6 +14,29 @@ use crate::{DeskError, World};
 pub(crate) fn tips(world: &World) -> Vec<(String, Option<BlockRef>)> {
     let tip = |source: &crate::Source| source.store().ok()?.tip().ok().flatten().map(|tip| tip.at());
     world.sources.iter().map(|source| (source.name.clone(), tip(source))).collect()
+}
+
+/// How far an exchange's ranges are used up, as far as the indexes tell.
+///
+/// # Errors
+/// When a database fails.
+pub(crate) fn ranges(world: &World, exchange: &Exchange) -> Result<Vec<RangeUse>, DeskError> {
+    let mut used = Vec::new();
+    for range in &exchange.ranges {
+        let Some(source) = world.sources.iter().find(|source| source.id == range.chain) else { continue };
+        let Ok(store) = source.store() else { continue };
+        let mut highest_used = None;
+        for (index, account) in &range.end {
+            let Some((number, _)) = store.number(account)? else { continue };
+            let mut movements = store.movements(number, Asset::Native, Height(0), Height(u64::MAX))?;
+            if movements.next().transpose()?.is_some() {
+                highest_used = highest_used.max(Some(*index));
+            }
+        }
+        let (declared_at, chain) = (range.origin.to_string(), source.name.clone());
+        used.push(RangeUse { declared_at, chain, last: range.last, highest_used });
+    }
+    Ok(used)
 }
 
 /// By symbol, in base units of the finest deployment, over the accounts declared for the statement's instant. An asset of which

@@ -153,6 +153,7 @@ fn exchanges(declared: &[u8], die: u8) -> Declarations {
         name: id.into(),
         accounts,
         statement_keys: vec![],
+        ranges: vec![],
     };
     Declarations { exchanges: vec![exchange("acme", acme.collect()), exchange("globex", globex.collect())] }
 }

@@ -111,6 +111,31 @@ impl Declared {
     }
 }
 
+/// The end of a descriptor's range: where it is to be seen that the range is used up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranged {
+    /// The chain.
+    pub chain: ChainId,
+    /// The last index.
+    pub last: u32,
+    /// The accounts of the last 20 indexes, by index, each path's.
+    pub end: Vec<(u32, Account)>,
+    /// Where that is written.
+    pub origin: Origin,
+}
+
+impl Ranged {
+    /// Of the accounts that a descriptor stands for: one path's after another's, each in the order of the range.
+    pub(crate) fn of(accounts: &[Declared], (first, last): (u32, u32)) -> Option<Ranged> {
+        const END: u32 = 20;
+        let one = accounts.first()?;
+        let indexes = (first..=last).cycle().zip(accounts);
+        let at_the_end = indexes.filter(|(index, _)| last - index < END);
+        let end = at_the_end.map(|(index, declared)| (index, declared.account.clone())).collect();
+        Some(Ranged { chain: one.chain.clone(), last, end, origin: one.origin.clone() })
+    }
+}
+
 /// An error that has been reported already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;

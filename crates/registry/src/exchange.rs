@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use assay_types::{Account, ChainId, Directory, InputError, InputErrors, Timestamp};
 
-use crate::account::{Context, Declared, Origin};
+use crate::account::{Context, Declared, Origin, Ranged};
 use crate::signature::StatementKey;
 use crate::source::read_text;
 use crate::time::TimeZone;
@@ -31,6 +31,8 @@ pub struct Exchange {
     pub accounts: Vec<Declared>,
     /// The keys that may sign its statements; without any, none is asked for.
     pub statement_keys: Vec<StatementKey>,
+    /// The ends of its descriptors' ranges.
+    pub ranges: Vec<Ranged>,
 }
 
 impl Exchange {
@@ -205,8 +207,8 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
     match head {
         Some(head) => {
             let origin = Origin { file, line: head.id_line };
-            let Head { id, name, statement_keys, .. } = head;
-            errors.or((Exchange { id, name, accounts, statement_keys }, origin))
+            let Head { id, name, statement_keys, ranges, .. } = head;
+            errors.or((Exchange { id, name, accounts, statement_keys, ranges }, origin))
         }
         None => Err(errors),
     }

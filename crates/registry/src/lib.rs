@@ -13,7 +13,7 @@ mod source;
 mod time;
 mod toml;
 
-pub use account::{Declared, Origin, Owner, Proof, Role};
+pub use account::{Declared, Origin, Owner, Proof, Ranged, Role};
 pub use assets::{AssetBlock, DeploymentBlock, assets};
 pub use exchange::{Declarations, Exchange, Shared, load};
 pub use native::{ChainNative, Native};

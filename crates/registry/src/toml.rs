@@ -9,7 +9,7 @@ use assay_types::{InputErrors, suggestion};
 use toml::de::{DeTable, DeValue};
 
 use crate::Source;
-use crate::account::{Context, Declared, Origin, Refused, Written, declare};
+use crate::account::{Context, Declared, Origin, Ranged, Refused, Written, declare};
 use crate::signature::{SignatureError, StatementKey};
 
 /// More accounts than this are declared by several wallets.
@@ -25,6 +25,7 @@ pub(crate) struct Head {
     pub(crate) name: String,
     pub(crate) id_line: u64,
     pub(crate) statement_keys: Vec<StatementKey>,
+    pub(crate) ranges: Vec<Ranged>,
 }
 
 /// Reads an `exchange.toml`, and adds the accounts of its wallets.
@@ -44,14 +45,21 @@ pub(crate) fn read(
     top.only(&EXCHANGE_KEYS);
     let (id, name) = (id(&top), top.text("name").map(|name| name.map(Cow::into_owned)));
     let statement_keys = statement_keys(&top);
+    let mut ranges = Vec::new();
     for wallet in top.tables("wallet")? {
         wallet.only(&WALLET_KEYS);
         // What is wrong is reported already, and the next wallet may have errors of its own.
-        let _reported = declare(&wallet, context, accounts);
+        let before = accounts.len();
+        let reported = declare(&wallet, context, accounts);
+        if reported.is_ok()
+            && let Ok(Some(range)) = wallet.range()
+        {
+            ranges.extend(Ranged::of(&accounts[before..], range));
+        }
     }
     let (id, name, statement_keys) = (id?, name?, statement_keys?);
     let id_line = source.line(top.at_key("id"));
-    Ok(Head { name: name.unwrap_or_else(|| id.clone()), id, id_line, statement_keys })
+    Ok(Head { name: name.unwrap_or_else(|| id.clone()), id, id_line, statement_keys, ranges })
 }
 
 /// Several while one replaces another.

@@ -43,7 +43,13 @@ fn desk(folder: &std::path::Path) -> Desk {
     let chain = ChainEntry { name: "bitcoin".into(), id: id.clone(), addresses: Arc::new(Plain) };
     let deployment = Deployment { chain: id.clone(), asset: assay_types::Asset::Native, decimals: 8 };
     let asset = AssetEntry { symbol: "BTC".into(), on: vec![deployment] };
-    let exchange = |id: &str| Exchange { id: id.into(), name: id.into(), accounts: vec![], statement_keys: vec![] };
+    let exchange = |id: &str| Exchange {
+        id: id.into(),
+        name: id.into(),
+        accounts: vec![],
+        statement_keys: vec![],
+        ranges: vec![],
+    };
     let source = Source::new("bitcoin", id, Arc::new(|| Err("no node".into())));
     let world = World {
         directory: Arc::new(Directory { chains: vec![chain], assets: vec![asset] }),

@@ -6,6 +6,10 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
         "credits-over-inventory",
         "Ask the exchange what was credited and from which inventory; until answered, hold withdrawals of the asset.",
     ),
+    (
+        "deposits-not-on-chain",
+        "Ask for the transactions of the deposits that were booked; hold withdrawals of the asset until they are shown.",
+    ),
     ("dropped-asset", "Ask for a statement with the asset in it; what was owed before is still owed."),
     ("elsewhere-not-accepted", "Ask for the custodian's attestation, or leave the coins out."),
     ("ledger-jump", "Compare the ledger's growth with the deposits on chain: `assay explain EXCHANGE ASSET`."),
@@ -21,6 +25,7 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
         "phantom-assets",
         "Stop credits and withdrawals of the asset; then find what makes the difference: `assay explain EXCHANGE ASSET`.",
     ),
+    ("range-exhausting", "Ask the exchange to declare a longer range of the descriptor before it is used up."),
     (
         "rewritten-history",
         "Ask the exchange why it sent another statement under a number that was taken; both digests are kept.",

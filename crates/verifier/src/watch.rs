@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use assay_types::{Statement, Timestamp};
 
-use crate::rules::{self, Before, Following, Rewritten};
+use crate::rules::{self, Before, Following, RangeUse, Rewritten};
 use crate::{Finding, Line, Ordinary, Policy, Reconciliation, Wide};
 
 /// What is known beside one reconciliation.
@@ -26,6 +26,8 @@ pub struct Surroundings<'a> {
     pub at_most_now: &'a BTreeMap<String, Wide>,
     /// What the exchange tried to replace.
     pub rewritten: &'a [Rewritten],
+    /// How far its descriptors' ranges are used up.
+    pub ranges: &'a [RangeUse],
     /// The chains on which the exchange has accounts.
     pub following: &'a [Following],
 }
@@ -33,6 +35,7 @@ pub struct Surroundings<'a> {
 /// Every finding of the watching rules, the worst first.
 pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let next_to_it = around.previous.is_some_and(|previous| rules::next_to_it(around.statement, previous));
     let lines: HashMap<&str, &Line> =
         around.reconciliation.lines.iter().map(|line| (line.asset.as_str(), line)).collect();
     for report in &around.statement.assets {
@@ -43,6 +46,10 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
             findings.extend(rules::same_kind(line));
             let before = around.before.get(report.symbol.as_str());
             findings.extend(before.and_then(|before| rules::ledger_jump(line, before, policy)));
+            let flowed = before
+                .filter(|_| next_to_it)
+                .and_then(|before| rules::deposits_not_on_chain(report, line, before, policy));
+            findings.extend(flowed);
             findings.extend(rules::outflow_since_statement(line, around.at_most_now, policy));
             findings.extend(rules::turnover_over_holdings(report, line, around.ordinary, policy));
         }
@@ -52,6 +59,7 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
         findings.extend(rules::dropped_asset(around.statement, previous));
     }
     findings.extend(rules::rewritten_history(around.statement, around.previous, around.rewritten));
+    findings.extend(rules::range_exhausting(around.ranges));
     findings.extend(rules::stale_index(around.following, policy, now));
     findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
     findings

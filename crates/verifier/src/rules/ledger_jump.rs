@@ -14,6 +14,10 @@ pub struct Before {
     pub negative: Wide,
     /// What was held at least, with what was deducted.
     pub there: Wide,
+    /// Credits that waited in the mempool.
+    pub in_mempool: Wide,
+    /// Pending withdrawals and uncredited deposits, which are owed.
+    pub in_flight: Wide,
     /// The decimals of those units.
     pub decimals: u8,
 }
@@ -26,6 +30,8 @@ impl Before {
             house: line.house.map(|house| house.units),
             negative: line.negative.units,
             there: line.holdings.low.units + line.deductions.units,
+            in_mempool: line.unconfirmed_in_mempool.units,
+            in_flight: line.pending_withdrawals.units + line.uncredited_deposits.units,
             decimals: line.owed.decimals,
         }
     }

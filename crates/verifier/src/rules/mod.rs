@@ -3,6 +3,7 @@
 //! Every rule's page is its own documentation: what it catches, what it cannot, and the policy keys that it heeds.
 
 mod credits_over_inventory;
+mod deposits_not_on_chain;
 mod dropped_asset;
 mod elsewhere_not_accepted;
 mod ledger_jump;
@@ -13,6 +14,7 @@ mod not_reported;
 mod not_segregated;
 mod outflow_since_statement;
 mod phantom_assets;
+mod range_exhausting;
 mod rewritten_history;
 mod roll_forward_broken;
 mod same_kind;
@@ -26,6 +28,7 @@ mod unsettled_item;
 mod wallet_shortfall;
 
 pub use credits_over_inventory::credits_over_inventory;
+pub use deposits_not_on_chain::deposits_not_on_chain;
 pub use dropped_asset::dropped_asset;
 pub use elsewhere_not_accepted::elsewhere_not_accepted;
 pub use ledger_jump::{Before, ledger_jump};
@@ -36,7 +39,9 @@ pub(crate) use not_reported::not_reported;
 pub use not_segregated::not_segregated;
 pub use outflow_since_statement::outflow_since_statement;
 pub use phantom_assets::phantom_assets;
+pub use range_exhausting::{RESERVE, RangeUse, range_exhausting};
 pub use rewritten_history::{Rewritten, rewritten_history};
+pub(crate) use roll_forward_broken::next_to_it;
 pub use roll_forward_broken::roll_forward_broken;
 pub use same_kind::same_kind;
 pub use shared_account::shared_account;

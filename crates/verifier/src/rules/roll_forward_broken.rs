@@ -18,15 +18,19 @@ use crate::{Finding, Severity};
 ///
 /// Policy: none.
 pub fn roll_forward_broken(statement: &Statement, previous: &Statement) -> Vec<Finding> {
-    let next_to_it = match (statement.sequence, previous.sequence, &statement.previous) {
-        (_, _, Some(digest)) => *digest == previous.digest.to_string(),
-        (Some(number), Some(before), None) => before.checked_add(1) == Some(number),
-        _ => false,
-    };
     let before: HashMap<&str, &AssetReport> =
         previous.assets.iter().map(|before| (before.symbol.as_str(), before)).collect();
     let judge = |report: &AssetReport| judge(report, before.get(report.symbol.as_str())?);
-    if next_to_it { statement.assets.iter().filter_map(judge).collect() } else { Vec::new() }
+    if next_to_it(statement, previous) { statement.assets.iter().filter_map(judge).collect() } else { Vec::new() }
+}
+
+/// Does one follow the other, with none between?
+pub(crate) fn next_to_it(statement: &Statement, previous: &Statement) -> bool {
+    match (statement.sequence, previous.sequence, &statement.previous) {
+        (_, _, Some(digest)) => *digest == previous.digest.to_string(),
+        (Some(number), Some(before), None) => before.checked_add(1) == Some(number),
+        _ => false,
+    }
 }
 
 fn judge(report: &AssetReport, before: &AssetReport) -> Option<Finding> {

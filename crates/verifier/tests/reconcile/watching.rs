@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_types::{Amount, Flows, Statement, Volume};
-use assay_verifier::rules::{Before, Following, Rewritten};
+use assay_verifier::rules::{Before, Following, RangeUse, Rewritten};
 use assay_verifier::{Finding, Ordinary, Severity, Surroundings, Wide, watch};
 
 use crate::world::{World, held, known, report, time, unknown};
@@ -15,11 +15,12 @@ struct Around {
     following: Vec<Following>,
     at_most_now: BTreeMap<String, Wide>,
     before: BTreeMap<String, Before>,
+    ranges: Vec<RangeUse>,
 }
 
 fn around(customers: u64, holds: u64) -> Around {
-    let (earlier, rewritten, following, at_most_now, before) = Default::default();
-    Around { world: World::new(customers, holds), earlier, rewritten, following, at_most_now, before }
+    let (earlier, rewritten, following, at_most_now, before, ranges) = Default::default();
+    Around { world: World::new(customers, holds), earlier, rewritten, following, at_most_now, before, ranges }
 }
 
 impl Around {
@@ -35,6 +36,7 @@ impl Around {
             ordinary: &ordinary,
             at_most_now: &self.at_most_now,
             before: &self.before,
+            ranges: &self.ranges,
             rewritten: &self.rewritten,
             following: &self.following,
         };
@@ -252,8 +254,11 @@ fn what_left_since_the_statement_is_told_by_its_part_of_what_was_there() {
 
 /// What BTC came to before: owed, house, held.
 fn before(owed: u64, house: Option<u64>, there: u64) -> BTreeMap<String, Before> {
-    let (owed, house, there) = (Wide::from(owed), house.map(Wide::from), Wide::from(there));
-    BTreeMap::from([("BTC".into(), Before { owed, house, negative: Wide::ZERO, there, decimals: 0 })])
+    let (owed, house, there, none) = (Wide::from(owed), house.map(Wide::from), Wide::from(there), Wide::ZERO);
+    BTreeMap::from([(
+        "BTC".into(),
+        Before { owed, house, there, negative: none, in_mempool: none, in_flight: none, decimals: 0 },
+    )])
 }
 
 #[test]
@@ -304,4 +309,42 @@ fn the_same_kind_is_owed_whatever_is_tolerated_or_elsewhere() {
     let mut blind = around(1001, 1000);
     blind.world = blind.world.blind("the node is away");
     assert_eq!(said(blind), [""; 0], "holdings that nothing bounds");
+}
+
+#[test]
+fn what_is_booked_as_deposited_must_have_come() {
+    // Deposits and withdrawals that are reported; house and holdings now. Before: 1,000 owed, 100 the house's, 2,000 held.
+    let table = [
+        ("a deposit", (500, 0), Some(100), 2500, false),
+        ("a deposit that never came", (500, 0), Some(100), 2000, true),
+        ("a withdrawal", (0, 500), Some(100), 1500, false),
+        ("a withdrawal that is not booked", (0, 0), Some(100), 1500, true),
+        ("more comes than is booked", (0, 0), Some(100), 2500, false),
+        ("the house takes its own", (0, 0), Some(0), 1900, false),
+        ("the house buys from customers", (0, 0), Some(150), 2000, false),
+        ("the house is not reported", (500, 0), None, 2000, false),
+    ];
+    for (what, (deposits, withdrawals), house, holds, found) in table {
+        let mut case = around(1000 + deposits - withdrawals, holds).after(1000);
+        let btc = case.world.btc();
+        btc.house = house.map(Amount::from);
+        btc.flows = flows(deposits, withdrawals, 0, 0, 0);
+        case.before = before(1000, Some(100), 2000);
+        let said = |case: &Around| case.said().iter().any(|(rule, _)| *rule == "deposits-not-on-chain");
+        assert_eq!(said(&case), found, "{what}");
+        case.world.statement.sequence = Some(9);
+        assert!(!said(&case), "{what}: a statement between is missing");
+    }
+}
+
+#[test]
+fn a_range_is_told_before_it_is_used_up() {
+    let table = [(None, false), (Some(0), false), (Some(979), false), (Some(980), true), (Some(999), true)];
+    for (highest_used, found) in table {
+        let mut case = around(10, 10);
+        case.ranges =
+            vec![RangeUse { declared_at: "exchange.toml:4".into(), chain: "bitcoin".into(), last: 999, highest_used }];
+        let expected: &[_] = if found { &[("range-exhausting", Severity::Warning)] } else { &[] };
+        assert_eq!(case.said(), expected, "{highest_used:?}");
+    }
 }
