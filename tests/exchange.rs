@@ -161,3 +161,47 @@ fn a_machine_reads_the_log_and_finds_the_request() {
     );
     assert!(!said.iter().any(|line| line.contains(&scene.regulator)), "no secret is logged");
 }
+
+#[test]
+fn two_nodes_that_disagree_about_final_blocks_are_told_and_a_shortage_all_the_same() {
+    let scene = Scene::new(6);
+    let dir = tempfile::tempdir().unwrap();
+    let other = assay_testnodes::Bitcoind::start(dir.path(), &[]).unwrap();
+    // The same three blocks, then others.
+    for height in 1..=3 {
+        let hash = scene.node.call("getblockhash", json!([height])).unwrap();
+        let block = scene.node.call("getblock", json!([hash, 0])).unwrap();
+        assert_eq!(other.call("submitblock", json!([block])).unwrap(), Value::Null);
+    }
+    let elsewhere = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+    other.call("generatetoaddress", json!([4, elsewhere])).unwrap();
+    let config = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
+    let cookie = other.cookie_file.display();
+    let node = format!("[[chain.node]]\nrpc = \"{}\"\ncookie_file = \"{cookie}\"\n\n[serve]", other.rpc_url);
+    scene.lab.write("assay.toml", &config.replace("[serve]", &node));
+    let serving = scene.serve();
+    indexed(&serving, 6); // final up to 4
+    submit(&serving, &scene.acme, "acme", &scene.statement(1, 6 * SUBSIDY + 1));
+    let found = serving.wait("/v1/alerts", |alerts| alerts.to_string().contains("nodes-disagree"));
+    assert!(found.to_string().contains("phantom-assets"), "{found:#}");
+    let findings = serving.get("/v1/findings");
+    let each = findings["findings"].as_array().unwrap();
+    let evidence = &each.iter().find(|one| one["rule"] == "nodes-disagree").unwrap()["evidence"];
+    assert_eq!((&evidence["node"], &evidence["from"]), (&json!(2), &json!(4)), "{evidence}");
+    assert!(
+        serving
+            .ask_as(&scene.regulator, "GET", "/metrics", &[])
+            .body
+            .contains("assay_node_disagreements_total{chain=\"bitcoin\"} 1")
+    );
+
+    // It takes the longer chain, and agrees.
+    scene.mine(6);
+    for height in 4..=12 {
+        let hash = scene.node.call("getblockhash", json!([height])).unwrap();
+        let block = scene.node.call("getblock", json!([hash, 0])).unwrap();
+        let _ = other.call("submitblock", json!([block])).unwrap(); // `inconclusive` until it is the longer one
+    }
+    serving.wait("/v1/findings", |findings| !findings.to_string().contains("nodes-disagree"));
+    assert_eq!(serving.stop().0, 0);
+}

@@ -122,29 +122,23 @@ impl Setup {
 
     /// A chain through its nodes. None is contacted yet.
     pub fn connect(&self, chain: &ChainConfig) -> Result<Box<dyn Chain>, Failure> {
+        self.connect_to(chain, &chain.nodes)
+    }
+
+    /// The same through these of its nodes alone.
+    pub fn connect_to(&self, chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<Box<dyn Chain>, Failure> {
         match chain.id.namespace() {
-            "bip122" => self.connect_bitcoin(chain).map(|chain| Box::new(chain) as Box<dyn Chain>),
-            _ => self.connect_evm(chain).map(|chain| Box::new(chain) as Box<dyn Chain>),
+            "bip122" => connect_bitcoin(chain, nodes).map(|chain| Box::new(chain) as Box<dyn Chain>),
+            _ => self.connect_evm(chain, nodes).map(|chain| Box::new(chain) as Box<dyn Chain>),
         }
     }
 
-    fn connect_bitcoin(&self, chain: &ChainConfig) -> Result<BitcoinChain, Failure> {
-        let node = |node: &config::NodeConfig| -> Result<_, Failure> {
-            Ok(assay_bitcoin::NodeConfig { rpc: url(&node.address)?, login: node.login.clone() })
-        };
-        let nodes = chain.nodes.iter().map(node).collect::<Result<_, _>>()?;
-        let Finality::Confirmations(confirmations) = chain.finality else {
-            return Err(Failure::new(WRONG_INPUT, "Bitcoin has no finality tags"));
-        };
-        Ok(BitcoinChain::connect(chain.id.clone(), nodes, confirmations)?)
-    }
-
-    fn connect_evm(&self, chain: &ChainConfig) -> Result<EvmChain, Failure> {
+    fn connect_evm(&self, chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<EvmChain, Failure> {
         let endpoint = |node: &config::NodeConfig| -> Result<_, Failure> {
             let url = url(&node.address)?;
             Endpoint::new(&url, Login::None).map_err(|error| Failure::new(WRONG_INPUT, error))
         };
-        let nodes = chain.nodes.iter().map(endpoint).collect::<Result<_, _>>()?;
+        let nodes = nodes.iter().map(endpoint).collect::<Result<_, _>>()?;
         let deployments = self.directory.assets.iter().flat_map(|entry| &entry.on);
         let tokens = deployments.filter(|on| on.chain == chain.id).filter_map(|on| match on.asset {
             Asset::Token(contract) => Some(contract),
@@ -153,6 +147,17 @@ impl Setup {
         let (id, start, finality) = (chain.id.clone(), chain.start, chain.finality);
         Ok(EvmChain::connect(EvmConfig { id, nodes, start, finality, tokens: tokens.collect() })?)
     }
+}
+
+fn connect_bitcoin(chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<BitcoinChain, Failure> {
+    let node = |node: &config::NodeConfig| -> Result<_, Failure> {
+        Ok(assay_bitcoin::NodeConfig { rpc: url(&node.address)?, login: node.login.clone() })
+    };
+    let nodes = nodes.iter().map(node).collect::<Result<_, _>>()?;
+    let Finality::Confirmations(confirmations) = chain.finality else {
+        return Err(Failure::new(WRONG_INPUT, "Bitcoin has no finality tags"));
+    };
+    Ok(BitcoinChain::connect(chain.id.clone(), nodes, confirmations)?)
 }
 
 fn chain_entry(chain: &ChainConfig) -> Result<ChainEntry, Failure> {

@@ -231,6 +231,7 @@ impl Case {
         let following = world.sources.iter().filter(|source| concerned(&source.name)).map(|source| Following {
             chain: source.name.clone(),
             trouble: source.trouble().map(|trouble| (trouble.since, trouble.why)),
+            dissent: source.dissent(),
         });
         let following: Vec<Following> = following.collect();
         let untroubled = following.iter().all(|following| following.trouble.is_none());

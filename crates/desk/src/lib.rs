@@ -21,6 +21,7 @@ mod world;
 
 pub use alert::{Alert, AlertSettings, Duty, Observation, RuleSettings, State, observe, to_tell};
 use assay_store::StoreError;
+pub use assay_verifier::rules::Dissent;
 pub use books::Books;
 pub use desk::{Desk, Event, Receipt, Settings, SubmitError};
 pub use explain::{Explanation, Named, explain, latest};

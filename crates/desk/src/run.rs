@@ -19,7 +19,7 @@ use crate::gate::{Gate, Known, Purposes, gate, halts};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::outbox;
-use crate::{BlockView, ChainView, DeskError, ExchangeView, Source, StatementView, Trouble, View, World};
+use crate::{BlockView, ChainView, DeskError, Dissent, ExchangeView, Source, StatementView, Trouble, View, World};
 
 /// How often the time is looked at when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(crate) struct Run {
     changed: BTreeSet<String>,
     /// Statements whose blocks are final by now, and that wait for their final verdict.
     ripe: BTreeSet<(String, u64)>,
-    chain_troubles: Vec<Option<Trouble>>,
+    chain_troubles: Vec<(Option<Trouble>, Vec<Dissent>)>,
     next_event: u64,
 }
 
@@ -363,9 +363,9 @@ impl Run {
         let (world, now) = (self.world(), clock());
         let chains = world.sources.iter().map(chain_view).collect();
         let ids: Vec<String> = self.cases.keys().cloned().collect();
-        let chain_troubles: Vec<_> = world.sources.iter().map(Source::trouble).collect();
+        let chain_troubles: Vec<_> = world.sources.iter().map(|source| (source.trouble(), source.dissent())).collect();
         // How long a trouble lasts is shown, and matters to a rule.
-        let all = chain_troubles.iter().any(Option::is_some) || chain_troubles != self.chain_troubles;
+        let all = chain_troubles.iter().any(|(trouble, _)| trouble.is_some()) || chain_troubles != self.chain_troubles;
         self.chain_troubles = chain_troubles;
         let mut exchanges = Vec::new();
         for id in &ids {

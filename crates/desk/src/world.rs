@@ -8,6 +8,7 @@ use assay_registry::{Declarations, Exchange};
 use assay_store::Store;
 use assay_types::{Chain, ChainId, Directory, Height};
 use assay_verifier::Policy;
+use assay_verifier::rules::Dissent;
 
 use crate::{Books, Trouble};
 
@@ -54,6 +55,7 @@ struct Slot {
     /// Has anybody said by now what there is?
     told: bool,
     trouble: Option<Trouble>,
+    dissent: Vec<Dissent>,
     heard: Heard,
 }
 
@@ -71,8 +73,13 @@ pub struct Heard {
 impl Source {
     /// A chain whose store is given later, see [`Source::set_store`].
     pub fn new(name: impl Into<String>, id: ChainId, connect: Connect) -> Source {
-        let slot =
-            Slot { store: Err("no block is indexed yet".into()), told: false, trouble: None, heard: Heard::default() };
+        let slot = Slot {
+            store: Err("no block is indexed yet".into()),
+            told: false,
+            trouble: None,
+            dissent: Vec::new(),
+            heard: Heard::default(),
+        };
         Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)) }
     }
 
@@ -107,6 +114,16 @@ impl Source {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         let since = slot.trouble.as_ref().map(|before| before.since);
         slot.trouble = trouble.map(|now| Trouble { since: since.unwrap_or(now.since), ..now });
+    }
+
+    /// The nodes that have another chain in blocks that are final here.
+    pub fn dissent(&self) -> Vec<Dissent> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner).dissent.clone()
+    }
+
+    /// Notes which nodes have another chain.
+    pub fn set_dissent(&self, dissent: Vec<Dissent>) {
+        self.slot.write().unwrap_or_else(PoisonError::into_inner).dissent = dissent;
     }
 
     /// What was heard from the nodes.

@@ -14,6 +14,10 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
     ("elsewhere-not-accepted", "Ask for the custodian's attestation, or leave the coins out."),
     ("ledger-jump", "Compare the ledger's growth with the deposits on chain: `assay explain EXCHANGE ASSET`."),
     ("ledger-over-holdings", "See by how much and since which statement: `assay explain EXCHANGE ASSET`."),
+    (
+        "nodes-disagree",
+        "Compare the block at the height that is named with a third source; stop the node that is wrong.",
+    ),
     ("not-covered", "Check that the account's chain is followed from before the account's first coin: `assay check`."),
     ("not-reported", "Ask for a statement that reports the asset; the wallets declared for it hold some."),
     ("not-segregated", "Ask the exchange to move its customers' coins to wallets declared as theirs."),

@@ -60,6 +60,7 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
     }
     findings.extend(rules::rewritten_history(around.statement, around.previous, around.rewritten));
     findings.extend(rules::range_exhausting(around.ranges));
+    findings.extend(rules::nodes_disagree(around.following));
     findings.extend(rules::stale_index(around.following, policy, now));
     findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
     findings

@@ -4,6 +4,7 @@
 //! at a block boundary, when a signal asks for it. What the files say is read again when they change, or on SIGHUP.
 
 mod alertmanager;
+mod compare;
 mod follow;
 mod intake;
 mod reload;
@@ -81,6 +82,7 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
         for source in chains.iter() {
             let shared = &shared;
             scope.spawn(move || follow::follow(shared, source));
+            scope.spawn(move || compare::watch(shared, source));
         }
         for receiver in &receivers {
             let shared = &shared;

@@ -1,6 +1,7 @@
 use assay_types::Timestamp;
 use serde_json::json;
 
+use crate::rules::Dissent;
 use crate::{Finding, Policy, Severity};
 
 /// How a chain is followed now.
@@ -10,6 +11,8 @@ pub struct Following {
     pub chain: String,
     /// Since when it is not followed, and why; `None` while it is.
     pub trouble: Option<(Timestamp, String)>,
+    /// Nodes that have another chain.
+    pub dissent: Vec<Dissent>,
 }
 
 /// **`stale-index`** (warning): a chain on which the exchange has accounts is not followed, for longer than is allowed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_types::{Amount, Flows, Statement, Volume};
-use assay_verifier::rules::{Before, Following, RangeUse, Rewritten};
+use assay_verifier::rules::{Before, Dissent, Following, RangeUse, Rewritten};
 use assay_verifier::{Finding, Ordinary, Severity, Surroundings, Wide, watch};
 
 use crate::world::{World, held, known, report, time, unknown};
@@ -191,7 +191,8 @@ fn a_chain_that_is_not_followed_is_noticed_after_a_while() {
     let now = case.world.now.unix_s();
     for (silent_s, expected) in [(120, 0), (121, 1)] {
         let since = assay_types::Timestamp::from_unix_s(now - silent_s);
-        case.following = vec![Following { chain: "bitcoin".into(), trouble: Some((since, "away".into())) }];
+        case.following =
+            vec![Following { chain: "bitcoin".into(), trouble: Some((since, "away".into())), dissent: vec![] }];
         assert_eq!(case.said().len(), expected, "silent for {silent_s} s");
     }
 }
@@ -347,4 +348,14 @@ fn a_range_is_told_before_it_is_used_up() {
         let expected: &[_] = if found { &[("range-exhausting", Severity::Warning)] } else { &[] };
         assert_eq!(case.said(), expected, "{highest_used:?}");
     }
+}
+
+#[test]
+fn nodes_that_disagree_are_told_and_clear_nobody() {
+    let mut case = around(1000, 10);
+    let dissent = vec![Dissent { node: 2, from: 90, ours: "aa".into(), theirs: "bb".into() }];
+    case.following = vec![Following { chain: "bitcoin".into(), trouble: None, dissent }];
+    let rules: Vec<_> = case.said();
+    assert!(rules.contains(&("nodes-disagree", Severity::Error)), "{rules:?}");
+    assert!(rules.contains(&("ledger-over-holdings", Severity::Critical)), "{rules:?}");
 }

@@ -1,0 +1,44 @@
+use serde_json::json;
+
+use crate::rules::Following;
+use crate::{Finding, Severity};
+
+/// A node that has another chain than the one that is followed, in blocks that are final here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dissent {
+    /// Which node, as the configuration counts them from 1.
+    pub node: usize,
+    /// The first height at which its block is another one.
+    pub from: u64,
+    /// The hash of the block there that is followed, as its chain writes it.
+    pub ours: String,
+    /// The hash that this node has there.
+    pub theirs: String,
+}
+
+/// **`nodes-disagree`** (error): of a chain on which the exchange has accounts, two configured nodes have different blocks where blocks
+/// are final.
+///
+/// Catches a node that is on a fork, or that shows us a chain of its own making.
+///
+/// Cannot tell which of them is right: the chain that was followed first is followed on, and every verdict names its blocks. It
+/// holds no other finding back: what the other node's balances are is not asked, and a shortage fires.
+///
+/// Policy: none. A node that is behind, or does not answer, does not disagree.
+pub fn nodes_disagree(following: &[Following]) -> Vec<Finding> {
+    let each = following.iter().flat_map(|one| one.dissent.iter().map(move |dissent| (one, dissent)));
+    each.map(|(one, dissent)| {
+        let Dissent { node, from, ours, theirs } = dissent;
+        Finding {
+            rule: "nodes-disagree",
+            severity: Severity::Error,
+            asset: None,
+            message: format!(
+                "{}: node {node} has other final blocks from {from} on: {theirs} and not {ours}",
+                one.chain
+            ),
+            evidence: json!({ "chain": one.chain, "node": node, "from": from, "ours": ours, "theirs": theirs }),
+        }
+    })
+    .collect()
+}
