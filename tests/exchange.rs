@@ -57,6 +57,19 @@ fn an_invented_credit_is_explained_by_itself_and_since_when() {
     indexed(&serving, 7);
     serving.wait("/v1/findings", |again| rules(again) == found);
 
+    // A final verdict that repeats a provisional one is kept in short, and given whole.
+    let both = |kept: &Value| -> Vec<Value> {
+        kept["verdicts"].as_array().unwrap().iter().filter(|one| one["sequence"] == 1).cloned().collect()
+    };
+    let kept = serving.wait("/v1/exchanges/acme/verdicts", |kept| both(kept).len() == 2);
+    let [last, first] = &both(&kept)[..] else { panic!("{kept:#}") };
+    assert_eq!([&last["verdict"]["stage"], &first["verdict"]["stage"]], ["final", "provisional"]);
+    assert_eq!([&last["verdict"]["blocks"][0]["final"], &first["verdict"]["blocks"][0]["final"]], [true, false]);
+    for field in ["exchange", "verdict", "statement", "policy", "program", "lines", "findings"] {
+        assert_eq!(last["verdict"][field], first["verdict"][field], "{field}");
+        assert!(!last["verdict"][field].is_null(), "{field}");
+    }
+
     let ran = scene.lab.assay(&["explain", "acme", "BTC", "--json"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();

@@ -9,7 +9,7 @@ use assay_verifier::rules::{Before, Following, Rewritten};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::evidence::{Question, gather};
-use crate::keep::{self, KeptStatement, KeptVerdict, Rewrite};
+use crate::keep::{self, KeptStatement, KeptVerdict, LastFinal, Rewrite};
 use crate::{DeskError, StatementView, World, since};
 
 /// A statement that may still get another verdict.
@@ -30,7 +30,12 @@ enum Kept {
     Nothing,
     /// By an earlier process.
     Row(Arc<KeptVerdict>),
-    Given(u64, Arc<Reconciliation>),
+    Given {
+        number: u64,
+        /// The number of the row that has the whole of it.
+        whole: u64,
+        verdict: Arc<Reconciliation>,
+    },
 }
 
 /// One exchange.
@@ -40,7 +45,7 @@ pub(crate) struct Case {
     pub(crate) open: BTreeMap<u64, Open>,
     shelved: BTreeMap<u64, Shelved>,
     pub(crate) latest: Option<StatementView>,
-    pub(crate) last_final: Option<Arc<KeptVerdict>>,
+    pub(crate) last_final: Option<LastFinal>,
     /// The statement before the latest.
     previous: Option<Arc<Statement>>,
     /// What that one came to, by symbol.
@@ -88,7 +93,7 @@ impl Case {
         let kept = keep::verdicts(records, exchange, None, LOOKED_THROUGH)?;
         let kept: Vec<Arc<KeptVerdict>> = kept.into_iter().map(Arc::new).collect();
         let next_verdict = kept.first().map_or(1, |last| last.number + 1);
-        let last_final = kept.iter().find(|kept| kept.is_final()).cloned();
+        let last_final = kept.iter().find_map(|kept| kept.as_final());
         let latest = keep::statements(records, exchange, None, 1)?.into_iter().next();
         let mut waiting = keep::open(records, exchange)?;
         waiting.extend(latest.as_ref().map(|latest| latest.view.sequence));
@@ -189,13 +194,18 @@ impl Case {
         let mut rows = Vec::new();
         // A final verdict is given once: what age adds to it later is a finding of the day, not another verdict.
         if changed && !was_final {
-            open.kept = Kept::Given(self.next_verdict, verdict.clone());
-            let kept = keep::kept_verdict(self.next_verdict, sequence, now, &verdict)?;
-            rows.push(keep::verdict_row(&self.exchange, &kept)?);
+            let number = self.next_verdict;
+            let repeats = match &open.kept {
+                Kept::Given { whole, verdict: before, .. } if before.is_repeated_by(&verdict) => Some(*whole),
+                _ => None,
+            };
+            rows.push(keep::verdict_row(number, sequence, now, &verdict, repeats)?);
+            open.kept = Kept::Given { number, whole: repeats.unwrap_or(number), verdict: verdict.clone() };
             if verdict.stage == Stage::Final {
                 rows.push(keep::closed_row(&self.exchange, sequence));
                 if self.last_final.as_ref().is_none_or(|last| last.sequence <= sequence) {
-                    self.last_final = Some(Arc::new(kept));
+                    let verdict = verdict.verdict;
+                    self.last_final = Some(LastFinal { number, sequence, given_at: now, verdict });
                 }
             }
             self.next_verdict += 1;
@@ -296,7 +306,7 @@ impl Case {
             let number = match &open.kept {
                 Kept::Nothing => return,
                 Kept::Row(kept) => kept.number,
-                Kept::Given(number, _) => *number,
+                Kept::Given { number, .. } => *number,
             };
             if !open.kept.is_final() {
                 self.shelved.insert(sequence, Shelved { blocks: verdict.blocks.clone(), verdict: number });
@@ -343,7 +353,7 @@ impl Kept {
         match self {
             Kept::Nothing => false,
             Kept::Row(kept) => kept.is_final(),
-            Kept::Given(_, verdict) => verdict.stage == Stage::Final,
+            Kept::Given { verdict, .. } => verdict.stage == Stage::Final,
         }
     }
 
@@ -352,7 +362,7 @@ impl Kept {
         let damaged = |error: serde_json::Error| DeskError::Damaged(error.to_string());
         match self {
             Kept::Nothing => Ok(false),
-            Kept::Given(_, given) => Ok(given.says_the_same_as(verdict)),
+            Kept::Given { verdict: given, .. } => Ok(given.says_the_same_as(verdict)),
             Kept::Row(kept) if kept.is_final() != (verdict.stage == Stage::Final) => Ok(false),
             Kept::Row(kept) => {
                 let kept = serde_json::from_str(kept.verdict.get()).map_err(damaged)?;

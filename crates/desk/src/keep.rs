@@ -7,7 +7,7 @@ use std::ops::Range;
 use assay_store::{Records, Row, Table};
 use assay_types::{Amount, Statement, Timestamp};
 use assay_verifier::rules::Before;
-use assay_verifier::{Ordinary, Reconciliation, Stage, Wide};
+use assay_verifier::{Ordinary, Reconciliation, Stage, Verdict, Wide};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -26,15 +26,73 @@ pub struct KeptVerdict {
     pub verdict: Box<RawValue>,
 }
 
+/// The last final verdict, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastFinal {
+    /// Its number.
+    pub number: u64,
+    /// The statement's.
+    pub sequence: u64,
+    /// When it was given.
+    pub given_at: Timestamp,
+    /// What it said.
+    pub verdict: Verdict,
+}
+
 impl KeptVerdict {
     /// Was every block final?
     pub(crate) fn is_final(&self) -> bool {
+        self.as_final().is_some()
+    }
+
+    /// In short, if every block was final.
+    pub(crate) fn as_final(&self) -> Option<LastFinal> {
         #[derive(Deserialize)]
         struct Head {
             stage: Stage,
+            verdict: Verdict,
         }
-        serde_json::from_str::<Head>(self.verdict.get()).is_ok_and(|head| head.stage == Stage::Final)
+        let head: Head = serde_json::from_str(self.verdict.get()).ok()?;
+        let KeptVerdict { number, sequence, given_at, .. } = *self;
+        (head.stage == Stage::Final).then_some(LastFinal { number, sequence, given_at, verdict: head.verdict })
     }
+}
+
+/// A verdict's row: the whole of it, or, where it says what an earlier one said of blocks that were not final yet, that one's
+/// number and what is different. So most final verdicts take a few hundred bytes.
+#[derive(Serialize, Deserialize)]
+struct VerdictRow {
+    number: u64,
+    sequence: u64,
+    given_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verdict: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repeats: Option<Repeats>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Repeats {
+    /// The number of a verdict that is kept whole.
+    number: u64,
+    stage: Box<RawValue>,
+    evaluated_at: Box<RawValue>,
+    blocks: Box<RawValue>,
+}
+
+/// A verdict's fields, in the order in which they are written.
+#[derive(Serialize, Deserialize)]
+struct Fields {
+    exchange: Box<RawValue>,
+    verdict: Box<RawValue>,
+    stage: Box<RawValue>,
+    evaluated_at: Box<RawValue>,
+    statement: Box<RawValue>,
+    policy: Box<RawValue>,
+    program: Box<RawValue>,
+    blocks: Box<RawValue>,
+    lines: Box<RawValue>,
+    findings: Box<RawValue>,
 }
 
 /// A statement as it was received.
@@ -76,21 +134,48 @@ pub(crate) fn statement_rows(exchange: &str, kept: &KeptStatement) -> Result<Vec
     ])
 }
 
-/// A verdict, as it will be kept.
-pub(crate) fn kept_verdict(
+/// The row by which a verdict is kept. `repeats`: the number of a whole one that it repeats.
+pub(crate) fn verdict_row(
     number: u64,
     sequence: u64,
     given_at: Timestamp,
     verdict: &Reconciliation,
-) -> Result<KeptVerdict, DeskError> {
-    let verdict = serde_json::value::to_raw_value(verdict).map_err(|error| DeskError::Damaged(error.to_string()))?;
-    Ok(KeptVerdict { number, sequence, given_at, verdict })
+    repeats: Option<u64>,
+) -> Result<Row, DeskError> {
+    fn raw(value: &impl Serialize) -> Result<Box<RawValue>, DeskError> {
+        serde_json::value::to_raw_value(value).map_err(|error| DeskError::Damaged(error.to_string()))
+    }
+    let (whole, repeats) = match repeats {
+        None => (Some(raw(verdict)?), None),
+        Some(number) => {
+            let (stage, evaluated_at) = (raw(&verdict.stage)?, raw(&verdict.evaluated_at)?);
+            (None, Some(Repeats { number, stage, evaluated_at, blocks: raw(&verdict.blocks)? }))
+        }
+    };
+    let row = VerdictRow { number, sequence, given_at, verdict: whole, repeats };
+    let value = serde_json::to_vec(&row).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(Row { table: Table::Verdicts, key: key(&verdict.exchange, number), value: Some(value) })
 }
 
-/// The row by which a verdict is kept.
-pub(crate) fn verdict_row(exchange: &str, kept: &KeptVerdict) -> Result<Row, DeskError> {
-    let value = serde_json::to_vec(kept).map_err(|error| DeskError::Damaged(error.to_string()))?;
-    Ok(Row { table: Table::Verdicts, key: key(exchange, kept.number), value: Some(value) })
+/// A verdict from its row, and from the row that it repeats.
+fn read_verdict(records: &Records, exchange: &str, value: &[u8]) -> Result<KeptVerdict, DeskError> {
+    let VerdictRow { number, sequence, given_at, verdict, repeats } = read(records, "a verdict", value)?;
+    let verdict = match (verdict, repeats) {
+        (Some(whole), _) => whole,
+        (None, Some(repeats)) => {
+            let missing =
+                || records.damaged(format!("verdict {number} repeats {}, which is not whole", repeats.number));
+            let row = records.get(Table::Verdicts, &key(exchange, repeats.number))?.ok_or_else(missing)?;
+            let row: VerdictRow = read(records, "a verdict", &row)?;
+            let whole = row.verdict.ok_or_else(missing)?;
+            let fields: Fields = read(records, "a verdict", whole.get().as_bytes())?;
+            let Repeats { stage, evaluated_at, blocks, .. } = repeats;
+            let fields = Fields { stage, evaluated_at, blocks, ..fields };
+            serde_json::value::to_raw_value(&fields).map_err(|error| DeskError::Damaged(error.to_string()))?
+        }
+        (None, None) => return Err(records.damaged("a verdict's row is empty").into()),
+    };
+    Ok(KeptVerdict { number, sequence, given_at, verdict })
 }
 
 /// What the lines of a kept verdict on this statement came to, by symbol.
@@ -210,7 +295,7 @@ pub(crate) fn statement(records: &Records, exchange: &str, sequence: u64) -> Res
 /// A verdict.
 pub(crate) fn verdict(records: &Records, exchange: &str, number: u64) -> Result<Option<KeptVerdict>, DeskError> {
     let row = records.get(Table::Verdicts, &key(exchange, number))?;
-    row.map(|value| read(records, "a verdict", &value)).transpose()
+    row.map(|value| read_verdict(records, exchange, &value)).transpose()
 }
 
 /// Statements with numbers below `before`, the newest first.
@@ -232,7 +317,7 @@ pub(crate) fn verdicts(
     limit: usize,
 ) -> Result<Vec<KeptVerdict>, DeskError> {
     let rows = newest(records, Table::Verdicts, exchange, before, limit)?;
-    rows.iter().map(|value| read(records, "a verdict", value)).collect()
+    rows.iter().map(|value| read_verdict(records, exchange, value)).collect()
 }
 
 fn newest(

@@ -28,7 +28,7 @@ pub use explain::{Explanation, Named, explain, latest};
 pub use gate::{Gate, GateSettings, Known, Purposes, Signal, gate};
 pub use handling::{Acknowledged, Handling, HandlingError, Maintenance, Silence};
 pub use holdings::{at, holdings};
-pub use keep::{KeptStatement, KeptVerdict, Rewrite};
+pub use keep::{KeptStatement, KeptVerdict, LastFinal, Rewrite};
 pub use outbox::{Message, sign};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};

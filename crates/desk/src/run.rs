@@ -48,12 +48,19 @@ pub(crate) struct Run {
     troubles: BTreeMap<String, Trouble>,
     stands: BTreeMap<String, Stand>,
     /// The exchanges as they were last painted, and when; and those that have changed since.
-    painted: BTreeMap<String, (Timestamp, Arc<ExchangeView>)>,
+    painted: BTreeMap<String, Painted>,
     changed: BTreeSet<String>,
     /// Statements whose blocks are final by now, and that wait for their final verdict.
     ripe: BTreeSet<(String, u64)>,
     chain_troubles: Vec<(Option<Trouble>, Vec<Dissent>)>,
     next_event: u64,
+}
+
+/// An exchange's view, when it was painted, and what of it is to be told.
+struct Painted {
+    at: Timestamp,
+    view: Arc<ExchangeView>,
+    observed: Vec<Observation>,
 }
 
 /// The clock.
@@ -369,12 +376,13 @@ impl Run {
         self.chain_troubles = chain_troubles;
         let mut exchanges = Vec::new();
         for id in &ids {
-            if let Some((_, view)) = self.painted.get(id).filter(|(at, view)| !all && !self.is_due(view, *at, now)) {
-                exchanges.push(view.clone());
+            if let Some(painted) = self.painted.get(id).filter(|one| !all && !self.is_due(&one.view, one.at, now)) {
+                exchanges.push(painted.view.clone());
                 continue;
             }
             let view = Arc::new(self.exchange_view(&world, id, now));
-            self.painted.insert(id.clone(), (now, view.clone()));
+            let observed = observations(&view).collect();
+            self.painted.insert(id.clone(), Painted { at: now, view: view.clone(), observed });
             exchanges.push(view);
         }
         self.changed.clear();
@@ -394,11 +402,17 @@ impl Run {
 
     /// Brings the alerts up to what is found now: kept first, then told.
     fn alert(&mut self, exchanges: &[Arc<ExchangeView>], now: Timestamp) -> Vec<Alert> {
-        let observed: Vec<Observation> = exchanges.iter().flat_map(|exchange| observations(exchange, now)).collect();
-        let judged = |id: &str| {
-            let found = exchanges.iter().find(|exchange| exchange.id == id);
-            found.is_some_and(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some())
-        };
+        let mut observed: Vec<Observation> = Vec::new();
+        for exchange in exchanges {
+            let expected = |rule: &str| exchange.maintenance.iter().any(|one| one.expects(rule, now));
+            let painted = self.painted.get(&exchange.id).map_or(&[][..], |painted| &painted.observed);
+            observed.extend(
+                painted.iter().map(|one| Observation { holds: one.holds || expected(one.rule), ..one.clone() }),
+            );
+        }
+        let known = exchanges.iter().filter(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some());
+        let known: BTreeSet<&str> = known.map(|exchange| exchange.id.as_str()).collect();
+        let judged = |id: &str| known.contains(id);
         let mut next = self.alerts.clone();
         let changed = observe(&mut next, &observed, judged, &self.settings.alerts, now);
         let told = to_tell(&mut next, &self.silences, &self.settings.alerts, now);
@@ -482,9 +496,8 @@ impl Run {
     }
 }
 
-/// What is bad enough to be told; and what is not, or was to be expected, and keeps up what was told before.
-fn observations(exchange: &ExchangeView, now: Timestamp) -> impl Iterator<Item = Observation> {
-    let expected = move |rule: &str| exchange.maintenance.iter().any(|one| one.expects(rule, now));
+/// What is bad enough to be told; and what is not, and keeps up what was told before.
+fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
     let held = |finding: &Finding| finding.evidence["level"] == HELD;
     let told = exchange.findings.iter().filter(move |finding| finding.severity <= Severity::Warning || held(finding));
     told.map(move |finding| Observation {
@@ -493,7 +506,7 @@ fn observations(exchange: &ExchangeView, now: Timestamp) -> impl Iterator<Item =
         exchange: exchange.id.clone(),
         asset: finding.asset.clone(),
         message: finding.message.clone(),
-        holds: held(finding) || expected(finding.rule),
+        holds: held(finding),
     })
 }
 

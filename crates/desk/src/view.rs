@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::alert::Alert;
 use crate::gate::Gate;
 use crate::handling::{Maintenance, Silence};
-use crate::keep::KeptVerdict;
+use crate::keep::LastFinal;
 
 /// Everything as of an instant.
 #[derive(Debug, Clone, Serialize)]
@@ -85,7 +85,7 @@ pub struct ExchangeView {
     /// The latest statement's verdict, provisional or final; `None` before the first.
     pub verdict: Option<Arc<Reconciliation>>,
     /// The last final verdict, of whichever statement.
-    pub last_final: Option<Arc<KeptVerdict>>,
+    pub last_final: Option<LastFinal>,
     /// Why it cannot be judged at the moment, if so: the verdict above is then what was last known.
     pub trouble: Option<Trouble>,
     /// What is wrong now: of the latest verdict, and of what came after it.

@@ -33,6 +33,14 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
+    /// Is it another one in nothing but when it was given, and how final its blocks were?
+    pub fn is_repeated_by(&self, other: &Reconciliation) -> bool {
+        (&self.exchange, self.verdict, self.statement, self.policy, &self.program)
+            == (&other.exchange, other.verdict, other.statement, other.policy, &other.program)
+            && self.lines == other.lines
+            && self.findings == other.findings
+    }
+
     /// Does it say the same as another one? When it was given does not matter, nor by how much a stale statement is too old.
     pub fn says_the_same_as(&self, other: &Reconciliation) -> bool {
         let stale = |finding: &Finding| finding.rule == crate::rules::STALE_STATEMENT;
@@ -49,7 +57,7 @@ impl Reconciliation {
 }
 
 /// What is concluded. A later one is worse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// What is owed is there, whatever is unknown.
