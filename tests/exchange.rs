@@ -218,3 +218,32 @@ fn two_nodes_that_disagree_about_final_blocks_are_told_and_a_shortage_all_the_sa
     serving.wait("/v1/findings", |findings| !findings.to_string().contains("nodes-disagree"));
     assert_eq!(serving.stop().0, 0);
 }
+
+#[test]
+fn a_line_that_is_deleted_hides_no_coins_also_over_a_restart() {
+    let scene = Scene::new(4);
+    let other = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+    let toml = std::fs::read_to_string(scene.lab.path("exchanges/acme/exchange.toml")).unwrap();
+    let wallet = format!("\n[[wallet]]\nchain = \"bitcoin\"\nrole = \"hot\"\naddress = \"{other}\"\n");
+    scene.lab.write("exchanges/acme/exchange.toml", &format!("{toml}{wallet}"));
+    scene.node.call("generatetoaddress", json!([2, other])).unwrap();
+    let serving = scene.serve();
+    indexed(&serving, 6);
+    submit(&serving, &scene.acme, "acme", &scene.statement(1, SUBSIDY));
+    let dropped = |findings: &Value| {
+        let each = findings["findings"].as_array().unwrap().iter();
+        each.filter(|one| one["rule"] == "dropped-account").cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(dropped(&serving.get("/v1/findings")), [] as [Value; 0]);
+    assert_eq!(serving.stop().0, 0);
+    // While nobody looks.
+    scene.lab.write("exchanges/acme/exchange.toml", &toml);
+    let serving = scene.serve();
+    let found = serving.wait("/v1/findings", |findings| !dropped(findings).is_empty());
+    let evidence = &dropped(&found)[0]["evidence"];
+    assert_eq!((&evidence["holds"], &evidence["largest"][0]["address"]), (&json!("100"), &json!(other)), "{evidence}");
+    // Declared again, while it runs.
+    scene.lab.write("exchanges/acme/exchange.toml", &format!("{toml}{wallet}"));
+    serving.wait("/v1/findings", |findings| dropped(findings).is_empty());
+    assert_eq!(serving.stop().0, 0);
+}

@@ -10,7 +10,7 @@ use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surrou
 
 use crate::evidence::{Question, gather};
 use crate::keep::{self, KeptStatement, KeptVerdict, LastFinal, Rewrite};
-use crate::{DeskError, StatementView, World, since};
+use crate::{DeskError, StatementView, World, dropped, since};
 
 /// A statement that may still get another verdict.
 pub(crate) struct Open {
@@ -51,6 +51,8 @@ pub(crate) struct Case {
     /// What that one came to, by symbol.
     before: BTreeMap<String, Before>,
     days: Days,
+    /// Accounts that were declared once.
+    dropped: Vec<dropped::Place>,
     watched: Option<Watched>,
     next_verdict: u64,
 }
@@ -126,9 +128,10 @@ impl Case {
             (Some(previous), Some(verdict)) => keep::lines_before(records, verdict, previous)?,
             _ => BTreeMap::new(),
         };
-        let exchange = exchange.to_owned();
+        let dropped = world.exchange(exchange).map(|exchange| dropped::note(records, exchange)).transpose()?;
+        let (dropped, exchange) = (dropped.unwrap_or_default(), exchange.to_owned());
         let (shelved, watched) = Default::default();
-        Ok(Case { exchange, open, shelved, latest, last_final, previous, before, days, watched, next_verdict })
+        Ok(Case { exchange, open, shelved, latest, last_final, previous, before, days, dropped, watched, next_verdict })
     }
 
     /// What the latest statement traded becomes ordinary when another comes after it.
@@ -273,6 +276,10 @@ impl Case {
             None
         });
         let ranges = ranges.unwrap_or_default();
+        let dropped = dropped::held(world, &self.dropped).unwrap_or_else(|error| {
+            tracing::error!(self.exchange, %error, "what dropped accounts hold cannot be told");
+            Vec::new()
+        });
         let around = Surroundings {
             at_most_now: &now_held.unwrap_or_default(),
             statement,
@@ -280,6 +287,7 @@ impl Case {
             previous: self.previous.as_deref(),
             before: &self.before,
             ranges: &ranges,
+            dropped: &dropped,
             ordinary: &self.days.all,
             rewritten: &rewritten.collect::<Vec<_>>(),
             following: &following,

@@ -7,6 +7,7 @@ mod alert;
 mod books;
 mod case;
 mod desk;
+mod dropped;
 pub mod evidence;
 mod explain;
 mod gate;

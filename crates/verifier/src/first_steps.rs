@@ -10,6 +10,10 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
         "deposits-not-on-chain",
         "Ask for the transactions of the deposits that were booked; hold withdrawals of the asset until they are shown.",
     ),
+    (
+        "dropped-account",
+        "Ask the exchange why the account is no longer declared; until it is, watch it: `assay history ADDRESS`.",
+    ),
     ("dropped-asset", "Ask for a statement with the asset in it; what was owed before is still owed."),
     ("elsewhere-not-accepted", "Ask for the custodian's attestation, or leave the coins out."),
     ("ledger-jump", "Compare the ledger's growth with the deposits on chain: `assay explain EXCHANGE ASSET`."),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use assay_types::{Statement, Timestamp};
 
-use crate::rules::{self, Before, Following, RangeUse, Rewritten};
+use crate::rules::{self, Before, Dropped, Following, RangeUse, Rewritten};
 use crate::{Finding, Line, Ordinary, Policy, Reconciliation, Wide};
 
 /// What is known beside one reconciliation.
@@ -26,6 +26,8 @@ pub struct Surroundings<'a> {
     pub at_most_now: &'a BTreeMap<String, Wide>,
     /// What the exchange tried to replace.
     pub rewritten: &'a [Rewritten],
+    /// What accounts hold that it declared once and declares no longer.
+    pub dropped: &'a [Dropped],
     /// How far its descriptors' ranges are used up.
     pub ranges: &'a [RangeUse],
     /// The chains on which the exchange has accounts.
@@ -59,6 +61,7 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
         findings.extend(rules::dropped_asset(around.statement, previous));
     }
     findings.extend(rules::rewritten_history(around.statement, around.previous, around.rewritten));
+    findings.extend(rules::dropped_account(around.dropped));
     findings.extend(rules::range_exhausting(around.ranges));
     findings.extend(rules::nodes_disagree(around.following));
     findings.extend(rules::stale_index(around.following, policy, now));

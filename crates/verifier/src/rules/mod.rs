@@ -4,6 +4,7 @@
 
 mod credits_over_inventory;
 mod deposits_not_on_chain;
+mod dropped_account;
 mod dropped_asset;
 mod elsewhere_not_accepted;
 mod ledger_jump;
@@ -30,6 +31,7 @@ mod wallet_shortfall;
 
 pub use credits_over_inventory::credits_over_inventory;
 pub use deposits_not_on_chain::deposits_not_on_chain;
+pub use dropped_account::{Dropped, dropped_account};
 pub use dropped_asset::dropped_asset;
 pub use elsewhere_not_accepted::elsewhere_not_accepted;
 pub use ledger_jump::{Before, ledger_jump};

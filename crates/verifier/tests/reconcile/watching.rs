@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay_types::{Amount, Flows, Statement, Volume};
-use assay_verifier::rules::{Before, Dissent, Following, RangeUse, Rewritten};
-use assay_verifier::{Finding, Ordinary, Severity, Surroundings, Wide, watch};
+use assay_verifier::rules::{Before, Dissent, Dropped, Following, RangeUse, Rewritten};
+use assay_verifier::{Coins, Finding, Ordinary, Severity, Surroundings, Wide, watch};
 
 use crate::world::{World, held, known, report, time, unknown};
 
@@ -16,11 +16,12 @@ struct Around {
     at_most_now: BTreeMap<String, Wide>,
     before: BTreeMap<String, Before>,
     ranges: Vec<RangeUse>,
+    dropped: Vec<Dropped>,
 }
 
 fn around(customers: u64, holds: u64) -> Around {
-    let (earlier, rewritten, following, at_most_now, before, ranges) = Default::default();
-    Around { world: World::new(customers, holds), earlier, rewritten, following, at_most_now, before, ranges }
+    let (earlier, rewritten, following, at_most_now, before, ranges, dropped) = Default::default();
+    Around { world: World::new(customers, holds), earlier, rewritten, following, at_most_now, before, ranges, dropped }
 }
 
 impl Around {
@@ -37,6 +38,7 @@ impl Around {
             at_most_now: &self.at_most_now,
             before: &self.before,
             ranges: &self.ranges,
+            dropped: &self.dropped,
             rewritten: &self.rewritten,
             following: &self.following,
         };
@@ -358,4 +360,24 @@ fn nodes_that_disagree_are_told_and_clear_nobody() {
     let rules: Vec<_> = case.said();
     assert!(rules.contains(&("nodes-disagree", Severity::Error)), "{rules:?}");
     assert!(rules.contains(&("ledger-over-holdings", Severity::Critical)), "{rules:?}");
+}
+
+#[test]
+fn what_is_declared_no_longer_is_told_while_it_holds_something() {
+    let dropped = |address: &str, symbol: &str, units: u64| Dropped {
+        chain: "bitcoin".into(),
+        address: address.into(),
+        symbol: symbol.into(),
+        holds: Coins::new(Amount::from(units), 0),
+    };
+    let mut case = around(10, 10);
+    case.dropped = vec![dropped("empty", "BTC", 0)];
+    assert_eq!(case.said(), []);
+    case.dropped.extend([dropped("small", "BTC", 1), dropped("large", "BTC", 5), dropped("other", "ETH", 2)]);
+    let found = case.watch();
+    assert_eq!(found.iter().map(|one| one.asset.as_deref()).collect::<Vec<_>>(), [Some("BTC"), Some("ETH")]);
+    assert_eq!(
+        (&found[0].evidence["holds"], &found[0].evidence["largest"][0]["address"]),
+        (&"6".into(), &"large".into())
+    );
 }
