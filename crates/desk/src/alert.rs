@@ -44,9 +44,9 @@ pub struct Alert {
     /// What keeps it quiet at the moment.
     #[serde(default)]
     pub silenced: Option<Silence>,
-    /// Have the receivers been told that it fires, and not yet that it is resolved?
+    /// As how bad the receivers have been told that it fires; `None` where they have not, or have been told that it is resolved.
     #[serde(default)]
-    pub told: bool,
+    pub told_as: Option<Severity>,
     /// Whose it is to look after, and what they do.
     #[serde(default)]
     pub duty: Duty,
@@ -160,7 +160,7 @@ impl Observation {
             message: self.message.clone(),
             acknowledged: None,
             silenced: None,
-            told: false,
+            told_as: None,
             duty: Duty::default(),
         }
     }
@@ -224,7 +224,7 @@ pub fn observe(
 }
 
 /// Says what each alert's duty is and which silence covers it, and gives those that the receivers are told of now: that an
-/// alert fires, once it is not silenced; and that it is resolved, if it was told that it fires.
+/// alert fires, once it is not silenced, and again when it becomes worse; and that it is resolved, if it was told that it fires.
 pub fn to_tell(
     alerts: &mut BTreeMap<String, Alert>,
     silences: &[Silence],
@@ -239,11 +239,11 @@ pub fn to_tell(
         }
         let tells = match alert.state {
             State::Pending => false,
-            State::Firing => !alert.told && alert.silenced.is_none(),
-            State::Resolved => alert.told,
+            State::Firing => alert.silenced.is_none() && alert.told_as.is_none_or(|told| alert.severity < told),
+            State::Resolved => alert.told_as.is_some(),
         };
         if tells {
-            alert.told = alert.state == State::Firing;
+            alert.told_as = (alert.state == State::Firing).then_some(alert.severity);
             due.push(alert.clone());
         }
     }
@@ -376,5 +376,20 @@ mod tests {
         assert_eq!(play(&found, &silences, 101), []);
         assert_eq!(play(&[], &silences, 102), [State::Resolved]);
         assert_eq!(play(&[], &silences, 103), []);
+    }
+
+    #[test]
+    fn what_becomes_worse_is_told_again_and_what_becomes_better_is_not() {
+        let (settings, mut alerts) = (AlertSettings::default(), BTreeMap::new());
+        let mut play = |severity, seconds| -> Vec<Severity> {
+            observe(&mut alerts, &[short(severity)], |_| true, &settings, at(seconds));
+            let told = to_tell(&mut alerts, &[], &settings, at(seconds));
+            told.into_iter().map(|alert| alert.severity).collect()
+        };
+        use Severity::{Critical, Error, Warning};
+        assert_eq!(play(Warning, 0), [Warning]);
+        assert_eq!(play(Critical, 1), [Critical]);
+        assert_eq!(play(Error, 2), []);
+        assert_eq!(play(Critical, 3), []);
     }
 }

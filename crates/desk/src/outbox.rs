@@ -73,7 +73,10 @@ fn message(alert: &Alert) -> Vec<u8> {
         State::Resolved => ("resolved", alert.resolved_at),
         State::Pending | State::Firing => ("firing", alert.fired_at),
     };
-    let id = format!("{}-{}-{state}", alert.id, alert.episodes);
+    // What becomes worse is another message about the same alert.
+    let severity = json!(alert.severity);
+    let how = if alert.state == State::Resolved { state } else { severity.as_str().unwrap_or(state) };
+    let id = format!("{}-{}-{how}", alert.id, alert.episodes);
     let body = json!({ "type": format!("alert.{state}"), "timestamp": at, "data": alert });
     format!("{id}\n{body}").into_bytes()
 }

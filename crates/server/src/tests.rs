@@ -277,3 +277,21 @@ async fn it_listens_on_a_free_port_and_stops() {
     };
     serve(desk(folder.path()), settings, bound, stop).await.unwrap();
 }
+
+#[test]
+fn what_operators_are_given_asks_for_metrics_that_are_there() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/ops");
+    let source = include_str!("metrics.rs");
+    let mut count = 0;
+    for file in ["prometheus-rules.yml", "grafana-dashboard.json"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        for word in
+            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("assay_"))
+        {
+            let name = word.strip_suffix("_total").or_else(|| word.strip_suffix("_info")).unwrap_or(word);
+            assert!(source.contains(&format!("\"{name}\"")), "{file} asks for {word}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
