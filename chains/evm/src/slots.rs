@@ -142,31 +142,42 @@ impl Token<'_> {
         }
     }
 
-    /// Tries every layout on the largest holder, and what fits it on the others. They are read again, by calls of their
-    /// own, so that one wrong answer hides no slot.
+    /// Looks for the slot, twice before it counts as not found: that lasts for hundreds of blocks, and wrong answers for a
+    /// moment must not bring it about.
     async fn try_all(&self, holders: &[Held]) -> Result<Search, NodeError> {
-        let again = self.read_again(holders.iter().map(|holder| holder.account).collect()).await?;
-        let again = holders.iter().zip(again).filter_map(|(holder, read)| Some(Held { balance: read?, ..*holder }));
-        let holders = largest(&again.collect::<Vec<_>>());
-        let Some((first, others)) = holders.split_first() else { return Ok(Search::Nothing) };
-        let layouts = Layout::all();
-        let keys: Vec<B256> = layouts.iter().map(|layout| layout.key(first.account)).collect();
-        let words = match self.ask(&keys).await? {
-            Storage::NoProof => return Ok(Search::Nothing),
-            Storage::NoCode => return Ok(Search::NoCode),
-            Storage::Words(words) => words,
-        };
-        for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| *word == first.balance.0) {
-            if self.fits(layout, others).await? {
-                tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
-                self.slots.note(self.address, Known::Found(layout));
-                return Ok(Search::Found(layout));
+        for _ in 0..2 {
+            if let Some(search) = self.try_once(holders).await? {
+                return Ok(search);
             }
         }
         let block = self.at.height.0;
         tracing::info!(token = %self.address, block, "its balances are read and not proven: no slot holds them");
         self.slots.note(self.address, Known::NotFound { at: self.at.height });
         Ok(Search::Nothing)
+    }
+
+    /// Tries every layout on the largest holder, and what fits it on the others. They are read again, by calls of their
+    /// own, so that one wrong answer hides no slot. `None`: no layout fits.
+    async fn try_once(&self, holders: &[Held]) -> Result<Option<Search>, NodeError> {
+        let again = self.read_again(holders.iter().map(|holder| holder.account).collect()).await?;
+        let again = holders.iter().zip(again).filter_map(|(holder, read)| Some(Held { balance: read?, ..*holder }));
+        let holders = largest(&again.collect::<Vec<_>>());
+        let Some((first, others)) = holders.split_first() else { return Ok(Some(Search::Nothing)) };
+        let layouts = Layout::all();
+        let keys: Vec<B256> = layouts.iter().map(|layout| layout.key(first.account)).collect();
+        let words = match self.ask(&keys).await? {
+            Storage::NoProof => return Ok(Some(Search::Nothing)),
+            Storage::NoCode => return Ok(Some(Search::NoCode)),
+            Storage::Words(words) => words,
+        };
+        for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| *word == first.balance.0) {
+            if self.fits(layout, others).await? {
+                tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
+                self.slots.note(self.address, Known::Found(layout));
+                return Ok(Some(Search::Found(layout)));
+            }
+        }
+        Ok(None)
     }
 
     async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<bool, NodeError> {

@@ -102,6 +102,7 @@ struct ServeBlock {
 #[serde(deny_unknown_fields)]
 struct HaltBlock {
     when_blind: Option<Signal>,
+    blind_after: Option<Age>,
     clear_after: Option<Age>,
     holds_for: Option<Age>,
 }
@@ -250,6 +251,7 @@ fn desk(halt: &HaltBlock, alerts: &AlertsConfig) -> assay_desk::Settings {
     assay_desk::Settings {
         gates: GateSettings {
             blind: halt.when_blind.unwrap_or(default.gates.blind),
+            blind_after_s: seconds(halt.blind_after, default.gates.blind_after_s),
             clear_after_s: seconds(halt.clear_after, default.gates.clear_after_s),
             holds_s: seconds(halt.holds_for, default.gates.holds_s),
         },

@@ -1,11 +1,11 @@
 //! One exchange's case: its statements that wait for a final verdict, and what was concluded so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assay_store::{Records, Row};
 use assay_types::{BlockRef, Statement, Timestamp};
-use assay_verifier::rules::{Before, Following, Rewritten};
+use assay_verifier::rules::{Before, Following, Rewritten, Unreported, unreported};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::evidence::{Question, gather};
@@ -50,16 +50,26 @@ pub(crate) struct Case {
     previous: Option<Arc<Statement>>,
     /// What that one came to, by symbol.
     before: BTreeMap<String, Before>,
-    days: Days,
+    history: History,
     /// Accounts that were declared once.
     dropped: Vec<dropped::Place>,
     watched: Option<Watched>,
     next_verdict: u64,
 }
 
-/// What the statements before the latest traded.
+/// What is remembered of the statements before the latest.
 #[derive(Default)]
-pub(crate) struct Days {
+pub(crate) struct History {
+    days: Days,
+    /// What they owed of assets that are not reported any more.
+    unreported: BTreeMap<String, Unreported>,
+    /// Is there anything in it that the rows do not have?
+    news: (bool, bool),
+}
+
+/// What the statements before the latest traded.
+#[derive(Default, Clone)]
+struct Days {
     day: u64,
     today: Ordinary,
     /// With the days before, and today.
@@ -72,6 +82,8 @@ struct Watched {
     rewrites: usize,
     following: Vec<Following>,
     tips: Vec<(String, Option<BlockRef>)>,
+    /// Assets of which something is unknown on the last blocks.
+    unknown_now: BTreeSet<String>,
     findings: Arc<Vec<Finding>>,
 }
 
@@ -119,10 +131,14 @@ impl Case {
         };
         let previous_number = previous.as_ref().map(|kept| kept.view.sequence);
         let previous = previous.and_then(|kept| parse(world, &kept.bytes).ok()).map(Arc::new);
-        let days = match &previous {
-            Some(previous) => Days::up_to(records, exchange, day(previous.as_of))?,
-            None => Days::default(),
-        };
+        let mut history = History { unreported: keep::unreported(records, exchange)?, ..History::default() };
+        if let Some(previous) = &previous {
+            history.days = Days::up_to(records, exchange, day(previous.as_of))?;
+            let number = latest.as_ref().map_or(0, |latest| latest.sequence);
+            if let Some(latest) = open.get(&number) {
+                history.unreported = unreported(history.unreported, previous, &latest.statement);
+            }
+        }
         let verdict = previous.as_ref().and_then(|_| kept.iter().find(|kept| Some(kept.sequence) == previous_number));
         let before = match (&previous, verdict) {
             (Some(previous), Some(verdict)) => keep::lines_before(records, verdict, previous)?,
@@ -131,26 +147,47 @@ impl Case {
         let dropped = world.exchange(exchange).map(|exchange| dropped::note(records, exchange)).transpose()?;
         let (dropped, exchange) = (dropped.unwrap_or_default(), exchange.to_owned());
         let (shelved, watched) = Default::default();
-        Ok(Case { exchange, open, shelved, latest, last_final, previous, before, days, dropped, watched, next_verdict })
+        Ok(Case {
+            exchange,
+            open,
+            shelved,
+            latest,
+            last_final,
+            previous,
+            before,
+            history,
+            dropped,
+            watched,
+            next_verdict,
+        })
     }
 
-    /// What the latest statement traded becomes ordinary when another comes after it.
-    pub(crate) fn days_with_latest(&self, records: &Records, sequence: u64) -> Result<Option<Days>, DeskError> {
+    /// What is remembered once another statement comes after the latest one: what that traded becomes ordinary.
+    pub(crate) fn history_with(
+        &self,
+        records: &Records,
+        sequence: u64,
+        next: &Statement,
+    ) -> Result<History, DeskError> {
         let latest = self.latest.as_ref().filter(|latest| latest.sequence < sequence);
-        let Some(open) = latest.and_then(|latest| self.open.get(&latest.sequence)) else { return Ok(None) };
+        let Some(open) = latest.and_then(|latest| self.open.get(&latest.sequence)) else {
+            let unreported = self.history.unreported.clone();
+            return Ok(History { unreported, ..History::default() });
+        };
         let day = day(open.statement.as_of);
-        let (today, all) = (self.days.today.clone(), self.days.all.clone());
-        let mut days = match day == self.days.day {
-            true => Days { day, today, all },
+        let mut days = match day == self.history.days.day {
+            true => self.history.days.clone(),
             false => Days::up_to(records, &self.exchange, day)?,
         };
         days.today.add(&open.statement);
         days.all.add(&open.statement);
-        Ok(Some(days))
+        let unreported = unreported(self.history.unreported.clone(), &open.statement, next);
+        let news = (true, unreported != self.history.unreported);
+        Ok(History { days, unreported, news })
     }
 
-    /// Adds a statement, and what is ordinary from here on.
-    pub(crate) fn add(&mut self, kept: &KeptStatement, statement: Arc<Statement>, days: Option<Days>) {
+    /// Adds a statement, and what is remembered from here on.
+    pub(crate) fn add(&mut self, kept: &KeptStatement, statement: Arc<Statement>, history: History) {
         let sequence = kept.view.sequence;
         self.open.insert(sequence, Open { statement, verdict: None, kept: Kept::Nothing });
         if self.latest.as_ref().is_none_or(|latest| latest.sequence < sequence) {
@@ -161,7 +198,7 @@ impl Case {
             // What it claimed of wallets is asked by no rule, and can be most of it.
             let plain = |open: &Open| Statement { wallets: Vec::new(), ..Statement::clone(&open.statement) };
             self.previous = previous.map(|previous| Arc::new(plain(previous)));
-            self.days = days.unwrap_or_default();
+            self.history = history;
             if let Some(before) = before {
                 self.let_go(before.sequence);
             }
@@ -186,6 +223,7 @@ impl Case {
             latest: false,
             named: &statement.blocks,
             ignore_named_after_s: i64::try_from(world.policy.max_statement_age.seconds).unwrap_or(i64::MAX),
+            behind_s: i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX),
             now,
         };
         let evidence = gather(world, &question, &statement)?;
@@ -271,6 +309,9 @@ impl Case {
             tracing::error!(self.exchange, %error, "what is held now cannot be told");
             None
         });
+        let now_held = now_held.unwrap_or_default();
+        let assets = verdict.lines.iter().map(|line| line.asset.clone());
+        let unknown_now = assets.filter(|asset| !now_held.contains_key(asset) && exchange.is_some()).collect();
         let ranges = exchange.map(|exchange| since::ranges(world, exchange)).transpose().unwrap_or_else(|error| {
             tracing::error!(self.exchange, %error, "the use of ranges cannot be told");
             None
@@ -281,14 +322,15 @@ impl Case {
             Vec::new()
         });
         let around = Surroundings {
-            at_most_now: &now_held.unwrap_or_default(),
+            at_most_now: &now_held,
             statement,
             reconciliation: verdict,
             previous: self.previous.as_deref(),
             before: &self.before,
             ranges: &ranges,
             dropped: &dropped,
-            ordinary: &self.days.all,
+            unreported: &self.history.unreported,
+            ordinary: &self.history.days.all,
             rewritten: &rewritten.collect::<Vec<_>>(),
             following: &following,
         };
@@ -300,8 +342,13 @@ impl Case {
             all.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
         }
         let (verdict, rewrites) = (verdict.clone(), rewrites.len());
-        self.watched = Some(Watched { verdict, rewrites, following, tips, findings: findings.clone() });
+        self.watched = Some(Watched { verdict, rewrites, following, tips, unknown_now, findings: findings.clone() });
         findings
+    }
+
+    /// Is something unknown of the asset on the last blocks?
+    pub(crate) fn is_unknown_now(&self, asset: &str) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.unknown_now.contains(asset))
     }
 
     /// Lets go of a statement that is not the latest: for ever if its verdict is final, else until its blocks are.
@@ -387,10 +434,14 @@ impl Days {
         all.add_all(&today);
         Ok(Days { day, today, all })
     }
+}
 
-    /// The row by which today is kept.
-    pub(crate) fn row(&self, exchange: &str) -> Result<Row, DeskError> {
-        keep::day_row(exchange, self.day, &self.today)
+impl History {
+    /// The rows by which what is new in it is kept.
+    pub(crate) fn rows(&self, exchange: &str) -> Result<Vec<Row>, DeskError> {
+        let (days, unreported) = self.news;
+        let day = days.then(|| keep::day_row(exchange, self.days.day, &self.days.today));
+        day.into_iter().chain(unreported.then(|| keep::unreported_row(exchange, &self.unreported))).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::sync::Arc;
 
-use assay_registry::{Declared, Exchange};
+use assay_registry::{Declared, Exchange, Owner};
 use assay_store::{Coverage, Store};
 use assay_types::{
     Account, Amount, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement, Timestamp,
@@ -19,6 +19,7 @@ use assay_verifier::{
 use serde_json::json;
 
 use crate::books::Sheet;
+use crate::dispute::{Disputed, disputed};
 use crate::{DeskError, Source, World};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
@@ -35,6 +36,8 @@ pub struct Question<'a> {
     pub ignore_named_after_s: i64,
     /// When the statement's age is judged.
     pub now: Timestamp,
+    /// For how long the index may not have been at the nodes' tip before its own is no longer taken for it.
+    pub behind_s: i64,
 }
 
 /// One chain's store, opened once for all questions, or why it could not be.
@@ -43,6 +46,18 @@ struct Opened<'a> {
     store: Result<Arc<Store>, String>,
     used: BlockUsed,
     header: Option<Header>,
+    /// Where balances are looked up: the block B, or, where that is not known, the last one that is indexed.
+    looked_at: Option<Header>,
+    /// What nodes disagree about at that block.
+    disputed: Disputed,
+}
+
+impl Opened<'_> {
+    /// Is this account bounded by something of its own, be it a claim while the block is not known, or what other nodes say? Then
+    /// it does not stay in a sum.
+    fn stands_alone(&self, declared: &Declared, deployment: &Deployment) -> bool {
+        self.header.is_none() || self.disputed.contains_key(&(declared.account.clone(), deployment.asset))
+    }
 }
 
 /// Everything that a reconciliation of this statement needs.
@@ -106,8 +121,39 @@ fn open<'a>(source: &'a Source, question: &Question<'_>, notices: &mut Vec<Findi
         Ok(store) => block(store, source, question, named, notices)?,
         Err(reason) => Block::unknown(reason.clone()),
     };
+    let (found, disputed) = match &store {
+        Ok(store) => contest(store, source, question, found)?,
+        Err(_) => (found, Disputed::new()),
+    };
+    let tip = || store.as_ref().ok().map(|store| store.tip()).transpose();
+    let looked_at = if found.header.is_some() { found.header.clone() } else { tip()?.flatten() };
     let used = BlockUsed { chain: source.id.clone(), name: source.name.clone(), named: found.named, at: found.at };
-    Ok(Opened { chain: source, store, used, header: found.header })
+    Ok(Opened { chain: source, store, used, header: found.header, looked_at, disputed })
+}
+
+/// What the chain's nodes disagree about at block B. While they do, it is final for nobody.
+fn contest(
+    store: &Store,
+    source: &Source,
+    question: &Question<'_>,
+    found: Block,
+) -> Result<(Block, Disputed), DeskError> {
+    let branches = source.branches();
+    let (Some(header), false) = (&found.header, branches.is_empty()) else { return Ok((found, Disputed::new())) };
+    let theirs = |other: &Store| Ok(block(other, source, question, None, &mut Vec::new())?.header);
+    match disputed(&branches, (store, header), theirs)? {
+        Err(reason) => Ok((Block::unknown(reason), Disputed::new())),
+        Ok(disputed) => {
+            let contested = branches.iter().any(|branch| branch.dissent.from <= header.height.0);
+            let at = match found.at {
+                At::Block { at, time, after, is_final } => {
+                    At::Block { at, time, after, is_final: is_final && !contested }
+                }
+                unknown => unknown,
+            };
+            Ok((Block { at, ..found }, disputed))
+        }
+    }
 }
 
 /// A chain's block B.
@@ -150,7 +196,11 @@ fn block(
         return used(store, tip, is_final, false);
     }
     match store.first_later_than(question.as_of)? {
-        None => used(store, tip, false, false),
+        None => match chain.behind(question.as_of, question.now, question.behind_s) {
+            // The block B may be there, and not here.
+            Some(reason) => Ok(Block::unknown(format!("{reason}: the last known block is {}", tip.height))),
+            None => used(store, tip, false, false),
+        },
         Some(later) => match later.height.previous().map(|height| store.header(height)).transpose()?.flatten() {
             // Only when the later block is final too can no other block come to be the last one in time.
             Some(header) => used(store, header, is_final(later.height), false),
@@ -227,6 +277,7 @@ fn accounts(
         }
         return Ok(());
     };
+    let mut sums = sheet.sums;
     let every = 0..u16::try_from(assets.len()).unwrap_or(u16::MAX);
     let spoken_of = sheet.named.iter().flat_map(|declared| every.clone().map(|asset| (*declared, asset)));
     let listed: BTreeSet<(u32, u16)> = sheet.apart.iter().copied().chain(spoken_of).collect();
@@ -234,9 +285,15 @@ fn accounts(
         let declared = usize::try_from(place).ok().and_then(|place| question.exchange.accounts.get(place));
         let Some(declared) = declared else { continue };
         let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, others));
-        one(declared, asset.into(), !sheet.apart.contains(&(place, asset)), &shared)?;
+        let Some((_, deployment)) = assets.get(usize::from(asset)) else { continue };
+        let summed = !sheet.apart.contains(&(place, asset));
+        let alone = summed && declared.at(question.as_of) && opened.stands_alone(declared, deployment);
+        if alone {
+            take_out(&mut sums, opened, declared, (asset, deployment))?;
+        }
+        one(declared, asset.into(), summed && !alone, &shared)?;
     }
-    for ((asset, owner, proven), (accounts, amount)) in sheet.sums {
+    for ((asset, owner, proven), (accounts, amount)) in sums.into_iter().filter(|(_, (accounts, _))| *accounts > 0) {
         let Some((entry, deployment)) = assets.get(usize::from(asset)) else { continue };
         let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
         evidence.sums.push(SumEvidence {
@@ -251,6 +308,24 @@ fn accounts(
     Ok(())
 }
 
+/// Takes an account out of the sum that it is in.
+fn take_out(
+    sums: &mut BTreeMap<(u16, Owner, bool), (u64, Wide)>,
+    opened: &Opened<'_>,
+    declared: &Declared,
+    (place, deployment): (u16, &Deployment),
+) -> Result<(), DeskError> {
+    let moved = || DeskError::Damaged("a block was taken back while its balances were summed".into());
+    let (Ok(store), Some(header)) = (&opened.store, &opened.looked_at) else { return Err(moved()) };
+    let (number, _) = store.number(&declared.account)?.ok_or_else(moved)?;
+    let standing = store.standing((number, deployment.asset), header.height)?;
+    let key = (place, declared.owner, standing.coverage == Coverage::Verified);
+    let (accounts, amount) = sums.get_mut(&key).ok_or_else(moved)?;
+    *accounts = accounts.checked_sub(1).ok_or_else(moved)?;
+    *amount = amount.checked_sub(Wide::from(standing.balance.0)).ok_or_else(moved)?;
+    Ok(())
+}
+
 /// What the books say of the exchange's accounts at the block, where there are books and a block.
 fn sheet(
     world: &World,
@@ -258,9 +333,13 @@ fn sheet(
     opened: &Opened<'_>,
     named: &BTreeSet<&Account>,
 ) -> Result<Option<Sheet>, DeskError> {
-    let (Some(books), Ok(store), Some(header)) = (&world.books, &opened.store, &opened.header) else { return Ok(None) };
+    let (Some(books), Ok(store), Some(header)) = (&world.books, &opened.store, &opened.looked_at) else {
+        return Ok(None);
+    };
     let at = (header.at(), question.as_of);
-    books.sheet(world, (&opened.chain.id, store), question.exchange, at, named)
+    let mut named = named.clone();
+    named.extend(opened.disputed.keys().map(|(account, _)| account));
+    books.sheet(world, (&opened.chain.id, store), question.exchange, at, &named)
 }
 
 /// Those of the other exchanges that declare the account at this instant.
@@ -290,8 +369,8 @@ fn balance(
     entry: &AssetEntry,
     deployment: &Deployment,
 ) -> Result<Balance, DeskError> {
-    let unknown = |reason: &str| Ok(Balance::Unknown { reason: reason.into(), last_verified: None });
-    let (store, header) = match (&opened.store, &opened.header, &opened.used.at) {
+    let unknown = |reason: &str| Ok(Balance::Unknown { reason: reason.into(), last_verified: None, at_most: None });
+    let (store, header) = match (&opened.store, &opened.looked_at, &opened.used.at) {
         (Ok(store), Some(header), _) => (store, header),
         (_, _, At::Unknown { reason }) => return unknown(reason),
         (Err(reason), ..) => return unknown(reason),
@@ -304,13 +383,20 @@ fn balance(
     };
     let asset = deployment.asset;
     let scaled = |amount: Amount| scale(amount, entry, deployment);
+    let last_known = |reason: String| -> Result<Balance, DeskError> {
+        let last = store.last_verified(number, asset, header.height)?;
+        let last_verified = last.map(|(height, amount)| Ok::<_, DeskError>((scaled(amount)?, height))).transpose()?;
+        Ok(Balance::Unknown { reason, last_verified, at_most: None })
+    };
+    if let At::Unknown { reason } = &opened.used.at {
+        return last_known(reason.clone());
+    }
+    if let Some(most) = opened.disputed.get(&(account.clone(), asset)) {
+        let (reason, at_most) = ("the chain's nodes disagree about it".into(), most.map(scaled).transpose()?);
+        return Ok(Balance::Unknown { reason, last_verified: None, at_most });
+    }
     match store.coverage(number, asset, header.height)? {
-        Coverage::Unknown(reason) => {
-            let last = store.last_verified(number, asset, header.height)?;
-            let last_verified =
-                last.map(|(height, amount)| Ok::<_, DeskError>((scaled(amount)?, height))).transpose()?;
-            Ok(Balance::Unknown { reason, last_verified })
-        }
+        Coverage::Unknown(reason) => last_known(reason),
         grade => {
             let amount = scaled(store.balance(number, asset, header.height)?)?;
             Ok(Balance::Known { amount, proven: grade == Coverage::Verified })

@@ -1,14 +1,15 @@
 //! The halt signal for an exchange's trading engine, by asset. Pure.
 //!
 //! A shortage halts at once, on the provisional verdict already. It allows again only when nothing has stood against it for
-//! a while, so that a figure at the threshold does not open and shut the gate with every block.
+//! a while, so that a figure at the threshold does not open and shut the gate with every block. What cannot be told for a moment
+//! leaves the gate as it was; then the operator's choice for that case is given. What is halted stays so while it cannot be told.
 
 use assay_types::{Digest, Timestamp};
-use assay_verifier::{Finding, Line, Verdict};
+use assay_verifier::{Finding, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What the trading engine should do with one asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// The asset's symbol.
     pub asset: String,
@@ -27,16 +28,19 @@ pub struct Gate {
     pub since: Timestamp,
     /// After this instant it says nothing any more: ask again.
     pub expires_at: Timestamp,
-    /// Is Assay itself blind, so that the policy's choice for that case is given?
+    /// Is Assay itself blind, so that the policy's choice for that case is given, or about to be?
     pub blind: bool,
+    /// Since when it is blind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind_since: Option<Timestamp>,
     /// Since when nothing stands against it, while it is still halted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear_since: Option<Timestamp>,
 }
 
 /// The signal for each thing that a trading engine does with an asset. What has been halted stays so until the asset as a whole is
 /// allowed again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purposes {
     /// Crediting customers.
     pub credits: Signal,
@@ -78,6 +82,8 @@ pub enum Signal {
 pub struct GateSettings {
     /// What to say while Assay cannot tell.
     pub blind: Signal,
+    /// For how many seconds it must not be able to tell before that is said: a block may be named that is still on its way.
+    pub blind_after_s: i64,
     /// For how many seconds nothing must stand against an asset before it is allowed again.
     pub clear_after_s: i64,
     /// For how many seconds an answer holds.
@@ -86,7 +92,7 @@ pub struct GateSettings {
 
 impl Default for GateSettings {
     fn default() -> GateSettings {
-        GateSettings { blind: Signal::Halt, clear_after_s: 60, holds_s: 30 }
+        GateSettings { blind: Signal::Halt, blind_after_s: 10, clear_after_s: 60, holds_s: 30 }
     }
 }
 
@@ -95,8 +101,10 @@ impl Default for GateSettings {
 pub struct Known<'a> {
     /// The asset's symbol.
     pub asset: &'a str,
-    /// Its line in the latest verdict; `None` without one.
-    pub line: Option<&'a Line>,
+    /// What its line in the latest verdict says; `None` without one.
+    pub verdict: Option<Verdict>,
+    /// Why that is `indeterminate`, if it is.
+    pub unknown: Option<&'a str>,
     /// What says that it should halt, the worst first, and of what.
     pub halting: Option<(&'a Finding, Purposes)>,
     /// The statement that was judged.
@@ -121,9 +129,14 @@ pub(crate) fn halts(finding: &Finding) -> Option<Purposes> {
 
 /// The signal now, given what it was before.
 pub fn gate(known: &Known<'_>, before: Option<&Gate>, settings: GateSettings, now: Timestamp) -> Gate {
-    let (wished, reason, blind) = wish(known, settings);
     let nothing = Purposes::all(Signal::Allow);
     let halted = before.map_or(nothing, |before| before.purposes);
+    let wish = wish(known);
+    let blind_since = wish.is_err().then(|| before.and_then(|before| before.blind_since).unwrap_or(now));
+    let (wished, reason) = match wish {
+        Ok(wished) => wished,
+        Err(why) => blind(&why, before, blind_since.unwrap_or(now), settings, now),
+    };
     let waits = halted != nothing && wished == nothing;
     let clear_since = waits.then(|| before.and_then(|before| before.clear_since).unwrap_or(now));
     let still = clear_since.is_some_and(|since| now.seconds_since(since) < settings.clear_after_s);
@@ -139,32 +152,49 @@ pub fn gate(known: &Known<'_>, before: Option<&Gate>, settings: GateSettings, no
         signal,
         purposes,
         reason,
-        verdict: known.line.map(|line| line.verdict),
+        verdict: known.verdict,
         statement: known.statement,
         since: same.map_or(now, |before| before.since),
         expires_at: Timestamp::from_unix_s(now.unix_s().saturating_add(settings.holds_s)),
-        blind,
+        blind: blind_since.is_some(),
+        blind_since,
         clear_since: clear_since.filter(|_| still),
     }
 }
 
-/// What speaks now, whatever was before: a shortage halts also when the statement is stale, for age covers no debt.
-fn wish(known: &Known<'_>, settings: GateSettings) -> (Purposes, String, bool) {
-    if let Some((finding, purposes)) = known.halting {
-        return (purposes, finding.message.clone(), false);
+/// What is said while nobody can tell, and why.
+fn blind(
+    why: &str,
+    before: Option<&Gate>,
+    since: Timestamp,
+    settings: GateSettings,
+    now: Timestamp,
+) -> (Purposes, String) {
+    let (allow, choice) = (Purposes::all(Signal::Allow), Purposes::all(settings.blind));
+    match before {
+        // Not to be told is no way out.
+        Some(before) if before.purposes != allow => {
+            (before.purposes.and(choice), format!("halted before, and now it cannot be told: {why}"))
+        }
+        Some(_) if now.seconds_since(since) < settings.blind_after_s => {
+            (allow, format!("cannot be told since {since}: {why}"))
+        }
+        _ => (choice, format!("cannot be told: {why}")),
     }
-    let blind = |why: &str| (Purposes::all(settings.blind), format!("cannot be told: {why}"), true);
-    match known.line {
-        None => blind("no statement has been judged yet"),
-        Some(line) if line.verdict == Verdict::Short => {
-            (Purposes::all(Signal::Halt), "coins that are owed are not there".into(), false)
-        }
-        Some(_) if known.stale => blind("the latest statement is too old"),
-        Some(line) if line.verdict == Verdict::Indeterminate => {
-            let why = line.unknown.first().map_or("holdings are not known well enough", |unknown| &unknown.reason);
-            blind(why)
-        }
-        Some(_) => (Purposes::all(Signal::Allow), String::new(), false),
+}
+
+/// What speaks now, whatever was before: a shortage halts also when the statement is stale, for age covers no debt. An error says
+/// why nothing can be told.
+fn wish(known: &Known<'_>) -> Result<(Purposes, String), String> {
+    if let Some((finding, purposes)) = known.halting {
+        return Ok((purposes, finding.message.clone()));
+    }
+    match known.verdict {
+        None => Err("no statement that speaks of it has been judged".into()),
+        Some(Verdict::Short) => Ok((Purposes::all(Signal::Halt), "coins that are owed are not there".into())),
+        Some(_) if known.stale => Err("the latest statement is too old".into()),
+        Some(Verdict::Indeterminate) => Err(known.unknown.unwrap_or("holdings are not known well enough").into()),
+        Some(Verdict::Backed) => Ok((Purposes::all(Signal::Allow), String::new())),
     }
 }
 
@@ -197,12 +227,13 @@ mod tests {
     #[test]
     fn what_is_halted_stays_so_until_nothing_has_stood_against_it_for_long_enough() {
         let at = |seconds: i64| Timestamp::from_unix_s(1_770_000_000 + seconds);
-        let settings = GateSettings { blind: Signal::Allow, clear_after_s: 60, holds_s: 30 };
+        let settings = GateSettings { clear_after_s: 60, ..GateSettings::default() };
         let outflow = found("outflow-since-statement", "halt");
         let mut before: Option<Gate> = None;
         let mut play = |halting: Option<&Finding>, seconds| {
             let halting = halting.and_then(|finding| Some((finding, halts(finding)?)));
-            let known = Known { asset: "BTC", line: None, halting, statement: None, stale: false };
+            let verdict = Some(Verdict::Backed);
+            let known = Known { asset: "BTC", verdict, unknown: None, halting, statement: None, stale: false };
             let now = gate(&known, before.as_ref(), settings, at(seconds));
             before = Some(now.clone());
             (now.signal, now.purposes.withdrawals, now.purposes.trading, now.since.seconds_since(at(0)))
@@ -216,5 +247,38 @@ mod tests {
         assert_eq!(play(None, 40), (Halt, Halt, Halt, 5));
         assert_eq!(play(None, 99), (Halt, Halt, Halt, 5));
         assert_eq!(play(None, 100), (Allow, Allow, Allow, 100));
+    }
+
+    #[test]
+    fn what_cannot_be_told_changes_nothing_for_a_moment_and_lets_nothing_go() {
+        let at = |seconds: i64| Timestamp::from_unix_s(1_770_000_000 + seconds);
+        use Signal::{Allow, Halt};
+        for choice in [Halt, Allow] {
+            let settings = GateSettings { blind: choice, blind_after_s: 30, ..GateSettings::default() };
+            let outflow = found("outflow-since-statement", "halt");
+            // Whether anything stands against it, or nothing can be told, and when.
+            let play = |times: &[(Option<bool>, i64)]| {
+                let mut before: Option<Gate> = None;
+                let mut seen = Vec::new();
+                for (stands, seconds) in times {
+                    let halting = stands.filter(|stands| *stands).and_then(|_| Some((&outflow, halts(&outflow)?)));
+                    let verdict = Some(if stands.is_some() { Verdict::Backed } else { Verdict::Indeterminate });
+                    let known = Known { asset: "BTC", verdict, unknown: None, halting, statement: None, stale: false };
+                    let now = gate(&known, before.as_ref(), settings, at(*seconds));
+                    seen.push((now.signal, now.blind));
+                    before = Some(now);
+                }
+                seen
+            };
+            let (clear, stands, blind) = (Some(false), Some(true), None);
+            let allowed = play(&[(clear, 0), (blind, 5), (blind, 34), (blind, 35), (clear, 36)]);
+            assert_eq!(allowed[..3], [(Allow, false), (Allow, true), (Allow, true)]);
+            assert_eq!(allowed[3], (choice, true));
+            let passed = play(&[(clear, 0), (blind, 5), (clear, 20), (blind, 25), (blind, 54)]);
+            assert!(passed.iter().all(|(signal, _)| *signal == Allow), "each time anew: {passed:?}");
+            let halted = play(&[(stands, 0), (blind, 5), (blind, 500)]);
+            assert!(halted.iter().all(|(signal, _)| *signal == Halt), "{choice:?}: {halted:?}");
+            assert_eq!(play(&[(blind, 0)]), [(choice, true)], "nothing was ever known");
+        }
     }
 }

@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use assay_store::{Records, Row, Table};
 use assay_types::{Amount, Statement, Timestamp};
-use assay_verifier::rules::Before;
+use assay_verifier::rules::{Before, Unreported};
 use assay_verifier::{Ordinary, Reconciliation, Stage, Verdict, Wide};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Alert, DeskError, StatementView};
+use crate::{Alert, DeskError, Gate, Signal, StatementView};
 
 /// A verdict as it was given.
 #[derive(Debug, Serialize, Deserialize)]
@@ -120,6 +120,8 @@ pub struct Rewrite {
 const OPEN: &[u8] = b"open\0";
 const REWRITTEN: &[u8] = b"rewritten\0";
 const TRADED: &[u8] = b"traded\0";
+const UNREPORTED: &[u8] = b"unreported\0";
+const GATE: &[u8] = b"gate\0";
 
 /// The rows by which a statement is kept, and waits for its final verdict.
 pub(crate) fn statement_rows(exchange: &str, kept: &KeptStatement) -> Result<Vec<Row>, DeskError> {
@@ -237,6 +239,36 @@ pub(crate) fn days(records: &Records, exchange: &str, days: Range<u64>) -> Resul
         }
     }
     Ok(sum)
+}
+
+/// The row of what an exchange owed when it was last reported, and does not report any more.
+pub(crate) fn unreported_row(exchange: &str, unreported: &BTreeMap<String, Unreported>) -> Result<Row, DeskError> {
+    let value = serde_json::to_vec(unreported).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(Row { table: Table::Meta, key: [UNREPORTED, exchange.as_bytes()].concat(), value: Some(value) })
+}
+
+/// What an exchange owed when it was last reported, and does not report any more.
+pub(crate) fn unreported(records: &Records, exchange: &str) -> Result<BTreeMap<String, Unreported>, DeskError> {
+    let row = records.get(Table::Meta, &[UNREPORTED, exchange.as_bytes()].concat())?;
+    row.map_or_else(|| Ok(BTreeMap::new()), |value| read(records, "what is not reported any more", &value))
+}
+
+/// The row by which a gate is remembered as halted, or no longer.
+pub(crate) fn gate_row(exchange: &str, gate: &Gate) -> Result<Row, DeskError> {
+    let value = serde_json::to_vec(gate).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    let value = (gate.signal == Signal::Halt).then_some(value);
+    Ok(Row { table: Table::Meta, key: [GATE, exchange.as_bytes(), &[0], gate.asset.as_bytes()].concat(), value })
+}
+
+/// The gates that were halted, by exchange and asset.
+pub(crate) fn gates(records: &Records) -> Result<BTreeMap<(String, String), Gate>, DeskError> {
+    let rows = records.oldest_first(Table::Meta, GATE, usize::MAX)?;
+    let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
+        let gate: Gate = read(records, "a gate", value)?;
+        let exchange = key[GATE.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(((String::from_utf8_lossy(exchange).into_owned(), gate.asset.clone()), gate))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// The row by which a statement waits no more.

@@ -6,16 +6,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use assay_store::Row;
+use assay_store::{Row, Store};
 use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
-use assay_verifier::rules::HELD;
-use assay_verifier::{Finding, Reconciliation, Severity};
+use assay_verifier::rules::{HELD, OF_HOLDINGS};
+use assay_verifier::{Finding, Line, Reconciliation, Severity, Verdict};
 use serde_json::json;
 
 use crate::alert::{Alert, Observation, State, observe, to_tell};
 use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
-use crate::gate::{Gate, Known, Purposes, gate, halts};
+use crate::gate::{Gate, Known, Purposes, Signal, gate, halts};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::outbox;
@@ -27,12 +27,18 @@ const TICK: Duration = Duration::from_secs(1);
 const RIPE_AT_ONCE: usize = 8;
 /// The rule that only the time breaks.
 const STALE: &str = "stale-statement";
+/// The rule that is about the last block, and not about the statement's.
+const OUTFLOW: &str = "outflow-since-statement";
 
 /// Where a chain stood when it was last looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Stand {
     tip: BlockRef,
     final_height: Option<Height>,
+    /// Is it the nodes' tip, as far as is known?
+    is_behind: bool,
+    /// The nodes that say otherwise, and where they stand.
+    dissent: Vec<(Dissent, Option<BlockRef>)>,
 }
 
 /// Everything that the thread owns.
@@ -78,7 +84,8 @@ impl Run {
             rewrites.insert(exchange.id.clone(), keep::rewrites(&inner.records, &exchange.id)?);
             cases.insert(exchange.id.clone(), Case::resume(&inner.records, &world, &exchange.id)?);
         }
-        let (gates, troubles, stands) = Default::default();
+        let gates = keep::gates(&inner.records)?;
+        let (troubles, stands) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
         let (silences, maintenance) = (handling::silences(&inner.records)?, handling::maintenance(&inner.records)?);
         let (painted, changed, ripe, chain_troubles) = Default::default();
@@ -183,10 +190,10 @@ impl Run {
             return Err(SubmitError::UnknownExchange(exchange.into()));
         };
         let mut rows = keep::statement_rows(exchange, &kept).map_err(failed)?;
-        let days = case.days_with_latest(&self.inner.records, sequence).map_err(failed)?;
-        rows.extend(days.as_ref().map(|days| days.row(exchange)).transpose().map_err(failed)?);
+        let history = case.history_with(&self.inner.records, sequence, &statement).map_err(failed)?;
+        rows.extend(history.rows(exchange).map_err(failed)?);
         self.inner.records.write(&rows).map_err(|error| failed(error.into()))?;
-        case.add(&kept, statement, days);
+        case.add(&kept, statement, history);
         let said = json!({ "sequence": sequence, "digest": digest, "as_of": as_of });
         self.tell("statement", Some(exchange), said);
         let verdict = self.judge(exchange, sequence);
@@ -320,15 +327,17 @@ impl Run {
     /// Looks at every chain and at the time, and judges what they may have changed.
     fn look(&mut self) {
         let world = self.world();
-        if !world.sources.iter().all(Source::is_told) {
+        let now = clock();
+        if !world.sources.iter().all(|source| source.is_told(now)) {
             return self.paint();
         }
-        let now = clock();
+        let allowed_s = i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX);
         let mut moved = false;
         for source in world.sources.iter() {
-            let Some(stand) = stand(source) else { continue };
-            if self.stands.insert(source.name.clone(), stand) != Some(stand) {
-                moved = true;
+            let Some(stand) = stand(source, now, allowed_s) else { continue };
+            let before = self.stands.insert(source.name.clone(), stand.clone());
+            moved |= before.as_ref() != Some(&stand);
+            if before.map(|before| before.tip) != Some(stand.tip) {
                 let hash = source.id.show_hash(&stand.tip.hash.0);
                 let said = json!({ "chain": source.name, "height": stand.tip.height, "hash": hash,
                     "final_height": stand.final_height });
@@ -396,7 +405,7 @@ impl Run {
     fn is_due(&self, view: &ExchangeView, at: Timestamp, now: Timestamp) -> bool {
         let refreshed_s = (self.settings.gates.holds_s / 2).max(1);
         self.changed.contains(&view.id)
-            || view.gates.iter().any(|gate| gate.clear_since.is_some())
+            || view.gates.iter().any(|gate| gate.clear_since.is_some() || gate.blind_since.is_some())
             || now.seconds_since(at) >= refreshed_s
     }
 
@@ -410,6 +419,7 @@ impl Run {
                 painted.iter().map(|one| Observation { holds: one.holds || expected(one.rule), ..one.clone() }),
             );
         }
+        observed.extend(self.held(exchanges));
         let known = exchanges.iter().filter(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some());
         let known: BTreeSet<&str> = known.map(|exchange| exchange.id.as_str()).collect();
         let judged = |id: &str| known.contains(id);
@@ -443,6 +453,30 @@ impl Run {
         alerts
     }
 
+    /// What keeps up alerts that fire: they are about an asset's holdings, and these are not known at the moment, or the ledger
+    /// does not speak of the asset any more.
+    fn held(&self, exchanges: &[Arc<ExchangeView>]) -> Vec<Observation> {
+        let mut held = Vec::new();
+        for alert in self.alerts.values().filter(|alert| alert.state == State::Firing) {
+            let rule = OF_HOLDINGS.iter().find(|rule| **rule == alert.rule);
+            let (Some(rule), Some(asset)) = (rule, &alert.asset) else { continue };
+            let exchange = exchanges.binary_search_by(|exchange| exchange.id.cmp(&alert.exchange));
+            let Some(verdict) = exchange.ok().and_then(|place| exchanges[place].verdict.as_ref()) else { continue };
+            let line = verdict.lines.iter().find(|line| line.asset == *asset);
+            let unknown_now = || self.cases.get(&alert.exchange).is_some_and(|case| case.is_unknown_now(asset));
+            let unknown = match line {
+                None => true,
+                Some(line) => line.verdict == Verdict::Indeterminate || (*rule == OUTFLOW && unknown_now()),
+            };
+            if unknown {
+                let (exchange, asset) = (alert.exchange.clone(), Some(asset.clone()));
+                let (severity, message) = (alert.severity, alert.message.clone());
+                held.push(Observation { rule, severity, exchange, asset, message, holds: true });
+            }
+        }
+        held
+    }
+
     fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp) -> ExchangeView {
         let name = world.exchange(id).map_or_else(|| id.to_owned(), |exchange| exchange.name.clone());
         let rewrites = self.rewrites.get(id).map_or(&[][..], Vec::as_slice);
@@ -469,22 +503,44 @@ impl Run {
             let known = halting.entry(finding.asset.as_deref()).or_insert((finding, of));
             known.1 = known.1.and(of);
         }
-        let mut gates = Vec::new();
-        for line in verdict.map_or(&[][..], |verdict| &verdict.lines) {
-            let statement = verdict.map(|verdict| verdict.statement.digest);
-            let halting = match (halting.get(&Some(line.asset.as_str())), halting.get(&None)) {
+        let (mut gates, mut rows, mut turned) = (Vec::new(), Vec::new(), Vec::new());
+        let statement = verdict.map(|verdict| verdict.statement.digest);
+        let lines = verdict.map_or(&[][..], |verdict| &verdict.lines);
+        let mut assets: BTreeMap<String, Option<&Line>> =
+            lines.iter().map(|line| (line.asset.clone(), Some(line))).collect();
+        // What was halted stays so, also while no line speaks of it.
+        let mine = self.gates.range((id.to_owned(), String::new())..).take_while(|((exchange, _), _)| exchange == id);
+        for ((_, asset), _) in mine.filter(|(_, gate)| gate.signal == Signal::Halt) {
+            assets.entry(asset.clone()).or_insert(None);
+        }
+        for (asset, line) in &assets {
+            let halting = match (halting.get(&Some(asset.as_str())), halting.get(&None)) {
                 (Some(own), Some(all)) => Some((own.0, own.1.and(all.1))),
                 (own, all) => own.or(all).copied(),
             };
-            let known = Known { asset: &line.asset, line: Some(line), halting, statement, stale };
-            let key = (id.to_owned(), line.asset.clone());
+            let unknown = line.and_then(|line| line.unknown.first()).map(|unknown| unknown.reason.as_str());
+            let verdict = line.map(|line| line.verdict);
+            let known = Known { asset, verdict, unknown, halting, statement, stale };
+            let key = (id.to_owned(), asset.clone());
             let before = self.gates.get(&key);
             let now = gate(&known, before, self.settings.gates, now);
             if before.map(|before| before.purposes) != Some(now.purposes) {
-                self.tell("gate", Some(id), json!(now));
+                // What is allowed needs no row: after a restart it is judged anew.
+                if before.is_some() || now.signal == Signal::Halt {
+                    rows.push(keep::gate_row(id, &now));
+                }
+                turned.push(now.clone());
             }
             self.gates.insert(key, now.clone());
             gates.push(now);
+        }
+        let rows: Result<Vec<Row>, DeskError> = rows.into_iter().collect();
+        let kept = rows.and_then(|rows| if rows.is_empty() { Ok(()) } else { Ok(self.inner.records.write(&rows)?) });
+        if let Err(error) = kept {
+            tracing::error!(exchange = id, %error, "gates could not be kept: a restart would not know that they were halted");
+        }
+        for gate in turned {
+            self.tell("gate", Some(id), json!(gate));
         }
         gates
     }
@@ -511,9 +567,16 @@ fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
 }
 
 /// Where a chain stands; nothing while its store is not there or cannot be read.
-fn stand(source: &Source) -> Option<Stand> {
+fn stand(source: &Source, now: Timestamp, allowed_s: i64) -> Option<Stand> {
     let store = source.store().ok()?;
-    Some(Stand { tip: store.tip().ok()??.at(), final_height: store.final_height().ok()? })
+    let theirs = |store: Arc<Store>| store.tip().ok().flatten().map(|tip| tip.at());
+    let dissent = source.branches().into_iter().map(|branch| (branch.dissent, branch.store.and_then(theirs)));
+    Some(Stand {
+        tip: store.tip().ok()??.at(),
+        final_height: store.final_height().ok()?,
+        is_behind: source.is_behind(now, allowed_s),
+        dissent: dissent.collect(),
+    })
 }
 
 /// Has the latest statement become too old since it was last judged?

@@ -6,11 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use assay_registry::{Declarations, Exchange};
 use assay_store::Store;
-use assay_types::{Chain, ChainId, Directory, Height};
+use assay_types::{Chain, ChainId, Directory, Height, Timestamp};
 use assay_verifier::Policy;
 use assay_verifier::rules::Dissent;
 
-use crate::{Books, Trouble};
+use crate::{Books, Branch, Trouble};
 
 /// What the files say, resolved, with the chains. Replaced as a whole when they change.
 #[derive(Clone)]
@@ -55,9 +55,20 @@ struct Slot {
     /// Has anybody said by now what there is?
     told: bool,
     trouble: Option<Trouble>,
-    dissent: Vec<Dissent>,
+    branches: Vec<Branch>,
     heard: Heard,
+    followed: Option<Followed>,
 }
+
+/// Since when somebody keeps the store up with the nodes, and when it last was.
+#[derive(Clone, Copy)]
+struct Followed {
+    since: Timestamp,
+    at_tip: Option<Timestamp>,
+}
+
+/// How long after the start nothing is concluded from a node that has not answered yet.
+const START_S: i64 = 10;
 
 /// What whoever indexes has heard from the chain's nodes since the start of the process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,8 +88,9 @@ impl Source {
             store: Err("no block is indexed yet".into()),
             told: false,
             trouble: None,
-            dissent: Vec::new(),
+            branches: Vec::new(),
             heard: Heard::default(),
+            followed: None,
         };
         Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)) }
     }
@@ -97,11 +109,45 @@ impl Source {
         (slot.store, slot.told) = (store, true);
     }
 
-    /// Is it known by now whether there is a store, or what keeps it away? Just after the start it is not, and a verdict of
-    /// then would be about nothing but that.
-    pub(crate) fn is_told(&self) -> bool {
+    /// Is it known by now whether there is a store and where the nodes are, or what keeps them away? Just after the start it is
+    /// not, and a verdict of then would be about nothing but that.
+    pub(crate) fn is_told(&self, now: Timestamp) -> bool {
         let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
-        slot.told || slot.trouble.is_some()
+        let waits = |followed: Followed| followed.at_tip.is_none() && now.seconds_since(followed.since) < START_S;
+        slot.trouble.is_some() || (slot.told && !slot.followed.is_some_and(waits))
+    }
+
+    /// Says that from now on somebody keeps the store up with the nodes, and says so each time that it is.
+    pub fn follow_from(&self, now: Timestamp) {
+        let followed = Some(Followed { since: now, at_tip: None });
+        self.slot.write().unwrap_or_else(PoisonError::into_inner).followed = followed;
+    }
+
+    /// Notes that the store has every block that the nodes have.
+    pub fn reached_tip(&self, now: Timestamp) {
+        if let Some(followed) = &mut self.slot.write().unwrap_or_else(PoisonError::into_inner).followed {
+            followed.at_tip = Some(now);
+        }
+    }
+
+    /// Why our last block may not be the nodes' last one as of this instant; `None` where it is, or nobody follows and can say.
+    /// The same words for as long as that lasts.
+    pub(crate) fn behind(&self, as_of: Timestamp, now: Timestamp, allowed_s: i64) -> Option<String> {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let followed = slot.followed?;
+        let is_good = |at: Timestamp| at >= as_of || now.seconds_since(at) <= allowed_s;
+        match (followed.at_tip, &slot.trouble) {
+            (Some(at), _) if is_good(at) => None,
+            (Some(at), Some(_)) => Some(format!("{} has not been followed since {at}", self.name)),
+            (Some(at), None) => Some(format!("the index of {} is behind the node since {at}", self.name)),
+            (None, Some(trouble)) => Some(format!("{} has not been followed since {}", self.name, trouble.since)),
+            (None, None) => Some(format!("the index of {} has not caught up with the node yet", self.name)),
+        }
+    }
+
+    /// Has it been so long since the store was at the nodes' tip that nothing can be said of now?
+    pub(crate) fn is_behind(&self, now: Timestamp, allowed_s: i64) -> bool {
+        self.behind(now, now, allowed_s).is_some()
     }
 
     /// Why the chain is not followed at the moment.
@@ -118,12 +164,17 @@ impl Source {
 
     /// The nodes that have another chain in blocks that are final here.
     pub fn dissent(&self) -> Vec<Dissent> {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner).dissent.clone()
+        self.branches().into_iter().map(|branch| branch.dissent).collect()
+    }
+
+    /// The same, with what they say.
+    pub fn branches(&self) -> Vec<Branch> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner).branches.clone()
     }
 
     /// Notes which nodes have another chain.
-    pub fn set_dissent(&self, dissent: Vec<Dissent>) {
-        self.slot.write().unwrap_or_else(PoisonError::into_inner).dissent = dissent;
+    pub fn set_branches(&self, branches: Vec<Branch>) {
+        self.slot.write().unwrap_or_else(PoisonError::into_inner).branches = branches;
     }
 
     /// What was heard from the nodes.

@@ -38,6 +38,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Makes a copy in this folder, as of now, that can be opened by itself: files are linked where the disk allows, so that it costs
+    /// next to nothing. What was there before goes.
+    ///
+    /// # Errors
+    /// When the disk fails, or the store was opened to read.
+    pub fn copy_to(&self, folder: &Path) -> Result<(), StoreError> {
+        let failed = |why: String| StoreError::Database { path: folder.into(), why };
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error.to_string())),
+            _ => {}
+        }
+        let copy = rocksdb::checkpoint::Checkpoint::new(&self.db).and_then(|copy| copy.create_checkpoint(folder));
+        copy.map_err(|error| failed(error.to_string()))
+    }
+
     /// Is this the one process that writes?
     pub fn is_writer(&self) -> bool {
         self._private.is_none()

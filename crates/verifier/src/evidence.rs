@@ -119,6 +119,9 @@ pub enum Balance {
         reason: String,
         /// The last balance that was verified, in base units of the asset's finest deployment, and its height.
         last_verified: Option<(Amount, Height)>,
+        /// What it holds at most, in those units, where that is known whatever the exchange claims: of nodes that disagree, each
+        /// was asked.
+        at_most: Option<Amount>,
     },
 }
 

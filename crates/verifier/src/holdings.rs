@@ -1,7 +1,7 @@
 //! What an exchange's declared accounts hold, per asset: an interval, when something is unknown.
 //!
 //! A known account counts its balance in both ends. An unknown one counts zero in low, and in high the exchange's claim,
-//! or its last verified balance if larger; without either nothing bounds it. An account that another exchange declares
+//! or its last verified balance if larger; without a claim nothing bounds it, but that of nodes that disagree each was asked. An account that another exchange declares
 //! too counts zero in low and its balance in high.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,6 +23,8 @@ pub struct Unknown {
     pub accounts: u64,
     /// What they hold at most, all together; `None` when nothing bounds it.
     pub bound: Option<Coins>,
+    /// What was last known of them, all together.
+    pub last_known: Coins,
     /// The first few of them.
     pub examples: Vec<Example>,
     /// Is the balance itself unknown? Otherwise only whose coins these are.
@@ -70,7 +72,13 @@ const MAX_EXAMPLES: usize = 5;
 /// What is known of an account's balance once its chain's block and the policy are taken into account.
 pub(crate) enum Knowledge<'a> {
     Known { amount: Amount, proven: bool },
-    Unknown { reason: &'a str, last_verified: Option<(Amount, Height)> },
+    Unknown { reason: &'a str, last_verified: Option<(Amount, Height)>, at_most: Option<Amount> },
+}
+
+impl<'a> Knowledge<'a> {
+    fn none(reason: &'a str) -> Knowledge<'a> {
+        Knowledge::Unknown { reason, last_verified: None, at_most: None }
+    }
 }
 
 /// The blocks used, by chain.
@@ -114,12 +122,12 @@ pub(crate) fn counted_once(evidence: &Evidence) -> impl Iterator<Item = &Account
 /// What is known of the account's balance at its chain's block.
 pub(crate) fn knowledge<'a>(account: &'a AccountEvidence, blocks: &Blocks<'a>, require: Require) -> Knowledge<'a> {
     match (&account.balance, blocks.get(&account.chain).map(|block| &block.at)) {
-        (Balance::Unknown { reason, last_verified }, _) => Knowledge::Unknown { reason, last_verified: *last_verified },
-        (Balance::Known { .. }, None) => Knowledge::Unknown { reason: NO_BLOCK, last_verified: None },
-        (Balance::Known { .. }, Some(At::Unknown { reason })) => Knowledge::Unknown { reason, last_verified: None },
-        (Balance::Known { proven: false, .. }, _) if require == Require::Verified => {
-            Knowledge::Unknown { reason: NOT_PROVEN, last_verified: None }
+        (Balance::Unknown { reason, last_verified, at_most }, _) => {
+            Knowledge::Unknown { reason, last_verified: *last_verified, at_most: *at_most }
         }
+        (Balance::Known { .. }, None) => Knowledge::none(NO_BLOCK),
+        (Balance::Known { .. }, Some(At::Unknown { reason })) => Knowledge::none(reason),
+        (Balance::Known { proven: false, .. }, _) if require == Require::Verified => Knowledge::none(NOT_PROVEN),
         (Balance::Known { amount, proven }, Some(At::Block { .. })) => {
             Knowledge::Known { amount: *amount, proven: *proven }
         }
@@ -211,8 +219,9 @@ impl Held {
                     self.doubt(chain, &reason, false, Some(amount)).count(account, Some(amount), None);
                 }
             }
-            Knowledge::Unknown { reason, last_verified } => {
-                let bound = claim().max(last_verified.map(|(amount, _)| amount)).map(wide);
+            Knowledge::Unknown { reason, last_verified, at_most } => {
+                let claimed = || claim().map(|claim| last_verified.map_or(claim, |(amount, _)| claim.max(amount)));
+                let bound = at_most.or_else(claimed).map(wide);
                 match bound {
                     Some(bound) => self.bounds += bound,
                     None => self.unbounded = true,
@@ -238,7 +247,10 @@ impl Held {
             None => NO_BLOCK,
         };
         self.unbounded = true;
-        self.doubt(alias(blocks, &sum.chain), why, true, None).accounts += sum.accounts;
+        let is_known_no_more = why != NOT_PROVEN;
+        let doubt = self.doubt(alias(blocks, &sum.chain), why, true, None);
+        doubt.accounts += sum.accounts;
+        doubt.last_known.units += if is_known_no_more { sum.amount } else { Wide::ZERO };
     }
 
     /// Adds to the doubts of the same reason, and gives them back.
@@ -254,12 +266,13 @@ impl Held {
         }
         let place = place(&self.unknown, chain, reason).unwrap_or_else(|| {
             let (chain, reason, examples) = (chain.to_owned(), reason.to_owned(), Vec::new());
-            let bound = Some(self.coins(Wide::ZERO));
+            let nothing = self.coins(Wide::ZERO);
             self.unknown.push(Unknown {
                 chain,
                 reason,
                 accounts: 0,
-                bound,
+                bound: Some(nothing),
+                last_known: nothing,
                 examples,
                 balance_unknown,
                 decimals: self.decimals,
@@ -279,6 +292,7 @@ impl Held {
 impl Unknown {
     fn count(&mut self, account: &AccountEvidence, bound: Option<Wide>, last_verified: Option<(Amount, Height)>) {
         self.accounts += 1;
+        self.last_known.units += last_verified.map_or(Wide::ZERO, |(amount, _)| wide(amount));
         if self.examples.len() < MAX_EXAMPLES {
             self.examples.push(Example {
                 address: account.address.clone(),

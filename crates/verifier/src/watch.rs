@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use assay_types::{Statement, Timestamp};
 
-use crate::rules::{self, Before, Dropped, Following, RangeUse, Rewritten};
+use crate::rules::{self, Before, Dropped, Following, RangeUse, Rewritten, Unreported};
 use crate::{Finding, Line, Ordinary, Policy, Reconciliation, Wide};
 
 /// What is known beside one reconciliation.
@@ -19,6 +19,8 @@ pub struct Surroundings<'a> {
     pub previous: Option<&'a Statement>,
     /// What the statement before it came to, by symbol.
     pub before: &'a BTreeMap<String, Before>,
+    /// What was owed when it was last reported, and is not reported any more, by symbol.
+    pub unreported: &'a BTreeMap<String, Unreported>,
     /// What the statements of the last 30 days traded.
     pub ordinary: &'a Ordinary,
     /// What is held at most on the last indexed blocks, by symbol, in base units of the finest deployment; no asset of which
@@ -45,7 +47,6 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
         if let Some(line) = lines.get(report.symbol.as_str()) {
             findings.extend(rules::ledger_over_holdings(line, policy));
             findings.extend(rules::not_segregated(line));
-            findings.extend(rules::same_kind(line));
             let before = around.before.get(report.symbol.as_str());
             findings.extend(before.and_then(|before| rules::ledger_jump(line, before, policy)));
             let flowed = before
@@ -58,8 +59,9 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
     }
     if let Some(previous) = around.previous {
         findings.extend(rules::roll_forward_broken(around.statement, previous));
-        findings.extend(rules::dropped_asset(around.statement, previous));
     }
+    findings.extend(rules::same_kind(&around.reconciliation.lines));
+    findings.extend(rules::dropped_asset(around.statement, around.unreported));
     findings.extend(rules::rewritten_history(around.statement, around.previous, around.rewritten));
     findings.extend(rules::dropped_account(around.dropped));
     findings.extend(rules::range_exhausting(around.ranges));

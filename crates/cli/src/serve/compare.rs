@@ -1,35 +1,117 @@
-//! Do a chain's nodes have the same final blocks? Each is asked by itself, beside the one that is followed.
+//! Do a chain's nodes have the same final blocks? Each is asked by itself, beside the one that is followed. What a node that does
+//! not says by its own blocks is indexed too, in a copy of the store that goes when they agree.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use assay_desk::{Dissent, Source};
-use assay_store::Store;
+use assay_desk::{Branch, Dissent, Source};
+use assay_indexer::{Indexer, Settings, Stop};
+use assay_store::{Mode, Store};
 use assay_types::{BlockHash, Chain, Height};
 
 use super::Shared;
+use crate::config::ChainConfig;
 use crate::setup::Setup;
 
 const EVERY: Duration = Duration::from_secs(10);
 
+/// The copies of a chain's store into which other nodes' blocks are followed, by the node's place from 0.
+type Copies = BTreeMap<usize, Arc<Store>>;
+
 /// Compares until the process stops.
 pub fn watch(shared: &Shared, source: &Source) {
+    let mut copies = Copies::new();
     while !shared.stop.is_wished() {
         let setup = shared.setup();
-        let found = dissent(&setup, source);
-        if source.dissent() != found {
-            if !found.is_empty() {
-                source.hear(|heard| *heard.errors.entry("disagreement").or_default() += 1);
-                tracing::error!(chain = source.name, ?found, "nodes disagree about final blocks");
-            }
-            source.set_dissent(found);
-            shared.desk.look();
+        if let Ok(chain) = setup.chain(&source.name) {
+            look(shared, &setup, chain, source, &mut copies);
         }
         shared.stop.pause(EVERY);
     }
+    copies.into_keys().for_each(|nth| forget(&shared.setup(), source, nth));
 }
 
-fn dissent(setup: &Setup, source: &Source) -> Vec<Dissent> {
-    let (Ok(chain), Ok(store)) = (setup.chain(&source.name), source.store()) else { return Vec::new() };
+fn look(shared: &Shared, setup: &Setup, chain: &ChainConfig, source: &Source, copies: &mut Copies) {
+    let found = dissents(setup, chain, source);
+    let branches = |copies: &Copies| -> Vec<Branch> {
+        let branch =
+            |dissent: &Dissent| Branch { dissent: dissent.clone(), store: copies.get(&(dissent.node - 1)).cloned() };
+        found.iter().map(branch).collect()
+    };
+    if source.dissent() != found {
+        if !found.is_empty() {
+            source.hear(|heard| *heard.errors.entry("disagreement").or_default() += 1);
+            tracing::error!(chain = source.name, ?found, "nodes disagree about final blocks");
+        }
+        // Told at once; what the node says by its blocks may take longer.
+        source.set_branches(branches(copies));
+        shared.desk.look();
+    }
+    copies.retain(|nth, _| {
+        let stays = found.iter().any(|dissent| dissent.node == nth + 1);
+        if !stays {
+            forget(setup, source, *nth);
+        }
+        stays
+    });
+    for dissent in &found {
+        let nth = dissent.node - 1;
+        match follow(setup, chain, source, nth, copies.get(&nth), &shared.stop) {
+            Ok(store) => drop(copies.insert(nth, store)),
+            Err(why) => {
+                tracing::warn!(chain = source.name, node = dissent.node, why, "what this node says could not be read");
+                if copies.remove(&nth).is_some() {
+                    forget(setup, source, nth);
+                }
+            }
+        }
+    }
+    if !found.is_empty() {
+        source.set_branches(branches(copies));
+        shared.desk.look();
+    }
+}
+
+/// Follows a node's own blocks into a copy of our store, made where there is none yet.
+fn follow(
+    setup: &Setup,
+    chain: &ChainConfig,
+    source: &Source,
+    nth: usize,
+    copy: Option<&Arc<Store>>,
+    stop: &Stop,
+) -> Result<Arc<Store>, String> {
+    let node = setup.connect_to(chain, &chain.nodes[nth..=nth]).map_err(|failure| failure.first())?;
+    let store = match copy {
+        Some(store) => store.clone(),
+        None => {
+            let folder = folder(setup, source, nth);
+            source.store()?.copy_to(&folder).map_err(|error| error.to_string())?;
+            Arc::new(Store::open(&folder, &chain.id, Mode::Write).map_err(|error| error.to_string())?)
+        }
+    };
+    let head = node.tip().map_err(|error| error.to_string())?.head.hash;
+    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: Some(head) };
+    let indexer = Indexer::new(&*node, &store, settings, stop.clone());
+    indexer.catch_up(&|_| ()).map_err(|error| error.to_string())?;
+    Ok(store)
+}
+
+fn folder(setup: &Setup, source: &Source, nth: usize) -> PathBuf {
+    setup.config.data_dir.join(format!("{}.node-{}", source.name, nth + 1)) // no chain has a name with a dot
+}
+
+/// Removes a copy; whoever still reads it has its files open.
+fn forget(setup: &Setup, source: &Source, nth: usize) {
+    if let Err(error) = std::fs::remove_dir_all(folder(setup, source, nth)) {
+        tracing::warn!(chain = source.name, %error, "a copy of the store could not be removed");
+    }
+}
+
+fn dissents(setup: &Setup, chain: &ChainConfig, source: &Source) -> Vec<Dissent> {
+    let Ok(store) = source.store() else { return Vec::new() };
     let count = chain.nodes.len();
     if count < 2 {
         return Vec::new();

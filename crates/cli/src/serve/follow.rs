@@ -97,6 +97,7 @@ fn follow_into(
     let reached = |reached: &Reached| {
         let healed = source.trouble().is_some();
         source.set_trouble(None);
+        source.reached_tip(place::now());
         source.hear(|heard| {
             heard.head = Some(reached.tip.height);
             heard.reorgs += u64::from(reached.removed > 0);
@@ -144,18 +145,27 @@ fn kind(error: &IndexError) -> (&'static str, bool) {
 /// Reads beside the process that indexes, anew at each block boundary that it has reached meanwhile.
 fn beside(setup: &Setup, chain: &ChainConfig, source: &Source, desk: &Desk, round: &Stop) {
     tracing::info!(chain = source.name, "another process indexes this chain: it is read beside it");
+    let trouble = |why: String, lasting| source.set_trouble(Some(Trouble { since: place::now(), why, lasting }));
     while !round.is_wished() {
+        // The node first: what it had then, the store has by now if the other process keeps up.
+        let head = setup.connect(chain).map_err(|failure| failure.first());
+        let head = head.and_then(|node| node.tip().map_err(|error| error.to_string())).map(|tip| tip.head);
         match setup.store_to_read(chain) {
             Ok(store) => {
-                let head = store.as_ref().ok().and_then(|store| store.tip().ok().flatten()).map(|tip| tip.height);
-                source.hear(|heard| heard.head = head);
+                let tip = store.as_ref().ok().and_then(|store| store.tip().ok().flatten());
                 source.set_store(store.map(Arc::new));
-                source.set_trouble(None);
+                match head {
+                    Ok(head) => {
+                        source.hear(|heard| heard.head = Some(head.height));
+                        source.set_trouble(None);
+                        if tip.is_some_and(|tip| tip.height >= head.height) {
+                            source.reached_tip(place::now());
+                        }
+                    }
+                    Err(why) => trouble(why, false),
+                }
             }
-            Err(failure) => {
-                let trouble = Trouble { since: place::now(), why: failure.first(), lasting: true };
-                source.set_trouble(Some(trouble));
-            }
+            Err(failure) => trouble(failure.first(), true),
         }
         desk.look();
         round.pause(BESIDE);

@@ -21,6 +21,7 @@ use assay_store::Records;
 use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
+use crate::place;
 use crate::setup::{PROGRAM, Setup};
 use alertmanager::Alertmanager;
 use webhook::Receiver;
@@ -78,6 +79,7 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
         round: RwLock::new(Stop::default()),
     });
     let chains = desk.sources();
+    chains.iter().for_each(|source| source.follow_from(place::now()));
     let served = std::thread::scope(|scope| {
         for source in chains.iter() {
             let shared = &shared;

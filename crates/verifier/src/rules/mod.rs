@@ -32,7 +32,7 @@ mod wallet_shortfall;
 pub use credits_over_inventory::credits_over_inventory;
 pub use deposits_not_on_chain::deposits_not_on_chain;
 pub use dropped_account::{Dropped, dropped_account};
-pub use dropped_asset::dropped_asset;
+pub use dropped_asset::{Unreported, dropped_asset, unreported};
 pub use elsewhere_not_accepted::elsewhere_not_accepted;
 pub use ledger_jump::{Before, ledger_jump};
 pub use ledger_over_holdings::ledger_over_holdings;
@@ -57,6 +57,20 @@ pub use unexplained_difference::unexplained_difference;
 pub use unproven::unproven;
 pub(crate) use unsettled_item::unsettled_item;
 pub use wallet_shortfall::wallet_shortfall;
+
+/// The rules that compare an asset's ledger with its holdings. While the holdings are not known, or the ledger does not speak of the
+/// asset, they find nothing, which clears nothing either.
+pub const OF_HOLDINGS: &[&str] = &[
+    "ledger-jump",
+    "ledger-over-holdings",
+    "not-segregated",
+    "outflow-since-statement",
+    "phantom-assets",
+    "same-kind",
+    "turnover-over-holdings",
+    "unexplained-difference",
+    "wallet-shortfall",
+];
 
 /// `1 account`, `2 accounts`
 fn accounts(count: u64) -> String {

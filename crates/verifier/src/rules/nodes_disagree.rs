@@ -21,8 +21,9 @@ pub struct Dissent {
 ///
 /// Catches a node that is on a fork, or that shows us a chain of its own making.
 ///
-/// Cannot tell which of them is right: the chain that was followed first is followed on, and every verdict names its blocks. It
-/// holds no other finding back: what the other node's balances are is not asked, and a shortage fires.
+/// Cannot tell which of them is right: the chain that was followed first is followed on, and every verdict names its blocks. What the
+/// other node says by its own blocks is indexed beside it: a balance in which the two differ counts as unknown, at most the larger, and
+/// no block of theirs is final. So it holds back what one of the answers would clear; a shortage that none would clear fires.
 ///
 /// Policy: none. A node that is behind, or does not answer, does not disagree.
 pub fn nodes_disagree(following: &[Following]) -> Vec<Finding> {

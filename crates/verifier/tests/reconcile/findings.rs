@@ -145,7 +145,8 @@ fn what_is_held_and_not_reported_is_said() {
 
 #[test]
 fn the_worst_finding_comes_first_and_the_gatherers_own_are_among_them() {
-    let mut world = World::new(100, 60).house(0).also(held(2, unknown("x", Some(1)))).claims(claim(1, 61));
+    let mut world =
+        World::new(100, 60).house(0).also(held(2, unknown("x", Some(1)))).claims(claim(2, 0)).claims(claim(1, 61));
     world.now = time("2026-02-06T11:00:00Z");
     let notice = |rule, severity| Finding { rule, severity, asset: None, message: "m".into(), evidence: json!({}) };
     world.evidence.notices =

@@ -19,12 +19,22 @@ fn between(low: u64, high: u64) -> (String, Option<String>) {
 fn an_unknown_account_is_zero_in_low_and_its_claim_in_high() {
     let silent = |last_verified| World::new(100, 60).also(held(2, unknown("the node is silent", last_verified)));
     assert_eq!(interval(&silent(None)), ("60".into(), None));
-    assert_eq!(interval(&silent(Some(7))), between(60, 67));
+    assert_eq!(interval(&silent(Some(7))), ("60".into(), None), "what was there once bounds nothing by itself");
     assert_eq!(interval(&silent(None).claims(claim(2, 9))), between(60, 69));
     assert_eq!(interval(&silent(Some(7)).claims(claim(2, 9))), between(60, 69));
     assert_eq!(interval(&silent(Some(9)).claims(claim(2, 7))), between(60, 69));
     assert_eq!(interval(&silent(None).claims(claim(2, 7)).claims(claim(2, 9))), between(60, 69));
     assert_eq!(interval(&silent(None).claims(claim(3, 9))), ("60".into(), None), "a claim about another wallet");
+}
+
+#[test]
+fn what_nodes_disagree_about_is_bounded_by_what_they_say_and_by_no_claim() {
+    let disputed = |owed, at_most| World::new(owed, 60).also(held(2, disputed(at_most))).claims(claim(2, 1000));
+    assert_eq!(interval(&disputed(100, 30)), between(60, 90));
+    assert_eq!(disputed(91, 30).line().verdict, Verdict::Short, "none of their answers would clear it");
+    assert_eq!(disputed(90, 30).line().verdict, Verdict::Indeterminate, "one of them would");
+    assert_eq!(disputed(61, 30).line().verdict, Verdict::Indeterminate);
+    assert_eq!(disputed(60, 30).line().verdict, Verdict::Backed, "what is owed is there by all of them");
 }
 
 #[test]
@@ -46,7 +56,7 @@ fn a_shortage_that_no_unknown_can_fill_is_short() {
 fn what_is_unknown_is_grouped_by_its_reason() {
     let mut world = World::new(100, 60);
     for number in 10..20 {
-        world = world.also(held(number, unknown("not scanned", Some(1))));
+        world = world.also(held(number, unknown("not scanned", Some(1)))).claims(claim(number, 0));
     }
     let line = world.also(held(30, unknown("no answer", None))).line();
     assert_eq!(line.accounts.unknown, 11);
@@ -63,7 +73,8 @@ fn what_is_unknown_is_grouped_by_its_reason() {
 fn however_many_reasons_there_are_the_answer_is_bounded() {
     let mut world = World::new(100, 60);
     for number in 0..90 {
-        world = world.also(held(100 + number, unknown(&format!("reason {number}"), Some(1))));
+        let account = held(100 + number, unknown(&format!("reason {number}"), Some(1)));
+        world = world.also(account).claims(claim(100 + number, 0));
     }
     let line = world.line();
     assert_eq!(line.unknown.len(), 21);

@@ -18,12 +18,14 @@ const ASSETS: [&str; 2] = ["BTC", "ETH"];
 enum Fact {
     Known(u64, bool),
     Unknown(Option<u64>),
+    Disputed(u64),
 }
 
 fn fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
         4 => (0..12u64, any::<bool>()).prop_map(|(units, proven)| Fact::Known(units, proven)),
         1 => proptest::option::of(0..4u64).prop_map(Fact::Unknown),
+        1 => (0..12u64).prop_map(Fact::Disputed),
     ]
 }
 
@@ -84,6 +86,7 @@ fn account_of(place: usize, fact: &Fact) -> AccountEvidence {
     let balance = match fact {
         Fact::Known(units, proven) => Balance::Known { amount: Amount::from(*units), proven: *proven },
         Fact::Unknown(last) => unknown("somehow", *last),
+        Fact::Disputed(at_most) => disputed(*at_most),
     };
     let mut account = held(number, balance);
     account.symbol = ASSETS[place % 2].into();
@@ -179,9 +182,10 @@ fn naive(world: &World, asset: usize) -> (i128, i128, Verdict) {
                 false => doubtful.push(vec![0, units(*amount)]),
             },
             Balance::Known { .. } => doubtful.push(guesses(claimed)),
-            Balance::Unknown { last_verified, .. } => {
+            Balance::Unknown { last_verified, at_most, .. } => {
                 let last = last_verified.map(|(amount, _)| units(amount));
-                doubtful.push(guesses(claimed.max(last)));
+                let bound = claimed.map(|claimed| Some(claimed).max(last).unwrap_or(0));
+                doubtful.push(guesses(at_most.map(units).or(bound)));
             }
         }
     }
@@ -221,7 +225,10 @@ impl World {
         for account in &mut self.evidence.accounts {
             match &mut account.balance {
                 Balance::Known { amount, .. } => grow(amount),
-                Balance::Unknown { last_verified, .. } => last_verified.iter_mut().for_each(|(amount, _)| grow(amount)),
+                Balance::Unknown { last_verified, at_most, .. } => {
+                    last_verified.iter_mut().for_each(|(amount, _)| grow(amount));
+                    at_most.iter_mut().for_each(grow);
+                }
             }
         }
         for item in &mut self.evidence.items {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use assay_types::{Amount, Flows, Statement, Volume};
-use assay_verifier::rules::{Before, Dissent, Dropped, Following, RangeUse, Rewritten};
+use assay_verifier::rules::{Before, Dissent, Dropped, Following, RangeUse, Rewritten, unreported};
 use assay_verifier::{Coins, Finding, Ordinary, Severity, Surroundings, Wide, watch};
 
-use crate::world::{World, held, known, report, time, unknown};
+use crate::world::{World, held, known, report, time, unknown, withdrawal};
 
 struct Around {
     world: World,
@@ -30,7 +30,12 @@ impl Around {
         let earlier: Vec<&Statement> = self.earlier.iter().collect();
         let mut ordinary = Ordinary::default();
         earlier.iter().for_each(|statement| ordinary.add(statement));
+        let mut missing = BTreeMap::new();
+        for (one, next) in earlier.iter().zip(earlier.iter().skip(1).chain([&&self.world.statement])) {
+            missing = unreported(missing, one, next);
+        }
         let around = Surroundings {
+            unreported: &missing,
             statement: &self.world.statement,
             reconciliation: &reconciliation,
             previous: earlier.last().copied(),
@@ -172,6 +177,13 @@ fn what_is_no_longer_spoken_of_is_noticed() {
     let found = case.watch();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].rule, found[0].asset.as_deref()), ("dropped-asset", Some("ETH")));
+    // However many statements keep silent about it, until one speaks of it again.
+    let mut silent = case.world.statement.clone();
+    case.earlier.extend([silent.clone(), silent.clone()]);
+    assert_eq!(case.said(), [("dropped-asset", Severity::Error)]);
+    silent.assets.push(report("ETH", 0));
+    case.earlier.push(silent);
+    assert_eq!(case.said(), []);
 }
 
 #[test]
@@ -237,7 +249,7 @@ fn what_left_since_the_statement_is_told_by_its_part_of_what_was_there() {
     let rule = "outflow-since-statement";
     // 1,000 were there; so many are there now, or it is not known.
     let table = [
-        (Some(1_000), None),
+        (Some(1_000_u64), None),
         (Some(2_000), None),
         (Some(950), None),
         (Some(949), Some(Severity::Warning)),
@@ -252,6 +264,12 @@ fn what_left_since_the_statement_is_told_by_its_part_of_what_was_there() {
         case.at_most_now = now.map(|now| ("BTC".to_owned(), Wide::from(now))).into_iter().collect();
         let found = case.said().into_iter().find(|(found, _)| *found == rule).map(|(_, severity)| severity);
         assert_eq!(found, severity, "{now:?}");
+        // Had the statement said that 100 would leave, 100 more could go before anybody is told.
+        let Some(more) = now.and_then(|now| now.checked_sub(100)) else { continue };
+        case.at_most_now = BTreeMap::from([("BTC".to_owned(), Wide::from(more))]);
+        case.world = case.world.pending(withdrawal(50, 9, 100));
+        let found = case.said().into_iter().find(|(found, _)| *found == rule).map(|(_, severity)| severity);
+        assert_eq!(found, severity, "{more} and 100 announced");
     }
 }
 
@@ -300,18 +318,31 @@ fn a_ledger_that_outgrows_the_chain_jumps_while_a_surplus_still_covers_it() {
 }
 
 #[test]
-fn the_same_kind_is_owed_whatever_is_tolerated_or_elsewhere() {
-    let said = |case: Around| case.said().iter().map(|(rule, _)| *rule).collect::<Vec<_>>();
-    assert_eq!(said(around(1000, 1000)), [""; 0]);
+fn no_surplus_of_another_kind_hides_a_shortfall() {
+    let said = |case: &Around| case.said().into_iter().find(|(rule, _)| *rule == "same-kind").map(|(_, how)| how);
+    // So much ETH is owed and held beside it.
+    let with_eth = |case: Around, owed: u64, holds: u64| {
+        let mut case = case;
+        case.world.statement.assets.push(report("ETH", owed));
+        let account = assay_verifier::AccountEvidence { symbol: "ETH".into(), ..held(9, known(holds)) };
+        case.world = case.world.also(account);
+        case
+    };
+    assert_eq!(said(&around(1000, 1000)), None);
+    assert_eq!(said(&around(1001, 1000)), None, "it is phantom-assets, and nothing hides it");
+    assert_eq!(said(&with_eth(around(1001, 1000), 5, 5)), None);
+    assert_eq!(said(&with_eth(around(1000, 1000), 5, 50)), None);
+    let hidden = with_eth(around(1001, 1000), 5, 50);
+    assert_eq!(said(&hidden), Some(Severity::Error));
+    let found = hidden.watch();
+    let evidence = &found.iter().find(|one| one.rule == "same-kind").unwrap().evidence;
+    assert_eq!((&evidence["missing"], &evidence["surpluses"][0]["surplus"]), (&"1".into(), &"45".into()));
     let mut tolerated = around(1001, 1000);
-    tolerated.world = tolerated.world.policy(serde_json::json!({ "shortage_tolerance": { "BTC": "1" },
-        "ledger_over_holdings": { "halt": "2" } }));
-    assert_eq!(said(tolerated), ["same-kind"]);
-    let short = around(1001, 1000);
-    assert!(!said(short).contains(&"same-kind"), "it is phantom-assets");
-    let mut blind = around(1001, 1000);
+    tolerated.world = tolerated.world.policy(serde_json::json!({ "shortage_tolerance": { "BTC": "1" } }));
+    assert_eq!(tolerated.said(), [("same-kind", Severity::Notice)], "what the policy allows raises no alert");
+    let mut blind = with_eth(around(1001, 1000), 5, 50);
     blind.world = blind.world.blind("the node is away");
-    assert_eq!(said(blind), [""; 0], "holdings that nothing bounds");
+    assert_eq!(blind.said(), [], "holdings that nothing bounds");
 }
 
 #[test]

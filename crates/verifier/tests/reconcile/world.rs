@@ -88,7 +88,13 @@ pub fn known(units: u64) -> Balance {
 
 pub fn unknown(reason: &str, last_verified: Option<u64>) -> Balance {
     let last_verified = last_verified.map(|units| (Amount::from(units), Height(90)));
-    Balance::Unknown { reason: reason.into(), last_verified }
+    Balance::Unknown { reason: reason.into(), last_verified, at_most: None }
+}
+
+/// Of nodes that disagree none gives it more.
+pub fn disputed(at_most: u64) -> Balance {
+    let at_most = Some(Amount::from(at_most));
+    Balance::Unknown { reason: "nodes disagree".into(), last_verified: None, at_most }
 }
 
 pub fn claim(number: u8, units: u64) -> WalletClaim {
