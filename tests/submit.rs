@@ -85,7 +85,22 @@ fn a_ledger_is_told_to_the_last_digit_and_the_next_statement_goes_on_from_there(
     let ran = exchange.ask_once(&[]);
     assert!(ran.stdout.starts_with("taken as number 4, sha256:"), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(deposits(4), json!("1"));
-    must_be_one_chain(&serving, &exchange, 4);
+
+    // The README's own query.
+    database
+        .execute(
+            "create table balances (asset text, customer int, balance numeric); create table deposits (at timestamptz, asset text, amount numeric);
+             grant select on balances, deposits to reader;
+             insert into balances values ('BTC', 1, 70.5), ('BTC', 2, -0.5), ('BTC', 3, 30), ('BTC', 4, -2);
+             insert into deposits select clock_timestamp(), 'BTC', 4",
+        )
+        .unwrap();
+    let readme = include_str!("../README.md").split_once("```sql\n").unwrap().1;
+    lab.write("ledger.sql", readme.split_once("```").unwrap().0);
+    assert_eq!(exchange.ask_once(&[]).code, 0);
+    let told = &statement(&serving, 5)["assets"][0];
+    assert_eq!((&told["customers"], &told["negative"], deposits(5)), (&json!("100.5"), &json!("2.5"), json!("4")));
+    must_be_one_chain(&serving, &exchange, 5);
     assert_eq!(serving.stop().0, 0);
 }
 
@@ -216,7 +231,14 @@ fn a_connection_is_as_private_as_it_was_asked_to_be_and_its_password_is_never_sh
     // A certificate of somebody else is none of this one.
     secret(lab, "ledger.conn", &format!("{} sslmode=require", private.over_tcp()));
     refused(&exchange.ask_once(&["--database-ca", &path("cert.pem")]), 2, &["error performing TLS handshake"]);
-    assert_eq!(numbers(&serving), [1]);
+    // What the service manager hands over is nobody else's, whatever its mode looks like.
+    let given = lab.path("open.conn");
+    let mut command =
+        lab.command(&exchange.words(&["--query", "ledger.sql", "--database-file", given.to_str().unwrap()]));
+    lab.write("ledger.sql", QUERY);
+    let ran = command.env("CREDENTIALS_DIRECTORY", given.parent().unwrap()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(numbers(&serving), [2, 1]);
 }
 
 #[test]

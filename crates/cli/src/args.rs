@@ -189,7 +189,8 @@ pub struct SubmitArgs {
 
 fn round(text: &str) -> Result<Age, String> {
     let age: Age = text.parse().map_err(|error: PolicyError| error.to_string())?;
-    if age.seconds == 0 { Err("a round takes a second at least".into()) } else { Ok(age) }
+    let day = Age { seconds: 86_400 };
+    if age.seconds == 0 || age > day { Err("a round takes from a second to a day".into()) } else { Ok(age) }
 }
 
 #[derive(Subcommand)]

@@ -73,15 +73,14 @@ impl<'a> Submission<'a> {
     /// A statement at each round, until a signal or something that only people can mend.
     pub fn keep_on(&self, every: Duration) -> Result<u8, Failure> {
         let patience = Patience::new(stop_on_signals("stopping")?)?;
-        let stop = &patience.stop;
         let (made, sent) = std::thread::scope(|scope| {
             let sending = scope.spawn(|| {
-                let sent = self.keep_sending(&patience);
-                stop.now();
-                sent
+                let _together = StopAtEnd(&patience.stop);
+                self.keep_sending(&patience)
             });
+            let together = StopAtEnd(&patience.stop);
             let made = self.keep_making(&patience, every);
-            stop.now();
+            drop(together);
             (made, sending.join())
         });
         let sent = sent.unwrap_or_else(|_| Err(Failure::new(INTEGRITY, "a thread ended by itself")));
@@ -204,6 +203,15 @@ impl<'a> Submission<'a> {
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
         self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The two threads end together, however one of them ends.
+struct StopAtEnd<'a>(&'a Stop);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.now();
     }
 }
 
