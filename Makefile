@@ -1,12 +1,14 @@
 # make demo · make test · make bench
 #
 # Each does all of its own set-up, and nothing twice; see scripts/. What may be set: ASSAY_CACHE=/folder for what is fetched or built once,
-# BITCOIND=/path, ANVIL=/path, ALERTMANAGER=/path and SCHEMATHESIS=/path for programs of your own, ROCKSDB_LIB_DIR=/folder for a RocksDB of your own.
+# BITCOIND=/path, ANVIL=/path, ALERTMANAGER=/path and SCHEMATHESIS=/path for programs of your own, POSTGRES=/folder for a server's, ROCKSDB_LIB_DIR=/folder for a
+# RocksDB of your own.
 
 export ASSAY_CACHE := $(or $(ASSAY_CACHE),$(HOME)/.cache/assay)
 export BITCOIND := $(or $(BITCOIND),$(ASSAY_CACHE)/nodes/bin/bitcoind)
 export ANVIL := $(or $(ANVIL),$(ASSAY_CACHE)/nodes/bin/anvil)
 export ALERTMANAGER := $(or $(ALERTMANAGER),$(ASSAY_CACHE)/nodes/bin/alertmanager)
+export POSTGRES := $(or $(POSTGRES),$(ASSAY_CACHE)/nodes/postgres)
 export SCHEMATHESIS := $(or $(SCHEMATHESIS),$(ASSAY_CACHE)/nodes/bin/schemathesis)
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -49,7 +51,7 @@ lint: ## format and lints
 	cargo fmt --all --check
 	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
 
-nodes: ## bitcoind, anvil, alertmanager and schemathesis, in the cache's nodes/bin
+nodes: ## bitcoind, anvil, alertmanager, postgres and schemathesis, in the cache's nodes/bin
 	@scripts/setup.sh nodes
 
 contracts: ## compile the test contracts again (data/contracts)

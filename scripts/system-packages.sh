@@ -34,7 +34,10 @@ look() {
             have_libclang || missing libclang-dev "libclang with its headers (or LIBCLANG_PATH=/folder)"
             have_certificates || missing ca-certificates "the system's certificate authorities"
             ;;
-        nodes) have_anvil || have npm || missing npm "npm, to fetch anvil with (or ANVIL=/path to an anvil)" ;;
+        nodes)
+            have_anvil || have npm || missing npm "npm, to fetch anvil with (or ANVIL=/path to an anvil)"
+            have openssl || missing openssl "openssl, by which the tests make certificates"
+            ;;
         *) fail "no such need is known here: $need" ;;
         esac
     done

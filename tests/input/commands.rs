@@ -6,7 +6,7 @@ use crate::lab as labs;
 use crate::lab::Lab;
 use crate::{lab, wrong};
 
-const COMMANDS: [&str; 7] = ["init", "check", "index", "balance", "history", "holdings", "verify"];
+const COMMANDS: [&str; 8] = ["init", "check", "index", "balance", "history", "holdings", "verify", "submit"];
 
 #[test]
 fn every_command_has_help_with_an_example() {
@@ -25,7 +25,8 @@ fn every_command_has_help_with_an_example() {
 #[test]
 fn wrong_usage_is_said_on_standard_error() {
     let lab = lab();
-    let table: [(&[&str], &str); 9] = [
+    let query = ["submit", "acme", "--to", "http://x", "--query", "q", "--database-file", "d", "--every", "0s"];
+    let table: [(&[&str], &str); 12] = [
         (&[], "Usage: assay"),
         (&["blance"], "balance"),
         (&["balance"], "ADDRESS"),
@@ -35,6 +36,9 @@ fn wrong_usage_is_said_on_standard_error() {
         (&["history", "bc1q", "--chain", "bitcoin", "--from", "-5"], "-5"),
         (&["verify", "acme"], "--statement"),
         (&["index", "--once", "now"], "now"),
+        (&["submit", "acme", "--to", "http://x"], "--statement <FILE>|--query <FILE>"),
+        (&query[..6], "--database-file"),
+        (&query, "from a second to a day"),
     ];
     for (arguments, words) in table {
         let ran = lab.assay(arguments);

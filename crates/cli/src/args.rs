@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use assay_verifier::{Age, PolicyError};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Does this exchange hold on chain what its internal ledger says it holds?
 ///
@@ -72,12 +73,8 @@ pub enum Command {
         #[command(subcommand)]
         command: StatementCommand,
     },
-    /// Hand a statement to an assay serve: checked, signed, tried again until it is taken
-    #[command(
-        after_help = "Example: assay submit acme --statement 2026-02-06T19.json --to https://assay.example --key acme.key \\\n\
-        \u{20}              --token-file acme.token\n\n\
-        Exit codes: 0 taken · 2 wrong or refused · 3 not handed over: send it again"
-    )]
+    /// Hand statements to an assay serve: checked, signed, tried again until they are taken
+    #[command(after_help = SUBMIT)]
     Submit(SubmitArgs),
     /// The key by which an exchange signs its statements
     Keys {
@@ -128,13 +125,48 @@ pub enum KeysCommand {
     },
 }
 
+const SUBMIT: &str = "\
+Example: assay submit acme --statement 2026-02-06T19.json --to https://assay.example \\
+           --key acme.key --token-file acme.token
+         assay submit acme --query ledger.sql --database-file ledger.conn --every 1m \\
+           --to https://assay.example --key acme.key --token-file acme.token
+
+A query gives a row for each asset, with these columns. What is NULL is not reported, and that is not zero:
+  asset, customers                text, and an amount: these two are required
+  house, negative, inventory      amounts
+  deposits, withdrawals, rewards, fees, corrections
+                                  amounts: flows since the statement before
+  pending_withdrawals, uncredited_deposits, unconfirmed_credits, elsewhere, volume
+                                  json or jsonb: lists, as the statement has them
+Amounts are numeric, integers or text, and stay exact; real and double precision are refused. The query runs in a \
+transaction that can only read and sees one instant: its now() becomes as_of. current_setting('assay.since') is that of \
+the statement before, or empty: flows go from there. Numbers go on from the last statement. Give it a role that may \
+only read what it needs, on the primary: a standby may be behind.
+
+With --every, and for a query, statements wait in the folder --spool until they are taken, and are sent in order, also \
+after a kill. Up to 10080 wait. One that is refused goes to refused/ there; its number is not given again. What is wrong \
+with a statement is said and tried again at the next round; a token, key or number that does not count ends the command. \
+--json prints one document a line then.
+
+Exit codes: 0 taken, or stopped · 2 wrong or refused · 3 not handed over: send it again";
+
 #[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["statement", "query"])))]
 pub struct SubmitArgs {
     /// The exchange's id
     pub exchange: String,
-    /// The statement (assay.statement/1), with its number
+    /// The statement (assay.statement/1), with its number; with --every, read anew at each round and sent when it has changed
     #[arg(long, value_name = "FILE")]
-    pub statement: PathBuf,
+    pub statement: Option<PathBuf>,
+    /// A query for PostgreSQL that gives the statement: a row for each asset
+    #[arg(long, value_name = "FILE", requires = "database_file")]
+    pub query: Option<PathBuf>,
+    /// The file with the database's connection string: host=… user=… password=… dbname=… sslmode=…, or postgresql://…
+    #[arg(long, value_name = "FILE", requires = "query")]
+    pub database_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authority that vouches for the database, instead of the system's
+    #[arg(long, value_name = "FILE", requires = "query")]
+    pub database_ca: Option<PathBuf>,
     /// Where assay serve listens
     #[arg(long, value_name = "URL")]
     pub to: String,
@@ -144,9 +176,21 @@ pub struct SubmitArgs {
     /// The file with the token, as `assay token new` printed it
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Go on until a signal, a statement at each round: 1m, 30s
+    #[arg(long, value_name = "DURATION", conflicts_with = "tries", value_parser = round)]
+    pub every: Option<Age>,
+    /// The folder where statements wait; by default outgoing/EXCHANGE
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
     /// How often to try, with growing pauses up to 30 seconds
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub tries: u32,
+}
+
+fn round(text: &str) -> Result<Age, String> {
+    let age: Age = text.parse().map_err(|error: PolicyError| error.to_string())?;
+    let day = Age { seconds: 86_400 };
+    if age.seconds == 0 || age > day { Err("a round takes from a second to a day".into()) } else { Ok(age) }
 }
 
 #[derive(Subcommand)]

@@ -14,7 +14,7 @@ use crate::{output, place};
 pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failure> {
     let chains = chosen(setup, &arguments.chain)?;
     let accept = accepted(&chains, arguments.accept_reorg.as_deref())?;
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals("stopping at the next block")?;
     let bars = Bars::new();
     let follow = |chain: &ChainConfig| -> Result<Option<Reached>, Failure> {
         let bar = bars.chain(&chain.name);
@@ -111,7 +111,7 @@ fn accepted(chains: &[&ChainConfig], hash: Option<&str>) -> Result<Option<BlockH
 }
 
 /// The first Ctrl-C, or SIGTERM, asks to stop at a block boundary; the second ends the process.
-pub fn stop_on_signals() -> Result<Stop, Failure> {
+pub fn stop_on_signals(saying: &'static str) -> Result<Stop, Failure> {
     let stop = Stop::default();
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
     let wished = stop.clone();
@@ -120,7 +120,7 @@ pub fn stop_on_signals() -> Result<Stop, Failure> {
             if wished.is_wished() {
                 std::process::exit(130);
             }
-            output::message("stopping at the next block; again to stop at once (nothing is lost either way)");
+            output::message(format!("{saying}; again to stop at once (nothing is lost either way)"));
             wished.now();
         }
     });

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
-use assay_registry::SecretKey;
+use assay_registry::{SecretKey, SignatureError};
 
 use crate::failure::{Failure, WRONG_INPUT};
 use crate::output;
@@ -32,17 +32,30 @@ pub fn new(file: &Path) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Reads the secret key. A file that others may read is refused.
+/// Reads the secret key.
 pub fn read(file: &Path) -> Result<SecretKey, Failure> {
-    const LONGEST: u64 = 1024;
-    let named = |why: String| Failure::new(WRONG_INPUT, format!("{}: {why}", file.display()));
+    let wrong = |error| Failure::new(WRONG_INPUT, format!("{}: {error}", file.display()));
+    let text = read_secret(file, "a new key")?;
+    text.trim().parse().map_err(|error: SignatureError| wrong(error).hint("assay keys new FILE makes one"))
+}
+
+/// Reads a secret. A file that others may read is refused; what it then takes is said by `replacement`.
+pub fn read_secret(file: &Path, replacement: &str) -> Result<String, Failure> {
+    const LONGEST: u64 = 4096;
     let text = assay_registry::read_text(file, LONGEST)?;
     #[cfg(unix)]
     {
         let mode = std::fs::metadata(file).map(|meta| std::os::unix::fs::PermissionsExt::mode(&meta.permissions()));
-        if mode.is_ok_and(|mode| mode & 0o077 != 0) {
-            return Err(named("others may read this secret".into()).hint("chmod 600, and think of a new key"));
+        if mode.is_ok_and(|mode| mode & 0o077 != 0) && !is_credential(file) {
+            let failure = Failure::new(WRONG_INPUT, format!("{}: others may read this secret", file.display()));
+            return Err(failure.hint(format!("chmod 600, and think of {replacement}")));
         }
     }
-    text.trim().parse().map_err(|error| named(format!("{error}")).hint("assay keys new FILE makes one"))
+    Ok(text)
+}
+
+/// Is it one of those that the service manager hands to this process alone? What their mode looks like then says nothing.
+#[cfg(unix)]
+fn is_credential(file: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| !folder.is_empty() && file.starts_with(folder))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay_types::Statement;
+use assay_types::{InputErrors, Statement};
 use assay_verifier::Coins;
 use serde_json::json;
 
@@ -14,9 +14,14 @@ use crate::verify::LONGEST_STATEMENT_BYTES;
 /// A statement with its bytes, which are what is signed.
 pub fn read(setup: &Setup, file: &Path) -> Result<(Statement, Vec<u8>), Failure> {
     let bytes = assay_registry::read_bytes(file, LONGEST_STATEMENT_BYTES)?;
-    let statement = assay_ledger::parse(file, &bytes, &setup.directory)?;
+    let statement = parse(setup, file, &bytes)?;
     setup.exchange(&statement.exchange)?;
     Ok((statement, bytes))
+}
+
+/// Whatever is sent went through this, wherever it comes from; errors name it by `file`.
+pub fn parse(setup: &Setup, file: &Path, bytes: &[u8]) -> Result<Statement, InputErrors> {
+    assay_ledger::parse(file, bytes, &setup.directory)
 }
 
 pub fn check(setup: &Setup, file: &Path, as_json: bool) -> Result<u8, Failure> {

@@ -6,12 +6,14 @@
 mod alertmanager;
 mod anvil;
 mod bitcoind;
+mod postgres;
 mod process;
 mod rpc;
 
 pub use alertmanager::Alertmanager;
 pub use anvil::Anvil;
 pub use bitcoind::Bitcoind;
+pub use postgres::Postgres;
 
 /// Where `schemathesis` is, which tries an API against its description.
 ///

@@ -96,12 +96,7 @@ impl Drop for Process {
 
 /// The program's path: `variable` in the environment, else where `make nodes` puts it, else on PATH.
 pub(crate) fn find(program: &'static str, variable: &'static str) -> Result<PathBuf, TestNodeError> {
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = named("ASSAY_CACHE")
-        .or_else(|| named("HOME").map(|home| home.join(".cache/assay")))
-        .unwrap_or_default()
-        .join("nodes/bin")
-        .join(program);
+    let cache = cache().join("nodes/bin").join(program);
     let on_path = || {
         let folders = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
@@ -111,6 +106,16 @@ pub(crate) fn find(program: &'static str, variable: &'static str) -> Result<Path
         .or_else(on_path)
         .filter(|path| path.is_file())
         .ok_or(TestNodeError::NotInstalled { program, variable, cache })
+}
+
+/// What `make nodes` fetches lies below this.
+pub(crate) fn cache() -> PathBuf {
+    named("ASSAY_CACHE").or_else(|| named("HOME").map(|home| home.join(".cache/assay"))).unwrap_or_default()
+}
+
+/// A path that a variable of the environment names.
+pub(crate) fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// A port that is free now. Somebody else may take it before it is used; that start then fails in words.

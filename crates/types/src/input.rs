@@ -107,6 +107,13 @@ impl InputErrors {
         self.errors.is_empty()
     }
 
+    /// The same errors, told otherwise.
+    #[must_use]
+    pub fn map(mut self, tell: impl FnMut(InputError) -> InputError) -> InputErrors {
+        self.errors = self.errors.into_iter().map(tell).collect();
+        self
+    }
+
     /// The value, if nothing is wrong.
     ///
     /// # Errors

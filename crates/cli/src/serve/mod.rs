@@ -70,7 +70,7 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
     let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
     let alertmanagers = alerts.alertmanagers.iter().map(Alertmanager::new).collect::<Result<Vec<_>, _>>()?;
     let records = Records::open(&setup.config.data_dir.join(DESK))?;
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals("stopping at the next block")?;
     let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.desk.clone())?;
     let shared = Arc::new(Shared {
         desk: desk.clone(),
