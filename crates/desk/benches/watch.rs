@@ -30,6 +30,10 @@ use assay_types::{
 use assay_verifier::{Policy, reconcile};
 use serde_json::json;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXCHANGES: u32 = 100;
 const TOKENS: u32 = 298;
 /// Accounts of each exchange, on Bitcoin and on the EVM chain. Each of the latter is known in 299 assets.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use assay_store::{Records, Row, Table};
 use assay_types::{Amount, Statement, Timestamp};
@@ -260,15 +261,15 @@ pub(crate) fn gate_row(exchange: &str, gate: &Gate) -> Result<Row, DeskError> {
     Ok(Row { table: Table::Meta, key: [GATE, exchange.as_bytes(), &[0], gate.asset.as_bytes()].concat(), value })
 }
 
-/// The gates that were halted, by exchange and asset.
-pub(crate) fn gates(records: &Records) -> Result<BTreeMap<(String, String), Gate>, DeskError> {
-    let rows = records.oldest_first(Table::Meta, GATE, usize::MAX)?;
-    let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
-        let gate: Gate = read(records, "a gate", value)?;
+/// The gates that were halted, by exchange.
+pub(crate) fn gates(records: &Records) -> Result<BTreeMap<String, Arc<Vec<Gate>>>, DeskError> {
+    let mut gates: BTreeMap<String, Arc<Vec<Gate>>> = BTreeMap::new();
+    for (key, value) in records.oldest_first(Table::Meta, GATE, usize::MAX)? {
         let exchange = key[GATE.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
-        Ok(((String::from_utf8_lossy(exchange).into_owned(), gate.asset.clone()), gate))
-    };
-    rows.iter().map(read).collect()
+        let each = gates.entry(String::from_utf8_lossy(exchange).into_owned()).or_default();
+        Arc::make_mut(each).push(read(records, "a gate", &value)?);
+    }
+    Ok(gates)
 }
 
 /// The row by which a statement waits no more.

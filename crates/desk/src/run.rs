@@ -47,7 +47,8 @@ pub(crate) struct Run {
     settings: Settings,
     alerts: BTreeMap<String, Alert>,
     cases: BTreeMap<String, Case>,
-    gates: BTreeMap<(String, String), Gate>,
+    /// Each exchange's, by asset.
+    gates: BTreeMap<String, Arc<Vec<Gate>>>,
     rewrites: BTreeMap<String, Vec<Rewrite>>,
     silences: Vec<Silence>,
     maintenance: Vec<Maintenance>,
@@ -405,7 +406,7 @@ impl Run {
     fn is_due(&self, view: &ExchangeView, at: Timestamp, now: Timestamp) -> bool {
         let refreshed_s = (self.settings.gates.holds_s / 2).max(1);
         self.changed.contains(&view.id)
-            || view.gates.iter().any(|gate| gate.clear_since.is_some() || gate.blind_since.is_some())
+            || (now != at && view.gates.iter().any(|gate| gate.clear_since.is_some() || gate.blind_since.is_some()))
             || now.seconds_since(at) >= refreshed_s
     }
 
@@ -496,7 +497,13 @@ impl Run {
         ExchangeView { id: id.to_owned(), name, statement, verdict, last_final, trouble, findings, gates, maintenance }
     }
 
-    fn gates(&mut self, id: &str, verdict: Option<&Reconciliation>, findings: &[Finding], now: Timestamp) -> Vec<Gate> {
+    fn gates(
+        &mut self,
+        id: &str,
+        verdict: Option<&Reconciliation>,
+        findings: &[Finding],
+        now: Timestamp,
+    ) -> Arc<Vec<Gate>> {
         let stale = findings.iter().any(|finding| finding.rule == STALE);
         let mut halting: BTreeMap<Option<&str>, (&Finding, Purposes)> = BTreeMap::new();
         for (finding, of) in findings.iter().filter_map(|finding| Some((finding, halts(finding)?))) {
@@ -506,23 +513,25 @@ impl Run {
         let (mut gates, mut rows, mut turned) = (Vec::new(), Vec::new(), Vec::new());
         let statement = verdict.map(|verdict| verdict.statement.digest);
         let lines = verdict.map_or(&[][..], |verdict| &verdict.lines);
-        let mut assets: BTreeMap<String, Option<&Line>> =
-            lines.iter().map(|line| (line.asset.clone(), Some(line))).collect();
-        // What was halted stays so, also while no line speaks of it.
-        let mine = self.gates.range((id.to_owned(), String::new())..).take_while(|((exchange, _), _)| exchange == id);
-        for ((_, asset), _) in mine.filter(|(_, gate)| gate.signal == Signal::Halt) {
-            assets.entry(asset.clone()).or_insert(None);
+        let before = self.gates.get(id).cloned().unwrap_or_default();
+        let mut known: BTreeMap<&str, (Option<&Line>, Option<&Gate>)> =
+            lines.iter().map(|line| (line.asset.as_str(), (Some(line), None))).collect();
+        for gate in before.iter() {
+            match known.get_mut(gate.asset.as_str()) {
+                Some(asset) => asset.1 = Some(gate),
+                // What was halted stays so, also while no line speaks of it.
+                None if gate.signal == Signal::Halt => drop(known.insert(&gate.asset, (None, Some(gate)))),
+                None => {}
+            }
         }
-        for (asset, line) in &assets {
-            let halting = match (halting.get(&Some(asset.as_str())), halting.get(&None)) {
+        for (asset, (line, before)) in known {
+            let halting = match (halting.get(&Some(asset)), halting.get(&None)) {
                 (Some(own), Some(all)) => Some((own.0, own.1.and(all.1))),
                 (own, all) => own.or(all).copied(),
             };
             let unknown = line.and_then(|line| line.unknown.first()).map(|unknown| unknown.reason.as_str());
             let verdict = line.map(|line| line.verdict);
             let known = Known { asset, verdict, unknown, halting, statement, stale };
-            let key = (id.to_owned(), asset.clone());
-            let before = self.gates.get(&key);
             let now = gate(&known, before, self.settings.gates, now);
             if before.map(|before| before.purposes) != Some(now.purposes) {
                 // What is allowed needs no row: after a restart it is judged anew.
@@ -531,9 +540,10 @@ impl Run {
                 }
                 turned.push(now.clone());
             }
-            self.gates.insert(key, now.clone());
             gates.push(now);
         }
+        let gates = Arc::new(gates);
+        self.gates.insert(id.to_owned(), gates.clone());
         let rows: Result<Vec<Row>, DeskError> = rows.into_iter().collect();
         let kept = rows.and_then(|rows| if rows.is_empty() { Ok(()) } else { Ok(self.inner.records.write(&rows)?) });
         if let Err(error) = kept {

@@ -91,7 +91,7 @@ pub struct ExchangeView {
     /// What is wrong now: of the latest verdict, and of what came after it.
     pub findings: Arc<Vec<Finding>>,
     /// What the trading engine should do, by asset.
-    pub gates: Vec<Gate>,
+    pub gates: Arc<Vec<Gate>>,
     /// What the exchange has announced and is not over, the first first.
     pub maintenance: Vec<Maintenance>,
 }

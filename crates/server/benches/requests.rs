@@ -33,6 +33,10 @@ use assay_types::{
 use assay_verifier::Policy;
 use serde_json::json;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BLOCKS: u64 = 10_000;
 const IN_EACH: u32 = 10;
 const HISTORIES: u32 = 5_000;

@@ -98,7 +98,8 @@ impl Listener {
 fn signals(app: &Shared, id: &str, which: &Which) -> Vec<(String, Purposes)> {
     let view = app.desk.view();
     let exchange = view.exchanges.iter().find(|exchange| exchange.id == id);
-    let gates = exchange.map_or(&[][..], |exchange| &exchange.gates).iter().filter(|gate| which.asset_is(gate));
+    let gates =
+        exchange.map_or(&[][..], |exchange| exchange.gates.as_slice()).iter().filter(|gate| which.asset_is(gate));
     gates.map(|gate| (gate.asset.clone(), gate.purposes)).collect()
 }
 
