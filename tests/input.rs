@@ -12,6 +12,8 @@ mod commands;
 mod configuration;
 #[path = "input/declarations.rs"]
 mod declarations;
+#[path = "input/prices.rs"]
+mod prices;
 #[path = "input/statements.rs"]
 mod statements;
 

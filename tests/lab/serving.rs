@@ -120,6 +120,11 @@ impl Serving {
         }
     }
 
+    /// Has it said this by now, since it was last asked?
+    pub fn has_said(&self, words: &str) -> bool {
+        self.said.try_iter().any(|line| line.contains(words))
+    }
+
     /// Ends it at once, as a power cut would.
     pub fn kill(mut self) {
         self.process.kill().unwrap();

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::config::ChainConfig;
 use crate::failure::{Failure, UNKNOWN};
-use crate::output;
 use crate::setup::Setup;
+use crate::{output, place, prices};
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -64,6 +64,7 @@ impl Report {
 pub fn run(setup: &Setup, deep: bool, json: bool) -> Result<u8, Failure> {
     let mut report = Report(Vec::new());
     declarations(setup, &mut report);
+    prices(setup, &mut report);
     for chain in &setup.config.chains {
         node(setup, chain, &mut report);
         store(setup, chain, deep, &mut report);
@@ -89,6 +90,33 @@ fn declarations(setup: &Setup, report: &mut Report) {
             shared.by.iter().map(|(exchange, at)| format!("{} ({})", exchange.id, at.origin)).collect();
         let address = shared.by.first().map_or(String::new(), |(_, declared)| declared.address.clone());
         report.warn("shared-account", format!("{address} on {} is declared by {}", shared.chain, by.join(" and ")));
+    }
+}
+
+/// Are there prices, and how old are they?
+fn prices(setup: &Setup, report: &mut Report) {
+    let Some(config) = &setup.config.prices else {
+        if setup.config.policy.cold_ratio.is_some() {
+            report.warn("prices", "there are none for cold-ratio: add [prices] to assay.toml");
+        }
+        return;
+    };
+    let prices = match prices::read(config) {
+        Ok(prices) => prices,
+        Err(failure) => return report.failed("prices", failure),
+    };
+    let age_s = place::now().seconds_since(prices.fetched_at);
+    let newest = prices.newest().map_or_else(String::new, |day| day.to_string());
+    let (count, currency, fetched_at) = (prices.symbols().count(), &prices.currency, prices.fetched_at);
+    let found = format!("of {count} assets in {currency}, up to {newest}, as of {fetched_at}, {age_s} s ago");
+    match age_s > config.max_age_s {
+        true => report.warn("prices", format!("{found}: too old, max_age is {} s", config.max_age_s)),
+        false => report.ok("prices", found),
+    }
+    let unknown: Vec<&str> = prices.symbols().filter(|symbol| setup.directory.asset(symbol).is_none()).collect();
+    if !unknown.is_empty() {
+        let few = unknown.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        report.warn("prices", format!("{} of the assets are not configured: {few}", unknown.len()));
     }
 }
 

@@ -12,9 +12,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 mod alerts;
+mod prices;
 
 use alerts::AlertsBlock;
 pub use alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
+use prices::PricesBlock;
+pub use prices::{PricesConfig, PricesFrom};
 
 /// The configuration, with its defaults filled in and its paths made relative to the file's folder.
 pub struct Config {
@@ -26,6 +29,7 @@ pub struct Config {
     pub chains: Vec<ChainConfig>,
     pub assets: Vec<AssetBlock>,
     pub policy: Policy,
+    pub prices: Option<PricesConfig>,
     pub serve: ServeConfig,
     pub desk: assay_desk::Settings,
     pub alerts: AlertsConfig,
@@ -60,6 +64,7 @@ pub struct NodeConfig {
 }
 
 /// Where a node is: in the configuration, or, where the URL carries a key, in a file.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Address {
     Url(String),
     File(PathBuf),
@@ -79,6 +84,7 @@ struct Written {
     asset: Vec<AssetBlock>,
     #[serde(default)]
     policy: Policy,
+    prices: Option<Spanned<PricesBlock>>,
     #[serde(default)]
     serve: ServeBlock,
     #[serde(default)]
@@ -201,13 +207,14 @@ pub fn load(file: &Path) -> Result<Config, InputErrors> {
     }
     let Ok(timezone) = zone else { return Err(errors) };
     let alerts = alerts::read(&source, folder, written.alerts, &mut errors);
+    let prices = prices::read(&source, folder, written.prices, &mut errors);
     let desk = desk(&written.halt, &alerts);
     let Some(serve) = serve(&source, folder, &written.serve).map_err(|error| errors.push(error)).ok() else {
         return Err(errors);
     };
     let (data_dir, exchanges) = (resolve(folder, &written.data_dir), resolve(folder, &written.exchanges));
     let (file, assets, policy) = (file.to_path_buf(), written.asset, written.policy);
-    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, serve, desk, alerts })
+    errors.or(Config { file, text, data_dir, exchanges, timezone, chains, assets, policy, prices, serve, desk, alerts })
 }
 
 impl Config {

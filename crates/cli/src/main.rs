@@ -15,6 +15,7 @@ mod keys;
 mod manual;
 mod output;
 mod place;
+mod prices;
 mod progress;
 mod serve;
 mod setup;

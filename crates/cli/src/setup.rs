@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay_bitcoin::{BitcoinAddresses, BitcoinChain};
-use assay_desk::{Source, World};
+use assay_desk::{Priced, Source, World};
 use assay_evm::{EvmAddresses, EvmChain, EvmConfig, Finality};
 use assay_http::{Endpoint, Login};
 use assay_registry::{Declarations, Exchange};
@@ -109,6 +109,8 @@ impl Setup {
             directory: Arc::new(self.directory.clone()),
             declarations: Arc::new(self.declarations.clone()),
             policy: self.config.policy.clone(),
+            timezone: self.config.timezone.clone(),
+            prices: Priced::NotYet,
             sources: Arc::new(self.config.chains.iter().map(source).collect()),
             program,
             books: None,
@@ -172,7 +174,7 @@ fn chain_entry(chain: &ChainConfig) -> Result<ChainEntry, Failure> {
 }
 
 /// A URL that carries a key stays in a file; its newline is no part of it.
-fn url(address: &Address) -> Result<String, Failure> {
+pub fn url(address: &Address) -> Result<String, Failure> {
     match address {
         Address::Url(url) => Ok(url.clone()),
         Address::File(file) => {

@@ -20,14 +20,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_desk::evidence::{Question, gather};
-use assay_desk::{Desk, Settings, Source, World};
-use assay_registry::{Declarations, Declared, Exchange, Origin, Owner, Role};
+use assay_desk::{Desk, Handling, Priced, Settings, Source, World};
+use assay_registry::{Declarations, Declared, Exchange, Origin, Owner, Prices, Role};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
     Account, AccountNo, Addresses, Amount, Asset, AssetEntry, Block, BlockHash, Body, ChainEntry, ChainId, Deployment,
     Direction, Directory, Effect, Header, Height, Kind, Leg, Payment, Reading, Timestamp, TxId,
 };
-use assay_verifier::{Policy, reconcile};
+use assay_verifier::{Policy, TimeOfDay, reconcile};
 use serde_json::json;
 
 /// As in the binary.
@@ -102,7 +102,7 @@ fn declarations() -> Declarations {
             chain: chain.clone(),
             account: script(account),
             address: format!("a{account}"),
-            role: Role::Deposit,
+            role: if account.is_multiple_of(2) { Role::Cold } else { Role::Deposit },
             owner: Owner::Customers,
             label: None,
             since: None,
@@ -226,6 +226,46 @@ fn statement(exchange: u32, sequence: u64, at: &[(&str, &Header)], wallets: u32)
     serde_json::to_vec(&document).unwrap()
 }
 
+/// The same price of each asset on each of the last 800 days.
+fn prices(price: u32) -> Priced {
+    let day = |ago: i64| Timestamp::from_unix_s(now() - ago * 86_400).to_string()[..10].to_owned();
+    let assets: Vec<String> = directory().assets.into_iter().map(|asset| asset.symbol).collect();
+    let lines = (0..800).flat_map(|ago| assets.iter().map(move |asset| format!("{},{asset},{price}\n", day(ago))));
+    let text = format!("date,asset,price\n{}", lines.collect::<String>());
+    let (fetched_at, good_until) = (Timestamp::from_unix_s(now()), Timestamp::from_unix_s(now() + 86_400));
+    let began = Instant::now();
+    let prices = Prices::read(Path::new("prices.csv"), &text, "KRW", fetched_at, good_until).unwrap();
+    println!("240,000 prices, {} bytes, read in {:?}", text.len(), began.elapsed());
+    Priced::Known(Arc::new(prices))
+}
+
+/// From new prices to what each exchange's coins are worth: how long whoever asks meanwhile waits, and how long it takes in all.
+fn reprice(desk: &Desk, minute: i64) -> (Vec<Duration>, Vec<Duration>) {
+    while now() / 60 < minute {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let asks = || {
+        let began = Instant::now();
+        desk.handle(Handling::Unsilence { id: "nobody's".into() }).unwrap_err();
+        began.elapsed()
+    };
+    let (mut waits, mut all) = (Vec::new(), Vec::new());
+    for price in 1..=10 {
+        let known = prices(price);
+        let began = Instant::now();
+        desk.reprice(known);
+        let said = |exchange: &assay_desk::ExchangeView| {
+            let found = exchange.findings.iter().find(|one| one.rule == "cold-ratio");
+            found.is_some_and(|found| found.evidence["assets"][0]["mean_price"] == price.to_string())
+        };
+        while !desk.view().exchanges.iter().all(|exchange| said(exchange)) {
+            waits.push(asks());
+        }
+        all.push(began.elapsed());
+    }
+    (waits, all)
+}
+
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -255,13 +295,21 @@ fn measure(folder: &Path) {
     };
     let sources = vec![source("bitcoin", bitcoin(), &stores[0]), source("ethereum", evm(), &stores[1])];
     let before = resident_mb();
+    // When cold-ratio is asked for: by then there are statements.
+    let minute = now() / 60 + 2;
     let world = World {
         directory: Arc::new(directory()),
         declarations: Arc::new(declarations()),
-        policy: Policy::default(),
+        policy: Policy {
+            cold_ratio: "0.8".parse().ok(),
+            cold_ratio_at: TimeOfDay { minute: (minute % 1440) as u16 },
+            ..Policy::default()
+        },
         sources: Arc::new(sources),
         program: "bench",
         books: None,
+        timezone: assay_registry::TimeZone::UTC,
+        prices: assay_desk::Priced::NotYet,
     };
     let declared = resident_mb();
     let records = Records::open(&folder.join(format!("desk-{}", std::process::id()))).unwrap();
@@ -322,6 +370,10 @@ fn measure(folder: &Path) {
 
     let size = statement(0, 1, &[("bitcoin", &tips()[0])], 9_000).len();
     report(&format!("statement of {size} bytes to verdict"), round(&desk, 9_000, EXCHANGES));
+
+    let (waits, all) = reprice(&desk, minute);
+    report("prices anew, cold-ratio of all exchanges", all);
+    report("meanwhile whoever asks waits", waits);
 
     let statement = statement(7, 1, &[("bitcoin", &tips()[0]), ("ethereum", &tips()[1])], 0);
     let statement = assay_ledger::parse(Path::new("statement"), &statement, &world.directory).unwrap();

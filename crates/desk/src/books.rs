@@ -1,15 +1,15 @@
 //! What each exchange's accounts hold together, kept up with the blocks: a verdict then takes as long as what changed is
 //! much, not as what is watched.
 //!
-//! Accounts whose balance is known, and that no other exchange declares, are summed by cohort: exchange, owner, since and
-//! until. All others stand apart, and are looked up one by one. Sums are of the tip; those of a block below it are
+//! Accounts whose balance is known, and that no other exchange declares, are summed by cohort: exchange, owner, whether
+//! they are cold, since and until. All others stand apart, and are looked up one by one. Sums are of the tip; those of a block below it are
 //! reckoned from them by what the blocks since touched. It comes to the same as looking up every account; a test of
 //! random chains says so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_registry::{Declarations, Exchange, Owner};
+use assay_registry::{Declarations, Declared, Exchange, Owner, Role};
 use assay_store::{Coverage, Pair, Standing, Store};
 use assay_types::{Account, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
 use assay_verifier::{Require, Wide};
@@ -22,15 +22,34 @@ pub struct Books(Mutex<HashMap<ChainId, Arc<Mutex<Option<Book>>>>>);
 
 /// One exchange's accounts on one chain at one block.
 pub(crate) struct Sheet {
-    /// By the asset's place among the chain's, whose coins, and whether they are proven: how many accounts, and their sum in the
-    /// deployment's base units.
-    pub(crate) sums: BTreeMap<(u16, Owner, bool), (u64, Wide)>,
+    /// How many accounts, and their sum in the deployment's base units.
+    pub(crate) sums: BTreeMap<Group, (u64, Wide)>,
     /// What is to be looked up one by one, by place among the exchange's accounts and the chain's assets.
     pub(crate) apart: BTreeSet<(u32, u16)>,
     /// The places of the accounts that were asked for.
     pub(crate) named: BTreeSet<u32>,
     /// Accounts that other exchanges declare too: which exchange, and where among its accounts.
     pub(crate) shared: BTreeMap<u32, Vec<(u16, u32)>>,
+}
+
+/// Accounts of which a sheet tells the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Group {
+    /// The asset's place among the chain's.
+    pub(crate) asset: u16,
+    /// Whose coins they are.
+    pub(crate) owner: Owner,
+    /// Is their role `cold`?
+    pub(crate) cold: bool,
+    /// Are the balances proven?
+    pub(crate) proven: bool,
+}
+
+impl Group {
+    /// That of one account's balance in this asset.
+    pub(crate) fn of(declared: &Declared, asset: u16, proven: bool) -> Group {
+        Group { asset, owner: declared.owner, cold: declared.role == Role::Cold, proven }
+    }
 }
 
 /// Whose an account is.
@@ -46,8 +65,15 @@ struct Member {
 struct Cohort {
     exchange: u16,
     owner: Owner,
+    cold: bool,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+}
+
+impl Cohort {
+    fn group(&self, asset: u16, proven: bool) -> Group {
+        Group { asset, owner: self.owner, cold: self.cold, proven }
+    }
 }
 
 /// How many accounts, and what they hold in base units.
@@ -209,7 +235,8 @@ impl Book {
                     *member = NOBODY;
                     continue;
                 }
-                let cohort = Cohort { exchange, owner: on.owner, since: on.since, until: on.until };
+                let cold = on.role == Role::Cold;
+                let cohort = Cohort { exchange, owner: on.owner, cold, since: on.since, until: on.until };
                 let next = u32::try_from(self.cohorts.len()).unwrap_or(u32::MAX);
                 let cohort = *cohorts.entry(cohort).or_insert_with(|| {
                     self.cohorts.push(cohort);
@@ -337,7 +364,7 @@ impl Book {
                 continue;
             }
             for ((_, asset, proven), sum) in self.sums.range((number, 0, false)..=(number, u16::MAX, true)) {
-                let total = sheet.sums.entry((*asset, cohort.owner, *proven)).or_default();
+                let total = sheet.sums.entry(cohort.group(*asset, *proven)).or_default();
                 total.0 += sum.accounts;
                 total.1 += sum.amount;
             }
@@ -365,11 +392,11 @@ impl Book {
                 continue;
             }
             if let Some(proven) = now_proven {
-                let sum = sheet.sums.entry((asset, cohort.owner, proven)).or_default();
+                let sum = sheet.sums.entry(cohort.group(asset, proven)).or_default();
                 (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
             }
             if let Some(proven) = then_proven {
-                let sum = sheet.sums.entry((asset, cohort.owner, proven)).or_default();
+                let sum = sheet.sums.entry(cohort.group(asset, proven)).or_default();
                 (sum.0, sum.1) = (sum.0 + 1, sum.1 + Wide::from(then.balance.0));
             }
         }

@@ -17,7 +17,7 @@ use crate::gate::GateSettings;
 use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
 use crate::outbox::{self, Message};
-use crate::{DeskError, Source, StatementView, View, World, case, run};
+use crate::{DeskError, Priced, Source, StatementView, View, World, case, run};
 
 /// The desk, as everyone else has it.
 #[derive(Clone)]
@@ -58,6 +58,7 @@ pub(crate) enum Work {
     /// Something may have changed: a block, a trouble.
     Look,
     World(Box<World>, Settings),
+    Prices(Priced),
     Handle(Handling, SyncSender<Result<serde_json::Value, HandlingError>>),
     Stop,
 }
@@ -163,7 +164,12 @@ impl Desk {
         }
     }
 
-    /// Goes on with other files. The chains stay those that there are.
+    /// Goes on with other prices.
+    pub fn reprice(&self, prices: Priced) {
+        let _ = self.0.work.send(Work::Prices(prices));
+    }
+
+    /// Goes on with other files. The chains stay those that there are, and the prices.
     pub fn reload(&self, world: World, settings: Settings) {
         let world = World { books: Some(Arc::default()), ..world };
         let _ = self.0.work.send(Work::World(Box::new(world), settings));

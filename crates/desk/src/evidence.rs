@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::sync::Arc;
 
-use assay_registry::{Declared, Exchange, Owner};
+use assay_registry::{Declared, Exchange};
 use assay_store::{Coverage, Store};
 use assay_types::{
     Account, Amount, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement, Timestamp,
@@ -18,7 +18,7 @@ use assay_verifier::{
 };
 use serde_json::json;
 
-use crate::books::Sheet;
+use crate::books::{Group, Sheet};
 use crate::dispute::{Disputed, disputed};
 use crate::{DeskError, Source, World};
 
@@ -293,14 +293,15 @@ fn accounts(
         }
         one(declared, asset.into(), summed && !alone, &shared)?;
     }
-    for ((asset, owner, proven), (accounts, amount)) in sums.into_iter().filter(|(_, (accounts, _))| *accounts > 0) {
-        let Some((entry, deployment)) = assets.get(usize::from(asset)) else { continue };
+    for (group, (accounts, amount)) in sums.into_iter().filter(|(_, (accounts, _))| *accounts > 0) {
+        let Some((entry, deployment)) = assets.get(usize::from(group.asset)) else { continue };
         let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
         evidence.sums.push(SumEvidence {
             chain: chain.clone(),
             symbol: entry.symbol.clone(),
-            owner: owner.as_str(),
-            proven,
+            owner: group.owner.as_str(),
+            cold: group.cold,
+            proven: group.proven,
             accounts,
             amount: amount * finer,
         });
@@ -310,7 +311,7 @@ fn accounts(
 
 /// Takes an account out of the sum that it is in.
 fn take_out(
-    sums: &mut BTreeMap<(u16, Owner, bool), (u64, Wide)>,
+    sums: &mut BTreeMap<Group, (u64, Wide)>,
     opened: &Opened<'_>,
     declared: &Declared,
     (place, deployment): (u16, &Deployment),
@@ -319,8 +320,8 @@ fn take_out(
     let (Ok(store), Some(header)) = (&opened.store, &opened.looked_at) else { return Err(moved()) };
     let (number, _) = store.number(&declared.account)?.ok_or_else(moved)?;
     let standing = store.standing((number, deployment.asset), header.height)?;
-    let key = (place, declared.owner, standing.coverage == Coverage::Verified);
-    let (accounts, amount) = sums.get_mut(&key).ok_or_else(moved)?;
+    let group = Group::of(declared, place, standing.coverage == Coverage::Verified);
+    let (accounts, amount) = sums.get_mut(&group).ok_or_else(moved)?;
     *accounts = accounts.checked_sub(1).ok_or_else(moved)?;
     *amount = amount.checked_sub(Wide::from(standing.balance.0)).ok_or_else(moved)?;
     Ok(())

@@ -123,6 +123,48 @@ const REWRITTEN: &[u8] = b"rewritten\0";
 const TRADED: &[u8] = b"traded\0";
 const UNREPORTED: &[u8] = b"unreported\0";
 const GATE: &[u8] = b"gate\0";
+const AS_OF: &[u8] = b"as-of\0";
+
+/// The statement that was the latest at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InForce {
+    /// The instant that it speaks of.
+    pub(crate) as_of: Timestamp,
+    /// Its number.
+    pub(crate) sequence: u64,
+    /// The number of its last verdict that was kept.
+    pub(crate) verdict: Option<u64>,
+}
+
+/// Instants in order, also those before 1970.
+fn as_of_key(exchange: &str, as_of: Timestamp) -> Vec<u8> {
+    [AS_OF, exchange.as_bytes(), &[0], &(as_of.unix_s() ^ i64::MIN).to_be_bytes()].concat()
+}
+
+/// The row by which a statement is found by its instant, with its last verdict.
+pub(crate) fn as_of_row(exchange: &str, as_of: Timestamp, sequence: u64, verdict: Option<u64>) -> Row {
+    let key = [as_of_key(exchange, as_of), sequence.to_be_bytes().to_vec()].concat();
+    let value = verdict.map_or_else(Vec::new, |number| number.to_be_bytes().to_vec());
+    Row { table: Table::Meta, key, value: Some(value) }
+}
+
+/// The statement of the latest instant up to this one; of several the one with the highest number.
+pub(crate) fn in_force(records: &Records, exchange: &str, at: Timestamp) -> Result<Option<InForce>, DeskError> {
+    let prefix = [AS_OF, exchange.as_bytes(), &[0]].concat();
+    let end = as_of_key(exchange, Timestamp::from_unix_s(at.unix_s() + 1));
+    let found = records.newest_first(Table::Meta, &prefix, &end, 1)?;
+    let Some((key, value)) = found.first() else { return Ok(None) };
+    let damaged = || records.damaged("where a statement is found by its instant is cut short");
+    let (instant, sequence) =
+        key.strip_prefix(&*prefix).and_then(|rest| rest.split_first_chunk()).ok_or_else(damaged)?;
+    let as_of = Timestamp::from_unix_s(i64::from_be_bytes(*instant) ^ i64::MIN);
+    let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| damaged())?);
+    let verdict = match &value[..] {
+        [] => None,
+        number => Some(u64::from_be_bytes(number.try_into().map_err(|_| damaged())?)),
+    };
+    Ok(Some(InForce { as_of, sequence, verdict }))
+}
 
 /// The rows by which a statement is kept, and waits for its final verdict.
 pub(crate) fn statement_rows(exchange: &str, kept: &KeptStatement) -> Result<Vec<Row>, DeskError> {
@@ -134,6 +176,7 @@ pub(crate) fn statement_rows(exchange: &str, kept: &KeptStatement) -> Result<Vec
     Ok(vec![
         Row { table: Table::Statements, key, value: Some(value) },
         Row { table: Table::Meta, key: open, value: Some(Vec::new()) },
+        as_of_row(exchange, kept.view.as_of, kept.view.sequence, None),
     ])
 }
 
@@ -387,4 +430,41 @@ fn key(exchange: &str, number: u64) -> Vec<u8> {
 fn sequence_of(records: &Records, key: &[u8]) -> Result<u64, DeskError> {
     let last = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
     last.ok_or_else(|| records.damaged("a key is cut short").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_in_force_is_that_of_the_latest_instant_whenever_it_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let at = Timestamp::from_unix_s;
+        let found = |seconds| {
+            let found = in_force(&records, "acme", at(seconds)).unwrap();
+            found.map(|found| (found.as_of.unix_s(), found.sequence, found.verdict))
+        };
+        // Instants do not come in the order of the numbers, and one is of before 1970.
+        let rows =
+            [(100, 1), (300, 2), (200, 3), (200, 4), (-5, 9)].map(|(s, number)| as_of_row("acme", at(s), number, None));
+        records.write(&rows).unwrap();
+        records.write(&[as_of_row("acme-2", at(150), 7, None), as_of_row("acm", at(150), 8, Some(1))]).unwrap();
+        let table = [
+            (-6, None),
+            (-5, Some((-5, 9, None))),
+            (99, Some((-5, 9, None))),
+            (100, Some((100, 1, None))),
+            (199, Some((100, 1, None))),
+            (200, Some((200, 4, None))),
+            (299, Some((200, 4, None))),
+            (5000, Some((300, 2, None))),
+        ];
+        for (seconds, expected) in table {
+            assert_eq!(found(seconds), expected, "{seconds}");
+        }
+        records.write(&[as_of_row("acme", at(200), 4, Some(12))]).unwrap();
+        assert_eq!(found(250), Some((200, 4, Some(12))), "its last verdict");
+        assert_eq!(in_force(&records, "nobody", at(5000)).unwrap(), None);
+    }
 }

@@ -6,6 +6,7 @@
 mod alert;
 mod books;
 mod case;
+mod daily;
 mod desk;
 mod dispute;
 mod dropped;
@@ -35,7 +36,7 @@ pub use keep::{KeptStatement, KeptVerdict, LastFinal, Rewrite};
 pub use outbox::{Message, sign};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
-pub use world::{Connect, Heard, Source, World};
+pub use world::{Connect, Heard, Priced, Source, World};
 
 /// Why the desk could not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -19,12 +19,16 @@ use crate::gate::{Gate, Known, Purposes, Signal, gate, halts};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
 use crate::outbox;
-use crate::{BlockView, ChainView, DeskError, Dissent, ExchangeView, Source, StatementView, Trouble, View, World};
+use crate::{
+    BlockView, ChainView, DeskError, Dissent, ExchangeView, Priced, Source, StatementView, Trouble, View, World,
+};
 
 /// How often the time is looked at when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 /// How many of what is not urgent are judged before what is urgent is looked for again.
 const RIPE_AT_ONCE: usize = 8;
+/// How many daily findings are made anew before what is urgent is looked for again.
+const DAILY_AT_ONCE: usize = 4;
 /// The rule that only the time breaks.
 const STALE: &str = "stale-statement";
 /// The rule that is about the last block, and not about the statement's.
@@ -119,6 +123,10 @@ impl Run {
                     self.ripen();
                     continue;
                 }
+                Err(TryRecvError::Empty) if self.cases.values().any(|case| case.waits) => {
+                    self.paint();
+                    continue;
+                }
                 Err(TryRecvError::Empty) => waiting.recv_timeout(TICK),
                 Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
                 Ok(work) => Ok(work),
@@ -132,6 +140,10 @@ impl Run {
                 Ok(Work::World(world, settings)) => {
                     self.settings = settings;
                     self.change_world(*world);
+                }
+                Ok(Work::Prices(prices)) => {
+                    self.change_prices(prices);
+                    self.paint();
                 }
                 Ok(Work::Handle(wish, reply)) => {
                     let done = self.handle(wish);
@@ -151,7 +163,14 @@ impl Run {
         self.inner.world.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn change_prices(&mut self, prices: Priced) {
+        let world = World { prices, ..World::clone(&self.world()) };
+        *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        self.changed.extend(self.cases.keys().cloned());
+    }
+
     fn change_world(&mut self, world: World) {
+        let world = World { prices: self.world().prices.clone(), ..world };
         *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
         let world = self.world();
         for exchange in &world.declarations.exchanges {
@@ -384,18 +403,18 @@ impl Run {
         // How long a trouble lasts is shown, and matters to a rule.
         let all = chain_troubles.iter().any(|(trouble, _)| trouble.is_some()) || chain_troubles != self.chain_troubles;
         self.chain_troubles = chain_troubles;
-        let mut exchanges = Vec::new();
+        let (mut exchanges, mut turns) = (Vec::new(), DAILY_AT_ONCE);
         for id in &ids {
             if let Some(painted) = self.painted.get(id).filter(|one| !all && !self.is_due(&one.view, one.at, now)) {
                 exchanges.push(painted.view.clone());
                 continue;
             }
-            let view = Arc::new(self.exchange_view(&world, id, now));
+            let view = Arc::new(self.exchange_view(&world, id, now, &mut turns));
             let observed = observations(&view).collect();
             self.painted.insert(id.clone(), Painted { at: now, view: view.clone(), observed });
             exchanges.push(view);
         }
-        self.changed.clear();
+        self.changed = self.cases.iter().filter(|(_, case)| case.waits).map(|(id, _)| id.clone()).collect();
         let alerts = self.alert(&exchanges, now);
         let silences = self.silences.iter().filter(|silence| silence.until > now).cloned().collect();
         let view = View { at: now, chains, exchanges, alerts, silences };
@@ -478,13 +497,13 @@ impl Run {
         held
     }
 
-    fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp) -> ExchangeView {
+    fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp, turns: &mut usize) -> ExchangeView {
         let name = world.exchange(id).map_or_else(|| id.to_owned(), |exchange| exchange.name.clone());
         let rewrites = self.rewrites.get(id).map_or(&[][..], Vec::as_slice);
         let case = self.cases.get_mut(id);
         let (verdict, findings, statement, last_final) = match case {
             Some(case) => {
-                let findings = case.findings(world, rewrites, now);
+                let findings = case.findings(&self.inner.records, world, rewrites, now, turns);
                 (case.verdict(), findings, case.latest.clone(), case.last_final.clone())
             }
             None => Default::default(),

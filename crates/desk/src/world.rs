@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use assay_registry::{Declarations, Exchange};
+use assay_registry::{Declarations, Exchange, Prices, TimeZone};
 use assay_store::Store;
 use assay_types::{Chain, ChainId, Directory, Height, Timestamp};
 use assay_verifier::Policy;
@@ -21,6 +21,10 @@ pub struct World {
     pub declarations: Arc<Declarations>,
     /// What is tolerated.
     pub policy: Policy,
+    /// Where days begin and end.
+    pub timezone: TimeZone,
+    /// What assets cost.
+    pub prices: Priced,
     /// The chains, in the order of the configuration.
     pub sources: Arc<Vec<Source>>,
     /// What every result names as its maker.
@@ -34,6 +38,18 @@ impl World {
     pub fn exchange(&self, id: &str) -> Option<&Exchange> {
         self.declarations.exchange(id)
     }
+}
+
+/// What is known of prices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Priced {
+    /// Nobody has said by now whether there are any: just after the start a finding would be about nothing but that.
+    #[default]
+    NotYet,
+    /// There are none, and why.
+    Missing(Arc<str>),
+    /// These.
+    Known(Arc<Prices>),
 }
 
 /// How a chain's nodes are reached; none is contacted before it is asked something.

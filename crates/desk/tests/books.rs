@@ -133,7 +133,7 @@ fn exchanges(declared: &[u8], die: u8) -> Declarations {
         chain: chain(),
         account: account(number),
         address: format!("address-{number}"),
-        role: Role::Hot,
+        role: if number.is_multiple_of(2) { Role::Cold } else { Role::Hot },
         owner: if number.is_multiple_of(3) { Owner::House } else { Owner::Customers },
         label: None,
         since: since.map(second),
@@ -180,6 +180,8 @@ impl Test {
             sources: Arc::new(vec![source]),
             program: "test",
             books: Some(Arc::new(Books::default())),
+            timezone: assay_registry::TimeZone::UTC,
+            prices: assay_desk::Priced::NotYet,
         };
         Test { _folder: folder, store, blocks: Vec::new(), made: 0, declared, with }
     }

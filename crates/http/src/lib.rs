@@ -125,6 +125,14 @@ impl Endpoint {
         self.send(self.client.get(url), limit).await
     }
 
+    /// Gets the endpoint itself, with its own path and query, and reads at most `limit` bytes.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub async fn read(&self, limit: usize) -> Result<Answer, HttpError> {
+        self.send(self.client.get(self.url.clone()), limit).await
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder, limit: usize) -> Result<Answer, HttpError> {
         let request = match &self.login {
             Login::None => request,

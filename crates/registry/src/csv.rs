@@ -24,7 +24,7 @@ pub(crate) fn read(
     let push = |error: InputError| errors.borrow_mut().push(error);
     let mut reader =
         ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(text.as_bytes());
-    let mut lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
+    let mut lines = Lines::new(text);
     let mut cells = StringRecord::new();
     let mut header: Option<Header> = None;
     loop {
@@ -98,14 +98,18 @@ impl Header {
 }
 
 /// Finds the line on which each record begins. The reader's own count stands before the blank lines that it skips.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     text: &'a [u8],
     at: usize,
     line: u64,
 }
 
-impl Lines<'_> {
-    fn advance(&mut self, record: &StringRecord) -> u64 {
+impl<'a> Lines<'a> {
+    pub(crate) fn new(text: &'a str) -> Lines<'a> {
+        Lines { text: text.as_bytes(), at: 0, line: 1 }
+    }
+
+    pub(crate) fn advance(&mut self, record: &StringRecord) -> u64 {
         let start = record.position().map_or(0, |position| usize::try_from(position.byte()).unwrap_or(usize::MAX));
         while self.at < self.text.len() && (self.at < start || matches!(self.text[self.at], b'\r' | b'\n')) {
             self.line += u64::from(self.text[self.at] == b'\n');

@@ -1,7 +1,8 @@
-//! `since` and `until`: dates in the configured timezone, or instants.
+//! Dates and times of day in the configured timezone.
 
 use assay_types::{Timestamp, suggestion};
-use jiff::civil::Date;
+use jiff::ToSpan as _;
+pub use jiff::civil::Date;
 pub use jiff::tz::TimeZone;
 
 /// No such timezone.
@@ -45,9 +46,73 @@ pub(crate) fn instant(text: &str, timezone: &TimeZone) -> Result<Timestamp, Stri
     Ok(Timestamp::from_unix_s(midnight.timestamp().as_second()))
 }
 
+/// The last time up to `now` that the clocks of `timezone` showed this minute of the day: the day that it belongs to, and the
+/// instant. Minute 1440 is the end of its day, and not the beginning of the next. `None` beyond the years that the calendar has.
+pub fn last_daily(now: Timestamp, minute_of_day: u16, timezone: &TimeZone) -> Option<(Date, Timestamp)> {
+    let today = jiff::Timestamp::from_second(now.unix_s()).ok()?.to_zoned(timezone.clone()).date();
+    let at = |days_ago: i64| -> Option<(Date, Timestamp)> {
+        let day = today.checked_sub(days_ago.days()).ok()?;
+        let (next, minute) = if minute_of_day < MINUTES { (day, minute_of_day) } else { (day.tomorrow().ok()?, 0) };
+        let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
+        let instant = next.at(hour, minute, 0, 0).to_zoned(timezone.clone()).ok()?.timestamp();
+        Some((day, Timestamp::from_unix_s(instant.as_second())))
+    };
+    (0..=2).filter_map(at).find(|(_, instant)| *instant <= now)
+}
+
+/// The twelve months that end with the last day of the month before this day's: their first day, and their last.
+pub fn year_up_to_last_month(day: Date) -> Option<(Date, Date)> {
+    let this_month = day.first_of_month();
+    Some((this_month.checked_sub(12.months()).ok()?, this_month.yesterday().ok()?))
+}
+
+const MINUTES: u16 = 24 * 60;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Day and instant of the last daily time, and the year for it.
+    fn daily(now: &str, minute: u16, zone: &str) -> [String; 4] {
+        let (day, at) = last_daily(now.parse().unwrap(), minute, &timezone(zone).unwrap()).unwrap();
+        let (first, last) = year_up_to_last_month(day).unwrap();
+        [day.to_string(), at.to_string(), first.to_string(), last.to_string()]
+    }
+
+    #[test]
+    fn the_end_of_a_day_in_seoul_is_of_that_day_and_its_beginning_of_the_next() {
+        let (end, beginning, noon) = (1440, 0, 720);
+        let table = [
+            // The last second of January there, and the first of February.
+            ("2026-01-31T14:59:59Z", end, ["2026-01-30", "2026-01-30T15:00:00Z", "2025-01-01", "2025-12-31"]),
+            ("2026-01-31T15:00:00Z", end, ["2026-01-31", "2026-01-31T15:00:00Z", "2025-01-01", "2025-12-31"]),
+            ("2026-01-31T15:00:00Z", beginning, ["2026-02-01", "2026-01-31T15:00:00Z", "2025-02-01", "2026-01-31"]),
+            ("2026-01-31T15:00:00Z", noon, ["2026-01-31", "2026-01-31T03:00:00Z", "2025-01-01", "2025-12-31"]),
+            // The year begins nine hours before it does in Greenwich.
+            ("2025-12-31T15:00:00Z", beginning, ["2026-01-01", "2025-12-31T15:00:00Z", "2025-01-01", "2025-12-31"]),
+            ("2025-12-31T14:59:59Z", beginning, ["2025-12-31", "2025-12-30T15:00:00Z", "2024-12-01", "2025-11-30"]),
+        ];
+        for (now, minute, expected) in table {
+            assert_eq!(daily(now, minute, "Asia/Seoul"), expected, "{now} {minute}");
+        }
+    }
+
+    #[test]
+    fn a_leap_day_is_a_day_and_a_year_without_one_is_a_year() {
+        let year = |now| daily(now, 0, "UTC")[2..].to_vec();
+        assert_eq!(year("2024-03-31T12:00:00Z"), ["2023-03-01", "2024-02-29"]);
+        assert_eq!(year("2024-02-29T12:00:00Z"), ["2023-02-01", "2024-01-31"]);
+        assert_eq!(year("2025-03-01T12:00:00Z"), ["2024-03-01", "2025-02-28"]);
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_skip_comes_once_all_the_same() {
+        // On 29 March 2026 Berlin's clocks go from 02:00 to 03:00.
+        let [day, at, ..] = daily("2026-03-29T12:00:00Z", 150, "Europe/Berlin");
+        assert_eq!([&*day, &*at], ["2026-03-29", "2026-03-29T01:30:00Z"]);
+        let [day, at, ..] = daily("2026-03-30T12:00:00Z", 150, "Europe/Berlin");
+        assert_eq!([&*day, &*at], ["2026-03-30", "2026-03-30T00:30:00Z"]);
+    }
 
     #[test]
     fn a_date_is_midnight_where_the_exchange_is() {

@@ -143,6 +143,8 @@ fn world(store: &Arc<Store>) -> World {
         sources: Arc::new(vec![source]),
         program: "bench",
         books: None,
+        timezone: assay_registry::TimeZone::UTC,
+        prices: assay_desk::Priced::NotYet,
     }
 }
 

@@ -58,6 +58,8 @@ fn desk(folder: &std::path::Path) -> Desk {
         sources: Arc::new(vec![source]),
         program: "assay test",
         books: None,
+        timezone: assay_registry::TimeZone::UTC,
+        prices: assay_desk::Priced::NotYet,
     };
     let records = Records::open(&folder.join("desk")).unwrap();
     Desk::start(records, world, assay_desk::Settings::default()).unwrap().0

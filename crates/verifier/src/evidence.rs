@@ -95,6 +95,8 @@ pub struct SumEvidence {
     pub symbol: String,
     /// Whose coins they are: `customers` or `house`.
     pub owner: &'static str,
+    /// Are they on accounts whose role is `cold`?
+    pub cold: bool,
     /// Are these balances `verified`, or only `unproven`?
     pub proven: bool,
     /// How many accounts.

@@ -3,6 +3,10 @@
 /// Every rule that can raise an alert, with the first steps.
 pub const FIRST_STEPS: &[(&str, &str)] = &[
     (
+        "cold-ratio",
+        "See in the evidence which kind of coins is hot; ask the exchange when they return. Where it cannot be told: `assay check`.",
+    ),
+    (
         "credits-over-inventory",
         "Ask the exchange what was credited and from which inventory; until answered, hold withdrawals of the asset.",
     ),

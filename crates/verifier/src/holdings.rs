@@ -48,14 +48,22 @@ pub struct Example {
     pub last_verified_height: Option<Height>,
 }
 
+/// What some accounts hold together, in base units.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) low: Wide,
+    /// `None` when nothing bounds it.
+    pub(crate) high: Option<Wide>,
+}
+
 /// The holdings in one asset, in base units.
 #[derive(Debug)]
 pub(crate) struct Held {
     decimals: u8,
-    pub(crate) low: Wide,
-    /// The sum of what bounds each account; meaningless when `unbounded`.
-    bounds: Wide,
-    unbounded: bool,
+    /// Over every account.
+    pub(crate) all: Range,
+    /// Over the customers' cold accounts alone.
+    pub(crate) cold: Range,
     /// Accounts whose balance is known and proven, with its sum.
     pub(crate) verified: (u64, Wide),
     /// Accounts whose balance is known and not proven, with its sum.
@@ -135,6 +143,7 @@ pub(crate) fn knowledge<'a>(account: &'a AccountEvidence, blocks: &Blocks<'a>, r
 }
 
 const HOUSE: &str = "house";
+const COLD: &str = "cold";
 const NO_BLOCK: &str = "no block of its chain was looked at";
 const NOT_PROVEN: &str = "its balance is not proven, and the policy requires that it is";
 
@@ -150,16 +159,22 @@ fn largest_claims(statement: &Statement) -> Claims<'_> {
     claims
 }
 
+impl Range {
+    fn add(&mut self, low: Wide, high: Option<Wide>) {
+        self.low += low;
+        self.high = self.high.zip(high).map(|(sum, more)| sum + more);
+    }
+}
+
 impl Held {
     /// No account at all.
     pub(crate) fn none(decimals: u8) -> Held {
         let nothing = (0, Wide::ZERO);
-        let (low, bounds) = (Wide::ZERO, Wide::ZERO);
+        let range = Range { low: Wide::ZERO, high: Some(Wide::ZERO) };
         Held {
             decimals,
-            low,
-            bounds,
-            unbounded: false,
+            all: range,
+            cold: range,
             verified: nothing,
             unproven: nothing,
             house: Wide::ZERO,
@@ -167,14 +182,9 @@ impl Held {
         }
     }
 
-    /// What is held at most; `None` when nothing bounds it.
-    pub(crate) fn high(&self) -> Option<Wide> {
-        (!self.unbounded).then_some(self.bounds)
-    }
-
     /// Is every balance known, and whose it is? Then there is something to compare to the unit.
     pub(crate) fn is_exact(&self) -> bool {
-        self.high() == Some(self.low) && self.unknown.iter().all(|unknown| !unknown.balance_unknown)
+        self.all.high == Some(self.all.low) && self.unknown.iter().all(|unknown| !unknown.balance_unknown)
     }
 
     /// How many accounts have an unknown balance.
@@ -185,14 +195,14 @@ impl Held {
     /// Coins that may be there, like the balance of the account to which they are paid.
     pub(crate) fn add_contested(&mut self, coins: Wide) {
         if !coins.is_zero() {
-            self.bounds += coins;
+            self.all.add(Wide::ZERO, Some(coins));
             self.doubt("", "paid after the block to accounts that other exchanges declare too", false, Some(coins));
         }
     }
 
     /// Nothing was looked at, so that anything may be there.
     pub(crate) fn add_unseen(&mut self) {
-        self.unbounded = true;
+        (self.all.high, self.cold.high) = (None, None);
         self.doubt("", "no block of any chain was looked at", true, None);
     }
 
@@ -204,17 +214,17 @@ impl Held {
         require: Require,
     ) {
         let chain = alias(blocks, &account.chain);
+        let is_cold = account.role == COLD && account.owner != HOUSE;
         match knowledge(account, blocks, require) {
             Knowledge::Known { amount, proven } => {
                 let amount = wide(amount);
                 let (accounts, sum) = if proven { &mut self.verified } else { &mut self.unproven };
                 *accounts += 1;
                 *sum += amount;
-                self.bounds += amount;
                 self.house += if account.owner == HOUSE { amount } else { Wide::ZERO };
-                if account.shared_with.is_empty() {
-                    self.low += amount;
-                } else if !amount.is_zero() {
+                let is_shared = !account.shared_with.is_empty();
+                self.add_range(is_cold, if is_shared { Wide::ZERO } else { amount }, Some(amount));
+                if is_shared && !amount.is_zero() {
                     let reason = format!("also declared by {}", account.shared_with.join(", "));
                     self.doubt(chain, &reason, false, Some(amount)).count(account, Some(amount), None);
                 }
@@ -222,23 +232,20 @@ impl Held {
             Knowledge::Unknown { reason, last_verified, at_most } => {
                 let claimed = || claim().map(|claim| last_verified.map_or(claim, |(amount, _)| claim.max(amount)));
                 let bound = at_most.or_else(claimed).map(wide);
-                match bound {
-                    Some(bound) => self.bounds += bound,
-                    None => self.unbounded = true,
-                }
+                self.add_range(is_cold, Wide::ZERO, bound);
                 self.doubt(chain, reason, true, bound).count(account, bound, last_verified);
             }
         }
     }
 
     fn add_sum(&mut self, sum: &SumEvidence, blocks: &Blocks<'_>, require: Require) {
+        let is_cold = sum.cold && sum.owner != HOUSE;
         let why = match blocks.get(&sum.chain).map(|block| &block.at) {
             Some(At::Block { .. }) if sum.proven || require == Require::Unproven => {
                 let (accounts, total) = if sum.proven { &mut self.verified } else { &mut self.unproven };
                 *accounts += sum.accounts;
                 *total += sum.amount;
-                self.low += sum.amount;
-                self.bounds += sum.amount;
+                self.add_range(is_cold, sum.amount, Some(sum.amount));
                 self.house += if sum.owner == HOUSE { sum.amount } else { Wide::ZERO };
                 return;
             }
@@ -246,11 +253,18 @@ impl Held {
             Some(At::Unknown { reason }) => reason,
             None => NO_BLOCK,
         };
-        self.unbounded = true;
+        self.add_range(is_cold, Wide::ZERO, None);
         let is_known_no_more = why != NOT_PROVEN;
         let doubt = self.doubt(alias(blocks, &sum.chain), why, true, None);
         doubt.accounts += sum.accounts;
         doubt.last_known.units += if is_known_no_more { sum.amount } else { Wide::ZERO };
+    }
+
+    fn add_range(&mut self, is_cold: bool, low: Wide, high: Option<Wide>) {
+        self.all.add(low, high);
+        if is_cold {
+            self.cold.add(low, high);
+        }
     }
 
     /// Adds to the doubts of the same reason, and gives them back.

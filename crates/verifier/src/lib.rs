@@ -33,7 +33,7 @@ pub use holdings::{Example, Unknown};
 pub use in_flight::{Effect, InFlightLine, List, Standing};
 pub use line::{Accounts, Interval, Line, Part};
 pub use ordinary::{Ordinary, Traded};
-pub use policy::{Age, Decimal, Policy, PolicyError, Require};
+pub use policy::{Age, Decimal, Policy, PolicyError, Require, TimeOfDay};
 pub use reconciliation::{
     BlockLine, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
 };

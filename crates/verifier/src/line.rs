@@ -4,7 +4,7 @@ use assay_types::AssetReport;
 use serde::Serialize;
 
 use crate::coins::{Coins, SignedCoins, Wide, wide};
-use crate::holdings::{Blocks, Held, Unknown};
+use crate::holdings::{Blocks, Held, Range, Unknown};
 use crate::in_flight::{InFlightLine, Judged, List};
 use crate::{Policy, Verdict};
 
@@ -49,6 +49,8 @@ pub struct Line {
     pub missing_at_most: Coins,
     /// What of the holdings is known to be on accounts declared as the exchange's own (`owner = "house"`).
     pub house_holdings: Coins,
+    /// What of the holdings is on the customers' accounts whose role is `cold`.
+    pub cold_holdings: Interval,
     /// How well the balances are known.
     pub accounts: Accounts,
     /// high - low; `None` when nothing bounds it.
@@ -115,11 +117,13 @@ pub(crate) fn line(
     let coins = |units: Wide| Coins { units, decimals: report.decimals };
     let missing = |held: Wide| coins(owed.saturating_sub(held + deductions));
     let part = |(accounts, sum): (u64, Wide)| Part { accounts, amount: coins(sum) };
-    let explained = held.low + deductions + in_mempool + wide(report.negative);
+    let interval = |range: Range| Interval { low: coins(range.low), high: range.high.map(coins) };
+    let Range { low, high } = held.all;
+    let explained = low + deductions + in_mempool + wide(report.negative);
     let house = report.house.map(wide);
     Line {
         asset: report.symbol.clone(),
-        holdings: Interval { low: coins(held.low), high: held.high().map(coins) },
+        holdings: interval(held.all),
         customers: Coins::new(report.customers, report.decimals),
         owed: coins(owed),
         deductions: coins(deductions),
@@ -127,8 +131,8 @@ pub(crate) fn line(
         difference: house
             .filter(|_| held.is_exact())
             .map(|house| SignedCoins::difference(explained, owed + house, report.decimals)),
-        coverage_ratio: ratio(held.low + deductions, owed),
-        verdict: verdict(held.low, held.high(), deductions + tolerance, owed),
+        coverage_ratio: ratio(low + deductions, owed),
+        verdict: verdict(low, high, deductions + tolerance, owed),
         pending_withdrawals: coins(pending_withdrawals),
         uncredited_deposits: coins(uncredited_deposits),
         unconfirmed_credits: coins(unconfirmed_credits),
@@ -136,15 +140,16 @@ pub(crate) fn line(
         unconfirmed_in_mempool: coins(in_mempool),
         negative: Coins::new(report.negative, report.decimals),
         tolerance: coins(tolerance),
-        missing: held.high().map_or(coins(Wide::ZERO), missing),
-        missing_at_most: missing(held.low),
+        missing: high.map_or(coins(Wide::ZERO), missing),
+        missing_at_most: missing(low),
         house_holdings: coins(held.house),
+        cold_holdings: interval(held.cold),
         accounts: Accounts {
             verified: part(held.verified),
             unproven: part(held.unproven),
             unknown: held.unknown_accounts(),
         },
-        unknown_amount: held.high().map(|high| coins(high - held.low)),
+        unknown_amount: high.map(|high| coins(high - low)),
         in_flight: items.iter().map(|item| item.line(blocks)).collect(),
         unknown: held.unknown,
     }

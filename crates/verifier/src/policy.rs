@@ -39,6 +39,11 @@ pub struct Policy {
     pub outflow_since_statement: Levels,
     /// For how long a chain may not be followed before that is a finding.
     pub max_index_silence: Age,
+    /// How much of the value of customers' coins must be on cold accounts. Without it nothing is asked.
+    #[serde(deserialize_with = "some_fraction")]
+    pub cold_ratio: Option<Decimal>,
+    /// At what time of each day that is asked.
+    pub cold_ratio_at: TimeOfDay,
 }
 
 /// What a balance must be to count.
@@ -65,6 +70,8 @@ impl Default for Policy {
             turnover_over_mean: Levels::at(50_000, 200_000, 1_000_000),
             outflow_since_statement: Levels::at(500, 2_000, 5_000),
             max_index_silence: Age { seconds: 120 },
+            cold_ratio: None,
+            cold_ratio_at: TimeOfDay { minute: 24 * 60 },
         }
     }
 }
@@ -103,11 +110,13 @@ impl Policy {
 fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
     let decimal = Decimal::deserialize(deserializer)?;
     match decimal.exceeds(Wide::ONE, Wide::ONE) {
-        true => Err(serde::de::Error::custom(format!(
-            "`{decimal}` is above 1: a fraction of the ledger's total is expected"
-        ))),
+        true => Err(serde::de::Error::custom(format!("`{decimal}` is above 1: a fraction of the whole is expected"))),
         false => Ok(decimal),
     }
+}
+
+fn some_fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
+    fraction(deserializer).map(Some)
 }
 
 /// Why a text is not what the policy needs there.
@@ -119,6 +128,9 @@ pub enum PolicyError {
     /// Not digits and units.
     #[error("`{0}` is not a duration such as \"90s\", \"5m\", \"1h\" or \"1d\"")]
     NotDuration(String),
+    /// Not hours and minutes.
+    #[error("`{0}` is not a time of day from \"00:00\" to \"24:00\"")]
+    NotTimeOfDay(String),
 }
 
 /// An exact decimal fraction, such as `0.0001`: `digits` x 10^-`scale`, without trailing zeros. Never a float.
@@ -231,6 +243,35 @@ impl fmt::Display for Age {
     }
 }
 
+/// A time of day by the clocks of a place: minutes since its midnight, from 0 to 1440. `24:00` is the end of its day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeOfDay {
+    /// How many minutes.
+    pub minute: u16,
+}
+
+impl FromStr for TimeOfDay {
+    type Err = PolicyError;
+    fn from_str(text: &str) -> Result<TimeOfDay, PolicyError> {
+        let two = |part: &str| {
+            let plain = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_digit());
+            part.parse::<u16>().ok().filter(|_| plain)
+        };
+        let read = || {
+            let (hour, minute) = text.split_once(':')?;
+            let (hour, minute) = (two(hour)?, two(minute)?);
+            (minute < 60 && hour * 60 + minute <= 24 * 60).then_some(TimeOfDay { minute: hour * 60 + minute })
+        };
+        read().ok_or_else(|| PolicyError::NotTimeOfDay(text.into()))
+    }
+}
+
+impl fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.minute / 60, self.minute % 60)
+    }
+}
+
 macro_rules! as_text {
     ($($name:ident)*) => {$(
         impl<'de> Deserialize<'de> for $name {
@@ -245,7 +286,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Decimal Age);
+as_text!(Decimal Age TimeOfDay);
 
 #[cfg(test)]
 mod tests {
@@ -298,9 +339,24 @@ mod tests {
             json!({ "max_statement_age": 300 }),
             json!({ "accept_elsewhere": ["mars"] }),
             json!({ "require": "nothing" }),
+            json!({ "cold_ratio": "1.1" }),
+            json!({ "cold_ratio": 0.8 }),
+            json!({ "cold_ratio_at": "24:01" }),
+            json!({ "cold_ratio_at": "9:00" }),
+            json!({ "cold_ratio_at": "09:60" }),
+            json!({ "cold_ratio_at": "09:00:00" }),
+            json!({ "cold_ratio_at": "+9:00" }),
         ] {
             assert!(policy(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_watching_alone_heeds_is_no_part_of_the_digest() {
+        let watching = policy(json!({ "cold_ratio": "0.80", "cold_ratio_at": "09:30" })).unwrap();
+        assert_eq!((watching.cold_ratio, watching.cold_ratio_at.minute), ("0.8".parse().ok(), 570));
+        assert_eq!(watching.digest(), Policy::default().digest());
+        assert_eq!(Policy::default().cold_ratio_at.to_string(), "24:00");
     }
 
     #[test]

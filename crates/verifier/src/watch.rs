@@ -36,7 +36,7 @@ pub struct Surroundings<'a> {
     pub following: &'a [Following],
 }
 
-/// Every finding of the watching rules, the worst first.
+/// Every finding of the watching rules, the worst first, but for [`rules::cold_ratio`]: it asks once a day, and not at each block.
 pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     let next_to_it = around.previous.is_some_and(|previous| rules::next_to_it(around.statement, previous));

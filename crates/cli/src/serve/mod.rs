@@ -7,6 +7,7 @@ mod alertmanager;
 mod compare;
 mod follow;
 mod intake;
+mod prices;
 mod reload;
 mod webhook;
 
@@ -96,6 +97,7 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
         }
         scope.spawn(|| intake::watch(&shared));
         scope.spawn(|| reload::watch(&shared));
+        scope.spawn(|| prices::watch(&shared));
         scope.spawn(|| {
             // Without the desk nothing would be judged any more, and the API would go on to show what was.
             while !stop.is_wished() {

@@ -13,14 +13,14 @@ use crate::{Finding, Severity};
 /// Cannot tell a debt that is hidden from coins that somebody sent unasked. Policy: none.
 pub(crate) fn not_reported(statement: &Statement, held: &BTreeMap<&str, Held>) -> Vec<Finding> {
     let reported = crate::reported(statement);
-    let unreported = held.iter().filter(|(symbol, held)| !reported.contains(*symbol) && !held.low.is_zero());
+    let unreported = held.iter().filter(|(symbol, held)| !reported.contains(*symbol) && !held.all.low.is_zero());
     let finding = |(symbol, held): (&&str, &Held)| Finding {
         rule: "not-reported",
         severity: Severity::Notice,
         asset: Some((*symbol).to_owned()),
         message: format!("{} holds {symbol}, and the statement does not report it", statement.exchange),
         evidence: json!({
-            "units": held.low.to_string(),
+            "units": held.all.low.to_string(),
             "accounts": held.verified.0 + held.unproven.0,
         }),
     };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cold;
 mod findings;
 mod holdings;
 mod in_flight;

@@ -89,6 +89,7 @@ fn account_of(place: usize, fact: &Fact) -> AccountEvidence {
         Fact::Disputed(at_most) => disputed(*at_most),
     };
     let mut account = held(number, balance);
+    account.role = if number.is_multiple_of(2) { "cold" } else { "hot" }.into();
     account.symbol = ASSETS[place % 2].into();
     account.asset =
         if place.is_multiple_of(2) { assay_types::Asset::Native } else { assay_types::Asset::Token([1; 20]) };
@@ -262,11 +263,13 @@ fn in_sums(mut world: World, listed: u8) -> World {
                 continue;
             }
         };
-        let place = sums.iter().position(|sum| sum.symbol == one.symbol && sum.proven == proven);
+        let place = sums
+            .iter()
+            .position(|sum| (&sum.symbol, sum.proven, sum.cold) == (&one.symbol, proven, one.role == "cold"));
         let place = place.unwrap_or_else(|| {
             let (chain, symbol) = (one.chain.clone(), one.symbol.clone());
-            let amount = assay_verifier::Wide::ZERO;
-            sums.push(SumEvidence { chain, symbol, owner: "customers", proven, accounts: 0, amount });
+            let (owner, cold, amount) = ("customers", one.role == "cold", assay_verifier::Wide::ZERO);
+            sums.push(SumEvidence { chain, symbol, owner, cold, proven, accounts: 0, amount });
             sums.len() - 1
         });
         sums[place].accounts += 1;
