@@ -15,6 +15,7 @@ use crate::block::{self, BlockFault};
 use crate::network::Network;
 use crate::node::{Node, NodeConfig};
 use crate::pow::{self, HeaderFault};
+use crate::scan;
 
 /// One Bitcoin chain through its nodes. They are asked in the order of the configuration: the one that answered last, and
 /// when it cannot, the next.
@@ -169,6 +170,10 @@ impl Chain for BitcoinChain {
 
     fn read_again(&self, _: &Header, _: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         Ok(vec![])
+    }
+
+    fn held(&self, _: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
+        self.ask(|node| scan::held(node, &self.id, accounts))
     }
 
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {

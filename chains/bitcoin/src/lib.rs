@@ -2,7 +2,8 @@
 //!
 //! A block's way: [`BitcoinChain`] fetches its bytes from a node (`node`), `block` checks them against the header whose
 //! hash was asked for and extracts what they do to the watched scripts, `pow` and `merkle` hold the rules that this
-//! needs. What the bytes mean is never taken from the node's words. This crate knows no store.
+//! needs. What the bytes mean is never taken from the node's words; what scripts that were not followed hold is (`scan`), and
+//! counts as unproven. This crate knows no store.
 
 mod address;
 mod block;
@@ -12,6 +13,7 @@ mod merkle;
 mod network;
 mod node;
 mod pow;
+mod scan;
 mod transport;
 
 pub use address::BitcoinAddresses;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use assay_http::{Endpoint, HttpError, Login};
 use assay_types::{BlockHash, NodeError};
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::block::MAX_BLOCK_BYTES;
 use crate::network::Network;
-use crate::transport::{Transport, TransportFault};
+use crate::transport::{LIMIT_BYTES, Transport, TransportFault};
 
 /// Error codes of Bitcoin Core (`rpc/protocol.h`).
 mod code {
@@ -51,6 +52,11 @@ pub enum NodeLogin {
     },
 }
 
+/// How long a node may read through its unspent outputs: a minute or two on a fast disk, many on a slow one.
+const SCAN_DEADLINE: Duration = Duration::from_secs(1_800);
+/// It tells of every output that it finds: some 100,000 of them.
+const SCAN_LIMIT_BYTES: usize = 64 << 20;
+
 /// One node. Connected when it is first asked something, and again after it was lost.
 pub(crate) struct Node {
     config: NodeConfig,
@@ -63,6 +69,8 @@ pub(crate) struct Node {
 /// A connection to a node that let us in and is on our chain.
 struct Session {
     client: Client,
+    /// For what takes minutes.
+    patient: Client,
     /// Where blocks come from as plain bytes, if the node serves them.
     rest: Option<Endpoint>,
 }
@@ -87,6 +95,18 @@ impl Node {
         params: &[Value],
     ) -> Result<T, NodeError> {
         self.with_session(|session| session.client.call(method, params).map_err(|error| self.rpc_fault(subject, error)))
+    }
+
+    /// The same, for what takes minutes.
+    pub(crate) fn call_patiently<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        method: &str,
+        params: &[Value],
+    ) -> Result<T, NodeError> {
+        self.with_session(|session| {
+            session.patient.call(method, params).map_err(|error| self.rpc_fault(subject, error))
+        })
     }
 
     /// The same, with `None` when the node says that there is no such thing.
@@ -158,7 +178,11 @@ impl Node {
     fn connect(&self) -> Result<Session, NodeError> {
         let (login, note) = self.login()?;
         let endpoint = self.endpoint(login)?;
-        let client = Client::from_jsonrpc(jsonrpc::Client::with_transport(Transport { endpoint }));
+        let client = |endpoint, limit_bytes| {
+            Client::from_jsonrpc(jsonrpc::Client::with_transport(Transport { endpoint, limit_bytes }))
+        };
+        let patient = client(endpoint.within(SCAN_DEADLINE), SCAN_LIMIT_BYTES);
+        let client = client(endpoint, LIMIT_BYTES);
         let genesis: String = client.call("getblockhash", &[0.into()]).map_err(|error| {
             match (self.rpc_fault("block 0", error), note) {
                 (NodeError::LoginRefused { node, why }, Some(note)) => {
@@ -173,7 +197,7 @@ impl Node {
             return Err(NodeError::WrongChain { node: self.shown.clone(), expected, found });
         }
         let rest = self.probe_rest()?;
-        Ok(Session { client, rest })
+        Ok(Session { client, patient, rest })
     }
 
     /// The login, and what to add should it be refused. A missing cookie may only mean that the node is not running, and

@@ -8,13 +8,14 @@ use jsonrpc::{Error, Request, Response};
 use crate::block::MAX_BLOCK_BYTES;
 
 /// The longest answer that is read: a block in hexadecimal digits, and what is around it.
-const LIMIT_BYTES: usize = 2 * MAX_BLOCK_BYTES + 100_000;
+pub(crate) const LIMIT_BYTES: usize = 2 * MAX_BLOCK_BYTES + 100_000;
 /// How much of an answer that is not JSON-RPC is shown.
 const SHOWN_CHARACTERS: usize = 120;
 
 /// JSON-RPC over one endpoint.
 pub(crate) struct Transport {
     pub(crate) endpoint: Endpoint,
+    pub(crate) limit_bytes: usize,
 }
 
 /// Why there is no JSON-RPC answer.
@@ -34,7 +35,7 @@ pub(crate) enum TransportFault {
 impl jsonrpc::Transport for Transport {
     fn send_request(&self, request: Request) -> Result<Response, Error> {
         let json = serde_json::to_vec(&request)?;
-        let answer = assay_http::wait(self.endpoint.post(json, LIMIT_BYTES)).map_err(TransportFault::Http);
+        let answer = assay_http::wait(self.endpoint.post(json, self.limit_bytes)).map_err(TransportFault::Http);
         let answer = answer.map_err(fault)?;
         let response: Response = serde_json::from_slice(&answer.body).map_err(|error| {
             fault(match answer.status {

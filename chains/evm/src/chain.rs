@@ -226,14 +226,13 @@ impl Chain for EvmChain {
 
     /// Where the node gives no proof, the balance is read and not proven, or unknown with the reason.
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
-        let state_root = <[u8; 32]>::try_from(at.seal.as_slice())
-            .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", at.height)))?;
+        let state_root = state_root_of(at)?;
         let holders = |asset: Asset| {
             let holding = pairs.iter().filter(move |pair| pair.2 == asset);
             addresses(holding.map(|(number, account, _)| (*number, account)).collect())
         };
         let assets: BTreeSet<Asset> = pairs.iter().map(|pair| pair.2).collect();
-        let (at, state_root) = (at.at(), B256::from(state_root));
+        let at = at.at();
         self.with_a_node(async |node| {
             let mut readings = Vec::with_capacity(pairs.len());
             for asset in &assets {
@@ -249,6 +248,19 @@ impl Chain for EvmChain {
                 });
             }
             Ok(readings)
+        })
+    }
+
+    fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
+        let (at, state_root) = (at.at(), state_root_of(at)?);
+        let accounts = addresses(accounts.iter().map(|(number, account)| (*number, account)).collect());
+        self.with_a_node(async |node| {
+            let (tokens, slots, prove) = (&self.tokens, &self.slots, Prove::All);
+            let question = Question { at, state_root, accounts: &accounts, tokens, prove, slots };
+            match state::read(node, &question).await? {
+                Answer::Read(readings) => Ok((at, readings)),
+                Answer::NoState { why, .. } => Err(node.missing(&format!("the state of block {}", at.height), why)),
+            }
         })
     }
 
@@ -275,6 +287,13 @@ impl Chain for EvmChain {
         }
         Ok(notices)
     }
+}
+
+/// What a kept header commits to.
+fn state_root_of(header: &Header) -> Result<B256, NodeError> {
+    <[u8; 32]>::try_from(header.seal.as_slice())
+        .map(B256::from)
+        .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", header.height)))
 }
 
 /// The last final height by the node's tag; `None` where it has none yet, or does not know the tag.

@@ -11,14 +11,14 @@ use assay_verifier::Verdict;
 use crate::args::ExplainArgs;
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
 use crate::serve::DESK;
-use crate::setup::Setup;
+use crate::setup::{self, Setup};
 use crate::{output, place, statement};
 
 const SHOWN: usize = 20;
 
 pub fn run(setup: &Arc<Setup>, wished: &ExplainArgs, json: bool) -> Result<u8, Failure> {
-    let exchange = setup.exchange(&wished.exchange)?;
     let world = setup.world_to_read()?;
+    let exchange = setup::exchange(&world.declarations, &wished.exchange)?;
     let records = Records::open_to_read(&setup.config.data_dir.join(DESK))?;
     let kept = || -> Result<_, Failure> {
         let none = || {

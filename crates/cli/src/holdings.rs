@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::failure::{Failure, UNKNOWN};
-use crate::setup::Setup;
+use crate::setup::{self, Setup};
 use crate::{output, place};
 
 pub fn run(setup: &Arc<Setup>, exchange: &str, at: Option<&str>, json: bool) -> Result<u8, Failure> {
-    let exchange = setup.exchange(exchange)?;
     let at = at.map(|at| place::time("--at", at)).transpose()?;
-    let (answer, exact) = assay_desk::holdings(&setup.world_to_read()?, exchange, at, place::now())?;
+    let world = setup.world_to_read()?;
+    let exchange = setup::exchange(&world.declarations, exchange)?;
+    let (answer, exact) = assay_desk::holdings(&world, exchange, at, place::now())?;
     let each = |field: &str| answer[field].as_array().cloned().unwrap_or_default();
     if json {
         output::document(&answer);

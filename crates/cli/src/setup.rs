@@ -4,17 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay_bitcoin::{BitcoinAddresses, BitcoinChain};
-use assay_desk::{Priced, Source, World};
+use assay_desk::{DeskError, Priced, Source, World};
 use assay_evm::{EvmAddresses, EvmChain, EvmConfig, Finality};
 use assay_http::{Endpoint, Login};
 use assay_registry::{Declarations, Exchange};
-use assay_store::{Mode, Store};
+use assay_store::{Mode, Records, Store};
 use assay_types::{
     Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, NodeError, suggestion,
 };
 
 use crate::config::{self, Address, ChainConfig, Config};
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
+use crate::serve::DESK;
 
 /// What every result names as its maker.
 pub const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
@@ -54,10 +55,7 @@ impl Setup {
 
     /// An exchange by its id.
     pub fn exchange(&self, id: &str) -> Result<&Exchange, Failure> {
-        self.declarations.exchange(id).ok_or_else(|| {
-            let known = self.declarations.exchanges.iter().map(|exchange| exchange.id.as_str());
-            Failure::new(WRONG_INPUT, format!("no exchange `{id}` is declared")).hint(suggestion(id, known))
-        })
+        exchange(&self.declarations, id)
     }
 
     /// An asset on a chain, by symbol or CAIP-19 id; by default the chain's native coin.
@@ -77,9 +75,13 @@ impl Setup {
         Ok((entry, deployment))
     }
 
-    /// What the desk judges with. The stores are those that are there, opened for reading; one that is not there is unknown.
+    /// What the desk judges with, and what exchanges have announced to it. The stores are those that are there, opened for
+    /// reading; one that is not there is unknown.
     pub fn world_to_read(self: &Arc<Self>) -> Result<World, Failure> {
-        let world = self.world(PROGRAM);
+        let mut world = self.world(PROGRAM);
+        if let Some(records) = Records::open_to_read(&self.config.data_dir.join(DESK)).map_err(DeskError::from)? {
+            world.declarations = Arc::new(assay_desk::with_announced(&records, &world.directory, &world.declarations)?);
+        }
         for (source, chain) in world.sources.iter().zip(&self.config.chains) {
             source.set_store(self.store_to_read(chain)?.map(Arc::new));
         }
@@ -149,6 +151,14 @@ impl Setup {
         let (id, start, finality) = (chain.id.clone(), chain.start, chain.finality);
         Ok(EvmChain::connect(EvmConfig { id, nodes, start, finality, tokens: tokens.collect() })?)
     }
+}
+
+/// An exchange by its id, as these declarations have it.
+pub fn exchange<'a>(declarations: &'a Declarations, id: &str) -> Result<&'a Exchange, Failure> {
+    declarations.exchange(id).ok_or_else(|| {
+        let known = declarations.exchanges.iter().map(|exchange| exchange.id.as_str());
+        Failure::new(WRONG_INPUT, format!("no exchange `{id}` is declared")).hint(suggestion(id, known))
+    })
 }
 
 fn connect_bitcoin(chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<BitcoinChain, Failure> {

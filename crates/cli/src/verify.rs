@@ -9,7 +9,7 @@ use assay_verifier::{Reconciliation, exit_code, reconcile};
 
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
-use crate::setup::{PROGRAM, Setup};
+use crate::setup::{self, PROGRAM, Setup};
 use crate::{output, place};
 
 /// No statement is longer: 100,000 items in flight fit.
@@ -29,7 +29,8 @@ pub fn run(setup: &Arc<Setup>, question: &VerifyArgs, json: bool) -> Result<u8, 
 
 /// Reads the statement, gathers what the chains say, and compares. `now`: when the statement's age is judged.
 pub fn verify(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -> Result<Reconciliation, Failure> {
-    let exchange = setup.exchange(exchange)?;
+    let world = setup.world_to_read()?;
+    let exchange = setup::exchange(&world.declarations, exchange)?;
     let statement =
         assay_ledger::parse(file, &assay_registry::read_bytes(file, LONGEST_STATEMENT_BYTES)?, &setup.directory)?;
     if statement.exchange != exchange.id {
@@ -46,7 +47,7 @@ pub fn verify(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -
         behind_s: 0, // nobody follows here
         now,
     };
-    let evidence = evidence::gather(&setup.world_to_read()?, &question, &statement)?;
+    let evidence = evidence::gather(&world, &question, &statement)?;
     Ok(reconcile(&statement, &evidence, policy, now, PROGRAM))
 }
 

@@ -20,12 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_desk::evidence::{Question, gather};
-use assay_desk::{Desk, Handling, Priced, Settings, Source, World};
+use assay_desk::{Desk, Handling, Priced, Settings, Source, Wallet, World};
 use assay_registry::{Declarations, Declared, Exchange, Origin, Owner, Prices, Role};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
-    Account, AccountNo, Addresses, Amount, Asset, AssetEntry, Block, BlockHash, Body, ChainEntry, ChainId, Deployment,
-    Direction, Directory, Effect, Header, Height, Kind, Leg, Payment, Reading, Timestamp, TxId,
+    Account, AccountNo, Addresses, Amount, Ancestors, Asset, AssetEntry, Block, BlockHash, BlockRef, Body, Chain,
+    ChainEntry, ChainId, Deployment, Direction, Directory, Effect, Header, Height, Kind, Leg, NodeError, Notice,
+    Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
 };
 use assay_verifier::{Policy, TimeOfDay, reconcile};
 use serde_json::json;
@@ -107,6 +108,7 @@ fn declarations() -> Declarations {
             label: None,
             since: None,
             until: None,
+            announced: None,
             proof: None,
             origin: Origin { file: file.clone(), line: account.into() },
         };
@@ -116,7 +118,7 @@ fn declarations() -> Declarations {
         let (id, name) = (format!("x{number:03}"), format!("Exchange {number}"));
         Exchange { id, name, accounts: accounts.collect(), statement_keys: vec![], ranges: vec![] }
     };
-    Declarations { exchanges: (0..EXCHANGES).map(exchange).collect() }
+    Declarations::new((0..EXCHANGES).map(exchange).collect())
 }
 
 struct NoBody;
@@ -266,6 +268,62 @@ fn reprice(desk: &Desk, minute: i64) -> (Vec<Duration>, Vec<Duration>) {
     (waits, all)
 }
 
+/// A node that says of every account that it holds nothing, and nothing else.
+struct Empty(ChainId);
+
+impl Chain for Empty {
+    fn id(&self) -> &ChainId {
+        &self.0
+    }
+    fn first(&self) -> Height {
+        Height(0)
+    }
+    fn tip(&self) -> Result<Tip, NodeError> {
+        none()
+    }
+    fn hash_at(&self, _: Height) -> Result<Option<BlockHash>, NodeError> {
+        none()
+    }
+    fn block(&self, _: BlockRef, _: &Watch, _: Proofs) -> Result<Block, NodeError> {
+        none()
+    }
+    fn check_header(&self, _: &Header, _: &dyn Ancestors) -> Result<(), NodeError> {
+        none()
+    }
+    fn read_again(&self, _: &Header, _: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
+        none()
+    }
+    fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
+        let tokens = if self.0 == evm() { TOKENS } else { 0 };
+        let assets = || std::iter::once(Asset::Native).chain((0..tokens).map(token));
+        let pairs = accounts.iter().flat_map(|(number, _)| assets().map(|asset| (*number, asset)));
+        let read = |(account, asset)| Reading { account, asset, balance: Ok(Amount::ZERO), proven: false };
+        Ok((at.at(), pairs.map(read).collect()))
+    }
+    fn pending(&self, _: TxId) -> Result<Option<Pending>, NodeError> {
+        none()
+    }
+    fn check(&self) -> Result<Vec<Notice>, NodeError> {
+        none()
+    }
+}
+
+fn none<T>() -> Result<T, NodeError> {
+    Err(NodeError::Unsupported("not asked".into()))
+}
+
+/// So many accounts that nobody has announced yet.
+fn fresh(chain: &str, first: u32, count: u32) -> Vec<Wallet> {
+    let wallet = |number: u32| Wallet {
+        chain: chain.into(),
+        address: format!("a{}", 10_000_000 + number),
+        role: Role::Deposit,
+        owner: Owner::Customers,
+        label: None,
+    };
+    (first..first + count).map(wallet).collect()
+}
+
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -288,8 +346,10 @@ fn measure(folder: &Path) {
     let stores: Vec<Arc<Store>> = [("bitcoin", bitcoin()), ("ethereum", evm())]
         .map(|(name, id)| Arc::new(Store::open(&folder.join(name), &id, Mode::Write).unwrap()))
         .into();
-    let source = |name: &str, id, store: &Arc<Store>| {
-        let source = Source::new(name, id, Arc::new(|| Err("there is no node".into())));
+    let source = |name: &str, id: ChainId, store: &Arc<Store>| {
+        let node = id.clone();
+        let node = move || Ok(Box::new(Empty(node.clone())) as Box<dyn Chain>);
+        let source = Source::new(name, id, Arc::new(node));
         source.set_store(Ok(store.clone()));
         source
     };
@@ -367,6 +427,27 @@ fn measure(folder: &Path) {
         resident_mb(),
         declared - before
     );
+
+    for (place, (chain, count)) in
+        [("bitcoin", 1), ("bitcoin", 100), ("bitcoin", 1000), ("ethereum", 1), ("ethereum", 100)]
+            .into_iter()
+            .enumerate()
+    {
+        let (mut announced, mut same_block, mut next_block) = (Vec::new(), Vec::new(), Vec::new());
+        for turn in 0..10 {
+            let wallets = fresh(chain, place as u32 * 100_000 + turn * count, count);
+            let began = Instant::now();
+            assert!(!desk.announce("x000", "bench", &wallets).unwrap().repeated);
+            announced.push(began.elapsed());
+            same_block.extend(round(&desk, 0, 1));
+            stores.iter().for_each(|store| apply(store, &block(store, 0..0, Vec::new())));
+            next_block.extend(round(&desk, 0, 1));
+        }
+        let what = format!("{count} announced on {chain}");
+        report(&format!("{what}: until they are followed, kept and declared"), announced);
+        report(&format!("{what}: the next statement to verdict"), same_block);
+        report(&format!("{what}: the statement after the next block to verdict"), next_block);
+    }
 
     let size = statement(0, 1, &[("bitcoin", &tips()[0])], 9_000).len();
     report(&format!("statement of {size} bytes to verdict"), round(&desk, 9_000, EXCHANGES));

@@ -2,16 +2,18 @@
 //! much, not as what is watched.
 //!
 //! Accounts whose balance is known, and that no other exchange declares, are summed by cohort: exchange, owner, whether
-//! they are cold, since and until. All others stand apart, and are looked up one by one. Sums are of the tip; those of a block below it are
-//! reckoned from them by what the blocks since touched. It comes to the same as looking up every account; a test of
-//! random chains says so.
+//! they are cold, since and until, and while it matters the block at which they were announced. All others stand apart, and
+//! are looked up one by one. Sums are of the tip; those of a block below it are reckoned from them by what the blocks since
+//! touched. It comes to the same as looking up every account; a test of random chains says so. Accounts that are announced are
+//! added to the sums that there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_registry::{Declarations, Declared, Exchange, Owner, Role};
 use assay_store::{Coverage, Pair, Standing, Store};
-use assay_types::{Account, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
+use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
 use assay_verifier::{Require, Wide};
 
 use crate::{DeskError, World};
@@ -68,6 +70,8 @@ struct Cohort {
     cold: bool,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    /// They were announced, and count in the blocks above this height.
+    empty: Option<Height>,
 }
 
 impl Cohort {
@@ -89,11 +93,23 @@ struct Book {
     directory: Arc<Directory>,
     strict: bool,
     published: u32,
+    amended: u64,
     /// The block that the sums are of.
     at: BlockRef,
     /// By the account's number; nobody's where it is not declared, or declared by several.
     members: Vec<Member>,
-    cohorts: Vec<Cohort>,
+    /// How many accounts of each exchange were looked at.
+    enrolled: Vec<usize>,
+    /// Are there declared accounts that are not followed yet?
+    waiting: bool,
+    /// By exchange and number.
+    cohorts: BTreeMap<(u16, u32), Cohort>,
+    cohort_numbers: HashMap<Cohort, u32>,
+    last_cohort: u32,
+    /// Accounts in cohorts of their own because they were announced, by height.
+    recent: BTreeMap<Height, Vec<u32>>,
+    /// Those that were announced below are in the cohorts of those that were not.
+    merged: Height,
     /// The chain's assets, in the directory's order.
     assets: HashMap<Asset, u16>,
     sums: BTreeMap<(u32, u16, bool), Sum>,
@@ -119,6 +135,8 @@ const CHANGES: usize = 200_000;
 const BLOCKS: usize = 64;
 /// From farther back than so many blocks every account is looked up instead.
 const FARTHEST: u64 = 500;
+/// What was announced so far below is like what was declared always.
+const LONG_AGO: u64 = 2 * FARTHEST;
 /// Blocks may come while one reckons: how often that is done again.
 const TRIES: usize = 5;
 
@@ -143,18 +161,19 @@ impl Books {
             if tip.height.0.saturating_sub(at.height.0) > FARTHEST || at.height > tip.height {
                 return Ok(None);
             }
-            let published = store.published()?;
-            let fits = |book: &Book| book.is_of(world, published);
-            let advanced = match slot.as_mut().filter(|book| fits(book)) {
+            let (published, amended) = (store.published()?, store.amended());
+            let advanced = match slot.as_mut().filter(|book| book.is_of(world, published, amended)) {
                 Some(book) => book.advance(store, tip)?,
                 None => false,
             };
             if !advanced {
-                *slot = Some(Book::make(world, chain, store, tip, published)?);
+                *slot = Some(Book::make(world, chain, store, tip, (published, amended))?);
             }
             let Some(book) = slot.as_mut() else { continue };
+            book.extend(world, chain, store, published)?;
             let sheet = book.sheet(store, exchange, at, as_of, named)?;
             let still = store.tip()?.map(|tip| tip.at()) == Some(tip)
+                && store.amended() == amended
                 && store.header(at.height)?.is_some_and(|header| header.hash == at.hash);
             match still {
                 true => return Ok(sheet),
@@ -167,15 +186,24 @@ impl Books {
 }
 
 impl Book {
-    fn is_of(&self, world: &World, published: u32) -> bool {
-        Arc::ptr_eq(&self.declarations, &world.declarations)
+    /// Can they be had from these sums? What was announced since can be added; accounts that were declared late and are
+    /// followed now are all over the place.
+    fn is_of(&self, world: &World, published: u32, amended: u64) -> bool {
+        self.declarations.is_kin_of(&world.declarations)
             && Arc::ptr_eq(&self.directory, &world.directory)
             && self.strict == is_strict(world)
-            && self.published == published
+            && (self.published == published || !self.waiting)
+            && self.amended == amended
     }
 
     /// Looks at every account once.
-    fn make(world: &World, chain: &ChainId, store: &Store, tip: BlockRef, published: u32) -> Result<Book, DeskError> {
+    fn make(
+        world: &World,
+        chain: &ChainId,
+        store: &Store,
+        tip: BlockRef,
+        (published, amended): (u32, u64),
+    ) -> Result<Book, DeskError> {
         let began = std::time::Instant::now();
         let deployments = world.directory.assets.iter().flat_map(|entry| &entry.on).filter(|on| on.chain == *chain);
         let mut book = Book {
@@ -183,9 +211,16 @@ impl Book {
             directory: world.directory.clone(),
             strict: is_strict(world),
             published,
+            amended,
             at: tip,
             members: vec![NOBODY; usize::try_from(published).unwrap_or(0)],
-            cohorts: Vec::new(),
+            enrolled: vec![0; world.declarations.exchanges.len()],
+            waiting: false,
+            cohorts: BTreeMap::new(),
+            cohort_numbers: HashMap::new(),
+            last_cohort: 0,
+            recent: BTreeMap::new(),
+            merged: Height(tip.height.0.saturating_sub(LONG_AGO)),
             assets: (0..).zip(deployments).map(|(place, on)| (on.asset, place)).collect(),
             sums: BTreeMap::new(),
             shared: BTreeMap::new(),
@@ -193,59 +228,174 @@ impl Book {
             steps: VecDeque::new(),
             touched: BTreeMap::new(),
         };
-        book.enrol(chain, store)?;
-        let mut next = 0;
-        let mut seen: BTreeSet<u16> = BTreeSet::new();
-        store.each_standing(tip.height, |pair, standing| {
-            while next < pair.0.0 {
-                book.miss(next, &seen);
-                seen.clear();
-                next += 1;
-            }
-            seen.extend(book.assets.get(&pair.1));
-            book.put(pair, &standing);
-        })?;
-        for number in next..published {
-            book.miss(number, &seen);
-            seen.clear();
-        }
+        book.enrol(chain, store, false)?;
+        book.count(store, 0..published, |_, _| ())?;
         tracing::info!(%chain, accounts = published, seconds = began.elapsed().as_secs_f32(), "holdings are summed");
         Ok(book)
     }
 
-    /// Says whose each account is.
-    fn enrol(&mut self, chain: &ChainId, store: &Store) -> Result<(), DeskError> {
-        let declarations = self.declarations.clone();
-        let mut cohorts: HashMap<Cohort, u32> = HashMap::new();
-        for (exchange, declares) in (0u16..).zip(&declarations.exchanges) {
-            for (declared, on) in (0u32..).zip(&declares.accounts).filter(|(_, on)| on.chain == *chain) {
-                let number = store.number(&on.account)?.filter(|(_, published)| *published);
-                let place = number.and_then(|(number, _)| usize::try_from(number.0).ok());
-                let Some((place, member)) = place.and_then(|place| Some((place, self.members.get_mut(place)?))) else {
-                    let all = (0u16..).take(self.assets.len()).map(|asset| (declared, asset));
-                    self.unknown.entry(exchange).or_default().extend(all);
-                    continue;
-                };
-                if let Some(others) = self.shared.get_mut(&place) {
-                    others.push((exchange, declared));
-                    continue;
-                }
-                if *member != NOBODY {
-                    self.shared.insert(place, vec![(member.exchange, member.declared), (exchange, declared)]);
-                    *member = NOBODY;
-                    continue;
-                }
-                let cold = on.role == Role::Cold;
-                let cohort = Cohort { exchange, owner: on.owner, cold, since: on.since, until: on.until };
-                let next = u32::try_from(self.cohorts.len()).unwrap_or(u32::MAX);
-                let cohort = *cohorts.entry(cohort).or_insert_with(|| {
-                    self.cohorts.push(cohort);
-                    next
-                });
-                *member = Member { exchange, cohort, declared };
+    /// Puts in how accounts with these numbers stand.
+    fn count(
+        &mut self,
+        store: &Store,
+        numbers: Range<u32>,
+        mut see: impl FnMut(Pair, &Standing),
+    ) -> Result<(), DeskError> {
+        let mut next = numbers.start;
+        let mut seen: BTreeSet<u16> = BTreeSet::new();
+        store.each_standing_of(numbers.clone(), self.at.height, |pair, standing| {
+            while next < pair.0.0 {
+                self.miss(next, &seen);
+                seen.clear();
+                next += 1;
             }
+            seen.extend(self.assets.get(&pair.1));
+            self.put(pair, &standing);
+            see(pair, &standing);
+        })?;
+        for number in next..numbers.end {
+            self.miss(number, &seen);
+            seen.clear();
         }
         Ok(())
+    }
+
+    /// Says whose the accounts are that were not looked at yet, and gives the numbers of those that are one exchange's alone.
+    /// `summed`: those that were looked at are in the sums.
+    fn enrol(&mut self, chain: &ChainId, store: &Store, summed: bool) -> Result<Vec<u32>, DeskError> {
+        let declarations = self.declarations.clone();
+        let mut enrolled = Vec::new();
+        for (exchange, declares) in (0u16..).zip(&declarations.exchanges) {
+            let Some(seen) = self.enrolled.get_mut(usize::from(exchange)) else { continue };
+            let first = std::mem::replace(seen, declares.accounts.len());
+            let accounts = (first..).zip(declares.accounts.iter_from(first));
+            for (declared, on) in accounts.filter(|(_, on)| on.chain == *chain) {
+                let declared = u32::try_from(declared).unwrap_or(u32::MAX);
+                enrolled.extend(self.enrol_one((store, summed), (exchange, declared), on)?);
+            }
+        }
+        Ok(enrolled)
+    }
+
+    fn enrol_one(
+        &mut self,
+        (store, summed): (&Store, bool),
+        (exchange, declared): (u16, u32),
+        on: &Declared,
+    ) -> Result<Option<u32>, DeskError> {
+        let number = store.number(&on.account)?.filter(|(_, published)| *published).map(|(number, _)| number.0);
+        let place = number.and_then(|number| usize::try_from(number).ok());
+        let member = place.and_then(|place| self.members.get(place).copied());
+        let (Some(number), Some(place), Some(member)) = (number, place, member) else {
+            let all = (0u16..).take(self.assets.len()).map(|asset| (declared, asset));
+            self.unknown.entry(exchange).or_default().extend(all);
+            self.waiting = true;
+            return Ok(None);
+        };
+        if let Some(others) = self.shared.get_mut(&place) {
+            others.push((exchange, declared));
+            return Ok(None);
+        }
+        if member != NOBODY {
+            for asset in if summed { self.assets.keys().copied().collect() } else { Vec::new() } {
+                let pair = (AccountNo(number), asset);
+                self.take(pair, &store.standing(pair, self.at.height)?);
+            }
+            self.shared.insert(place, vec![(member.exchange, member.declared), (exchange, declared)]);
+            self.members[place] = NOBODY;
+            return Ok(None);
+        }
+        let (owner, cold, since, until) = (on.owner, on.role == Role::Cold, on.since, on.until);
+        let cohort = match on.announced {
+            None => Cohort { exchange, owner, cold, since, until, empty: None },
+            Some(empty) => {
+                let empty = Some(empty).filter(|empty| *empty >= self.merged);
+                if let Some(empty) = empty {
+                    self.recent.entry(empty).or_default().push(number);
+                }
+                Cohort { exchange, owner, cold, since: None, until: None, empty }
+            }
+        };
+        let cohort = self.cohort(cohort);
+        self.members[place] = Member { exchange, cohort, declared };
+        Ok(Some(number))
+    }
+
+    fn cohort(&mut self, cohort: Cohort) -> u32 {
+        if let Some(number) = self.cohort_numbers.get(&cohort) {
+            return *number;
+        }
+        self.last_cohort += 1;
+        self.cohort_numbers.insert(cohort, self.last_cohort);
+        self.cohorts.insert((cohort.exchange, self.last_cohort), cohort);
+        self.last_cohort
+    }
+
+    /// Takes in what was announced since, at the block that the sums are of.
+    fn extend(&mut self, world: &World, chain: &ChainId, store: &Store, published: u32) -> Result<(), DeskError> {
+        let known = std::mem::replace(&mut self.published, published);
+        self.members.resize(usize::try_from(published).unwrap_or(0), NOBODY);
+        let lengths = world.declarations.exchanges.iter().map(|exchange| exchange.accounts.len());
+        if lengths.zip(&self.enrolled).all(|(length, enrolled)| length <= *enrolled) {
+            return Ok(()); // also where somebody asks who has not heard of the last ones yet
+        }
+        self.declarations = world.declarations.clone();
+        let mut enrolled = self.enrol(chain, store, true)?;
+        enrolled.sort_unstable();
+        let mut after = Vec::new();
+        for run in enrolled.chunk_by(|one, next| one + 1 == *next) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            self.count(store, *first..last + 1, |pair, standing| after.push((pair, standing.clone())))?;
+        }
+        let newest: BTreeSet<u32> = self.recent.get(&self.at.height).into_iter().flatten().copied().collect();
+        if enrolled.iter().all(|number| *number >= known && newest.contains(number)) {
+            self.came_with_the_last_block(after);
+        } else {
+            // They were known before, or the chain is farther already: from here nobody goes back by steps.
+            self.steps.clear();
+            self.touched.clear();
+        }
+        Ok(())
+    }
+
+    /// Of accounts that are known from the last block on nothing was known before it.
+    fn came_with_the_last_block(&mut self, after: Vec<(Pair, Standing)>) {
+        self.touched.remove(&self.at.height);
+        if let Some(step) = self.steps.back_mut() {
+            let (balance, coverage) = (Amount::ZERO, Coverage::Unknown("not announced yet".into()));
+            let before = Standing { balance, coverage };
+            step.changes.extend(after.into_iter().map(|(pair, after)| (pair, before.clone(), after)));
+        }
+    }
+
+    /// What was announced so long ago that no question tells it apart any more joins those that were not.
+    fn merge(&mut self) {
+        self.merged = self.merged.max(Height(self.at.height.0.saturating_sub(LONG_AGO)));
+        while let Some(first) = self.recent.first_entry().filter(|first| *first.key() < self.merged) {
+            let mut joined: BTreeMap<(u16, u32), u32> = BTreeMap::new();
+            for number in first.remove() {
+                let Some(place) = usize::try_from(number).ok().filter(|place| *place < self.members.len()) else {
+                    continue;
+                };
+                let Member { exchange, cohort, .. } = self.members[place];
+                let old = self.cohorts.get(&(exchange, cohort)).copied().filter(|cohort| cohort.empty.is_some());
+                let Some(old) = old else { continue };
+                let ordinary = self.cohort(Cohort { empty: None, ..old });
+                self.members[place].cohort = ordinary;
+                joined.insert((exchange, cohort), ordinary);
+            }
+            for (old, ordinary) in joined {
+                self.cohorts.remove(&old).map(|cohort| self.cohort_numbers.remove(&cohort));
+                let rows = (old.1, 0, false)..=(old.1, u16::MAX, true);
+                let sums: Vec<_> = self.sums.range(rows).map(|(key, sum)| (*key, *sum)).collect();
+                for ((cohort, asset, proven), sum) in sums {
+                    self.sums.remove(&(cohort, asset, proven));
+                    let total = self.sums.entry((ordinary, asset, proven)).or_default();
+                    total.accounts += sum.accounts;
+                    total.amount += sum.amount;
+                }
+            }
+        }
     }
 
     fn member(&self, pair: Pair) -> Option<(Member, u16)> {
@@ -304,6 +454,9 @@ impl Book {
             }
             self.at = step.from;
         }
+        if self.at.height.0 < self.merged.0.saturating_add(FARTHEST) && self.merged > Height(0) {
+            return Ok(false); // so far back that it matters again when accounts were announced
+        }
         if self.at == tip {
             return Ok(true);
         }
@@ -334,6 +487,7 @@ impl Book {
         while self.steps.len() > STEPS || kept > CHANGES {
             kept -= self.steps.pop_front().map_or(0, |step| step.changes.len());
         }
+        self.merge();
         Ok(true)
     }
 
@@ -357,13 +511,15 @@ impl Book {
             }
         }
         let counts = |cohort: &Cohort| {
-            cohort.since.is_none_or(|since| since <= as_of) && cohort.until.is_none_or(|until| as_of < until)
+            cohort.since.is_none_or(|since| since <= as_of)
+                && cohort.until.is_none_or(|until| as_of < until)
+                && cohort.empty.is_none_or(|empty| empty < at.height)
         };
-        for (number, cohort) in (0u32..).zip(&self.cohorts) {
-            if cohort.exchange != place || !counts(cohort) {
+        for ((_, number), cohort) in self.cohorts.range((place, 0)..=(place, u32::MAX)) {
+            if !counts(cohort) {
                 continue;
             }
-            for ((_, asset, proven), sum) in self.sums.range((number, 0, false)..=(number, u16::MAX, true)) {
+            for ((_, asset, proven), sum) in self.sums.range((*number, 0, false)..=(*number, u16::MAX, true)) {
                 let total = sheet.sums.entry(cohort.group(*asset, *proven)).or_default();
                 total.0 += sum.accounts;
                 total.1 += sum.amount;
@@ -378,8 +534,7 @@ impl Book {
         }
         for pair in pairs {
             let Some((member, asset)) = self.member(pair) else { continue };
-            let cohort = usize::try_from(member.cohort).ok().and_then(|place| self.cohorts.get(place));
-            let Some(cohort) = cohort else { continue };
+            let Some(cohort) = self.cohorts.get(&(place, member.cohort)) else { continue };
             if sheet.apart.contains(&(member.declared, asset)) {
                 continue; // it is looked up anyhow
             }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use assay_registry::{Declared, SignatureError, StatementKey};
+use assay_registry::{Accounts, Declarations, SignatureError, StatementKey};
 use assay_store::Records;
 use assay_types::{Digest, Directory, Statement, Timestamp};
 use assay_verifier::Reconciliation;
@@ -13,6 +13,8 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::alert::AlertSettings;
+use crate::announce::AnnounceError;
+use crate::announced::{Announced, with_announced};
 use crate::gate::GateSettings;
 use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
@@ -21,7 +23,7 @@ use crate::{DeskError, Priced, Source, StatementView, View, World, case, run};
 
 /// The desk, as everyone else has it.
 #[derive(Clone)]
-pub struct Desk(Arc<Inner>);
+pub struct Desk(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) records: Records,
@@ -60,6 +62,8 @@ pub(crate) enum Work {
     World(Box<World>, Settings),
     Prices(Priced),
     Handle(Handling, SyncSender<Result<serde_json::Value, HandlingError>>),
+    /// Accounts of one exchange, followed already and not declared in what the files said when they were looked at.
+    Announce(Vec<Announced>, Arc<Declarations>, SyncSender<Result<Vec<Announced>, AnnounceError>>),
     Stop,
 }
 
@@ -138,7 +142,8 @@ impl Desk {
             alerts: Vec::new(),
             silences: Vec::new(),
         };
-        let world = World { books: Some(Arc::default()), ..world };
+        let declarations = Arc::new(with_announced(&records, &world.directory, &world.declarations)?);
+        let world = World { books: Some(Arc::default()), declarations, ..world };
         let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
         let desk = Desk(Arc::new(Inner { records, world, view, events, work, told_to_look: AtomicBool::new(false) }));
         let mut run = run::Run::resume(desk.0.clone(), settings)?;
@@ -276,8 +281,8 @@ impl Desk {
         self.world().directory.clone()
     }
 
-    /// What an exchange declares.
-    pub fn wallets(&self, exchange: &str) -> Option<Vec<Declared>> {
+    /// What an exchange declares and has announced.
+    pub fn wallets(&self, exchange: &str) -> Option<Accounts> {
         self.world().exchange(exchange).map(|exchange| exchange.accounts.clone())
     }
 
@@ -294,6 +299,13 @@ impl Desk {
     /// What everything is judged with.
     pub fn world(&self) -> Arc<World> {
         self.0.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Inner {
+    /// Gives the desk's thread something to do.
+    pub(crate) fn give(&self, work: Work) -> Result<(), DeskError> {
+        self.work.send(work).map_err(|_| DeskError::Stopped)
     }
 }
 

@@ -99,7 +99,8 @@ fn concerned<'a>(
     statement: Option<&Statement>,
 ) -> impl Iterator<Item = &'a Source> {
     // Accounts of a chain stand together mostly: of each run one is enough.
-    let runs = question.exchange.accounts.chunk_by(|one, next| one.chain == next.chain);
+    let pieces = question.exchange.accounts.slices();
+    let runs = pieces.flat_map(|piece| piece.chunk_by(|one, next| one.chain == next.chain));
     let mut ids: BTreeSet<&ChainId> = runs.filter_map(|run| run.first()).map(|declared| &declared.chain).collect();
     if let Some(statement) = statement {
         ids.extend(statement.blocks.iter().map(|(chain, _)| chain));
@@ -246,6 +247,7 @@ fn accounts(
     evidence: &mut Evidence,
 ) -> Result<(), DeskError> {
     let chain = &opened.chain.id;
+    let block = opened.looked_at.as_ref().map(|header| header.height);
     let assets: Vec<(&AssetEntry, &Deployment)> = world
         .directory
         .assets
@@ -265,12 +267,13 @@ fn accounts(
             balance: balance(opened, &declared.account, entry, deployment)?,
             shared_with: shared.to_vec(),
             summed,
-            counted: declared.at(question.as_of),
+            counted: declared.counts(question.as_of, block),
+            theirs: declared.is_theirs(question.as_of),
         });
         Ok(())
     };
     let Some(sheet) = sheet(world, question, opened, named)? else {
-        let shared = shared_with(world, question, chain);
+        let shared = shared_with(world, question, chain, block);
         for declared in question.exchange.accounts.iter().filter(|declared| declared.chain == *chain) {
             let shared = shared.get(&declared.account).map_or(&[][..], Vec::as_slice);
             (0..assets.len()).try_for_each(|place| one(declared, place, false, shared))?;
@@ -284,10 +287,10 @@ fn accounts(
     for (place, asset) in listed {
         let declared = usize::try_from(place).ok().and_then(|place| question.exchange.accounts.get(place));
         let Some(declared) = declared else { continue };
-        let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, others));
+        let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, block, others));
         let Some((_, deployment)) = assets.get(usize::from(asset)) else { continue };
         let summed = !sheet.apart.contains(&(place, asset));
-        let alone = summed && declared.at(question.as_of) && opened.stands_alone(declared, deployment);
+        let alone = summed && declared.counts(question.as_of, block) && opened.stands_alone(declared, deployment);
         if alone {
             take_out(&mut sums, opened, declared, (asset, deployment))?;
         }
@@ -343,21 +346,28 @@ fn sheet(
     books.sheet(world, (&opened.chain.id, store), question.exchange, at, &named)
 }
 
-/// Those of the other exchanges that declare the account at this instant.
-fn rivals(world: &World, question: &Question<'_>, others: &[(u16, u32)]) -> Vec<String> {
+/// Those of the other exchanges with whom the account counts as well.
+fn rivals(world: &World, question: &Question<'_>, block: Option<Height>, others: &[(u16, u32)]) -> Vec<String> {
     let named = others.iter().filter_map(|(exchange, declared)| {
         let exchange = world.declarations.exchanges.get(usize::from(*exchange))?;
         let declared = exchange.accounts.get(usize::try_from(*declared).ok()?)?;
-        (exchange.id != question.exchange.id && declared.at(question.as_of)).then(|| exchange.id.clone())
+        let counts = exchange.id != question.exchange.id && declared.counts(question.as_of, block);
+        counts.then(|| exchange.id.clone())
     });
     named.collect()
 }
 
-/// The other exchanges that declare an account at the same instant.
-fn shared_with<'a>(world: &'a World, question: &Question<'_>, chain: &ChainId) -> BTreeMap<&'a Account, Vec<String>> {
+/// The other exchanges with whom an account counts as well.
+fn shared_with<'a>(
+    world: &'a World,
+    question: &Question<'_>,
+    chain: &ChainId,
+    block: Option<Height>,
+) -> BTreeMap<&'a Account, Vec<String>> {
     let mut shared: BTreeMap<&Account, Vec<String>> = BTreeMap::new();
     for other in world.declarations.exchanges.iter().filter(|other| other.id != question.exchange.id) {
-        for declared in other.at(question.as_of).filter(|declared| declared.chain == *chain) {
+        let here = other.accounts.iter().filter(|declared| declared.chain == *chain);
+        for declared in here.filter(|declared| declared.counts(question.as_of, block)) {
             shared.entry(&declared.account).or_default().push(other.id.clone());
         }
     }
@@ -452,7 +462,8 @@ fn in_a_block(
     let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
     let Some(header) = store.header(transaction.height)? else { return Ok(None) };
     let own = |account: &Account| {
-        question.exchange.at(question.as_of).any(|declared| declared.chain == chain.id && declared.account == *account)
+        let mut declared = question.exchange.accounts.iter().filter(|declared| declared.chain == chain.id);
+        declared.any(|declared| declared.account == *account && declared.is_theirs(question.as_of))
     };
     let mut spent = Vec::new();
     for (number, asset, amount) in transaction.debits {

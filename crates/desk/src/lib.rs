@@ -4,6 +4,8 @@
 //! Knows no node protocol and no HTTP: chains come as [`Source`]s, and whoever serves the picture reads [`View`].
 
 mod alert;
+mod announce;
+mod announced;
 mod books;
 mod case;
 mod daily;
@@ -23,6 +25,8 @@ mod view;
 mod world;
 
 pub use alert::{Alert, AlertSettings, Duty, Observation, RuleSettings, State, observe, to_tell};
+pub use announce::{AnnounceError, Wallet, Wallets};
+pub use announced::{Announced, KnownFrom, with_announced};
 use assay_store::StoreError;
 pub use assay_verifier::rules::Dissent;
 pub use books::Books;

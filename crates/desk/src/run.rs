@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use assay_registry::Declarations;
 use assay_store::{Row, Store};
 use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
 use assay_verifier::rules::{HELD, OF_HOLDINGS};
@@ -13,6 +14,8 @@ use assay_verifier::{Finding, Line, Reconciliation, Severity, Verdict};
 use serde_json::json;
 
 use crate::alert::{Alert, Observation, State, observe, to_tell};
+use crate::announce::AnnounceError;
+use crate::announced::{self, Announced, with_announced};
 use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
 use crate::gate::{Gate, Known, Purposes, Signal, gate, halts};
@@ -150,6 +153,9 @@ impl Run {
                     self.paint();
                     let _ = reply.send(done); // whoever asked may have gone
                 }
+                Ok(Work::Announce(announced, seen, reply)) => {
+                    let _ = reply.send(self.announce(announced, &seen)); // whoever asked may have gone
+                }
                 Ok(Work::Look) | Err(RecvTimeoutError::Timeout) => {
                     self.inner.told_to_look.store(false, Ordering::Release);
                     self.look();
@@ -170,7 +176,14 @@ impl Run {
     }
 
     fn change_world(&mut self, world: World) {
-        let world = World { prices: self.world().prices.clone(), ..world };
+        let declarations = match with_announced(&self.inner.records, &world.directory, &world.declarations) {
+            Ok(declarations) => Arc::new(declarations),
+            // Without them the exchanges would hold less than they do.
+            Err(error) => {
+                return tracing::error!(%error, "what was announced cannot be read: the files are not, either");
+            }
+        };
+        let world = World { declarations, prices: self.world().prices.clone(), ..world };
         *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
         let world = self.world();
         for exchange in &world.declarations.exchanges {
@@ -182,6 +195,31 @@ impl Run {
         self.cases.retain(|id, _| world.exchange(id).is_some());
         self.painted.clear();
         self.look();
+    }
+
+    /// Keeps accounts that one exchange announced, and declares them from here on. What was judged stays: so far they hold nothing.
+    fn announce(&mut self, announced: Vec<Announced>, seen: &Declarations) -> Result<Vec<Announced>, AnnounceError> {
+        let world = self.world();
+        let Some(exchange) = announced.first().map(|one| one.exchange.clone()) else { return Ok(announced) };
+        if !world.declarations.is_kin_of(seen) {
+            return Err(AnnounceError::NotNow("the exchanges' files were read again meanwhile: ask again".into()));
+        }
+        let (mut all, mut rows, mut more) = (Vec::with_capacity(announced.len()), Vec::new(), Vec::new());
+        for one in announced {
+            if let Some(before) = announced::find(&self.inner.records, &exchange, &one.chain, &one.address)? {
+                all.push(before);
+                continue;
+            }
+            rows.push(one.row()?);
+            more.extend(one.declared(&world.directory, &announced::origin()));
+            all.push(one);
+        }
+        self.inner.records.write(&rows)?;
+        let declarations = Arc::new(world.declarations.with(&exchange, more));
+        let world = World { declarations, ..World::clone(&world) };
+        *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        self.changed.insert(exchange);
+        Ok(all)
     }
 
     /// Keeps a statement, and judges it.

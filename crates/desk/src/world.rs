@@ -10,6 +10,7 @@ use assay_types::{Chain, ChainId, Directory, Height, Timestamp};
 use assay_verifier::Policy;
 use assay_verifier::rules::Dissent;
 
+use crate::announce::Line;
 use crate::{Books, Branch, Trouble};
 
 /// What the files say, resolved, with the chains. Replaced as a whole when they change.
@@ -64,6 +65,8 @@ pub struct Source {
     pub id: ChainId,
     connect: Connect,
     slot: Arc<RwLock<Slot>>,
+    /// Who waits for accounts to be proven empty.
+    pub(crate) line: Arc<Line>,
 }
 
 struct Slot {
@@ -108,7 +111,7 @@ impl Source {
             heard: Heard::default(),
             followed: None,
         };
-        Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)) }
+        Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)), line: Arc::default() }
     }
 
     /// The store, or why there is none, in words.

@@ -24,7 +24,9 @@ use proptest::prelude::*;
 
 const TOKEN: Asset = Asset::Token([7; 20]);
 const ASSETS: [Asset; 2] = [Asset::Native, TOKEN];
-const ACCOUNTS: u8 = 9;
+/// Those from 9 on are declared by nobody's files.
+const ACCOUNTS: u8 = 12;
+const IN_FILES: u8 = 9;
 const DEPTH: u64 = 8;
 
 fn chain() -> ChainId {
@@ -57,6 +59,8 @@ enum Step {
     Remove(u8),
     Declare(u8),
     Change(u8),
+    /// By which exchange, and so far below the last block.
+    Announce(u8, bool, u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -73,8 +77,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         9 => proptest::collection::vec(one, 0..8).prop_map(Step::Block),
         2 => (1..5u8).prop_map(Step::Remove),
-        1 => (0..ACCOUNTS).prop_map(Step::Declare),
+        1 => (0..IN_FILES).prop_map(Step::Declare),
         1 => any::<u8>().prop_map(Step::Change),
+        3 => (IN_FILES..ACCOUNTS, any::<bool>(), 0..2u64).prop_map(|(who, first, below)| Step::Announce(who, first, below)),
     ];
     proptest::collection::vec(step, 4..30)
 }
@@ -125,6 +130,7 @@ struct Test {
     blocks: Vec<Sealed>,
     made: u64,
     declared: Vec<u8>,
+    announced: Vec<(&'static str, Declared)>,
     with: World,
 }
 
@@ -138,6 +144,7 @@ fn exchanges(declared: &[u8], die: u8) -> Declarations {
         label: None,
         since: since.map(second),
         until: until.map(second),
+        announced: None,
         proof: None,
         origin: Origin { file: Path::new("exchange.toml").into(), line: 1 },
     };
@@ -151,11 +158,11 @@ fn exchanges(declared: &[u8], die: u8) -> Declarations {
     let exchange = |id: &str, accounts: Vec<Declared>| Exchange {
         id: id.into(),
         name: id.into(),
-        accounts,
+        accounts: accounts.into(),
         statement_keys: vec![],
         ranges: vec![],
     };
-    Declarations { exchanges: vec![exchange("acme", acme.collect()), exchange("globex", globex.collect())] }
+    Declarations::new(vec![exchange("acme", acme.collect()), exchange("globex", globex.collect())])
 }
 
 impl Test {
@@ -183,7 +190,8 @@ impl Test {
             timezone: assay_registry::TimeZone::UTC,
             prices: assay_desk::Priced::NotYet,
         };
-        Test { _folder: folder, store, blocks: Vec::new(), made: 0, declared, with }
+        let (blocks, announced) = (Vec::new(), Vec::new());
+        Test { _folder: folder, store, blocks, made: 0, declared, announced, with }
     }
 
     fn step(&mut self, step: &Step) {
@@ -200,19 +208,75 @@ impl Test {
                 if !self.declared.contains(number) {
                     self.declared.push(*number);
                     self.store.declare(&[account(*number)]).unwrap();
-                    self.with.declarations = Arc::new(exchanges(&self.declared, 0));
+                    self.read_files(0);
                     self.compare(0); // declared, and not published yet
                     self.fill_in();
                 }
             }
-            Step::Change(die) => self.with.declarations = Arc::new(exchanges(&self.declared, *die)),
+            Step::Change(die) => self.read_files(*die),
+            Step::Announce(who, first, below) => self.announce(*who, if *first { "acme" } else { "globex" }, *below),
         }
     }
 
+    /// Everything that was announced is declared behind what the files say.
+    fn read_files(&mut self, die: u8) {
+        let mut declarations = exchanges(&self.declared, die);
+        for (exchange, declared) in &self.announced {
+            declarations = declarations.with(exchange, vec![declared.clone()]);
+        }
+        self.with.declarations = Arc::new(declarations);
+    }
+
+    /// Takes on an account that holds nothing, unless somebody else did: followed first, then declared.
+    fn announce(&mut self, who: u8, exchange: &'static str, below: u64) {
+        let again = |(by, on): &(&str, Declared)| *by == exchange && on.account == account(who);
+        let Some(tip) = self.blocks.len().checked_sub(1).filter(|_| !self.announced.iter().any(again)) else { return };
+        let is_known = self.store.number(&account(who)).unwrap().is_some();
+        let Some(place) = tip.checked_sub(if is_known { 0 } else { below as usize }) else { return };
+        let block = &self.blocks[place];
+        let held = ASSETS.map(|asset| block.after.get(&(who, asset)).copied().unwrap_or(0));
+        if held != [0, 0] {
+            return;
+        }
+        if !is_known {
+            let reading = |(asset, proven)| Reading {
+                account: assay_types::AccountNo(0),
+                asset,
+                balance: Ok(Amount::ZERO),
+                proven,
+            };
+            let readings = [(ASSETS[0], true), (ASSETS[1], false)].map(reading);
+            self.store.announce(&[account(who)], block.header.at(), &readings, false).unwrap();
+            self.fill_in_from(place + 1);
+            self.compare(0); // followed, and not declared yet
+        }
+        let height = block.header.height;
+        let declared = Declared {
+            chain: chain(),
+            account: account(who),
+            address: format!("address-{who}"),
+            role: Role::Deposit,
+            owner: if who.is_multiple_of(2) { Owner::House } else { Owner::Customers },
+            label: None,
+            since: Some(second(height.0)),
+            until: None,
+            announced: Some(height),
+            proof: None,
+            origin: Origin { file: Path::new("announced").into(), line: 1 },
+        };
+        self.with.declarations = Arc::new(self.with.declarations.with(exchange, vec![declared.clone()]));
+        self.announced.push((exchange, declared));
+        (0..3).for_each(|below| self.compare(below));
+    }
+
     fn fill_in(&self) {
+        self.fill_in_from(0);
+    }
+
+    fn fill_in_from(&self, first: usize) {
         while let Some(mut round) = self.store.round(Height(0)).unwrap() {
             let watch = self.store.round_watch(round).unwrap();
-            for block in &self.blocks {
+            for block in &self.blocks[first..] {
                 round = self.store.fill_in(&block.view(&watch), &watch, round).unwrap();
             }
             self.store.publish(round).unwrap();
@@ -316,7 +380,7 @@ fn statement(exchange: &str, header: &Header) -> Statement {
         as_of: header.time,
         blocks: vec![(chain(), header.at())],
         assets: vec![report("ETH", 18, 20), report("USDX", 6, 10)],
-        wallets: vec![claim(1, "ETH"), claim(5, "USDX"), claim(4, "ETH"), claim(200, "ETH")],
+        wallets: vec![claim(1, "ETH"), claim(5, "USDX"), claim(4, "ETH"), claim(9, "ETH"), claim(200, "ETH")],
     }
 }
 
@@ -334,4 +398,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_was_announced_long_ago_is_summed_with_what_was_declared_always() {
+    let mut test = Test::new(false);
+    let pay = |who| Move { who, asset: 0, amount: 7, credit: true, reading: 3, hidden: false };
+    (0..3).for_each(|_| test.block(&[pay(0)]));
+    test.compare(0);
+    test.announce(9, "acme", 0);
+    test.block(&[pay(9)]);
+    test.announce(10, "acme", 0);
+    for height in 0..1_100 {
+        test.block(if height % 90 == 0 {
+            &[Move { who: 9, asset: 0, amount: 7, credit: true, reading: 3, hidden: false }]
+        } else {
+            &[]
+        });
+        if height % 50 == 0 || height > 990 {
+            test.compare(0);
+            test.compare(1);
+        }
+        if height == 500 {
+            test.announce(11, "acme", 0);
+        }
+    }
+    test.step(&Step::Remove(4));
+    test.compare(0);
+    test.block(&[pay(9), pay(10), pay(11)]);
+    (0..3).for_each(|below| test.compare(below));
 }

@@ -76,6 +76,7 @@ pub struct Endpoint {
     url: reqwest::Url,
     login: Login,
     client: reqwest::Client,
+    deadline: Duration,
 }
 
 impl Endpoint {
@@ -89,11 +90,16 @@ impl Endpoint {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_DEADLINE)
-            .timeout(deadline())
             .tcp_nodelay(true)
             .build()
             .map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
-        Ok(Endpoint { url, login, client })
+        Ok(Endpoint { url, login, client, deadline: deadline() })
+    }
+
+    /// The same endpoint, for what takes its time.
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Endpoint {
+        Endpoint { deadline, ..self.clone() }
     }
 
     /// Host and port, for people: no user, password, path or query, any of which may be a key.
@@ -138,7 +144,8 @@ impl Endpoint {
             Login::None => request,
             Login::Basic { user, password } => request.basic_auth(user, Some(password)),
         };
-        let mut response = request.send().await.map_err(|error| failure(error, 0))?;
+        let failure = |error, read| failure(error, read, self.deadline);
+        let mut response = request.timeout(self.deadline).send().await.map_err(|error| failure(error, 0))?;
         let status = response.status().as_u16();
         if matches!(status, 401 | 403) {
             return Err(HttpError::LoginRefused(status));
@@ -173,9 +180,9 @@ fn parse(url: &str) -> Result<reqwest::Url, HttpError> {
     }
 }
 
-fn failure(error: reqwest::Error, read: usize) -> HttpError {
+fn failure(error: reqwest::Error, read: usize, deadline: Duration) -> HttpError {
     match error {
-        error if error.is_timeout() => HttpError::TimedOut(deadline()),
+        error if error.is_timeout() => HttpError::TimedOut(deadline),
         error if error.is_body() || error.is_decode() => HttpError::Truncated(read),
         error => HttpError::Unreachable(chain_of(&error.without_url())),
     }

@@ -1,5 +1,6 @@
 //! The loop: go back to the fork, fill in late accounts, apply what is new.
 
+use std::cell::{Ref, RefCell};
 use std::time::{Duration, Instant};
 
 use assay_store::{Coverage, Round, Store, StoreError, Undo};
@@ -56,10 +57,12 @@ struct Done {
 
 /// One chain and its store.
 pub struct Indexer<'a> {
-    chain: &'a dyn Chain,
-    store: &'a Store,
+    pub(crate) chain: &'a dyn Chain,
+    pub(crate) store: &'a Store,
     settings: Settings,
-    stop: Stop,
+    pub(crate) stop: Stop,
+    /// The accounts that are followed, as far as they were read already.
+    watch: RefCell<Watch>,
 }
 
 /// A chain that reorganises this often while it is followed once is not going to rest.
@@ -72,7 +75,7 @@ const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
 const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
 
 /// What ends a stretch before its last block.
-enum Break {
+pub(crate) enum Break {
     Error(IndexError),
     /// The next block does not link to ours.
     Reorganised,
@@ -108,10 +111,11 @@ impl Ancestors for Indexer<'_> {
 impl<'a> Indexer<'a> {
     /// Follows this chain into this store.
     pub fn new(chain: &'a dyn Chain, store: &'a Store, settings: Settings, stop: Stop) -> Indexer<'a> {
-        Indexer { chain, store, settings, stop }
+        Indexer { chain, store, settings, stop, watch: RefCell::default() }
     }
 
-    /// Makes the declared accounts known to the store; says how many are new.
+    /// Makes the declared accounts known to the store; says how many are new. Where accounts are announced meanwhile, the caller
+    /// holds the store's pen.
     ///
     /// # Errors
     /// When the database fails.
@@ -157,6 +161,7 @@ impl<'a> Indexer<'a> {
     /// # Errors
     /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
     pub fn catch_up(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
+        let _pen = self.store.pen();
         let (mut done, mut doubts) = (Done::default(), 0);
         for _ in 0..RESTARTS {
             match self.once(progress, &mut done) {
@@ -249,24 +254,36 @@ impl<'a> Indexer<'a> {
     }
 
     fn advance(&self, tip: &Tip, progress: &dyn Fn(Progress), done: &mut Done) -> Result<(), Break> {
-        let watch = self.store.watch()?;
         let from = self.store.tip()?.map_or(self.chain.first(), |last| last.height.next());
         let to = tip.head.height;
+        if from > to {
+            return Ok(());
+        }
+        let watch = self.followed()?;
+        let watch = &*watch;
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
         let hash = |_| None;
-        let span = Span { chain: self.chain, watch: &watch, from, to, hash: &hash, prove_last: true, stop: &self.stop };
+        let span = Span { chain: self.chain, watch, from, to, hash: &hash, prove_last: true, stop: &self.stop };
         each_block(&span, |mut block| {
             if self.stop.is_wished() {
                 return Err(IndexError::Stopped.into());
             }
             let parent = self.store.tip()?;
             self.check_place(&block, parent.as_ref(), from)?;
-            self.ask_state(&mut block, parent.as_ref(), &watch)?;
-            self.store.apply(&block, &watch, undo, block.header.height == to)?;
+            self.ask_state(&mut block, parent.as_ref(), watch)?;
+            self.store.apply(&block, watch, undo, block.header.height == to)?;
             done.applied += 1;
             progress(Progress { at: block.header.height, from, to, filling_in: false });
             Ok(())
         })
+    }
+
+    /// Every account that is followed: those that came since the last time are read.
+    fn followed(&self) -> Result<Ref<'_, Watch>, StoreError> {
+        let read = self.watch.borrow().len();
+        let more = self.store.watch_from(AccountNo(u32::try_from(read).unwrap_or(u32::MAX)))?;
+        self.watch.borrow_mut().extend(more);
+        Ok(self.watch.borrow())
     }
 
     /// The block must be the next one, and link to ours.
@@ -405,7 +422,7 @@ impl<'a> Indexer<'a> {
     }
 
     /// Walks the indexed blocks again for accounts that were declared after them.
-    fn fill_in(&self, progress: &dyn Fn(Progress)) -> Result<(), Break> {
+    pub(crate) fn fill_in(&self, progress: &dyn Fn(Progress)) -> Result<(), Break> {
         while let Some(round) = self.store.round(self.chain.first())? {
             let watch = self.store.round_watch(round)?;
             if let Some(tip) = self.store.tip()? {

@@ -1,14 +1,16 @@
 //! Follows one chain: fetches blocks ahead on several threads, applies them in order, takes them back when the chain
-//! reorganises, and fills in accounts that were declared late.
+//! reorganises, fills in accounts that were declared late, and takes on those that are announced before they are used.
 //!
 //! Knows no chain and no node: it sees them through [`assay_types::Chain`], and writes through [`assay_store::Store`].
 
 mod ahead;
+mod announce;
 mod follow;
 mod patience;
 #[cfg(test)]
 mod tests;
 
+pub use announce::{Holding, Refusal};
 pub use follow::{Indexer, Progress, Reached, Settings, reach};
 pub use patience::Stop;
 

@@ -5,12 +5,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_types::{Account, ChainEntry, ChainId, Directory, Timestamp, suggestion};
+use assay_types::{Account, ChainEntry, ChainId, Directory, Height, Timestamp, suggestion};
+use serde::{Deserialize, Serialize};
 
 use crate::time::{TimeZone, instant};
 
 /// What an account is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Keeps what is seldom moved.
     Cold,
@@ -34,7 +36,8 @@ impl Role {
 }
 
 /// Whose coins an account holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Owner {
     /// The customers'.
     Customers,
@@ -98,6 +101,8 @@ pub struct Declared {
     pub since: Option<Timestamp>,
     /// Until before when; `None` is ever after.
     pub until: Option<Timestamp>,
+    /// It was announced, and not declared in the files: the height of the block after which it was proven to hold nothing.
+    pub announced: Option<Height>,
     /// How control is shown.
     pub proof: Option<Arc<Proof>>,
     /// Where that is written.
@@ -108,6 +113,22 @@ impl Declared {
     /// Is it declared at this instant: `since <= at < until`?
     pub fn at(&self, at: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)
+    }
+
+    /// Does it count in what the exchange holds as of an instant, at its chain's block of this height? One that was announced
+    /// counts in the blocks after the one at which it was empty: below nothing is known of it, and by announcing accounts nobody
+    /// shall make anything unknown.
+    pub fn counts(&self, as_of: Timestamp, block: Option<Height>) -> bool {
+        match (self.announced, block) {
+            (Some(empty), Some(block)) => empty < block,
+            _ => self.at(as_of),
+        }
+    }
+
+    /// Is what moves there after the block of that instant the exchange's? Nothing is known of an announced account but what moved
+    /// since.
+    pub fn is_theirs(&self, as_of: Timestamp) -> bool {
+        self.announced.is_some() || self.at(as_of)
     }
 }
 
@@ -191,6 +212,7 @@ pub(crate) fn declare(
         label: label.clone(),
         since,
         until,
+        announced: None,
         proof: proof.clone(),
         origin: origin.clone(),
     }));

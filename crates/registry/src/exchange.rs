@@ -10,6 +10,7 @@ use std::sync::Arc;
 use assay_types::{Account, ChainId, Directory, InputError, InputErrors, Timestamp};
 
 use crate::account::{Context, Declared, Origin, Ranged};
+use crate::accounts::Accounts;
 use crate::signature::StatementKey;
 use crate::source::read_text;
 use crate::time::TimeZone;
@@ -27,8 +28,8 @@ pub struct Exchange {
     pub id: String,
     /// What people call it.
     pub name: String,
-    /// Its accounts, in the order of its files; none is there twice.
-    pub accounts: Vec<Declared>,
+    /// Its accounts, in the order of its files, then those that it announced; none is there twice.
+    pub accounts: Accounts,
     /// The keys that may sign its statements; without any, none is asked for.
     pub statement_keys: Vec<StatementKey>,
     /// The ends of its descriptors' ranges.
@@ -47,6 +48,8 @@ impl Exchange {
 pub struct Declarations {
     /// By id.
     pub exchanges: Vec<Exchange>,
+    /// What they were read from: copies to which accounts were only added have the same.
+    reading: Arc<()>,
 }
 
 /// An account that more than one exchange declares.
@@ -61,6 +64,26 @@ pub struct Shared<'a> {
 }
 
 impl Declarations {
+    /// These exchanges, by id.
+    pub fn new(exchanges: Vec<Exchange>) -> Declarations {
+        Declarations { exchanges, reading: Arc::default() }
+    }
+
+    /// With more accounts of an exchange behind those that it has.
+    #[must_use]
+    pub fn with(&self, exchange: &str, more: Vec<Declared>) -> Declarations {
+        let mut all = self.clone();
+        if let Some(exchange) = all.exchanges.iter_mut().find(|one| one.id == exchange) {
+            exchange.accounts = exchange.accounts.with(more);
+        }
+        all
+    }
+
+    /// Has one become of the other by adding accounts, or both of the same?
+    pub fn is_kin_of(&self, other: &Declarations) -> bool {
+        Arc::ptr_eq(&self.reading, &other.reading)
+    }
+
     /// The exchange with this id.
     pub fn exchange(&self, id: &str) -> Option<&Exchange> {
         self.exchanges.iter().find(|exchange| exchange.id == id)
@@ -68,7 +91,7 @@ impl Declarations {
 
     /// Every account of this chain, whoever declares it and for whatever time: once each, in order.
     pub fn accounts(&self, chain: &ChainId) -> Vec<&Account> {
-        let declared = self.exchanges.iter().flat_map(|exchange| &exchange.accounts);
+        let declared = self.exchanges.iter().flat_map(|exchange| exchange.accounts.iter());
         let mut accounts: Vec<_> = declared.filter(|on| on.chain == *chain).map(|on| &on.account).collect();
         accounts.sort_unstable();
         accounts.dedup();
@@ -109,7 +132,7 @@ pub fn load(path: &Path, directory: &Directory, timezone: &TimeZone) -> Result<D
         let why = format!("the id `{}` is taken already, at {first}", exchange.id);
         errors.push(InputError::new(&*second.file, why).line(second.line).field("id"));
     }
-    errors.or(Declarations { exchanges: exchanges.into_iter().map(|(exchange, _)| exchange).collect() })
+    errors.or(Declarations::new(exchanges.into_iter().map(|(exchange, _)| exchange).collect()))
 }
 
 /// The files of one exchange.
@@ -208,6 +231,7 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
         Some(head) => {
             let origin = Origin { file, line: head.id_line };
             let Head { id, name, statement_keys, ranges, .. } = head;
+            let accounts = accounts.into();
             errors.or((Exchange { id, name, accounts, statement_keys, ranges }, origin))
         }
         None => Err(errors),

@@ -4,6 +4,7 @@
 //! Everything wrong in them is reported with its file, line and field.
 
 mod account;
+mod accounts;
 mod assets;
 mod csv;
 mod exchange;
@@ -15,6 +16,7 @@ mod time;
 mod toml;
 
 pub use account::{Declared, Origin, Owner, Proof, Ranged, Role};
+pub use accounts::Accounts;
 pub use assets::{AssetBlock, DeploymentBlock, assets};
 pub use exchange::{Declarations, Exchange, Shared, load};
 pub use native::{ChainNative, Native};

@@ -124,13 +124,14 @@ fn world(store: &Arc<Store>) -> World {
         label: None,
         since: None,
         until: None,
+        announced: None,
         proof: None,
         origin: Origin { file: Path::new("exchange.toml").into(), line: 1 },
     };
     let acme = Exchange {
         id: "acme".into(),
         name: "Acme".into(),
-        accounts: vec![account],
+        accounts: vec![account].into(),
         statement_keys: vec![],
         ranges: vec![],
     };
@@ -138,7 +139,7 @@ fn world(store: &Arc<Store>) -> World {
     source.set_store(Ok(store.clone()));
     World {
         directory: Arc::new(directory),
-        declarations: Arc::new(Declarations { exchanges: vec![acme] }),
+        declarations: Arc::new(Declarations::new(vec![acme])),
         policy: Policy::default(),
         sources: Arc::new(vec![source]),
         program: "bench",

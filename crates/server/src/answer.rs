@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +45,18 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
         limit @ 1..=1000 => Ok(limit),
         limit => Err(Problem::bad(format!("`limit` is {limit}: 1 to 1000 are possible"))),
     }
+}
+
+/// What was sent, as JSON in which every key is known.
+pub(crate) fn read_body<T: DeserializeOwned>(body: &[u8], longest: usize) -> Result<T, Problem> {
+    if body.len() > longest {
+        return Err(Problem::of(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    let bad = |why: &dyn std::fmt::Display| Problem::bad(format!("the body cannot be read: {why}"));
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| bad(&error))?;
+    json.end().map_err(|error| bad(&error))?;
+    Ok(read)
 }
 
 /// A JSON document.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use assay_desk::{Desk, Event};
 use assay_types::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 use crate::rate::Rate;
@@ -20,6 +20,8 @@ const REMEMBERED: usize = 1024;
 const LISTENERS: usize = 256;
 /// Statements that are being received at once: each may be large.
 const INTAKES: usize = 4;
+/// Announcements of an exchange at once: one that is being proven, and one that waits.
+const ANNOUNCEMENTS: usize = 2;
 
 pub(crate) type Shared = Arc<App>;
 
@@ -32,6 +34,7 @@ pub(crate) struct App {
     pub(crate) listeners: Arc<Semaphore>,
     pub(crate) intakes: Arc<Semaphore>,
     pub(crate) stopping: AtomicBool,
+    announcing: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     heard: Mutex<Heard>,
 }
 
@@ -52,8 +55,16 @@ impl App {
             listeners: Arc::new(Semaphore::new(LISTENERS)),
             intakes: Arc::new(Semaphore::new(INTAKES)),
             stopping: AtomicBool::new(false),
+            announcing: Mutex::default(),
             heard: Mutex::default(),
         }
+    }
+
+    /// A declared exchange's turn to announce accounts, if it has one left.
+    pub(crate) fn turn_to_announce(&self, exchange: &str) -> Option<OwnedSemaphorePermit> {
+        let mut announcing = self.announcing.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = announcing.entry(exchange.into()).or_insert_with(|| Arc::new(Semaphore::new(ANNOUNCEMENTS)));
+        turns.clone().try_acquire_owned().ok()
     }
 
     /// Remembers an event for listeners who come back, and counts verdicts.

@@ -8,7 +8,7 @@ use utoipa::openapi::{self, ContentBuilder, ObjectBuilder, Ref, RefOr, ResponseB
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{accounts, alerts, events, exchanges, gate, probes, statements};
+use crate::api::{accounts, alerts, events, exchanges, gate, probes, statements, wallets};
 use crate::app::Shared;
 use crate::guard::guard;
 use crate::problem::Problem;
@@ -30,7 +30,7 @@ pub(crate) fn routes() -> (Router<Shared>, openapi::OpenApi) {
         .routes(routes!(exchanges::one))
         .routes(routes!(exchanges::holdings))
         .routes(routes!(exchanges::verdicts))
-        .routes(routes!(exchanges::wallets))
+        .routes(routes!(wallets::list, wallets::announce))
         .routes(routes!(gate::one))
         .routes(routes!(gate::stream))
         .routes(routes!(exchanges::findings))

@@ -34,6 +34,8 @@ pub enum Act<'a> {
     ReadExchange(&'a str),
     /// Hand in a statement of the exchange with this id.
     Submit(&'a str),
+    /// Announce accounts that the exchange with this id will use.
+    Announce(&'a str),
     /// Take on an alert of the exchange with this id.
     Acknowledge(&'a str),
     /// See and set what keeps alerts quiet.
@@ -49,16 +51,17 @@ pub enum Act<'a> {
 /// May a caller of this scope do this?
 pub fn may(scope: &Scope, act: &Act<'_>) -> bool {
     match (scope, act) {
-        (Scope::Local | Scope::Regulator, Act::Submit(_)) => false,
+        (Scope::Local | Scope::Regulator, Act::Submit(_) | Act::Announce(_)) => false,
         (Scope::Local, Act::Acknowledge(_) | Act::Silence) => false,
         (Scope::Local | Scope::Regulator, _) => true,
-        (Scope::Exchange(own), Act::ReadExchange(id) | Act::Submit(id) | Act::Acknowledge(id)) => own == id,
+        (Scope::Exchange(own), Act::ReadExchange(id) | Act::Submit(id)) => own == id,
+        (Scope::Exchange(own), Act::Announce(id) | Act::Acknowledge(id)) => own == id,
         // Whoever is watched does not say what is told of them.
         (Scope::Exchange(_), Act::Silence) => false,
         (Scope::Exchange(_), Act::ReadAccounts | Act::ReadChains | Act::ReadMetrics) => false,
         (Scope::Analyst, Act::ReadAccounts | Act::ReadChains) => true,
         (Scope::Analyst, Act::ReadExchange(_) | Act::Submit(_) | Act::ReadMetrics) => false,
-        (Scope::Analyst, Act::Acknowledge(_) | Act::Silence) => false,
+        (Scope::Analyst, Act::Announce(_) | Act::Acknowledge(_) | Act::Silence) => false,
     }
 }
 
@@ -79,15 +82,18 @@ mod tests {
             Act::Acknowledge("acme"),
             Act::Acknowledge("other"),
             Act::Silence,
+            Act::Announce("acme"),
+            Act::Announce("other"),
         ];
         let table = [
-            (Scope::Local, [true, true, false, false, true, true, true, false, false, false]),
-            (Scope::Regulator, [true, true, false, false, true, true, true, true, true, true]),
-            (Scope::Exchange("acme".into()), [true, false, true, false, false, false, false, true, false, false]),
-            (Scope::Analyst, [false, false, false, false, true, true, false, false, false, false]),
+            (Scope::Local, "1100111000 00"),
+            (Scope::Regulator, "1100111111 00"),
+            (Scope::Exchange("acme".into()), "1010000100 10"),
+            (Scope::Analyst, "0000110000 00"),
         ];
         for (scope, expected) in table {
-            assert_eq!(acts.map(|act| may(&scope, &act)), expected, "{scope:?}");
+            let found = acts.map(|act| if may(&scope, &act) { '1' } else { '0' });
+            assert_eq!(String::from_iter(found), expected.replace(' ', ""), "{scope:?}");
         }
     }
 }

@@ -46,14 +46,14 @@ fn desk(folder: &std::path::Path) -> Desk {
     let exchange = |id: &str| Exchange {
         id: id.into(),
         name: id.into(),
-        accounts: vec![],
+        accounts: vec![].into(),
         statement_keys: vec![],
         ranges: vec![],
     };
     let source = Source::new("bitcoin", id, Arc::new(|| Err("no node".into())));
     let world = World {
         directory: Arc::new(Directory { chains: vec![chain], assets: vec![asset] }),
-        declarations: Arc::new(Declarations { exchanges: vec![exchange("acme"), exchange("other")] }),
+        declarations: Arc::new(Declarations::new(vec![exchange("acme"), exchange("other")])),
         policy: Default::default(),
         sources: Arc::new(vec![source]),
         program: "assay test",

@@ -8,7 +8,7 @@ use assay_types::{
 };
 use rocksdb::WriteBatch;
 
-use crate::changes::{self, Changes, Way};
+use crate::changes::{self, Change, Changes, Way};
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
 use crate::settle::settle;
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
@@ -73,11 +73,15 @@ impl Store {
     /// # Errors
     /// When its movements are impossible, or the database fails. Nothing is written then.
     pub(crate) fn fill(&self, block: &Block, watch: &Watch, batch: &mut WriteBatch) -> Result<(), StoreError> {
-        let changes = self.changes_of(block, watch)?.into_list();
-        changes::write(self, batch, &changes, Way::Forth)?;
-        let key = height_key(block.header.height);
+        self.write_late(block.header.height, &self.changes_of(block, watch)?.into_list(), batch)
+    }
+
+    /// Writes what is known of a block only after it was applied; its undo joins that of the block.
+    pub(crate) fn write_late(&self, at: Height, changes: &[Change], batch: &mut WriteBatch) -> Result<(), StoreError> {
+        changes::write(self, batch, changes, Way::Forth)?;
+        let key = height_key(at);
         if let Some(mut row) = self.get(Family::Undo, &key)? {
-            row.extend(changes::undo_row(&changes));
+            row.extend(changes::undo_row(changes));
             batch.put_cf(self.family(Family::Undo)?, key, row);
         }
         Ok(())
@@ -211,7 +215,7 @@ impl Store {
 
     /// What a reading says about how well this height, and those below it, are known. `unexplained`: it is not what the
     /// block's own movements give. See `FORMAT.md`.
-    fn cover(
+    pub(crate) fn cover(
         &self,
         at: Height,
         read: &Reading,
@@ -290,7 +294,7 @@ impl Store {
     }
 
     fn latest(&self, tip: Option<&Header>) -> Result<Option<assay_types::Timestamp>, StoreError> {
-        tip.map_or(Ok(None), |tip| Ok(self.header_row(tip.height)?.map(|row| row.latest)))
+        tip.map_or(Ok(None), |tip| self.latest_time(tip.height))
     }
 }
 

@@ -11,9 +11,9 @@ use crate::{Coverage, Family, Store, StoreError};
 /// How many accounts go into one write: enough to be fast, few enough to stay small in memory.
 const ACCOUNTS_A_WRITE: usize = 100_000;
 
-const NEXT_KEY: &[u8] = b"accounts";
+pub(crate) const NEXT_KEY: &[u8] = b"accounts";
 pub(crate) const PUBLISHED_KEY: &[u8] = b"published";
-const ROUND_KEY: &[u8] = b"round";
+pub(crate) const ROUND_KEY: &[u8] = b"round";
 
 /// Accounts that are being filled in: numbers `from` to `to` (exclusive) are known below `next`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,23 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn watch(&self) -> Result<Watch, StoreError> {
-        self.numbered(AccountNo(0), AccountNo(self.counter(PUBLISHED_KEY)?))
+        self.watch_from(AccountNo(0))
+    }
+
+    /// Those that are followed with this number and above.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn watch_from(&self, first: AccountNo) -> Result<Watch, StoreError> {
+        self.numbered(first, AccountNo(self.counter(PUBLISHED_KEY)?))
+    }
+
+    /// Are there accounts that wait to be filled in, or are being filled in?
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn is_filling_in(&self) -> Result<bool, StoreError> {
+        Ok(self.counter(NEXT_KEY)? != self.counter(PUBLISHED_KEY)?)
     }
 
     /// The accounts of a round.
@@ -118,7 +134,8 @@ impl Store {
         self.commit(batch, true)
     }
 
-    /// Notes that walking the blocks from `first` proves everything about these accounts in the native coin.
+    /// Notes that walking the blocks from `first` proves everything about the accounts in the native coin: those that were
+    /// followed from there, and of which nothing is said at `first` yet. Of those that were announced something is.
     ///
     /// # Errors
     /// When the database fails.
@@ -140,6 +157,7 @@ impl Store {
                 batch.put_cf(self.family(Family::Coverage)?, key(*number), Coverage::Verified.value());
             }
             self.commit(batch, true)?;
+            self.amend();
         }
         Ok(())
     }
@@ -194,7 +212,7 @@ impl Store {
 }
 
 impl Round {
-    fn value(self) -> Vec<u8> {
+    pub(crate) fn value(self) -> Vec<u8> {
         Writer::default().account(self.from).account(self.to).u64(self.next.0).0
     }
 
@@ -205,10 +223,10 @@ impl Round {
     }
 }
 
-fn account_key(account: &Account) -> Vec<u8> {
+pub(crate) fn account_key(account: &Account) -> Vec<u8> {
     Writer::default().u8(b'a').raw(&account.0).0
 }
 
-fn number_key(number: AccountNo) -> Vec<u8> {
+pub(crate) fn number_key(number: AccountNo) -> Vec<u8> {
     Writer::default().u8(b'n').account(number).0
 }

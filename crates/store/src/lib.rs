@@ -3,6 +3,7 @@
 //!
 //! It knows no chain: it is given blocks of credits and debits ([`assay_types::Block`]) and answers with balances.
 
+mod announce;
 mod apply;
 mod bytes;
 mod changes;
@@ -18,6 +19,8 @@ mod standing;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use assay_types::Height;
 use rocksdb::{ColumnFamily, DB};
@@ -31,7 +34,7 @@ pub use rows::{Coverage, Movement, Transaction};
 pub use standing::{Pair, Past, Standing};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One chain's database.
 pub struct Store {
@@ -39,6 +42,8 @@ pub struct Store {
     path: PathBuf,
     /// A reader's private files; removed with it.
     _private: Option<tempfile::TempDir>,
+    pen: Mutex<()>,
+    amended: AtomicU64,
 }
 
 /// Why the store could not do what was asked.
@@ -132,6 +137,34 @@ families! {
 }
 
 impl Store {
+    pub(crate) fn new(db: DB, path: PathBuf, private: Option<tempfile::TempDir>) -> Store {
+        Store { db, path, _private: private, pen: Mutex::default(), amended: AtomicU64::default() }
+    }
+
+    /// Whoever follows the chain holds this while blocks are written, and whoever announces accounts while these are.
+    pub fn pen(&self) -> MutexGuard<'_, ()> {
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, unless somebody holds it.
+    pub fn try_pen(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.pen.try_lock() {
+            Ok(pen) => Some(pen),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// How often it was found out, since this was opened, how well followed accounts are known at blocks that were there
+    /// already: whoever keeps sums over accounts makes them anew then.
+    pub fn amended(&self) -> u64 {
+        self.amended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn amend(&self) {
+        self.amended.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub(crate) fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
         self.db.cf_handle(family.name()).ok_or_else(|| self.damaged(format!("no column family {}", family.name())))
     }

@@ -97,7 +97,7 @@ fn open_to_write(path: &Path) -> Result<Store, StoreError> {
     std::fs::create_dir_all(path)
         .map_err(|error| StoreError::Database { path: path.into(), why: format!("cannot be made: {error}") })?;
     let db = DB::open_cf_descriptors(&database_options(), path, families()).map_err(|error| failure(path, error))?;
-    Ok(Store { db, path: path.into(), _private: None })
+    Ok(Store::new(db, path.into(), None))
 }
 
 fn open_to_read(path: &Path) -> Result<Store, StoreError> {
@@ -113,7 +113,7 @@ fn open_to_read(path: &Path) -> Result<Store, StoreError> {
         match db.and_then(|db| db.try_catch_up_with_primary().map(|()| db)) {
             // A log that went meanwhile may have taken rows with it whose table was not listed yet.
             Ok(_) if attempt < READER_ATTEMPTS && !logs.is_subset(&write_ahead_logs(path)) => {}
-            Ok(db) => return Ok(Store { db, path: path.into(), _private: Some(private) }),
+            Ok(db) => return Ok(Store::new(db, path.into(), Some(private))),
             Err(_) if is_half_made(path) => return Err(StoreError::Absent(path.into())),
             // The writer may replace or remove files between our listing and our opening them.
             Err(_) if attempt < READER_ATTEMPTS => std::thread::sleep(Duration::from_millis(25)),

@@ -38,6 +38,14 @@ impl Store {
         self.read(Family::Headers, &key, HeaderRow::read(height, &value)).map(Some)
     }
 
+    /// The latest time that a block up to this height claims: unlike the blocks' own times it never goes back.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn latest_time(&self, height: Height) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.header_row(height)?.map(|row| row.latest))
+    }
+
     /// The first height that is indexed.
     ///
     /// # Errors

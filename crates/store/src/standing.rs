@@ -1,6 +1,7 @@
 //! How accounts stand, many at a time: what whoever keeps sums over accounts needs to follow the blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use assay_types::{AccountNo, Amount, Asset, Height};
 
@@ -61,24 +62,45 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn each_standing(&self, at: Height, mut see: impl FnMut(Pair, Standing)) -> Result<(), StoreError> {
-        let published = self.published()?;
+    pub fn each_standing(&self, at: Height, see: impl FnMut(Pair, Standing)) -> Result<(), StoreError> {
+        self.each_standing_of(0..self.published()?, at, see)
+    }
+
+    /// The same of the accounts with these numbers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn each_standing_of(
+        &self,
+        numbers: Range<u32>,
+        at: Height,
+        mut see: impl FnMut(Pair, Standing),
+    ) -> Result<(), StoreError> {
         let mut coverage = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
         let mut movements = self.db.raw_iterator_cf(self.family(Family::Movements)?);
         let mut last: Option<(Pair, Coverage)> = None;
+        let mut still: Option<AccountNo> = None;
         let mut end = |(pair, coverage): (Pair, Coverage)| -> Result<(), StoreError> {
             let balance = match coverage {
                 Coverage::Unknown(_) => Amount::ZERO,
-                _ => self.seek_balance(&mut movements, pair, at)?,
+                _ if still == Some(pair.0) => Amount::ZERO,
+                _ => {
+                    let balance = self.seek_balance(&mut movements, pair, at)?;
+                    // Most deposit addresses never move: then one look tells it for all assets.
+                    if balance.is_zero() && !self.has_moved(&mut movements, pair.0)? {
+                        still = Some(pair.0);
+                    }
+                    balance
+                }
             };
             see(pair, Standing { balance, coverage });
             Ok(())
         };
-        coverage.seek_to_first();
+        coverage.seek(numbers.start.to_be_bytes());
         while let Some((key, value)) = coverage.item() {
             let row = self.read(Family::Coverage, key, coverage_key(key).zip(Coverage::read(value)))?;
             let ((pair, from), grade) = row;
-            if pair.0.0 >= published {
+            if pair.0.0 >= numbers.end {
                 break;
             }
             if last.as_ref().is_some_and(|(before, _)| *before != pair)
@@ -93,6 +115,13 @@ impl Store {
         }
         coverage.status().map_err(|error| self.database(error))?;
         last.map_or(Ok(()), end)
+    }
+
+    fn has_moved(&self, rows: &mut rocksdb::DBRawIterator<'_>, account: AccountNo) -> Result<bool, StoreError> {
+        let prefix = account.0.to_be_bytes();
+        rows.seek(prefix);
+        rows.status().map_err(|error| self.database(error))?;
+        Ok(rows.key().is_some_and(|key| key.starts_with(&prefix)))
     }
 
     pub(crate) fn seek_balance(

@@ -35,6 +35,20 @@ impl Watch {
     }
 }
 
+impl Extend<(Account, AccountNo)> for Watch {
+    fn extend<I: IntoIterator<Item = (Account, AccountNo)>>(&mut self, accounts: I) {
+        self.numbers.extend(accounts);
+    }
+}
+
+impl IntoIterator for Watch {
+    type Item = (Account, AccountNo);
+    type IntoIter = std::collections::hash_map::IntoIter<Account, AccountNo>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.numbers.into_iter()
+    }
+}
+
 impl FromIterator<(Account, AccountNo)> for Watch {
     fn from_iter<I: IntoIterator<Item = (Account, AccountNo)>>(accounts: I) -> Watch {
         Watch { numbers: accounts.into_iter().collect() }

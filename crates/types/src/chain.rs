@@ -186,6 +186,15 @@ pub trait Chain: Send + Sync {
     /// See [`NodeError`].
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError>;
 
+    /// What these accounts, which nobody follows yet, hold in every asset that is followed: after this block or, where a node
+    /// can tell it of its last block alone, after that one. Which block it was comes first; it may be one that the caller does
+    /// not know yet, or not any more. The numbers are the caller's, and come back in the readings. May take minutes: a Bitcoin node
+    /// reads through every unspent output there is.
+    ///
+    /// # Errors
+    /// See [`NodeError`]. Where a single balance cannot be read, its reading says so.
+    fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError>;
+
     /// The transaction, if the node knows it and it is in no block yet.
     ///
     /// # Errors

@@ -81,8 +81,11 @@ pub struct AccountEvidence {
     pub shared_with: Vec<String>,
     /// Is it among the [`SumEvidence`] already? Then it is here to be spoken of, and does not count again.
     pub summed: bool,
-    /// Does it count in the holdings? An account outside its `since` and `until` does not; who owns it does not matter.
+    /// Does it count in the holdings? An account outside its `since` and `until` does not, nor one that was announced, in blocks up
+    /// to that at which it was empty; who owns it does not matter.
     pub counted: bool,
+    /// Is what is paid to it after B the exchange's? So it is with accounts that count, and with announced ones always.
+    pub theirs: bool,
 }
 
 /// What many declared accounts hold together in one asset at their chain's block B: accounts that count, whose balance is

@@ -332,7 +332,7 @@ impl<'a> Owners<'a> {
             payees.extend(payments.iter().map(|paid| (&item.chain, &paid.to)));
         }
         let mut owners = HashMap::new();
-        for one in evidence.accounts.iter().filter(|one| one.counted && !payees.is_empty()) {
+        for one in evidence.accounts.iter().filter(|one| one.theirs && !payees.is_empty()) {
             let account = (&one.chain, &one.account);
             if payees.contains(&account) {
                 let owner = if one.shared_with.is_empty() { Owner::Declared } else { Owner::Shared };

@@ -88,8 +88,12 @@ fn follow_into(
     let node = setup.connect(chain).map_err(|failure| NodeError::Unsupported(failure.first()))?;
     let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: None };
     let indexer = Indexer::new(&*node, store, settings, round.clone());
-    let accounts: Vec<Account> = setup.declarations.accounts(&chain.id).into_iter().cloned().collect();
-    indexer.declare(&accounts)?;
+    let mut accounts: Vec<Account> = setup.declarations.accounts(&chain.id).into_iter().cloned().collect();
+    accounts.extend(desk.announced(&chain.id)); // known already, unless the store was made anew
+    {
+        let _pen = store.pen();
+        indexer.declare(&accounts)?;
+    }
     let progress = |progress: Progress| {
         source.hear(|heard| heard.head = Some(progress.to));
         desk.look();
@@ -104,6 +108,11 @@ fn follow_into(
         });
         if healed || reached.applied + reached.removed > 0 {
             desk.look();
+        }
+        if source.has_to_prove_again() {
+            // A node may take minutes for it, and nobody waits until it has.
+            let source = source.clone();
+            std::thread::spawn(move || source.prove_again());
         }
     };
     indexer.follow(&progress, &reached, &|error| {

@@ -30,6 +30,9 @@ use webhook::Receiver;
 /// Where the desk keeps what it keeps, beside the chains' folders.
 pub const DESK: &str = "desk";
 
+/// For how long requests that wait for a node or a disk are waited for at the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
 /// What the threads share: the files as they were last read, and the wishes to stop.
 pub(super) struct Shared {
     pub desk: Desk,
@@ -137,5 +140,6 @@ fn api(setup: &Setup, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
     };
     let listening = |address| output::message(format!("listening on {scheme}://{address}"));
     let served = runtime.block_on(assay_server::serve(desk.clone(), settings, listening, wished));
+    runtime.shutdown_timeout(LAST_REQUESTS); // a node that reads through its unspent outputs is not waited for
     served.map_err(|error| Failure::new(WRONG_INPUT, error).hint("see [serve] in assay.toml"))
 }

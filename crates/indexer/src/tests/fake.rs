@@ -40,6 +40,7 @@ pub(super) enum Question {
     HashAt,
     Block,
     Prove,
+    Held,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +62,10 @@ struct Node {
     confirmations: Option<u64>,
     /// As a block at this height is asked for, so many blocks are replaced by so many.
     reorg_at: Option<(u64, usize, usize)>,
+    /// As accounts are asked about, so many blocks are replaced by so many, once the answer is ready.
+    reorg_as_held: Option<(usize, usize)>,
+    /// How often this was asked.
+    asked: HashMap<Question, u32>,
     /// How often a question still fails, and how.
     faults: HashMap<Question, (u32, Option<NodeError>)>,
     /// How often the block at this height is still told as if it had moved nothing.
@@ -117,6 +122,21 @@ impl Fake {
         self.node().reorg_at = Some((height, depth, by));
     }
 
+    pub fn reorg_as_held(&self, depth: usize, by: usize) {
+        self.node().reorg_as_held = Some((depth, by));
+    }
+
+    /// How often this was asked so far.
+    pub fn asked(&self, question: Question) -> u32 {
+        self.node().asked.get(&question).copied().unwrap_or(0)
+    }
+
+    /// What an account holds after the last block.
+    pub fn holds(&self, who: u8) -> Amount {
+        let node = self.node();
+        Amount::from(node.blocks[&node.head().hash].state.get(&who).copied().unwrap_or(0))
+    }
+
     pub fn finality(&self, confirmations: u64) {
         self.node().confirmations = Some(confirmations);
     }
@@ -137,8 +157,7 @@ impl Fake {
     }
 
     pub fn head(&self) -> BlockRef {
-        let node = self.node();
-        BlockRef { height: Height(node.active.len() as u64 - 1), hash: *node.active.last().unwrap() }
+        self.node().head()
     }
 
     pub fn is_on(&self, block: BlockRef) -> bool {
@@ -151,6 +170,7 @@ impl Fake {
         find: impl FnOnce(&mut Node) -> Result<T, NodeError>,
     ) -> Result<T, NodeError> {
         let mut node = self.node();
+        *node.asked.entry(question).or_default() += 1;
         if let Some((times, error)) = node.faults.get_mut(&question)
             && *times > 0
         {
@@ -210,6 +230,10 @@ impl Node {
             }
         }
         open
+    }
+
+    fn head(&self) -> BlockRef {
+        BlockRef { height: Height(self.active.len() as u64 - 1), hash: *self.active.last().unwrap() }
     }
 
     fn is_active(&self, at: BlockRef) -> bool {
@@ -334,6 +358,19 @@ impl Chain for Fake {
         self.answer(Question::Prove, |node| {
             let block = &node.blocks[&at.hash];
             Ok(pairs.iter().map(|(number, who, _)| block.read(*number, who, true)).collect())
+        })
+    }
+
+    fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
+        self.answer(Question::Held, |node| {
+            let state = self.proof == Proof::State;
+            let at = if state { at.at() } else { node.head() };
+            let block = node.blocks.get(&at.hash).ok_or_else(|| missing("a block"))?.clone();
+            let readings = accounts.iter().map(|(number, who)| block.read(*number, who, state)).collect();
+            if let Some((depth, by)) = node.reorg_as_held.take() {
+                node.reorg(depth, by);
+            }
+            Ok((at, readings))
         })
     }
 

@@ -1,5 +1,6 @@
 //! Stories about following a chain: whatever the chain and its node do, the store ends as a straight index of it does.
 
+mod announced;
 mod doubts;
 mod fake;
 mod faults;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Asked, Nothing};
+use crate::answer::{Answer, Asked, Nothing, read_body};
 use crate::api::exchanges::{dated, find, must_exist};
 use crate::app::{Caller, Shared, blocking, clock};
 use crate::problem::Problem;
@@ -162,10 +162,7 @@ pub(crate) async fn announce(
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
-    if body.len() > LONGEST_BODY {
-        return Err(Problem::of(StatusCode::PAYLOAD_TOO_LARGE));
-    }
-    serde_json::from_slice(body).map_err(|error| Problem::bad(format!("the body cannot be read: {error}")))
+    read_body(body, LONGEST_BODY)
 }
 
 fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {

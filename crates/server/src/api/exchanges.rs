@@ -108,32 +108,6 @@ pub(crate) async fn verdicts(
     Ok(dated(&app.desk.view(), json!({ "verdicts": value(&rows)?, "next": next })))
 }
 
-/// The accounts that it declares, ever.
-#[utoipa::path(get, path = "/v1/exchanges/{id}/wallets", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json")))]
-pub(crate) async fn wallets(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Asked(_): Asked<Nothing>,
-) -> Result<Answer, Problem> {
-    must_exist(&app, &caller, &id)?;
-    let wallets = app.desk.wallets(&id).ok_or_else(Problem::not_found)?;
-    let directory = app.desk.directory();
-    let row = |on: &assay_registry::Declared| {
-        json!({
-            "chain": directory.chain(on.chain.as_str()).map_or(on.chain.as_str(), |chain| &chain.name),
-            "address": on.address,
-            "role": on.role.as_str(),
-            "owner": on.owner.as_str(),
-            "label": on.label,
-            "since": on.since,
-            "until": on.until,
-        })
-    };
-    Ok(Answer(json!({ "exchange": id, "wallets": wallets.iter().map(row).collect::<Vec<_>>() })))
-}
-
 /// What is wrong now, at the exchanges that the caller may see.
 #[utoipa::path(get, path = "/v1/findings", responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn findings(

@@ -8,3 +8,4 @@ pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod probes;
 pub(crate) mod statements;
+pub(crate) mod wallets;

@@ -1,9 +1,9 @@
 //! One row of each family, byte for byte: a change of the format shows here, and needs a new `FORMAT`.
 
-use assay_types::Height;
+use assay_types::{AccountNo, Asset, Height, Reading};
 
 use super::world::{Event, Said, World};
-use super::{account, dump, folder, open};
+use super::{account, dump, folder, open, sats};
 use crate::{Family, Mode, Undo, hex};
 
 #[test]
@@ -25,6 +25,13 @@ fn the_bytes_are_those_of_the_format() {
     world.events.push(Event::Output { tx, vout: 1, to: 1, amount: 100, coinbase: false });
     world.readings.push((0, Said::Nothing));
     store.apply(&world.seal(0).view(&watch), &watch, undo(1), false).unwrap();
+    let reading = |proven| Reading { account: AccountNo(0), asset: Asset::Native, balance: Ok(sats(0)), proven };
+    let at = store.tip().unwrap().unwrap().at();
+    store.announce(&[account(2)], at, &[reading(false)], true).unwrap();
+    store.remove_tip().unwrap();
+    let last = world.blocks[1].clone();
+    store.apply(&last.view(&watch), &watch, undo(1), false).unwrap();
+    store.announce(&[account(3)], at, &[reading(true)], true).unwrap();
     store.declare(&[account(1)]).unwrap();
     store.round(Height(0)).unwrap();
     store.set_final(Some(Height(1))).unwrap();

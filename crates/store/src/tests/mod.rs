@@ -1,5 +1,6 @@
 //! Stories about the store: it agrees with a naive model, survives what happens to it, and keeps its bytes.
 
+mod announced;
 mod bytes;
 mod crash;
 mod damage;

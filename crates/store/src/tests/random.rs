@@ -178,7 +178,7 @@ fn happen(world: &mut World, (what, who, amount): (u8, u8, u16)) {
 }
 
 /// A transaction that spends up to two outputs, perhaps of this very block, to two others.
-fn spend(world: &mut World, to: u8, dice: u64) {
+pub(super) fn spend(world: &mut World, to: u8, dice: u64) {
     let unspent = world.unspent();
     if unspent.is_empty() {
         return;
@@ -327,7 +327,7 @@ fn a_transaction_that_came_twice_is_looked_up_in_its_later_block() {
     assert_same(&rows_with(2), &rows_with(0));
 }
 
-fn standings(store: &Store) -> BTreeMap<Pair, Standing> {
+pub(super) fn standings(store: &Store) -> BTreeMap<Pair, Standing> {
     let mut all = BTreeMap::new();
     let Some(tip) = store.tip().unwrap() else { return all };
     store.each_standing(tip.height, |pair, standing| drop(all.insert(pair, standing))).unwrap();

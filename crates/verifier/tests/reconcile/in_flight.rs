@@ -304,11 +304,13 @@ fn no_cell_moves_by_a_block() {
         let credit = world().unconfirmed(item(9, 0, 5)).tx(9, in_block(height, vec![paid(0, 1, 5)]));
         assert_eq!(outcome(&credit).1, deducted, "block {height}");
     }
-    // An account that does not count in the holdings is a stranger.
-    let mut former = held(3, known(50));
-    former.counted = false;
-    let credit = world().also(former).unconfirmed(item(9, 0, 5)).tx(9, in_block(B + 1, vec![paid(0, 3, 5)]));
-    assert_eq!(outcome(&credit), (0, 0, vec![ERROR.into()]));
+    // An account that was theirs is a stranger; one that counts from the next block on is not.
+    let mut other = held(3, known(0));
+    other.counted = false;
+    let credit = |other| world().also(other).unconfirmed(item(9, 0, 5)).tx(9, in_block(B + 1, vec![paid(0, 3, 5)]));
+    assert_eq!(outcome(&credit(other.clone())), (0, 5, vec![]));
+    other.theirs = false;
+    assert_eq!(outcome(&credit(other)), (0, 0, vec![ERROR.into()]));
 }
 
 #[test]

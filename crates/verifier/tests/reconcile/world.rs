@@ -79,6 +79,7 @@ pub fn held(number: u8, balance: Balance) -> AccountEvidence {
         shared_with: vec![],
         summed: false,
         counted: true,
+        theirs: true,
     }
 }
 
