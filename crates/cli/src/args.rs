@@ -35,7 +35,7 @@ pub enum Command {
         #[arg(default_value = ".")]
         dir: PathBuf,
     },
-    /// Configuration, declarations, nodes, store: all in order?
+    /// Configuration, declarations, prices, nodes, store: all in order?
     #[command(after_help = "Example: assay check --deep")]
     Check {
         /// Also compute again what is stored

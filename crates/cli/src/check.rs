@@ -1,4 +1,4 @@
-//! `assay check`: configuration, declarations, nodes, store: is all in order?
+//! `assay check`: configuration, declarations, prices, nodes, store: is all in order?
 
 use assay_indexer::IndexError;
 use assay_store::{Mode, Store};

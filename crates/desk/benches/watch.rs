@@ -253,12 +253,12 @@ fn reprice(desk: &Desk, minute: i64) -> (Vec<Duration>, Vec<Duration>) {
     };
     let (mut waits, mut all) = (Vec::new(), Vec::new());
     for price in 1..=10 {
-        let known = prices(price);
+        let (known, price) = (prices(price), price.to_string());
         let began = Instant::now();
         desk.reprice(known);
         let said = |exchange: &assay_desk::ExchangeView| {
             let found = exchange.findings.iter().find(|one| one.rule == "cold-ratio");
-            found.is_some_and(|found| found.evidence["assets"][0]["mean_price"] == price.to_string())
+            found.is_some_and(|found| found.evidence["assets"][0]["mean_price"] == *price)
         };
         while !desk.view().exchanges.iter().all(|exchange| said(exchange)) {
             waits.push(asks());
