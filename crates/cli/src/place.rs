@@ -44,6 +44,12 @@ pub fn time(option: &str, text: &str) -> Result<Timestamp, Failure> {
 
 /// The clock.
 pub fn now() -> Timestamp {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    ago(std::time::Duration::ZERO)
+}
+
+/// The clock, so long ago.
+pub fn ago(elapsed: std::time::Duration) -> Timestamp {
+    let then = std::time::SystemTime::now() - elapsed;
+    let since_epoch = then.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_s(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
 }

@@ -44,7 +44,6 @@ pub fn verify(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -
         latest: false,
         named: &statement.blocks,
         ignore_named_after_s: i64::try_from(policy.max_statement_age.seconds).unwrap_or(i64::MAX),
-        behind_s: 0, // nobody follows here
         now,
     };
     let evidence = evidence::gather(&world, &question, &statement)?;

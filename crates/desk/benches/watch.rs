@@ -465,7 +465,6 @@ fn measure(folder: &Path) {
         latest: false,
         named: &statement.blocks,
         ignore_named_after_s: 300,
-        behind_s: 120,
         now: statement.as_of,
     };
     let looked_up = || {

@@ -88,6 +88,10 @@ pub struct Observation {
     pub asset: Option<String>,
     /// For people on duty.
     pub message: String,
+    /// What it is about, where a rule may find several things at one exchange.
+    pub subject: String,
+    /// May it be of a moment? Then it must last before it fires.
+    pub patient: bool,
     /// Does it raise nothing, and only keep up what fires already?
     pub holds: bool,
 }
@@ -116,6 +120,9 @@ pub struct RuleSettings {
     pub duty: Duty,
 }
 
+/// How long what may be of a moment must last, unless the operator chooses otherwise: longer than from one statement to the next.
+const PATIENCE_S: i64 = 120;
+
 impl Default for AlertSettings {
     fn default() -> AlertSettings {
         AlertSettings { raise_after_s: 0, clear_after_s: 60, longest_maintenance_s: 4 * 3600, rules: BTreeMap::new() }
@@ -123,8 +130,10 @@ impl Default for AlertSettings {
 }
 
 impl AlertSettings {
-    fn raise_after_s(&self, rule: &str) -> i64 {
-        self.rules.get(rule).and_then(|rule| rule.raise_after_s).unwrap_or(self.raise_after_s)
+    fn raise_after_s(&self, one: &Observation) -> i64 {
+        let least_s = if one.patient { PATIENCE_S } else { 0 };
+        let chosen = self.rules.get(one.rule).and_then(|rule| rule.raise_after_s);
+        chosen.unwrap_or(self.raise_after_s.max(least_s))
     }
 
     fn clear_after_s(&self, rule: &str) -> i64 {
@@ -140,7 +149,8 @@ impl AlertSettings {
 
 impl Observation {
     fn id(&self) -> String {
-        let parts = [self.rule, &self.exchange, self.asset.as_deref().unwrap_or("")];
+        let parts = [self.rule, &self.exchange, self.asset.as_deref().unwrap_or(""), &self.subject];
+        let parts = if self.subject.is_empty() { &parts[..3] } else { &parts };
         short_digest(&parts.join("\0"))
     }
 
@@ -189,7 +199,7 @@ pub fn observe(
         let episodes = alerts.get(id).map_or(0, |alert| alert.episodes);
         let mut alert = before.clone().unwrap_or_else(|| one.alert(id.clone(), now, episodes));
         (alert.severity, alert.message, alert.unseen_since) = (one.severity, one.message.clone(), None);
-        if alert.state == State::Pending && now.seconds_since(alert.since) >= settings.raise_after_s(one.rule) {
+        if alert.state == State::Pending && now.seconds_since(alert.since) >= settings.raise_after_s(one) {
             alert.state = State::Firing;
             alert.fired_at = Some(now);
             alert.episodes += 1;
@@ -264,7 +274,16 @@ mod tests {
 
     fn short(severity: Severity) -> Observation {
         let (exchange, asset) = ("acme".to_owned(), Some("BTC".to_owned()));
-        Observation { rule: "phantom-assets", severity, exchange, asset, message: "missing".into(), holds: false }
+        Observation {
+            rule: "phantom-assets",
+            severity,
+            exchange,
+            asset,
+            message: "missing".into(),
+            subject: String::new(),
+            patient: false,
+            holds: false,
+        }
     }
 
     /// At which second it is, or is not, observed, or could not be judged.

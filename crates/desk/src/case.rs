@@ -230,7 +230,6 @@ impl Case {
             latest: false,
             named: &statement.blocks,
             ignore_named_after_s: i64::try_from(world.policy.max_statement_age.seconds).unwrap_or(i64::MAX),
-            behind_s: i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX),
             now,
         };
         let evidence = gather(world, &question, &statement)?;
@@ -426,6 +425,13 @@ impl Case {
             blocks.iter().all(|block| block.height.is_none_or(|height| is_final(&block.chain, height.0)))
         };
         self.shelved.iter().filter(|(_, shelved)| ripe(&shelved.blocks)).map(|(sequence, _)| *sequence).collect()
+    }
+
+    /// The statements at hand of which a block is not known.
+    pub(crate) fn blind(&self) -> Vec<u64> {
+        let unknown = |verdict: &Arc<Reconciliation>| verdict.blocks.iter().any(|block| block.height.is_none());
+        let blind = self.open.iter().filter(|(_, open)| open.verdict.as_ref().is_some_and(unknown));
+        blind.map(|(sequence, _)| *sequence).collect()
     }
 
     /// The statements at hand that a new block may change something for.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use assay_registry::{Accounts, Declarations, SignatureError, StatementKey};
 use assay_store::Records;
@@ -19,7 +20,7 @@ use crate::gate::GateSettings;
 use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
 use crate::outbox::{self, Message};
-use crate::{DeskError, Priced, Source, StatementView, View, World, case, run};
+use crate::{Branch, DeskError, Priced, Source, StatementView, View, World, case, evidence, run};
 
 /// The desk, as everyone else has it.
 #[derive(Clone)]
@@ -142,6 +143,11 @@ impl Desk {
             alerts: Vec::new(),
             silences: Vec::new(),
         };
+        for source in world.sources.iter() {
+            let known = keep::dissent(&records, &source.name)?;
+            source.set_branches(known.into_iter().map(|dissent| Branch { dissent, store: None }).collect());
+            keep::trouble(&records, &source.name)?.into_iter().for_each(|trouble| source.trouble_before(trouble));
+        }
         let declarations = Arc::new(with_announced(&records, &world.directory, &world.declarations)?);
         let world = World { books: Some(Arc::default()), declarations, ..world };
         let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
@@ -172,6 +178,22 @@ impl Desk {
     /// Goes on with other prices.
     pub fn reprice(&self, prices: Priced) {
         let _ = self.0.work.send(Work::Prices(prices));
+    }
+
+    /// Notes which of a chain's nodes have other final blocks, and what they say by them. It is remembered over a restart: until the
+    /// node is asked again it has not changed its mind.
+    ///
+    /// # Errors
+    /// When the database fails; then it holds all the same, for as long as the process lasts.
+    pub fn set_branches(&self, source: &Source, branches: Vec<Branch>) -> Result<(), DeskError> {
+        let dissent: Vec<_> = branches.iter().map(|branch| branch.dissent.clone()).collect();
+        let changed = source.dissent() != dissent;
+        source.set_branches(branches);
+        if changed {
+            self.0.records.write(&[keep::dissent_row(&source.name, &dissent)?])?;
+        }
+        self.look();
+        Ok(())
     }
 
     /// Goes on with other files. The chains stay those that there are, and the prices.
@@ -211,6 +233,7 @@ impl Desk {
             let why = format!("exchange: is `{}`, but it was sent for `{exchange}`", statement.exchange);
             return Err(SubmitError::Refused(vec![why]));
         }
+        await_blocks(&world, &statement);
         let (reply, answer) = sync_channel(1);
         let work = Work::Statement {
             exchange: exchange.into(),
@@ -306,6 +329,20 @@ impl Inner {
     /// Gives the desk's thread something to do.
     pub(crate) fn give(&self, work: Work) -> Result<(), DeskError> {
         self.work.send(work).map_err(|_| DeskError::Stopped)
+    }
+}
+
+/// Waits a moment for blocks that the statement speaks of and that are still on their way: the exchange's node may have had them
+/// first, and what is judged without them would be judged wrongly.
+fn await_blocks(world: &World, statement: &Statement) {
+    const LONGEST: Duration = Duration::from_secs(3);
+    const LOOK: Duration = Duration::from_millis(20);
+    let Some(exchange) = world.exchange(&statement.exchange) else { return };
+    let until = Instant::now() + LONGEST;
+    let named = |source: &Source| statement.blocks.iter().find(|(id, _)| *id == source.id).map(|(_, at)| *at);
+    let there = |source: &Source| source.has(statement.as_of, named(source), run::clock());
+    while Instant::now() < until && !evidence::concerned(world, exchange, Some(statement)).all(there) {
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -36,8 +36,6 @@ pub struct Question<'a> {
     pub ignore_named_after_s: i64,
     /// When the statement's age is judged.
     pub now: Timestamp,
-    /// For how long the index may not have been at the nodes' tip before its own is no longer taken for it.
-    pub behind_s: i64,
 }
 
 /// One chain's store, opened once for all questions, or why it could not be.
@@ -66,7 +64,7 @@ impl Opened<'_> {
 /// When a database fails.
 pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> Result<Evidence, DeskError> {
     let mut evidence = Evidence::default();
-    for chain in concerned(world, question, Some(statement)) {
+    for chain in concerned(world, question.exchange, Some(statement)) {
         let opened = open(chain, question, &mut evidence.notices)?;
         items(world, question, &opened, statement, &mut evidence.items)?;
         let items = std::mem::take(&mut evidence.items);
@@ -83,7 +81,7 @@ pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> 
 /// When a database fails.
 pub fn balances(world: &World, question: &Question<'_>) -> Result<(Evidence, Vec<(String, Header)>), DeskError> {
     let (mut evidence, mut headers) = (Evidence::default(), Vec::new());
-    for chain in concerned(world, question, None) {
+    for chain in concerned(world, question.exchange, None) {
         let opened = open(chain, question, &mut evidence.notices)?;
         accounts(world, question, &opened, &BTreeSet::new(), &mut evidence)?;
         headers.extend(opened.header.map(|header| (chain.name.clone(), header)));
@@ -93,13 +91,13 @@ pub fn balances(world: &World, question: &Question<'_>) -> Result<(Evidence, Vec
 }
 
 /// The chains on which the exchange has accounts, or that the statement names, in the configuration's order.
-fn concerned<'a>(
+pub(crate) fn concerned<'a>(
     world: &'a World,
-    question: &Question<'_>,
+    exchange: &Exchange,
     statement: Option<&Statement>,
 ) -> impl Iterator<Item = &'a Source> {
     // Accounts of a chain stand together mostly: of each run one is enough.
-    let pieces = question.exchange.accounts.slices();
+    let pieces = exchange.accounts.slices();
     let runs = pieces.flat_map(|piece| piece.chunk_by(|one, next| one.chain == next.chain));
     let mut ids: BTreeSet<&ChainId> = runs.filter_map(|run| run.first()).map(|declared| &declared.chain).collect();
     if let Some(statement) = statement {
@@ -178,7 +176,7 @@ fn block(
     named: Option<BlockRef>,
     notices: &mut Vec<Finding>,
 ) -> Result<Block, DeskError> {
-    let final_height = store.final_height()?;
+    let final_height = chain.final_height(store)?;
     let is_final = |height: Height| final_height.is_some_and(|final_height| height <= final_height);
     if let Some(named) = named {
         let header = store.header(named.height)?.filter(|header| header.hash == named.hash);
@@ -197,7 +195,7 @@ fn block(
         return used(store, tip, is_final, false);
     }
     match store.first_later_than(question.as_of)? {
-        None => match chain.behind(question.as_of, question.now, question.behind_s) {
+        None => match chain.behind(question.as_of, question.now) {
             // The block B may be there, and not here.
             Some(reason) => Ok(Block::unknown(format!("{reason}: the last known block is {}", tip.height))),
             None => used(store, tip, false, false),

@@ -190,7 +190,6 @@ fn question<'a>(world: &World, exchange: &'a Exchange, statement: &'a Statement,
         latest: false,
         named: &statement.blocks,
         ignore_named_after_s: i64::try_from(world.policy.max_statement_age.seconds).unwrap_or(i64::MAX),
-        behind_s: i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX),
         now,
     }
 }

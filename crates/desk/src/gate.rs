@@ -92,7 +92,7 @@ pub struct GateSettings {
 
 impl Default for GateSettings {
     fn default() -> GateSettings {
-        GateSettings { blind: Signal::Halt, blind_after_s: 10, clear_after_s: 60, holds_s: 30 }
+        GateSettings { blind: Signal::Halt, blind_after_s: 30, clear_after_s: 60, holds_s: 30 }
     }
 }
 
@@ -105,6 +105,8 @@ pub struct Known<'a> {
     pub verdict: Option<Verdict>,
     /// Why that is `indeterminate`, if it is.
     pub unknown: Option<&'a str>,
+    /// Why nothing is known of the chain now, if so.
+    pub behind: Option<&'a str>,
     /// What says that it should halt, the worst first, and of what.
     pub halting: Option<(&'a Finding, Purposes)>,
     /// The statement that was judged.
@@ -192,6 +194,7 @@ fn wish(known: &Known<'_>) -> Result<(Purposes, String), String> {
     match known.verdict {
         None => Err("no statement that speaks of it has been judged".into()),
         Some(Verdict::Short) => Ok((Purposes::all(Signal::Halt), "coins that are owed are not there".into())),
+        Some(_) if known.behind.is_some() => Err(known.behind.unwrap_or_default().into()),
         Some(_) if known.stale => Err("the latest statement is too old".into()),
         Some(Verdict::Indeterminate) => Err(known.unknown.unwrap_or("holdings are not known well enough").into()),
         Some(Verdict::Backed) => Ok((Purposes::all(Signal::Allow), String::new())),
@@ -233,7 +236,8 @@ mod tests {
         let mut play = |halting: Option<&Finding>, seconds| {
             let halting = halting.and_then(|finding| Some((finding, halts(finding)?)));
             let verdict = Some(Verdict::Backed);
-            let known = Known { asset: "BTC", verdict, unknown: None, halting, statement: None, stale: false };
+            let known =
+                Known { asset: "BTC", verdict, unknown: None, behind: None, halting, statement: None, stale: false };
             let now = gate(&known, before.as_ref(), settings, at(seconds));
             before = Some(now.clone());
             (now.signal, now.purposes.withdrawals, now.purposes.trading, now.since.seconds_since(at(0)))
@@ -263,7 +267,15 @@ mod tests {
                 for (stands, seconds) in times {
                     let halting = stands.filter(|stands| *stands).and_then(|_| Some((&outflow, halts(&outflow)?)));
                     let verdict = Some(if stands.is_some() { Verdict::Backed } else { Verdict::Indeterminate });
-                    let known = Known { asset: "BTC", verdict, unknown: None, halting, statement: None, stale: false };
+                    let known = Known {
+                        asset: "BTC",
+                        verdict,
+                        unknown: None,
+                        behind: None,
+                        halting,
+                        statement: None,
+                        stale: false,
+                    };
                     let now = gate(&known, before.as_ref(), settings, at(*seconds));
                     seen.push((now.signal, now.blind));
                     before = Some(now);

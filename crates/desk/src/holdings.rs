@@ -31,15 +31,7 @@ pub fn holdings(
     now: Timestamp,
 ) -> Result<(Value, bool), DeskError> {
     let as_of = at.unwrap_or(now);
-    let question = Question {
-        exchange,
-        as_of,
-        latest: at.is_none(),
-        named: &[],
-        ignore_named_after_s: 0,
-        behind_s: 0,
-        now: as_of,
-    };
+    let question = Question { exchange, as_of, latest: at.is_none(), named: &[], ignore_named_after_s: 0, now: as_of };
     let (evidence, headers) = balances(world, &question)?;
     let mut rows = Vec::new();
     for entry in &world.directory.assets {

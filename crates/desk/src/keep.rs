@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use assay_store::{Records, Row, Table};
 use assay_types::{Amount, Statement, Timestamp};
-use assay_verifier::rules::{Before, Unreported};
+use assay_verifier::rules::{Before, Dissent, Unreported};
 use assay_verifier::{Ordinary, Reconciliation, Stage, Verdict, Wide};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Alert, DeskError, Gate, Signal, StatementView};
+use crate::{Alert, DeskError, Gate, Signal, StatementView, Trouble};
 
 /// A verdict as it was given.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,6 +123,8 @@ const REWRITTEN: &[u8] = b"rewritten\0";
 const TRADED: &[u8] = b"traded\0";
 const UNREPORTED: &[u8] = b"unreported\0";
 const GATE: &[u8] = b"gate\0";
+const DISSENT: &[u8] = b"dissent\0";
+const TROUBLE: &[u8] = b"trouble\0";
 const AS_OF: &[u8] = b"as-of\0";
 
 /// The statement that was the latest at an instant.
@@ -313,6 +315,32 @@ pub(crate) fn gates(records: &Records) -> Result<BTreeMap<String, Arc<Vec<Gate>>
         Arc::make_mut(each).push(read(records, "a gate", &value)?);
     }
     Ok(gates)
+}
+
+/// The row of the nodes that have other final blocks on a chain.
+pub(crate) fn dissent_row(chain: &str, dissent: &[Dissent]) -> Result<Row, DeskError> {
+    let value = serde_json::to_vec(dissent).map_err(|error| DeskError::Damaged(error.to_string()))?;
+    let value = (!dissent.is_empty()).then_some(value);
+    Ok(Row { table: Table::Meta, key: [DISSENT, chain.as_bytes()].concat(), value })
+}
+
+/// The nodes that had other final blocks on a chain when that was last asked.
+pub(crate) fn dissent(records: &Records, chain: &str) -> Result<Vec<Dissent>, DeskError> {
+    let row = records.get(Table::Meta, &[DISSENT, chain.as_bytes()].concat())?;
+    row.map_or_else(|| Ok(Vec::new()), |value| read(records, "which nodes disagree", &value))
+}
+
+/// The row of what keeps a chain from being followed.
+pub(crate) fn trouble_row(chain: &str, trouble: Option<&Trouble>) -> Result<Row, DeskError> {
+    let value = trouble.map(serde_json::to_vec).transpose();
+    let value = value.map_err(|error| DeskError::Damaged(error.to_string()))?;
+    Ok(Row { table: Table::Meta, key: [TROUBLE, chain.as_bytes()].concat(), value })
+}
+
+/// What kept a chain from being followed when that was last known.
+pub(crate) fn trouble(records: &Records, chain: &str) -> Result<Option<Trouble>, DeskError> {
+    let row = records.get(Table::Meta, &[TROUBLE, chain.as_bytes()].concat())?;
+    row.map(|value| read(records, "what troubled a chain", &value)).transpose()
 }
 
 /// The row by which a statement waits no more.

@@ -61,6 +61,9 @@ pub(crate) struct Run {
     maintenance: Vec<Maintenance>,
     troubles: BTreeMap<String, Trouble>,
     stands: BTreeMap<String, Stand>,
+    at_tips: BTreeMap<String, Option<Timestamp>>,
+    /// What troubles each chain, as it was last kept.
+    kept_troubles: BTreeMap<String, Option<Trouble>>,
     /// The exchanges as they were last painted, and when; and those that have changed since.
     painted: BTreeMap<String, Painted>,
     changed: BTreeSet<String>,
@@ -93,7 +96,7 @@ impl Run {
             cases.insert(exchange.id.clone(), Case::resume(&inner.records, &world, &exchange.id)?);
         }
         let gates = keep::gates(&inner.records)?;
-        let (troubles, stands) = Default::default();
+        let (troubles, stands, at_tips, kept_troubles) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
         let (silences, maintenance) = (handling::silences(&inner.records)?, handling::maintenance(&inner.records)?);
         let (painted, changed, ripe, chain_troubles) = Default::default();
@@ -108,6 +111,8 @@ impl Run {
             maintenance,
             troubles,
             stands,
+            at_tips,
+            kept_troubles,
             painted,
             changed,
             ripe,
@@ -193,6 +198,12 @@ impl Run {
             }
         }
         self.cases.retain(|id, _| world.exchange(id).is_some());
+        for exchange in &world.declarations.exchanges {
+            match keep::rewrites(&self.inner.records, &exchange.id) {
+                Ok(rewrites) => drop(self.rewrites.insert(exchange.id.clone(), rewrites)),
+                Err(error) => tracing::error!(exchange = exchange.id, %error, "what was kept cannot be read"),
+            }
+        }
         self.painted.clear();
         self.look();
     }
@@ -382,6 +393,22 @@ impl Run {
         verdicts
     }
 
+    /// Keeps since when chains are not followed, so that a restart does not begin to count anew.
+    fn keep_troubles(&mut self, world: &World) {
+        for source in world.sources.iter() {
+            let Some(trouble) = source.trouble_now() else { continue };
+            let since = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.since);
+            if self.kept_troubles.get(&source.name).map(since) == Some(since(&trouble)) {
+                continue;
+            }
+            let row = keep::trouble_row(&source.name, trouble.as_ref());
+            match row.and_then(|row| Ok(self.inner.records.write(&[row])?)) {
+                Ok(()) => drop(self.kept_troubles.insert(source.name.clone(), trouble)),
+                Err(error) => tracing::error!(chain = source.name, %error, "since when it is not followed is not kept"),
+            }
+        }
+    }
+
     /// Looks at every chain and at the time, and judges what they may have changed.
     fn look(&mut self) {
         let world = self.world();
@@ -390,6 +417,7 @@ impl Run {
             return self.paint();
         }
         let allowed_s = i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX);
+        self.keep_troubles(&world);
         let mut moved = false;
         for source in world.sources.iter() {
             let Some(stand) = stand(source, now, allowed_s) else { continue };
@@ -406,12 +434,19 @@ impl Run {
             self.stands.iter().map(|(name, stand)| (name.as_str(), stand.final_height)).collect();
         let is_final =
             |chain: &str, height: u64| final_heights.get(chain).copied().flatten().is_some_and(|last| height <= last.0);
+        // A chain that has caught up may tell of blocks that statements waited for.
+        let mut caught_up = false;
+        for source in world.sources.iter().filter(|source| source.at_tip().is_some()) {
+            let at_tip = source.at_tip();
+            caught_up |= self.at_tips.insert(source.name.clone(), at_tip) != Some(at_tip);
+        }
         let mut due: Vec<(String, u64)> = Vec::new();
         for (id, case) in &self.cases {
             let touched = if moved { case.touched() } else { Vec::new() };
             let aged = case.latest.as_ref().filter(|_| grows_stale(case, &world, now)).map(|latest| latest.sequence);
             let unjudged = case.open.iter().filter(|(_, open)| open.verdict.is_none()).map(|(number, _)| *number);
-            let mut each: Vec<u64> = touched.into_iter().chain(aged).chain(unjudged).collect();
+            let blind = if caught_up && !moved { case.blind() } else { Vec::new() };
+            let mut each: Vec<u64> = touched.into_iter().chain(aged).chain(unjudged).chain(blind).collect();
             each.sort_unstable();
             each.dedup();
             due.extend(each.into_iter().map(|sequence| (id.clone(), sequence)));
@@ -529,7 +564,8 @@ impl Run {
             if unknown {
                 let (exchange, asset) = (alert.exchange.clone(), Some(asset.clone()));
                 let (severity, message) = (alert.severity, alert.message.clone());
-                held.push(Observation { rule, severity, exchange, asset, message, holds: true });
+                let (subject, patient) = (String::new(), false);
+                held.push(Observation { rule, severity, exchange, asset, message, subject, patient, holds: true });
             }
         }
         held
@@ -546,7 +582,12 @@ impl Run {
             }
             None => Default::default(),
         };
-        let gates = self.gates(id, verdict.as_deref(), &findings, now);
+        let allowed_s = i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX);
+        let concerned =
+            |name: &str| verdict.iter().any(|verdict| verdict.blocks.iter().any(|block| block.chain == name));
+        let mut behind = world.sources.iter().filter(|source| concerned(&source.name));
+        let behind = behind.find_map(|source| source.behind_now(now, allowed_s));
+        let gates = self.gates(id, verdict.as_deref(), (&findings, behind.as_deref()), now);
         let trouble = self.troubles.get(id).cloned();
         let mine = |one: &&Maintenance| one.exchange == id && one.until > now;
         let mut maintenance: Vec<Maintenance> = self.maintenance.iter().filter(mine).cloned().collect();
@@ -558,7 +599,7 @@ impl Run {
         &mut self,
         id: &str,
         verdict: Option<&Reconciliation>,
-        findings: &[Finding],
+        (findings, behind): (&[Finding], Option<&str>),
         now: Timestamp,
     ) -> Arc<Vec<Gate>> {
         let stale = findings.iter().any(|finding| finding.rule == STALE);
@@ -588,7 +629,7 @@ impl Run {
             };
             let unknown = line.and_then(|line| line.unknown.first()).map(|unknown| unknown.reason.as_str());
             let verdict = line.map(|line| line.verdict);
-            let known = Known { asset, verdict, unknown, halting, statement, stale };
+            let known = Known { asset, verdict, unknown, behind, halting, statement, stale };
             let now = gate(&known, before, self.settings.gates, now);
             if before.map(|before| before.purposes) != Some(now.purposes) {
                 // What is allowed needs no row: after a restart it is judged anew.
@@ -619,6 +660,28 @@ impl Run {
     }
 }
 
+/// What a finding is about, where one rule may find several things at one exchange at a time.
+fn subject(finding: &Finding) -> String {
+    let keys: &[&str] = match finding.rule {
+        "rewritten-history" => &["sequence"],
+        "nodes-disagree" => &["chain", "node"],
+        "stale-index" => &["chain"],
+        "range-exhausting" => &["declared_at", "chain"],
+        _ => &[],
+    };
+    keys.iter().map(|key| finding.evidence[*key].to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// May it be of a moment, and nobody's fault? A block that is named is still on its way, or has left the chain; a fee is bumped, so
+/// that a withdrawal has another transaction by now.
+fn is_patient(finding: &Finding) -> bool {
+    match finding.rule {
+        "not-covered" => true,
+        "unsettled-item" => finding.severity == Severity::Warning || finding.evidence["list"] == "pending_withdrawals",
+        _ => false,
+    }
+}
+
 /// What is bad enough to be told; and what is not, and keeps up what was told before.
 fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
     let held = |finding: &Finding| finding.evidence["level"] == HELD;
@@ -629,6 +692,8 @@ fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
         exchange: exchange.id.clone(),
         asset: finding.asset.clone(),
         message: finding.message.clone(),
+        subject: subject(finding),
+        patient: is_patient(finding),
         holds: held(finding),
     })
 }
@@ -640,8 +705,8 @@ fn stand(source: &Source, now: Timestamp, allowed_s: i64) -> Option<Stand> {
     let dissent = source.branches().into_iter().map(|branch| (branch.dissent, branch.store.and_then(theirs)));
     Some(Stand {
         tip: store.tip().ok()??.at(),
-        final_height: store.final_height().ok()?,
-        is_behind: source.is_behind(now, allowed_s),
+        final_height: source.final_height(&store).ok()?,
+        is_behind: source.behind_now(now, allowed_s).is_some(),
         dissent: dissent.collect(),
     })
 }

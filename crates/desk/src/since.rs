@@ -50,8 +50,7 @@ pub(crate) fn at_most_now(
     statement: &Statement,
 ) -> Result<BTreeMap<String, Wide>, DeskError> {
     let as_of = statement.as_of;
-    let question =
-        Question { exchange, as_of, latest: true, named: &[], ignore_named_after_s: 0, behind_s: 0, now: as_of };
+    let question = Question { exchange, as_of, latest: true, named: &[], ignore_named_after_s: 0, now: as_of };
     let (evidence, _) = balances(world, &question)?;
     let mut held: BTreeMap<String, Wide> = BTreeMap::new();
     for sum in &evidence.sums {

@@ -63,7 +63,7 @@ pub struct BlockView {
 }
 
 /// Something that keeps us from knowing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// Since when.
     pub since: Timestamp,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use assay_registry::{Declarations, Exchange, Prices, TimeZone};
-use assay_store::Store;
-use assay_types::{Chain, ChainId, Directory, Height, Timestamp};
+use assay_store::{Store, StoreError};
+use assay_types::{BlockRef, Chain, ChainId, Directory, Height, Timestamp};
 use assay_verifier::Policy;
 use assay_verifier::rules::Dissent;
 
@@ -74,16 +74,22 @@ struct Slot {
     /// Has anybody said by now what there is?
     told: bool,
     trouble: Option<Trouble>,
+    /// Is it from before the start of the process?
+    trouble_is_old: bool,
     branches: Vec<Branch>,
     heard: Heard,
     followed: Option<Followed>,
 }
 
-/// Since when somebody keeps the store up with the nodes, and when it last was.
+/// What whoever keeps the store up with the nodes has said.
 #[derive(Clone, Copy)]
 struct Followed {
     since: Timestamp,
+    /// When the store last had every block that the node had.
     at_tip: Option<Timestamp>,
+    /// Are there several nodes? Then no block is final before each was asked for it.
+    several: bool,
+    agreed: Option<Height>,
 }
 
 /// How long after the start nothing is concluded from a node that has not answered yet.
@@ -107,6 +113,7 @@ impl Source {
             store: Err("no block is indexed yet".into()),
             told: false,
             trouble: None,
+            trouble_is_old: false,
             branches: Vec::new(),
             heard: Heard::default(),
             followed: None,
@@ -131,42 +138,91 @@ impl Source {
     /// Is it known by now whether there is a store and where the nodes are, or what keeps them away? Just after the start it is
     /// not, and a verdict of then would be about nothing but that.
     pub(crate) fn is_told(&self, now: Timestamp) -> bool {
-        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.slot();
         let waits = |followed: Followed| followed.at_tip.is_none() && now.seconds_since(followed.since) < START_S;
-        slot.trouble.is_some() || (slot.told && !slot.followed.is_some_and(waits))
+        (slot.trouble.is_some() && !slot.trouble_is_old) || (slot.told && !slot.followed.is_some_and(waits))
     }
 
-    /// Says that from now on somebody keeps the store up with the nodes, and says so each time that it is.
-    pub fn follow_from(&self, now: Timestamp) {
-        let followed = Some(Followed { since: now, at_tip: None });
+    /// Says that from now on somebody keeps the store up with the nodes, and says so each time that it is; with several nodes, each is
+    /// asked for itself.
+    pub fn follow_from(&self, now: Timestamp, several: bool) {
+        let followed = Some(Followed { since: now, at_tip: None, several, agreed: None });
         self.slot.write().unwrap_or_else(PoisonError::into_inner).followed = followed;
     }
 
-    /// Notes that the store has every block that the nodes have.
-    pub fn reached_tip(&self, now: Timestamp) {
+    /// Notes that the store has every block that the node had at this instant.
+    pub fn reached_tip(&self, at: Timestamp) {
         if let Some(followed) = &mut self.slot.write().unwrap_or_else(PoisonError::into_inner).followed {
-            followed.at_tip = Some(now);
+            followed.at_tip = Some(at);
         }
     }
 
-    /// Why our last block may not be the nodes' last one as of this instant; `None` where it is, or nobody follows and can say.
+    /// Notes that every node was asked for its final blocks up to this height.
+    pub fn asked_all(&self, up_to: Option<Height>) {
+        if let Some(followed) = &mut self.slot.write().unwrap_or_else(PoisonError::into_inner).followed {
+            followed.agreed = up_to;
+        }
+    }
+
+    /// When the store last had every block that the node had, as far as is known.
+    pub(crate) fn at_tip(&self) -> Option<Timestamp> {
+        self.slot().followed?.at_tip
+    }
+
+    /// The last final height: by the finality of the chain, and where there are several nodes, once each was asked for it.
+    pub(crate) fn final_height(&self, store: &Store) -> Result<Option<Height>, StoreError> {
+        let height = store.final_height()?;
+        Ok(match self.slot().followed {
+            Some(Followed { several: true, agreed, .. }) => height.min(agreed),
+            _ => height,
+        })
+    }
+
+    /// Why our last block may not be the node's last one as of this instant; `None` where it is, or nobody follows and can say.
     /// The same words for as long as that lasts.
-    pub(crate) fn behind(&self, as_of: Timestamp, now: Timestamp, allowed_s: i64) -> Option<String> {
-        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
-        let followed = slot.followed?;
-        let is_good = |at: Timestamp| at >= as_of || now.seconds_since(at) <= allowed_s;
-        match (followed.at_tip, &slot.trouble) {
+    pub(crate) fn behind(&self, as_of: Timestamp, now: Timestamp) -> Option<String> {
+        const AHEAD_S: i64 = 5;
+        let is_good = |at: Timestamp| at > as_of || (as_of > now && now.seconds_since(at) <= AHEAD_S);
+        self.why_behind(is_good)
+    }
+
+    /// The same of now: has it been too long since the store was at the node's tip?
+    pub(crate) fn behind_now(&self, now: Timestamp, allowed_s: i64) -> Option<String> {
+        let starts = |followed: Followed| followed.at_tip.is_none() && now.seconds_since(followed.since) <= allowed_s;
+        if self.slot().followed.is_some_and(starts) {
+            return None;
+        }
+        self.why_behind(|at| now.seconds_since(at) <= allowed_s)
+    }
+
+    fn why_behind(&self, is_good: impl Fn(Timestamp) -> bool) -> Option<String> {
+        let slot = self.slot();
+        match (slot.followed?.at_tip, &slot.trouble) {
             (Some(at), _) if is_good(at) => None,
             (Some(at), Some(_)) => Some(format!("{} has not been followed since {at}", self.name)),
-            (Some(at), None) => Some(format!("the index of {} is behind the node since {at}", self.name)),
             (None, Some(trouble)) => Some(format!("{} has not been followed since {}", self.name, trouble.since)),
-            (None, None) => Some(format!("the index of {} has not caught up with the node yet", self.name)),
+            (_, None) => Some(format!("the index of {} has not caught up with the node yet", self.name)),
         }
     }
 
-    /// Has it been so long since the store was at the nodes' tip that nothing can be said of now?
-    pub(crate) fn is_behind(&self, now: Timestamp, allowed_s: i64) -> bool {
-        self.behind(now, now, allowed_s).is_some()
+    /// Is there everything that a statement of this instant asks for, or no use in waiting for it? `named`: the block that it names.
+    pub(crate) fn has(&self, as_of: Timestamp, named: Option<BlockRef>, now: Timestamp) -> bool {
+        let Ok(store) = self.store() else { return true };
+        let at_tip = match &*self.slot() {
+            Slot { followed: None, .. } | Slot { trouble: Some(_), .. } => return true,
+            Slot { followed: Some(followed), .. } => followed.at_tip,
+        };
+        match named {
+            Some(named) => store.tip().map_or(true, |tip| tip.is_some_and(|tip| named.height <= tip.height)),
+            None => {
+                let later = store.first_later_than(as_of).map_or(true, |later| later.is_some());
+                later || as_of > now || at_tip.is_some_and(|at| at > as_of)
+            }
+        }
+    }
+
+    fn slot(&self) -> RwLockReadGuard<'_, Slot> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the chain is not followed at the moment.
@@ -179,6 +235,19 @@ impl Source {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         let since = slot.trouble.as_ref().map(|before| before.since);
         slot.trouble = trouble.map(|now| Trouble { since: since.unwrap_or(now.since), ..now });
+        slot.trouble_is_old = false;
+    }
+
+    /// Takes up what troubled the chain when the process before ended: it lasts until the chain is followed.
+    pub(crate) fn trouble_before(&self, trouble: Trouble) {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        (slot.trouble, slot.trouble_is_old) = (Some(trouble), true);
+    }
+
+    /// What troubles the chain, as said since the start of the process.
+    pub(crate) fn trouble_now(&self) -> Option<Option<Trouble>> {
+        let slot = self.slot();
+        (!slot.trouble_is_old).then(|| slot.trouble.clone())
     }
 
     /// The nodes that have another chain in blocks that are final here.

@@ -334,7 +334,6 @@ impl Test {
                 latest: false,
                 named: &statement.blocks,
                 ignore_named_after_s: 300,
-                behind_s: 120,
                 now: statement.as_of,
             };
             let judge = |world: &World| {

@@ -46,6 +46,8 @@ pub struct Reached {
     pub applied: u64,
     /// How many were taken back.
     pub removed: u64,
+    /// When the node was asked for its tip: what it has had since may be missing.
+    pub asked: Instant,
 }
 
 /// How many blocks were written and taken back so far.
@@ -187,6 +189,7 @@ impl<'a> Indexer<'a> {
     }
 
     fn once(&self, progress: &dyn Fn(Progress), done: &mut Done) -> Result<Reached, Break> {
+        let asked = Instant::now();
         let tip = patiently(&self.stop, || self.chain.tip())?;
         if tip.head.height < self.chain.first() {
             return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() }.into());
@@ -205,7 +208,7 @@ impl<'a> Indexer<'a> {
         }
         self.note_final(&tip, last.height)?;
         let final_height = self.store.final_height()?;
-        Ok(Reached { tip: last, final_height, applied: done.applied, removed: done.removed })
+        Ok(Reached { tip: last, final_height, applied: done.applied, removed: done.removed, asked })
     }
 
     fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {

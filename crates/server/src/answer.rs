@@ -100,6 +100,13 @@ pub(crate) fn as_of(view: &View) -> Value {
     view.chains.iter().map(block).collect()
 }
 
+/// What troubles the chains, where an answer is about now: since when, and why.
+pub(crate) fn troubles(view: &View, concerns: impl Fn(&str) -> bool) -> Vec<Value> {
+    let chains = view.chains.iter().filter(|chain| concerns(&chain.name));
+    let each = chains.filter_map(|chain| Some((chain, chain.trouble.as_ref()?)));
+    each.map(|(chain, trouble)| json!({ "chain": chain.name, "since": trouble.since, "why": trouble.why })).collect()
+}
+
 /// Is every chain followed?
 pub(crate) fn complete(view: &View) -> bool {
     view.chains.iter().all(|chain| chain.indexed.is_some() && chain.trouble.is_none())

@@ -7,21 +7,15 @@ use std::time::SystemTime;
 
 use assay_desk::{Desk, Event};
 use assay_types::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 use crate::rate::Rate;
 use crate::scope::{Act, Scope, may};
+use crate::seats::Seats;
 use crate::tokens::Tokens;
 
 /// Events that a listener who comes back can still be given.
 const REMEMBERED: usize = 1024;
-/// Listeners at once.
-const LISTENERS: usize = 256;
-/// Statements that are being received at once: each may be large.
-const INTAKES: usize = 4;
-/// Announcements of an exchange at once: one that is being proven, and one that waits.
-const ANNOUNCEMENTS: usize = 2;
 
 pub(crate) type Shared = Arc<App>;
 
@@ -31,10 +25,8 @@ pub(crate) struct App {
     pub(crate) rate: Rate,
     pub(crate) tls: bool,
     pub(crate) openapi: String,
-    pub(crate) listeners: Arc<Semaphore>,
-    pub(crate) intakes: Arc<Semaphore>,
+    pub(crate) seats: Seats,
     pub(crate) stopping: AtomicBool,
-    announcing: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     heard: Mutex<Heard>,
 }
 
@@ -52,19 +44,10 @@ impl App {
             rate: Rate::new(rate),
             tls,
             openapi,
-            listeners: Arc::new(Semaphore::new(LISTENERS)),
-            intakes: Arc::new(Semaphore::new(INTAKES)),
+            seats: Seats::default(),
             stopping: AtomicBool::new(false),
-            announcing: Mutex::default(),
             heard: Mutex::default(),
         }
-    }
-
-    /// A declared exchange's turn to announce accounts, if it has one left.
-    pub(crate) fn turn_to_announce(&self, exchange: &str) -> Option<OwnedSemaphorePermit> {
-        let mut announcing = self.announcing.lock().unwrap_or_else(PoisonError::into_inner);
-        let turns = announcing.entry(exchange.into()).or_insert_with(|| Arc::new(Semaphore::new(ANNOUNCEMENTS)));
-        turns.clone().try_acquire_owned().ok()
     }
 
     /// Remembers an event for listeners who come back, and counts verdicts.

@@ -13,6 +13,7 @@ mod problem;
 mod rate;
 mod router;
 mod scope;
+mod seats;
 mod serve;
 #[cfg(test)]
 mod tests;

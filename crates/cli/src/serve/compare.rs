@@ -15,7 +15,7 @@ use super::Shared;
 use crate::config::ChainConfig;
 use crate::setup::Setup;
 
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(2);
 
 /// The copies of a chain's store into which other nodes' blocks are followed, by the node's place from 0.
 type Copies = BTreeMap<usize, Arc<Store>>;
@@ -25,8 +25,11 @@ pub fn watch(shared: &Shared, source: &Source) {
     let mut copies = Copies::new();
     while !shared.stop.is_wished() {
         let setup = shared.setup();
+        let final_height = source.store().ok().and_then(|store| store.final_height().ok().flatten());
         if let Ok(chain) = setup.chain(&source.name) {
             look(shared, &setup, chain, source, &mut copies);
+            source.asked_all(final_height);
+            shared.desk.look();
         }
         shared.stop.pause(EVERY);
     }
@@ -46,8 +49,7 @@ fn look(shared: &Shared, setup: &Setup, chain: &ChainConfig, source: &Source, co
             tracing::error!(chain = source.name, ?found, "nodes disagree about final blocks");
         }
         // Told at once; what the node says by its blocks may take longer.
-        source.set_branches(branches(copies));
-        shared.desk.look();
+        keep(shared, source, branches(copies));
     }
     copies.retain(|nth, _| {
         let stays = found.iter().any(|dissent| dissent.node == nth + 1);
@@ -69,8 +71,13 @@ fn look(shared: &Shared, setup: &Setup, chain: &ChainConfig, source: &Source, co
         }
     }
     if !found.is_empty() {
-        source.set_branches(branches(copies));
-        shared.desk.look();
+        keep(shared, source, branches(copies));
+    }
+}
+
+fn keep(shared: &Shared, source: &Source, branches: Vec<Branch>) {
+    if let Err(error) = shared.desk.set_branches(source, branches) {
+        tracing::error!(chain = source.name, %error, "which nodes disagree could not be kept");
     }
 }
 
@@ -111,7 +118,7 @@ fn forget(setup: &Setup, source: &Source, nth: usize) {
 }
 
 fn dissents(setup: &Setup, chain: &ChainConfig, source: &Source) -> Vec<Dissent> {
-    let Ok(store) = source.store() else { return Vec::new() };
+    let Ok(store) = source.store() else { return source.dissent() };
     let count = chain.nodes.len();
     if count < 2 {
         return Vec::new();

@@ -101,7 +101,7 @@ fn follow_into(
     let reached = |reached: &Reached| {
         let healed = source.trouble().is_some();
         source.set_trouble(None);
-        source.reached_tip(place::now());
+        source.reached_tip(place::ago(reached.asked.elapsed()));
         source.hear(|heard| {
             heard.head = Some(reached.tip.height);
             heard.reorgs += u64::from(reached.removed > 0);
@@ -157,6 +157,7 @@ fn beside(setup: &Setup, chain: &ChainConfig, source: &Source, desk: &Desk, roun
     let trouble = |why: String, lasting| source.set_trouble(Some(Trouble { since: place::now(), why, lasting }));
     while !round.is_wished() {
         // The node first: what it had then, the store has by now if the other process keeps up.
+        let asked = place::now();
         let head = setup.connect(chain).map_err(|failure| failure.first());
         let head = head.and_then(|node| node.tip().map_err(|error| error.to_string())).map(|tip| tip.head);
         match setup.store_to_read(chain) {
@@ -168,7 +169,7 @@ fn beside(setup: &Setup, chain: &ChainConfig, source: &Source, desk: &Desk, roun
                         source.hear(|heard| heard.head = Some(head.height));
                         source.set_trouble(None);
                         if tip.is_some_and(|tip| tip.height >= head.height) {
-                            source.reached_tip(place::now());
+                            source.reached_tip(asked);
                         }
                     }
                     Err(why) => trouble(why, false),

@@ -83,7 +83,9 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
         round: RwLock::new(Stop::default()),
     });
     let chains = desk.sources();
-    chains.iter().for_each(|source| source.follow_from(place::now()));
+    for source in chains.iter() {
+        source.follow_from(place::now(), setup.chain(&source.name)?.nodes.len() > 1);
+    }
     let served = std::thread::scope(|scope| {
         for source in chains.iter() {
             let shared = &shared;

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Asked, Nothing, complete, value};
+use crate::answer::{Answer, Asked, Nothing, complete, troubles, value};
 use crate::api::history;
 use crate::app::{App, Caller, Shared, blocking};
 use crate::problem::Problem;
@@ -101,7 +101,14 @@ pub(crate) async fn balance(
     blocking(move || {
         let subject = Subject::find(&app, &chain, &address, asked.asset.as_deref())?;
         let header = block(&subject.store, asked.at.as_deref())?;
-        balance_at(&subject, &header).map_err(Problem::internal)
+        let mut answer = balance_at(&subject, &header).map_err(Problem::internal)?;
+        let of_now = asked.at.is_none();
+        let troubles = troubles(&app.desk.view(), |name| of_now && name == subject.chain.name);
+        if !troubles.is_empty() {
+            answer["complete"] = json!(false);
+        }
+        answer["trouble"] = json!(troubles);
+        Ok(answer)
     })
     .await
     .map(Answer)

@@ -13,7 +13,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, Sse};
 use futures_util::stream::{Stream, unfold};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -21,6 +20,7 @@ use crate::answer::{Asked, Nothing};
 use crate::app::{Caller, Shared};
 use crate::problem::Problem;
 use crate::scope::Act;
+use crate::seats::{Seat, Use};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ struct Listener {
     missed: VecDeque<Arc<Event>>,
     last: u64,
     spoke_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 /// Verdicts, statements, alerts, gates and blocks that the caller may see. `Last-Event-ID` is honoured as far as events
@@ -45,13 +45,12 @@ pub(crate) async fn events(
     headers: HeaderMap,
     Asked(_): Asked<Nothing>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
-    let permit = app.listeners.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Problem::unavailable("too many listen already"))?;
+    let seat = app.seats.take(Use::Listen, &caller)?;
     let events = app.desk.subscribe();
     let last = headers.get("last-event-id").and_then(|text| text.to_str().ok()?.parse().ok());
     let missed = last.map_or_else(VecDeque::new, |last| app.events_after(last));
     let (last, spoke_at) = (0, Instant::now());
-    let listener = Listener { app, caller, events, missed, last, spoke_at, _permit: permit };
+    let listener = Listener { app, caller, events, missed, last, spoke_at, _seat: seat };
     Ok(Sse::new(unfold(listener, async |mut listener| listener.next().await.map(|event| (Ok(event), listener)))))
 }
 

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Asked, Nothing, Page, as_of, complete, limit, value};
+use crate::answer::{Answer, Asked, Nothing, Page, as_of, complete, limit, troubles, value};
 use crate::app::{Caller, Shared, blocking};
 use crate::cursor::{read_before, write_before};
 use crate::problem::Problem;
@@ -84,7 +84,10 @@ pub(crate) async fn holdings(
     let exact = |row: &Value| !row["units"].is_null();
     let known = answer["unknown"].as_array().is_none_or(Vec::is_empty);
     let every = known && answer["holdings"].as_array().is_some_and(|rows| rows.iter().all(exact));
-    answer["complete"] = json!(every);
+    // What was last known is still shown, and since when it is not known whether it holds.
+    let troubles = troubles(&app.desk.view(), |_| true);
+    answer["complete"] = json!(every && troubles.is_empty());
+    answer["trouble"] = json!(troubles);
     Ok(Answer(answer))
 }
 

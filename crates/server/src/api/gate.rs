@@ -10,12 +10,12 @@ use axum::response::sse::{self, Sse};
 use futures_util::stream::{Stream, unfold};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Answer, Asked};
 use crate::api::exchanges::{dated, find};
 use crate::app::{Caller, Shared};
 use crate::problem::Problem;
+use crate::seats::{Seat, Use};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often what has not changed is told again, so that it does not expire.
@@ -63,9 +63,8 @@ pub(crate) async fn stream(
     Asked(which): Asked<Which>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
     answer(&app, &caller, &id, &which)?;
-    let permit = app.listeners.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Problem::unavailable("too many listen already"))?;
-    let listener = Listener { app, caller, id, which, told: None, _permit: permit };
+    let seat = app.seats.take(Use::Listen, &caller)?;
+    let listener = Listener { app, caller, id, which, told: None, _seat: seat };
     Ok(Sse::new(unfold(listener, async |mut listener| listener.next().await.map(|event| (Ok(event), listener)))))
 }
 
@@ -75,7 +74,7 @@ struct Listener {
     id: String,
     which: Which,
     told: Option<(Instant, Vec<(String, Purposes)>)>,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Listener {

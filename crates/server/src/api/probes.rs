@@ -15,6 +15,8 @@ use crate::problem::Problem;
 use crate::scope::Act;
 
 const OLDEST_PICTURE_S: i64 = 60;
+/// A node that is away may come back; for so long nobody needs to be called.
+const LONGEST_TROUBLE_S: i64 = 120;
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, content_type = "application/json")))]
@@ -43,7 +45,9 @@ fn reasons(view: &View, now: Timestamp) -> Vec<String> {
     let age_s = now.seconds_since(view.at);
     let old = (age_s > OLDEST_PICTURE_S).then(|| format!("the picture is {age_s} seconds old"));
     let chains = view.chains.iter().filter_map(|chain| match (&chain.trouble, &chain.indexed) {
-        (Some(trouble), _) if trouble.lasting => Some(format!("{}: {}", chain.name, trouble.why)),
+        (Some(trouble), _) if trouble.lasting || now.seconds_since(trouble.since) > LONGEST_TROUBLE_S => {
+            Some(format!("{}: {}", chain.name, trouble.why))
+        }
         (_, None) => Some(format!("{}: no block is indexed yet", chain.name)),
         _ => None,
     });

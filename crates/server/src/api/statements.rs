@@ -16,6 +16,7 @@ use crate::app::{Caller, Shared, blocking};
 use crate::cursor::{read_before, write_before};
 use crate::problem::Problem;
 use crate::scope::Act;
+use crate::seats::Use;
 
 const LARGEST_BYTES: usize = 64 << 20;
 const RECEIVED_WITHIN: Duration = Duration::from_secs(120);
@@ -73,12 +74,11 @@ pub(crate) async fn submit(
     caller.must(&Act::Submit(&id))?;
     let signature = headers.get("assay-signature").map(|text| text.to_str().map(str::to_owned)).transpose();
     let signature = signature.map_err(|_| Problem::bad("Assay-Signature is not text"))?;
-    let permit = app.intakes.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Problem::unavailable("other statements are being received: send it again"))?;
+    let seat = app.seats.take(Use::Intake, &caller)?;
     let bytes = receive(&headers, body).await?;
     let desk = app.desk.clone();
     let receipt = blocking(move || {
-        let _permit = permit;
+        let _seat = seat;
         desk.submit(&id, &bytes, signature.as_deref()).map_err(refusal)
     });
     let receipt = receipt.await?;

@@ -16,6 +16,7 @@ use crate::api::exchanges::must_exist;
 use crate::app::{Caller, Shared, blocking};
 use crate::problem::Problem;
 use crate::scope::Act;
+use crate::seats::Use;
 
 const LONGEST_BODY: usize = 1 << 20;
 const MOST_WALLETS: usize = 1000;
@@ -110,8 +111,7 @@ pub(crate) async fn announce(
     if let Some(nth) = wallets.iter().position(is_long) {
         return Err(refused(format!("wallets[{nth}].label: has more than {LONGEST_LABEL} characters")));
     }
-    let turn =
-        app.turn_to_announce(&id).ok_or_else(|| Problem::unavailable("others of yours are being proven: wait"))?;
+    let turn = app.seats.take(Use::Announce, &caller)?;
     let (desk, directory, exchange) = (app.desk.clone(), app.desk.directory(), id.clone());
     let wallet = |NewWallet { chain, address, role, owner, label }| Wallet { chain, address, role, owner, label };
     let wallets: Vec<Wallet> = wallets.into_iter().map(wallet).collect();

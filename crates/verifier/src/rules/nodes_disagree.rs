@@ -1,10 +1,11 @@
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::rules::Following;
 use crate::{Finding, Severity};
 
 /// A node that has another chain than the one that is followed, in blocks that are final here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dissent {
     /// Which node, as the configuration counts them from 1.
     pub node: usize,
