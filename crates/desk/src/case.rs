@@ -8,9 +8,10 @@ use assay_types::{BlockRef, Statement, Timestamp};
 use assay_verifier::rules::{Before, Following, Rewritten, Unreported, unreported};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
+use crate::daily::Daily;
 use crate::evidence::{Question, gather};
 use crate::keep::{self, KeptStatement, KeptVerdict, LastFinal, Rewrite};
-use crate::{DeskError, StatementView, World, daily, dropped, since};
+use crate::{DeskError, StatementView, World, dropped, since};
 
 /// A statement that may still get another verdict.
 pub(crate) struct Open {
@@ -53,11 +54,9 @@ pub(crate) struct Case {
     history: History,
     /// Accounts that were declared once.
     dropped: Vec<dropped::Place>,
-    /// What was found at the last daily time.
-    cold: Option<daily::Known>,
-    /// Is that to be found anew, when it is its turn?
-    pub(crate) waits: bool,
     watched: Option<Watched>,
+    /// What is found once a day.
+    pub(crate) daily: Daily,
     next_verdict: u64,
 }
 
@@ -88,7 +87,6 @@ struct Watched {
     tips: Vec<(String, Option<BlockRef>)>,
     /// Assets of which something is unknown on the last blocks.
     unknown_now: BTreeSet<String>,
-    cold: Option<daily::Known>,
     findings: Arc<Vec<Finding>>,
 }
 
@@ -151,7 +149,7 @@ impl Case {
         };
         let dropped = world.exchange(exchange).map(|exchange| dropped::note(records, exchange)).transpose()?;
         let (dropped, exchange) = (dropped.unwrap_or_default(), exchange.to_owned());
-        let (shelved, cold, watched) = Default::default();
+        let (shelved, watched, daily) = Default::default();
         Ok(Case {
             exchange,
             open,
@@ -162,9 +160,8 @@ impl Case {
             before,
             history,
             dropped,
-            cold,
-            waits: false,
             watched,
+            daily,
             next_verdict,
         })
     }
@@ -279,8 +276,8 @@ impl Case {
         Ok(())
     }
 
-    /// What is wrong now: the latest statement's verdict, and what watching adds to it; nothing before the first one. `turns`: how
-    /// many more daily findings may be made anew before something else has its turn.
+    /// What is wrong now: the latest statement's verdict, what watching adds to it, and what is found once a day; nothing before the
+    /// first one. `turns`: how many more daily findings may be made anew before something else has its turn.
     pub(crate) fn findings(
         &mut self,
         records: &Records,
@@ -289,7 +286,14 @@ impl Case {
         now: Timestamp,
         turns: &mut usize,
     ) -> Arc<Vec<Finding>> {
-        let cold = self.cold(records, world, now, turns);
+        let found = self.watched(world, rewrites, now);
+        match self.verdict() {
+            Some(_) => self.daily.add_to(found, (records, world, &self.exchange), now, turns),
+            None => found,
+        }
+    }
+
+    fn watched(&mut self, world: &World, rewrites: &[Rewrite], now: Timestamp) -> Arc<Vec<Finding>> {
         let open = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
         let Some((statement, Some(verdict))) = open.map(|open| (&*open.statement, &open.verdict)) else {
             return Arc::default();
@@ -308,7 +312,6 @@ impl Case {
                 && watched.rewrites == rewrites.len()
                 && watched.following == following
                 && watched.tips == tips
-                && watched.cold.as_ref().map(Arc::as_ptr) == cold.as_ref().map(Arc::as_ptr)
                 && untroubled // else how long it lasts matters
         };
         if let Some(watched) = self.watched.as_ref().filter(same) {
@@ -352,46 +355,20 @@ impl Case {
             following: &following,
         };
         let mut findings = verdict.findings.clone();
-        let mut more = watch(&around, &world.policy, now);
-        more.extend(cold.as_ref().and_then(|known| known.1.clone()));
+        let more = watch(&around, &world.policy, now);
         if !more.is_empty() {
             let all = Arc::make_mut(&mut findings);
             all.extend(more);
             all.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
         }
         let (verdict, rewrites) = (verdict.clone(), rewrites.len());
-        self.watched =
-            Some(Watched { verdict, rewrites, following, tips, unknown_now, cold, findings: findings.clone() });
+        self.watched = Some(Watched { verdict, rewrites, following, tips, unknown_now, findings: findings.clone() });
         findings
     }
 
     /// Is something unknown of the asset on the last blocks?
     pub(crate) fn is_unknown_now(&self, asset: &str) -> bool {
         self.watched.as_ref().is_some_and(|watched| watched.unknown_now.contains(asset))
-    }
-
-    /// What is found at the last daily time. What cannot be read leaves it as it was, and so does what has to wait: nothing is
-    /// cleared by that.
-    fn cold(&mut self, records: &Records, world: &World, now: Timestamp, turns: &mut usize) -> Option<daily::Known> {
-        self.waits = false;
-        let known = daily::basis(records, world, &self.exchange, now).and_then(|basis| match (basis, &self.cold) {
-            (Some(basis), Some(known)) if basis == known.0 => Ok(self.cold.clone()),
-            (Some(_), Some(_)) if *turns == 0 => {
-                self.waits = true;
-                Ok(self.cold.clone())
-            }
-            (Some(basis), _) => {
-                *turns = turns.saturating_sub(1);
-                let finding = daily::finding(records, world, &self.exchange, &basis)?;
-                Ok(Some(Arc::new((basis, finding))))
-            }
-            (None, _) => Ok(None),
-        });
-        match known {
-            Ok(known) => self.cold = known,
-            Err(error) => tracing::error!(self.exchange, %error, "what there was at the daily time cannot be told"),
-        }
-        self.cold.clone()
     }
 
     /// Lets go of a statement that is not the latest: for ever if its verdict is final, else until its blocks are.

@@ -16,9 +16,27 @@ use crate::DeskError;
 use crate::keep::{self, InForce};
 use crate::world::{Priced, World};
 
+/// What was found at the last daily time.
+#[derive(Default)]
+pub(crate) struct Daily {
+    known: Option<Arc<Known>>,
+    /// Is it to be found anew, when it is its turn?
+    waits: bool,
+    /// What was known and found beside it, and both together.
+    merged: Option<(Arc<Known>, Findings, Findings)>,
+}
+
+type Findings = Arc<Vec<Finding>>;
+
+/// What is wrong with a day's coins, if anything, and what that depends on.
+struct Known {
+    basis: Basis,
+    finding: Option<Finding>,
+}
+
 /// What a day's coins depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Basis {
+struct Basis {
     required: Decimal,
     day: Date,
     at: Timestamp,
@@ -28,37 +46,71 @@ pub(crate) struct Basis {
     good: bool,
 }
 
-/// What the last daily time's coins depend on; nothing where they are not asked for, or before there was a statement.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) fn basis(
-    records: &Records,
-    world: &World,
-    exchange: &str,
-    now: Timestamp,
-) -> Result<Option<Basis>, DeskError> {
-    let Some(required) = world.policy.cold_ratio else { return Ok(None) };
-    let Some((day, at)) = last_daily(now, world.policy.cold_ratio_at.minute, &world.timezone) else { return Ok(None) };
-    let prices = world.prices.clone();
-    let good = matches!(&prices, Priced::Known(prices) if now < prices.good_until);
-    let in_force = keep::in_force(records, exchange, at)?;
-    Ok(in_force.map(|in_force| Basis { required, day, at, in_force, prices, good }))
+impl Daily {
+    /// Is there something to be found anew?
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Adds what is found at the last daily time to what is found beside it. One of the `turns` is taken where it is found anew; what
+    /// has to wait for one is as it was, and so is what cannot be read: nothing is cleared by that.
+    pub(crate) fn add_to(
+        &mut self,
+        found: Findings,
+        (records, world, exchange): (&Records, &World, &str),
+        now: Timestamp,
+        turns: &mut usize,
+    ) -> Findings {
+        if let Err(error) = self.bring_up(records, world, exchange, now, turns) {
+            tracing::error!(exchange, %error, "what there was at the daily time cannot be told");
+        }
+        let Some((known, finding)) = self.known.as_ref().and_then(|known| Some((known, known.finding.as_ref()?)))
+        else {
+            self.merged = None;
+            return found;
+        };
+        match &self.merged {
+            Some((of, beside, both)) if Arc::ptr_eq(of, known) && Arc::ptr_eq(beside, &found) => both.clone(),
+            _ => {
+                let mut both = Vec::clone(&found);
+                let place =
+                    both.partition_point(|one| (one.severity, &one.asset) <= (finding.severity, &finding.asset));
+                both.insert(place, finding.clone());
+                let both = Arc::new(both);
+                self.merged = Some((known.clone(), found, both.clone()));
+                both
+            }
+        }
+    }
+
+    fn bring_up(
+        &mut self,
+        records: &Records,
+        world: &World,
+        exchange: &str,
+        now: Timestamp,
+        turns: &mut usize,
+    ) -> Result<(), DeskError> {
+        self.waits = false;
+        let Some(basis) = Basis::now(records, world, exchange, now)? else {
+            self.known = None;
+            return Ok(());
+        };
+        if self.known.as_ref().is_some_and(|known| known.basis == basis) {
+            return Ok(());
+        }
+        if self.known.is_some() && *turns == 0 {
+            self.waits = true;
+            return Ok(());
+        }
+        *turns = turns.saturating_sub(1);
+        let finding = cold_ratio(&coins(records, world, exchange, &basis)?, basis.required);
+        self.known = Some(Arc::new(Known { basis, finding }));
+        Ok(())
+    }
 }
 
-/// What is wrong with the coins.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) fn finding(
-    records: &Records,
-    world: &World,
-    exchange: &str,
-    basis: &Basis,
-) -> Result<Option<Finding>, DeskError> {
-    Ok(cold_ratio(&coins(records, world, exchange, basis)?, basis.required))
-}
-
+/// The coins that there were.
 fn coins(records: &Records, world: &World, exchange: &str, basis: &Basis) -> Result<ColdDay, DeskError> {
     let Basis { day, at, .. } = *basis;
     let year = year_up_to_last_month(day).unwrap_or((day, day)); // but for the first year of the calendar
@@ -83,6 +135,17 @@ fn too_old(world: &World, basis: &Basis) -> Option<String> {
 }
 
 impl Basis {
+    /// Nothing where it is not asked for, or before there was a statement.
+    fn now(records: &Records, world: &World, exchange: &str, now: Timestamp) -> Result<Option<Basis>, DeskError> {
+        let Some(required) = world.policy.cold_ratio else { return Ok(None) };
+        let minute = world.policy.cold_ratio_at.minute;
+        let Some((day, at)) = last_daily(now, minute, &world.timezone) else { return Ok(None) };
+        let prices = world.prices.clone();
+        let good = matches!(&prices, Priced::Known(prices) if now < prices.good_until);
+        let in_force = keep::in_force(records, exchange, at)?;
+        Ok(in_force.map(|in_force| Basis { required, day, at, in_force, prices, good }))
+    }
+
     fn price(&self, symbol: &str, year: (Date, Date)) -> Result<MeanPrice, String> {
         match &self.prices {
             Priced::NotYet => Err("no price is known yet".into()),
@@ -146,6 +209,3 @@ fn judged(
 fn digits_behind_the_point(text: &str) -> u8 {
     text.split_once('.').map_or(0, |(_, behind)| u8::try_from(behind.len()).unwrap_or(u8::MAX))
 }
-
-/// What is wrong with a day's coins, if anything, and what that depends on.
-pub(crate) type Known = Arc<(Basis, Option<Finding>)>;

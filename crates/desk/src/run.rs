@@ -131,7 +131,7 @@ impl Run {
                     self.ripen();
                     continue;
                 }
-                Err(TryRecvError::Empty) if self.cases.values().any(|case| case.waits) => {
+                Err(TryRecvError::Empty) if self.cases.values().any(|case| case.daily.waits()) => {
                     self.paint();
                     continue;
                 }
@@ -487,7 +487,7 @@ impl Run {
             self.painted.insert(id.clone(), Painted { at: now, view: view.clone(), observed });
             exchanges.push(view);
         }
-        self.changed = self.cases.iter().filter(|(_, case)| case.waits).map(|(id, _)| id.clone()).collect();
+        self.changed = self.cases.iter().filter(|(_, case)| case.daily.waits()).map(|(id, _)| id.clone()).collect();
         let alerts = self.alert(&exchanges, now);
         let silences = self.silences.iter().filter(|silence| silence.until > now).cloned().collect();
         let view = View { at: now, chains, exchanges, alerts, silences };
