@@ -91,6 +91,11 @@ fn while_the_node_is_away_a_later_instant_is_unknown_with_what_was_last_known() 
     assert_eq!((&unknown["last_known"], &blind["lines"][0]["holdings"]["high"]), (&json!("300"), &Value::Null));
     let gate = serving.wait("/v1/exchanges/acme/gate", |gates| gates["gates"][0]["signal"] == "halt");
     assert_eq!(gate["gates"][0]["blind"], true, "{gate:#}");
+    let now = serving.get("/v1/exchanges/acme/holdings");
+    assert_eq!((&now["holdings"][0]["low"], &now["complete"]), (&json!("300"), &json!(false)), "{now:#}");
+    assert!(now["trouble"][0]["since"].is_string(), "{now:#}");
+    let balance = serving.get(&format!("/v1/accounts/bitcoin/{}/balance", scene.address));
+    assert_eq!((&balance["amount"], &balance["complete"]), (&json!("300"), &json!(false)), "{balance:#}");
     // A shortage that no unknown could fill is one all the same.
     let mut claimed = unnamed(&scene, sequence + 1, 1_000_000);
     claimed["wallets"] = json!([{ "chain": "bitcoin", "address": scene.address, "asset": "BTC", "claimed": "310" }]);
@@ -173,6 +178,17 @@ fn a_block_that_is_still_on_its_way_shuts_no_gate() {
     assert_eq!(serving.stop().0, 0);
 }
 
+/// A statement as of an instant that the other node's blocks do not run ahead of either.
+fn after(other: &assay_testnodes::Bitcoind, scene: &Scene, sequence: u64, customers: u64) -> String {
+    let tip = other.call("getbestblockhash", json!([])).unwrap();
+    let tip = other.call("getblockheader", json!([tip])).unwrap()["time"].as_u64().unwrap();
+    let mut statement: Value = serde_json::from_str(&scene.statement(sequence, customers)).unwrap();
+    let now: assay_types::Timestamp = statement["as_of"]["time"].as_str().unwrap().parse().unwrap();
+    let time = now.max(assay_types::Timestamp::from_unix_s(i64::try_from(tip).unwrap()));
+    statement["as_of"]["time"] = json!(time);
+    statement.to_string()
+}
+
 #[test]
 fn a_disagreement_holds_back_only_what_one_of_the_answers_would_clear() {
     let scene = Scene::new(6);
@@ -195,7 +211,7 @@ fn a_disagreement_holds_back_only_what_one_of_the_answers_would_clear() {
     indexed(&serving, 6); // final up to 4
     serving.wait("/v1/chains", |_| scene.lab.path("assay-data/bitcoin.node-2/CURRENT").exists());
     let send =
-        |sequence, customers| submit(&serving, &scene.acme, "acme", &scene.statement(sequence, customers)).json();
+        |sequence, customers| submit(&serving, &scene.acme, "acme", &after(&other, &scene, sequence, customers)).json();
     let verdict = |wished: &str| serving.wait("/v1/exchanges/acme", |acme| acme["verdict"]["verdict"] == wished);
     // What is owed is there by neither.
     send(1, 351);
@@ -209,6 +225,21 @@ fn a_disagreement_holds_back_only_what_one_of_the_answers_would_clear() {
     assert_eq!((&line["holdings"]["low"], &line["holdings"]["high"]), (&json!("0"), &json!("350")), "{line:#}");
     assert!(line["unknown"][0]["reason"].as_str().unwrap().contains("nodes disagree"), "{line:#}");
     stays_firing(&serving, "phantom-assets");
+    // What is there by our node's blocks alone backs nobody, and a restart forgets no disagreement.
+    send(3, 300);
+    verdict("indeterminate");
+    serving.kill();
+    let serving = scene.serve();
+    indexed(&serving, 6);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        assert_ne!(serving.get("/v1/exchanges/acme")["verdict"]["verdict"], "backed");
+        assert_eq!(alert(&serving, "nodes-disagree").as_deref(), Some("firing"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let send =
+        |sequence, customers| submit(&serving, &scene.acme, "acme", &after(&other, &scene, sequence, customers)).json();
+    let verdict = |wished: &str| serving.wait("/v1/exchanges/acme", |acme| acme["verdict"]["verdict"] == wished);
 
     // It takes the longer chain, and agrees; then 320 are there by both.
     scene.mine(6);
@@ -218,7 +249,7 @@ fn a_disagreement_holds_back_only_what_one_of_the_answers_would_clear() {
         let _ = other.call("submitblock", json!([block])).unwrap(); // `inconclusive` until it is the longer one
     }
     serving.wait("/v1/findings", |findings| !findings.to_string().contains("nodes-disagree"));
-    send(3, 12 * SUBSIDY);
+    send(4, 12 * SUBSIDY);
     verdict("backed");
     serving.wait("/v1/alerts", |_| alert(&serving, "phantom-assets").as_deref() == Some("resolved"));
     // What was in doubt was final for nobody: now it is judged by the chain that they agree on.

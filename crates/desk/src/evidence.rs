@@ -117,7 +117,7 @@ fn open<'a>(source: &'a Source, question: &Question<'_>, notices: &mut Vec<Findi
     let named = question.named.iter().find(|(id, _)| *id == source.id).map(|(_, at)| *at);
     let store = source.store();
     let found = match &store {
-        Ok(store) => block(store, source, question, named, notices)?,
+        Ok(store) => up_to_date(block(store, source, question, named, notices)?, source, question),
         Err(reason) => Block::unknown(reason.clone()),
     };
     let (found, disputed) = match &store {
@@ -128,6 +128,19 @@ fn open<'a>(source: &'a Source, question: &Question<'_>, notices: &mut Vec<Findi
     let looked_at = if found.header.is_some() { found.header.clone() } else { tip()?.flatten() };
     let used = BlockUsed { chain: source.id.clone(), name: source.name.clone(), named: found.named, at: found.at };
     Ok(Opened { chain: source, store, used, header: found.header, looked_at, disputed })
+}
+
+/// The last indexed block is B only if the node has no other since: that may be there, and not here.
+fn up_to_date(found: Block, source: &Source, question: &Question<'_>) -> Block {
+    match &found.at {
+        At::Block { at, after: None, .. } if !found.named && !question.latest => {
+            match source.behind(question.as_of, question.now) {
+                Some(reason) => Block::unknown(format!("{reason}: the last known block is {}", at.height)),
+                None => found,
+            }
+        }
+        _ => found,
+    }
 }
 
 /// What the chain's nodes disagree about at block B. While they do, it is final for nobody.
@@ -195,11 +208,7 @@ fn block(
         return used(store, tip, is_final, false);
     }
     match store.first_later_than(question.as_of)? {
-        None => match chain.behind(question.as_of, question.now) {
-            // The block B may be there, and not here.
-            Some(reason) => Ok(Block::unknown(format!("{reason}: the last known block is {}", tip.height))),
-            None => used(store, tip, false, false),
-        },
+        None => used(store, tip, false, false),
         Some(later) => match later.height.previous().map(|height| store.header(height)).transpose()?.flatten() {
             // Only when the later block is final too can no other block come to be the last one in time.
             Some(header) => used(store, header, is_final(later.height), false),
