@@ -60,8 +60,11 @@ fn refuse_private_keys(descriptor: &str) -> Result<(), String> {
             && token.starts_with(['5', 'K', 'L', '9', 'c'])
             && token.bytes().all(|b| b.is_ascii_alphanumeric())
     };
-    let tokens = descriptor.split(|c: char| !c.is_ascii_alphanumeric());
-    if tokens.into_iter().any(|token| wif(token) || (token.len() > 20 && token.to_ascii_lowercase().contains("prv"))) {
+    // `xprv`, `tprv`, `zprv` and the like; the same letters farther on say nothing, public keys have them too.
+    let extended =
+        |token: &str| token.len() > 20 && token.get(1..4).is_some_and(|kind| kind.eq_ignore_ascii_case("prv"));
+    let mut tokens = descriptor.split(|c: char| !c.is_ascii_alphanumeric());
+    if tokens.any(|token| wif(token) || extended(token)) {
         return Err("the descriptor holds a private key: give the one with public keys only (xpub), and consider \
                     the coins of this one endangered"
             .into());
@@ -108,6 +111,16 @@ fn indices(descriptor: &Descriptor<DescriptorPublicKey>, range: Option<(u32, u32
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_public_key_that_happens_to_spell_prv_is_no_private_one() {
+        let key = "tpubDDac9koZV1WQ8wfHNquWUTcrVsMXjRnpoPRv8UAgZVoLp56dWdq24pncc4Bgy3yRxjLyam6j38jpTPsu1TxL8uw3EbUtNdCKKN2WXLYr7nV";
+        assert_eq!(refuse_private_keys(&format!("wpkh([ab0c99da/84h/1h/0h]{key}/0/*)#rz2s28zk")), Ok(()));
+        for secret in ["tprv", "xprv", "Zprv"] {
+            let key = key.replace("tpub", secret);
+            assert!(refuse_private_keys(&format!("wpkh([ab0c99da/84h/1h/0h]{key}/0/*)")).is_err(), "{secret}");
+        }
+    }
 
     const XPUB: &str = "xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afYWcLteoGVky7D3UKDP9QyrLprQ3VCECoY49yfdDEHGCtMMj92pReUsQ";
     const TPUB: &str = "tpubD6NzVbkrYhZ4XgiXtGrdW5XDAPFCL9h7we1vwNCpn8tGbBcgfVYjXyhWo4E1xkh56hjod1RhGjxbaTLV3X4FyWuejifB9jusQ46QzG87VKp";
