@@ -224,9 +224,12 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
     }
     let window = json!({ "until": assay_time(4_000_000_000), "why": "x" }).to_string();
     let note = r#"{"note":"x"}"#;
+    let wallets = r#"{"wallets":[{"chain":"bitcoin","address":"nonsense"}]}"#;
     for (method, path, body, expected) in [
         ("POST", of("beta", "/maintenance"), &*window, [403, 404, 404]),
         ("POST", of("acme", "/maintenance"), &*window, [403, 422, 404]),
+        ("POST", of("beta", "/wallets"), wallets, [403, 404, 404]),
+        ("POST", of("acme", "/wallets"), wallets, [403, 422, 404]),
         (
             "POST",
             "/v1/silences".into(),

@@ -211,7 +211,7 @@ fn known_from<'a>(world: &World, fresh: &[&'a Wanted<'a>]) -> Result<Vec<(&'a Wa
         let at = match unknown.is_empty() {
             true => store.tip()?.map(|tip| tip.at()),
             false => {
-                let accounts = unknown.iter().map(|account| Account::clone(account)).collect();
+                let accounts = unknown.iter().copied().cloned().collect();
                 Some(source.announce(store, accounts).map_err(|why| refusal(world, source, &here, why))?)
             }
         };
@@ -241,10 +241,10 @@ fn stands(
     let Some((number, true)) = store.number(&one.account)? else {
         return Err(not_now("it is declared, and its history is being filled in"));
     };
-    let mut worst = 0;
+    let (mut worst, mut stands) = (0, store.lookup()?);
     let assets = world.directory.assets.iter().flat_map(|entry| entry.on.iter().map(move |on| (entry, on)));
     for (entry, on) in assets.filter(|(_, on)| on.chain == source.id) {
-        let standing = store.standing((number, on.asset), at.height)?;
+        let standing = stands.standing((number, on.asset), at.height)?;
         if !standing.balance.is_zero() {
             let holds = format!("{} {}", Coins::new(standing.balance, on.decimals), entry.symbol);
             let block = format!("block {} of {}", at.height, source.name);

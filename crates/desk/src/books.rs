@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_registry::{Declarations, Declared, Exchange, Owner};
 use assay_store::{Coverage, Pair, Standing, Store};
-use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
+use assay_types::{Account, AccountNo, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
 use assay_verifier::{Require, Wide};
 
 use crate::{DeskError, World};
@@ -25,7 +25,7 @@ pub struct Books(Mutex<HashMap<ChainId, Arc<Mutex<Option<Book>>>>>);
 pub(crate) struct Sheet {
     /// By the asset's place among the chain's, whose coins, and whether they are proven: how many accounts, and their sum in the
     /// deployment's base units.
-    pub(crate) sums: BTreeMap<(u16, Owner, bool), (u64, Wide)>,
+    pub(crate) sums: BTreeMap<(u16, Owner, bool), Sum>,
     /// What is to be looked up one by one, by place among the exchange's accounts and the chain's assets.
     pub(crate) apart: BTreeSet<(u32, u16)>,
     /// The places of the accounts that were asked for.
@@ -55,9 +55,9 @@ struct Cohort {
 
 /// How many accounts, and what they hold in base units.
 #[derive(Default, Clone, Copy)]
-struct Sum {
-    accounts: u64,
-    amount: Wide,
+pub(crate) struct Sum {
+    pub(crate) accounts: u64,
+    pub(crate) amount: Wide,
 }
 
 /// One chain's.
@@ -92,6 +92,8 @@ struct Book {
     unknown: BTreeMap<u16, BTreeSet<(u32, u16)>>,
     steps: VecDeque<Step>,
     touched: BTreeMap<Height, (BlockRef, Arc<BTreeSet<Pair>>)>,
+    /// Something was to be taken out that is not in: a block came while the store was read, and they are to be made anew.
+    doubtful: bool,
 }
 
 /// From one block to a later one, so that it can be gone back.
@@ -145,13 +147,14 @@ impl Books {
             let Some(book) = slot.as_mut() else { continue };
             book.extend(world, chain, store, published)?;
             let sheet = book.sheet(store, exchange, at, as_of, named)?;
-            let still = store.tip()?.map(|tip| tip.at()) == Some(tip)
+            let still = !book.doubtful
+                && store.tip()?.map(|tip| tip.at()) == Some(tip)
                 && store.amended() == amended
                 && store.header(at.height)?.is_some_and(|header| header.hash == at.hash);
             match still {
                 true => return Ok(sheet),
                 // What was read meanwhile may be of two different tips.
-                false => *slot = slot.take().filter(|book| book.at != tip),
+                false => *slot = slot.take().filter(|book| book.at != tip && !book.doubtful),
             }
         }
         Ok(None)
@@ -200,6 +203,7 @@ impl Book {
             unknown: BTreeMap::new(),
             steps: VecDeque::new(),
             touched: BTreeMap::new(),
+            doubtful: false,
         };
         book.enrol(chain, store, false)?;
         book.count(store, 0..published, |_, _| ())?;
@@ -306,7 +310,7 @@ impl Book {
 
     /// Takes in what was announced since, at the block that the sums are of.
     fn extend(&mut self, world: &World, chain: &ChainId, store: &Store, published: u32) -> Result<(), DeskError> {
-        let known = std::mem::replace(&mut self.published, published);
+        self.published = published;
         self.members.resize(usize::try_from(published).unwrap_or(0), NOBODY);
         let lengths = world.declarations.exchanges.iter().map(|exchange| exchange.accounts.len());
         if lengths.zip(&self.enrolled).all(|(length, enrolled)| length <= *enrolled) {
@@ -315,30 +319,38 @@ impl Book {
         self.declarations = world.declarations.clone();
         let mut enrolled = self.enrol(chain, store, true)?;
         enrolled.sort_unstable();
-        let mut after = Vec::new();
+        let mut stand = Vec::new();
         for run in enrolled.chunk_by(|one, next| one + 1 == *next) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            self.count(store, *first..last + 1, |pair, standing| after.push((pair, standing.clone())))?;
+            self.count(store, *first..last + 1, |pair, standing| stand.push((pair, standing.clone())))?;
         }
-        let newest: BTreeSet<u32> = self.recent.get(&self.at.height).into_iter().flatten().copied().collect();
-        if enrolled.iter().all(|number| *number >= known && newest.contains(number)) {
-            self.came_with_the_last_block(after);
-        } else {
-            // They were known before, or the chain is farther already: from here nobody goes back by steps.
-            self.steps.clear();
-            self.touched.clear();
-        }
-        Ok(())
+        self.touched.clear(); // what a block touched now has what it did to them
+        self.remember(store, stand)
     }
 
-    /// Of accounts that are known from the last block on nothing was known before it.
-    fn came_with_the_last_block(&mut self, after: Vec<(Pair, Standing)>) {
-        self.touched.remove(&self.at.height);
-        if let Some(step) = self.steps.back_mut() {
-            let (balance, coverage) = (Amount::ZERO, Coverage::Unknown("not announced yet".into()));
-            let before = Standing { balance, coverage };
-            step.changes.extend(after.into_iter().map(|(pair, after)| (pair, before.clone(), after)));
+    /// Adds to the last steps how accounts stood that were taken in, and now stand like this: so that they can be gone back.
+    fn remember(&mut self, store: &Store, mut stand: Vec<(Pair, Standing)>) -> Result<(), DeskError> {
+        const FEW: usize = 3;
+        for (told, nth) in (0..self.steps.len()).rev().enumerate() {
+            if stand.iter().all(|(_, standing)| self.grade(standing).is_none()) {
+                break; // below nothing is known of them
+            }
+            let from = self.steps[nth].from.height;
+            let past = if told < FEW { store.past(from, self.at.height)? } else { None };
+            let Some(past) = past else {
+                self.steps.drain(..=nth);
+                break;
+            };
+            let mut now = store.lookup()?;
+            for (pair, after) in &mut stand {
+                let before = past.standing(&mut now, *pair)?;
+                if before != *after {
+                    let after = std::mem::replace(after, before.clone());
+                    self.steps[nth].changes.push((*pair, before, after));
+                }
+            }
         }
+        Ok(())
     }
 
     /// What was announced so long ago that no question tells it apart any more joins those that were not.
@@ -410,8 +422,10 @@ impl Book {
         match self.grade(standing) {
             Some(proven) => {
                 let sum = self.sums.entry((member.cohort, asset, proven)).or_default();
-                sum.accounts -= 1;
-                sum.amount -= Wide::from(standing.balance.0);
+                match less(*sum, standing) {
+                    Some(less) => *sum = less,
+                    None => self.doubtful = true,
+                }
             }
             None => drop(self.unknown.entry(member.exchange).or_default().remove(&(member.declared, asset))),
         }
@@ -440,14 +454,17 @@ impl Book {
         // What the last block proved holds for that block alone: the next one may know it less well.
         let Some(mut pairs) = store.touched(self.at.height)? else { return Ok(false) };
         pairs.extend(past.touched());
-        let mut changes = Vec::new();
+        let (mut changes, mut now) = (Vec::new(), store.lookup()?);
         for pair in pairs.into_iter().filter(|pair| self.member(*pair).is_some()) {
-            let (before, after) = (past.standing(store, pair)?, store.standing(pair, tip.height)?);
+            if !past.touched().contains(&pair) && now.is_as_known(pair, self.at.height, tip.height)? {
+                continue;
+            }
+            let (before, after) = (past.standing(&mut now, pair)?, now.standing(pair, tip.height)?);
             if before != after {
                 changes.push((pair, before, after));
             }
         }
-        if store.tip()?.map(|tip| tip.at()) != Some(tip) {
+        if store.tip()?.map(|tip| tip.at()) != Some(tip) || store.amended() != self.amended {
             return Ok(false);
         }
         for (pair, before, after) in &changes {
@@ -494,8 +511,8 @@ impl Book {
             }
             for ((_, asset, proven), sum) in self.sums.range((*number, 0, false)..=(*number, u16::MAX, true)) {
                 let total = sheet.sums.entry((*asset, cohort.owner, *proven)).or_default();
-                total.0 += sum.accounts;
-                total.1 += sum.amount;
+                total.accounts += sum.accounts;
+                total.amount += sum.amount;
             }
         }
         let mut pairs: BTreeSet<Pair> = BTreeSet::new();
@@ -505,13 +522,14 @@ impl Book {
             let theirs = |pair: &&Pair| self.member(**pair).is_some_and(|(member, _)| member.exchange == place);
             pairs.extend(touched.iter().filter(theirs));
         }
+        let mut stands = store.lookup()?;
         for pair in pairs {
             let Some((member, asset)) = self.member(pair) else { continue };
             let Some(cohort) = self.cohorts.get(&(place, member.cohort)) else { continue };
             if sheet.apart.contains(&(member.declared, asset)) {
                 continue; // it is looked up anyhow
             }
-            let (now, then) = (store.standing(pair, self.at.height)?, store.standing(pair, at.height)?);
+            let (now, then) = (stands.standing(pair, self.at.height)?, stands.standing(pair, at.height)?);
             let (now_proven, then_proven) = (self.grade(&now), self.grade(&then));
             if then_proven.is_none() {
                 sheet.apart.insert((member.declared, asset));
@@ -521,14 +539,19 @@ impl Book {
             }
             if let Some(proven) = now_proven {
                 let sum = sheet.sums.entry((asset, cohort.owner, proven)).or_default();
-                (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
+                let Some(less) = less(*sum, &now) else {
+                    self.doubtful = true;
+                    return Ok(None);
+                };
+                *sum = less;
             }
             if let Some(proven) = then_proven {
                 let sum = sheet.sums.entry((asset, cohort.owner, proven)).or_default();
-                (sum.0, sum.1) = (sum.0 + 1, sum.1 + Wide::from(then.balance.0));
+                sum.accounts += 1;
+                sum.amount += Wide::from(then.balance.0);
             }
         }
-        sheet.sums.retain(|_, (accounts, _)| *accounts > 0);
+        sheet.sums.retain(|_, sum| sum.accounts > 0);
         for account in named {
             let Some((number, _)) = store.number(account)? else { continue };
             let member = usize::try_from(number.0).ok().and_then(|place| self.members.get(place));
@@ -552,6 +575,12 @@ impl Book {
         }
         Ok(Some(pairs))
     }
+}
+
+/// The sum without an account; nothing where that is not in it.
+fn less(sum: Sum, standing: &Standing) -> Option<Sum> {
+    let accounts = sum.accounts.checked_sub(1)?;
+    Some(Sum { accounts, amount: sum.amount.checked_sub(Wide::from(standing.balance.0))? })
 }
 
 fn is_strict(world: &World) -> bool {

@@ -18,7 +18,7 @@ use assay_verifier::{
 };
 use serde_json::json;
 
-use crate::books::Sheet;
+use crate::books::{Sheet, Sum};
 use crate::{DeskError, Source, World};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
@@ -239,7 +239,7 @@ fn accounts(
         let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, block, others));
         one(declared, asset.into(), !sheet.apart.contains(&(place, asset)), &shared)?;
     }
-    for ((asset, owner, proven), (accounts, amount)) in sheet.sums {
+    for ((asset, owner, proven), Sum { accounts, amount }) in sheet.sums {
         let Some((entry, deployment)) = assets.get(usize::from(asset)) else { continue };
         let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
         evidence.sums.push(SumEvidence {

@@ -97,8 +97,11 @@ impl House {
     }
 
     async fn submit(&self, token: &str, exchange: &str, body: &str) -> (StatusCode, Value) {
-        let request = Request::post(format!("/v1/exchanges/{exchange}/statements"))
-            .header(header::AUTHORIZATION, format!("Bearer {token}"));
+        self.post(token, &format!("/v1/exchanges/{exchange}/statements"), body).await
+    }
+
+    async fn post(&self, token: &str, path: &str, body: &str) -> (StatusCode, Value) {
+        let request = Request::post(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
         read(self.send(request.body(Body::from(body.to_owned())).unwrap()).await).await
     }
 }
@@ -192,6 +195,47 @@ async fn a_statement_comes_in_once_and_out_as_it_came() {
     let answer = house.send(request.body(Body::empty()).unwrap()).await;
     let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     assert_eq!(bytes, STATEMENT);
+}
+
+#[tokio::test]
+async fn accounts_are_announced_by_their_exchange_alone_and_every_refusal_names_what_is_wrong() {
+    let house = house(1000);
+    let announce = async |token: &str, id: &str, wallet: &str| {
+        let body = format!(r#"{{"wallets":[{{"chain":"bitcoin","address":"a1"}},{wallet}]}}"#);
+        let (status, problem) = house.post(token, &format!("/v1/exchanges/{id}/wallets"), &body).await;
+        (status.as_u16(), problem["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let good = r#"{"chain":"bitcoin","address":"a2"}"#;
+    for (who, id, status) in [
+        (&house.regulator, "acme", 403),
+        (&house.analyst, "acme", 404),
+        (&house.acme, "other", 404),
+        (&house.acme, "nobody", 404),
+        // Nobody follows the chain here.
+        (&house.acme, "acme", 503),
+    ] {
+        let (found, why) = announce(who, id, good).await;
+        assert_eq!(found, status, "{id}: {why}");
+        assert!(status != 503 || why.contains("no block is indexed yet"), "{why}");
+    }
+    for (wallet, status, names) in [
+        (r#"{"chain":"bitcoin"}"#, 400, "wallets[1]"),
+        (r#"{"chain":"bitcoin","address":"a2","rol":"hot"}"#, 400, "wallets[1].rol"),
+        (r#"{"chain":"bitcoin","address":"a2","role":"warm"}"#, 400, "wallets[1].role"),
+        (r#"{"chain":"bitcoin","address":"b2"}"#, 422, "wallets[1].address: addresses here begin with a"),
+        (r#"{"chain":"bitcoin","address":"a1"}"#, 422, "wallets[1].address: is the account of wallets[0]"),
+        (r#"{"chain":"litecoin","address":"a2"}"#, 422, "wallets[1].chain"),
+    ] {
+        let (found, why) = announce(&house.acme, "acme", wallet).await;
+        assert!(found == status && why.contains(names), "{wallet}: {found} {why}");
+    }
+    let label = format!(r#"{{"chain":"bitcoin","address":"a2","label":"{}"}}"#, "x".repeat(201));
+    assert_eq!(announce(&house.acme, "acme", &label).await.0, 422);
+    let path = "/v1/exchanges/acme/wallets";
+    assert_eq!(house.post(&house.acme, path, r#"{"wallets":[]}"#).await.0, 422);
+    assert_eq!(house.post(&house.acme, path, r#"{"wallets":[]} {}"#).await.0, 400);
+    let (_, listed) = house.get(&house.acme, path).await;
+    assert_eq!(listed["wallets"], serde_json::json!([]), "nothing came of any of it");
 }
 
 #[tokio::test]
