@@ -469,7 +469,7 @@ impl Book {
         pairs.extend(past.touched());
         let mut changes = Vec::new();
         for pair in pairs.into_iter().filter(|pair| self.member(*pair).is_some()) {
-            let (before, after) = (past.standing(store, pair)?, store.standing(pair, tip.height)?);
+            let (before, after) = (past.standing(&mut store.lookup()?, pair)?, store.standing(pair, tip.height)?);
             if before != after {
                 changes.push((pair, before, after));
             }

@@ -7,7 +7,7 @@ use rocksdb::WriteBatch;
 use crate::bytes::{Reader, Writer};
 use crate::changes::{Change, Changes};
 use crate::declare::{NEXT_KEY, PUBLISHED_KEY, ROUND_KEY, account_key, number_key};
-use crate::rows::account_prefix;
+use crate::rows::{account_prefix, height_key, height_of};
 use crate::{Coverage, Family, Round, Store, StoreError};
 
 impl Store {
@@ -44,14 +44,14 @@ impl Store {
         for reading in readings {
             let reading = Reading { account: number(reading.account), ..reading.clone() };
             assert!(reading.balance.as_ref().map_or(true, |balance| balance.is_zero()), "it holds nothing");
-            self.cover(at.height, &reading, false, &mut changes)?;
+            self.cover(at.height, &reading, false, None, &mut changes)?;
         }
         let mut changes = changes.into_list();
         // There is no such row; taking the block back makes it.
         let again = |number| Change {
             family: Family::Accounts,
             key: again_key(AccountNo(number)),
-            before: Some(Vec::new()),
+            before: Some(height_key(at.height)),
             after: None,
         };
         changes.extend((first..next).filter(|_| walked).map(again));
@@ -104,15 +104,21 @@ impl Store {
 
     /// What such accounts hold after the block `at`, which is ours: where it is what was seen of them since they were announced,
     /// they are known from there on. Where it is not, they held something before, on the branch that the chain took: they stay
-    /// unknown, and are given back. What could not be read is asked again.
+    /// unknown, and are given back. What could not be read is asked again; so is what is said of a block after which there are
+    /// some that were not read for them.
     ///
     /// # Errors
     /// When the database fails.
     pub fn prove_again(&self, at: BlockRef, readings: &[Reading]) -> Result<Vec<AccountNo>, StoreError> {
         let (mut changes, mut differing) = (Changes::new(self), Vec::new());
         for Reading { account, asset, balance, .. } in readings {
-            let Ok(balance) = balance else { continue };
-            changes.delete(Family::Accounts, again_key(*account))?;
+            let (Ok(balance), key) = (balance, again_key(*account)) else { continue };
+            let Some(row) = self.get(Family::Accounts, &key)? else { continue };
+            // The blocks up to the one that is still there below the announcement's were indexed before it was made.
+            if at.height.next() < self.read(Family::Accounts, &key, height_of(&row))? {
+                continue;
+            }
+            changes.delete(Family::Accounts, key)?;
             if *balance != self.balance(*account, *asset, at.height)? {
                 differing.push(*account);
             } else if matches!(self.coverage(*account, *asset, at.height)?, Coverage::Unknown(_)) {
@@ -122,8 +128,7 @@ impl Store {
         }
         let mut batch = WriteBatch::default();
         self.write_late(at.height, &changes.into_list(), &mut batch)?;
-        self.commit(batch, true)?;
-        self.amend();
+        self.amend(batch)?;
         Ok(differing)
     }
 }

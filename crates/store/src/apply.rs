@@ -207,23 +207,24 @@ impl Store {
                 changes.put(Family::Movements, movement.key(&prefix), movement.value())?;
             }
             if let Some(reading) = pair.reading {
-                self.cover(height, reading, unexplained, changes)?;
+                let last = self.last_coverage(&prefix, Height(u64::MAX))?;
+                self.cover(height, reading, unexplained, last, changes)?;
             }
         }
         Ok(touched)
     }
 
     /// What a reading says about how well this height, and those below it, are known. `unexplained`: it is not what the
-    /// block's own movements give. See `FORMAT.md`.
+    /// block's own movements give; `last`: the last row before. See `FORMAT.md`.
     pub(crate) fn cover(
         &self,
         at: Height,
         read: &Reading,
         unexplained: bool,
+        last: Option<(Height, Coverage)>,
         changes: &mut Changes<'_>,
     ) -> Result<(), StoreError> {
         let prefix = account_prefix(read.account, read.asset);
-        let last = self.last_coverage(&prefix, Height(u64::MAX))?;
         let mut put =
             |from: Height, grade: Coverage| changes.put(Family::Coverage, Coverage::key(&prefix, from), grade.value());
         match (&read.balance, read.proven, &last) {

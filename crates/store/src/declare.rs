@@ -154,10 +154,11 @@ impl Store {
         for chunk in (covered..published).collect::<Vec<_>>().chunks(ACCOUNTS_A_WRITE) {
             let mut batch = WriteBatch::default();
             for number in chunk {
-                batch.put_cf(self.family(Family::Coverage)?, key(*number), Coverage::Verified.value());
+                if self.get(Family::Coverage, &key(*number))?.is_none() {
+                    batch.put_cf(self.family(Family::Coverage)?, key(*number), Coverage::Verified.value());
+                }
             }
-            self.commit(batch, true)?;
-            self.amend();
+            self.amend(batch)?;
         }
         Ok(())
     }

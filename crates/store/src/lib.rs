@@ -31,7 +31,7 @@ pub use deep::Audit;
 pub use open::Mode;
 pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};
-pub use standing::{Pair, Past, Standing};
+pub use standing::{Lookup, Pair, Past, Standing};
 
 /// The version of the bytes that this program writes and reads.
 pub const FORMAT: u32 = 2;
@@ -155,14 +155,18 @@ impl Store {
         }
     }
 
-    /// How often it was found out, since this was opened, how well followed accounts are known at blocks that were there
-    /// already: whoever keeps sums over accounts makes them anew then.
+    /// Changes when it is found out how well followed accounts are known at blocks that were there already, before that is written and
+    /// after it: whoever keeps sums over accounts makes them anew then.
     pub fn amended(&self) -> u64 {
         self.amended.load(Ordering::Acquire)
     }
 
-    pub(crate) fn amend(&self) {
+    /// Writes such a thing.
+    pub(crate) fn amend(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
         self.amended.fetch_add(1, Ordering::AcqRel);
+        let written = self.commit(batch, true);
+        self.amended.fetch_add(1, Ordering::AcqRel);
+        written
     }
 
     pub(crate) fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {

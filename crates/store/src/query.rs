@@ -188,6 +188,15 @@ impl Store {
 
     pub(crate) fn last_coverage(&self, prefix: &[u8], at: Height) -> Result<Option<(Height, Coverage)>, StoreError> {
         let mut rows = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
+        self.seek_coverage(&mut rows, prefix, at)
+    }
+
+    pub(crate) fn seek_coverage(
+        &self,
+        rows: &mut rocksdb::DBRawIterator<'_>,
+        prefix: &[u8],
+        at: Height,
+    ) -> Result<Option<(Height, Coverage)>, StoreError> {
         rows.seek_for_prev(Coverage::key(prefix, at));
         rows.status().map_err(|error| self.database(error))?;
         let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(prefix)) else { return Ok(None) };
