@@ -87,8 +87,8 @@ fn declarations(setup: &Setup, report: &mut Report) {
     }
     for shared in setup.declarations.shared() {
         let by: Vec<String> =
-            shared.by.iter().map(|(exchange, at)| format!("{} ({})", exchange.id, at.origin)).collect();
-        let address = shared.by.first().map_or(String::new(), |(_, declared)| declared.address.clone());
+            shared.by.iter().map(|(exchange, at)| format!("{} ({})", exchange.id, at.origin())).collect();
+        let address = setup.directory.address(shared.chain, shared.account);
         report.warn("shared-account", format!("{address} on {} is declared by {}", shared.chain, by.join(" and ")));
     }
 }

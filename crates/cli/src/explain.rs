@@ -68,7 +68,7 @@ fn text(one: &Explanation) -> String {
     };
     let mut text = format!("{} {}, statement {}\n\n", one.exchange, one.asset, number(&one.statement));
     let at_worst = if one.exact { "" } else { " (at worst: see what is unknown)" };
-    let house = line.house.map_or_else(|| "not said".into(), |house| house.grouped());
+    let house = line.house.as_ref().map_or_else(|| "not said".into(), |house| house.grouped());
     let figures = [
         ("holdings", line.holdings.low.grouped()),
         ("deductions", line.deductions.grouped()),
@@ -94,9 +94,12 @@ fn text(one: &Explanation) -> String {
     let or = |value: Option<String>| value.unwrap_or_default();
     if !one.wallets.is_empty() {
         let rows = one.wallets.iter().take(SHOWN).map(|wallet| {
-            let held =
-                wallet.held.map(|held| held.to_string()).or_else(|| Some(format!("? {}", or(wallet.unknown.clone()))));
-            let texts = [held, wallet.claimed.map(|coins| coins.to_string())];
+            let held = wallet
+                .held
+                .as_ref()
+                .map(|held| held.to_string())
+                .or_else(|| Some(format!("? {}", or(wallet.unknown.clone()))));
+            let texts = [held, wallet.claimed.as_ref().map(|coins| coins.to_string())];
             let signed = [&wallet.difference, &wallet.changed].map(|coins| coins.as_ref().map(ToString::to_string));
             let rest = texts.into_iter().chain(signed).map(or);
             [wallet.chain.clone(), wallet.address.clone()].into_iter().chain(rest).collect()

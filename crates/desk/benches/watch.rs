@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use assay_desk::evidence::{Question, gather};
 use assay_desk::{Desk, Handling, Priced, Settings, Source, Wallet, World};
-use assay_registry::{Declarations, Declared, Exchange, Origin, Owner, Prices, Role};
+use assay_registry::{Declarations, Declared, Exchange, Owner, Prices, Role, Terms};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
     Account, AccountNo, Addresses, Amount, Ancestors, Asset, AssetEntry, Block, BlockHash, BlockRef, Body, Chain,
@@ -99,20 +99,26 @@ fn numbers(exchange: u32, each: u32) -> std::ops::Range<u32> {
 fn declarations() -> Declarations {
     let file: Arc<Path> = Path::new("accounts.csv").into();
     let exchange = |number: u32| {
-        let on = |chain: &ChainId, account: u32| Declared {
-            chain: chain.clone(),
-            account: script(account),
-            address: format!("a{account}"),
-            role: if account.is_multiple_of(2) { Role::Cold } else { Role::Deposit },
-            owner: Owner::Customers,
-            label: None,
-            since: None,
-            until: None,
-            announced: None,
-            proof: None,
-            origin: Origin { file: file.clone(), line: account.into() },
+        let terms = |chain: &ChainId, role: Role| {
+            Arc::new(Terms {
+                chain: chain.clone(),
+                role,
+                owner: Owner::Customers,
+                label: None,
+                since: None,
+                until: None,
+                announced: None,
+                proof: None,
+                file: file.clone(),
+            })
         };
-        let (bitcoin, evm) = (bitcoin(), evm());
+        let of = |chain: &ChainId| [terms(chain, Role::Cold), terms(chain, Role::Deposit)];
+        let (bitcoin, evm) = (of(&bitcoin()), of(&evm()));
+        let on = |terms: &[Arc<Terms>; 2], account: u32| Declared {
+            account: script(account),
+            line: account,
+            terms: terms[(account % 2) as usize].clone(),
+        };
         let accounts = numbers(number, BITCOIN_EACH).map(|account| on(&bitcoin, account));
         let accounts = accounts.chain(numbers(number, EVM_EACH).map(|account| on(&evm, account)));
         let (id, name) = (format!("x{number:03}"), format!("Exchange {number}"));
@@ -258,7 +264,7 @@ fn reprice(desk: &Desk, minute: i64) -> (Vec<Duration>, Vec<Duration>) {
         desk.reprice(known);
         let said = |exchange: &assay_desk::ExchangeView| {
             let found = exchange.findings.iter().find(|one| one.rule == "cold-ratio");
-            found.is_some_and(|found| found.evidence["assets"][0]["mean_price"] == *price)
+            found.is_some_and(|found| found.evidence.json()["assets"][0]["mean_price"] == *price)
         };
         while !desk.view().exchanges.iter().all(|exchange| said(exchange)) {
             waits.push(asks());

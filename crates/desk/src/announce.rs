@@ -174,11 +174,12 @@ impl Wanted<'_> {
 /// What the files declare needs no announcement.
 fn not_in_files(declares: &Exchange, fresh: &[&Wanted<'_>]) -> Result<(), AnnounceError> {
     let accounts: HashSet<(&ChainId, &Account)> = fresh.iter().map(|one| (&one.chain.id, &one.account)).collect();
-    let declared = declares.accounts.iter().find(|on| accounts.contains(&(&on.chain, &on.account)));
+    let declared = declares.accounts.iter().find(|on| accounts.contains(&(&on.terms.chain, &on.account)));
     let Some(declared) = declared else { return Ok(()) };
-    let is = |one: &&&Wanted<'_>| one.chain.id == declared.chain && one.account == declared.account;
-    let field = fresh.iter().find(is).map_or("wallets", |one| one.field.as_str());
-    let why = format!("{field}: {} is declared in the exchange's files: it needs no announcement", declared.address);
+    let is = |one: &&&Wanted<'_>| one.chain.id == declared.terms.chain && one.account == declared.account;
+    let known = fresh.iter().find(is).map(|one| (one.field.as_str(), one.address.as_str()));
+    let (field, address) = known.unwrap_or(("wallets", "one"));
+    let why = format!("{field}: {address} is declared in the exchange's files: it needs no announcement");
     Err(AnnounceError::Conflict(why))
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use assay_registry::{Declarations, Declared, Origin, Owner, Role};
+use assay_registry::{Declarations, Declared, Owner, Role, Terms};
 use assay_store::{Records, Row, Table};
 use assay_types::{Account, ChainId, Directory, Height, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -57,12 +58,10 @@ impl Announced {
     }
 
     /// As a declaration; nothing where its chain is not configured any more.
-    pub(crate) fn declared(&self, directory: &Directory, origin: &Origin) -> Option<Declared> {
+    pub(crate) fn declared(&self, directory: &Directory, file: &Arc<Path>) -> Option<Declared> {
         let account = directory.chain(self.chain.as_str())?.addresses.parse(&self.address).ok()?;
-        Some(Declared {
+        let terms = Terms {
             chain: self.chain.clone(),
-            account,
-            address: self.address.clone(),
             role: self.role,
             owner: self.owner,
             label: self.label.clone(),
@@ -70,14 +69,15 @@ impl Announced {
             until: None,
             announced: Some(self.from.height),
             proof: None,
-            origin: origin.clone(),
-        })
+            file: file.clone(),
+        };
+        Some(Declared { account, line: 1, terms: terms.into() })
     }
 }
 
 /// Where announced accounts are declared.
-pub(crate) fn origin() -> Origin {
-    Origin { file: Path::new("announced").into(), line: 1 }
+pub(crate) fn file() -> Arc<Path> {
+    Path::new("announced").into()
 }
 
 /// What an exchange announced of this account.
@@ -101,10 +101,15 @@ pub fn with_announced(
     declarations: &Declarations,
 ) -> Result<Declarations, DeskError> {
     let mut announced: BTreeMap<String, Vec<Declared>> = BTreeMap::new();
-    let origin = origin();
+    let file = file();
+    let mut known: HashSet<Arc<Terms>> = HashSet::new();
     for (_, value) in records.oldest_first(Table::Meta, ANNOUNCED, usize::MAX)? {
         let one = read(records, &value)?;
-        if let Some(declared) = one.declared(directory, &origin) {
+        if let Some(mut declared) = one.declared(directory, &file) {
+            match known.get(&declared.terms) {
+                Some(same) => declared.terms = same.clone(),
+                None => drop(known.insert(declared.terms.clone())),
+            }
             announced.entry(one.exchange).or_default().push(declared);
         }
     }
@@ -112,8 +117,8 @@ pub fn with_announced(
     for (exchange, mut more) in announced {
         let Some(declares) = declarations.exchange(&exchange) else { continue };
         let in_files: HashSet<(&ChainId, &Account)> =
-            declares.accounts.iter().map(|on| (&on.chain, &on.account)).collect();
-        more.retain(|on| !in_files.contains(&(&on.chain, &on.account)));
+            declares.accounts.iter().map(|on| (&on.terms.chain, &on.account)).collect();
+        more.retain(|on| !in_files.contains(&(&on.terms.chain, &on.account)));
         all = all.with(&exchange, more);
     }
     Ok(all)
@@ -131,6 +136,6 @@ fn key(exchange: &str, chain: &ChainId, address: &str) -> Vec<u8> {
 /// One chain's announced accounts, for whoever indexes: in a store that was made anew they are like any others.
 pub(crate) fn accounts(declarations: &Declarations, chain: &ChainId) -> Vec<Account> {
     let every = declarations.exchanges.iter().flat_map(|exchange| exchange.accounts.iter());
-    let announced = every.filter(|on| on.announced.is_some() && on.chain == *chain);
+    let announced = every.filter(|on| on.terms.announced.is_some() && on.terms.chain == *chain);
     announced.map(|on| on.account.clone()).collect()
 }

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_registry::{Declarations, Declared, Exchange, Owner, Role};
-use assay_store::{Coverage, Pair, Standing, Store};
+use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
+use assay_store::{Coverage, Lookup, Pair, Standing, Store};
 use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
 use assay_verifier::{Require, Wide};
 
@@ -50,7 +50,7 @@ pub(crate) struct Group {
 impl Group {
     /// That of one account's balance in this asset.
     pub(crate) fn of(declared: &Declared, asset: u16, proven: bool) -> Group {
-        Group { asset, owner: declared.owner, cold: declared.role == Role::Cold, proven }
+        Group { asset, owner: declared.terms.owner, cold: declared.terms.role == Role::Cold, proven }
     }
 }
 
@@ -118,7 +118,8 @@ struct Book {
     /// By exchange: what is not known.
     unknown: BTreeMap<u16, BTreeSet<(u32, u16)>>,
     steps: VecDeque<Step>,
-    touched: BTreeMap<Height, (BlockRef, Arc<BTreeSet<Pair>>)>,
+    /// By block, in order: what it touched of which exchange's.
+    touched: BTreeMap<Height, (BlockRef, Arc<Vec<(u16, Pair)>>)>,
 }
 
 /// From one block to a later one, so that it can be gone back.
@@ -130,7 +131,7 @@ struct Step {
 const NOBODY: Member = Member { exchange: u16::MAX, cohort: 0, declared: 0 };
 /// How far back, and for how many changes, steps are kept; beyond that the sums are made anew.
 const STEPS: usize = 200;
-const CHANGES: usize = 200_000;
+const CHANGES: usize = 50_000;
 /// For how many blocks it is remembered what they touched.
 const BLOCKS: usize = 64;
 /// From farther back than so many blocks every account is looked up instead.
@@ -155,33 +156,90 @@ impl Books {
         named: &BTreeSet<&Account>,
     ) -> Result<Option<Sheet>, DeskError> {
         let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(chain.clone()).or_default().clone();
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..TRIES {
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(tip) = store.tip()?.map(|tip| tip.at()) else { return Ok(None) };
             if tip.height.0.saturating_sub(at.height.0) > FARTHEST || at.height > tip.height {
                 return Ok(None);
             }
             let (published, amended) = (store.published()?, store.amended());
-            let advanced = match slot.as_mut().filter(|book| book.is_of(world, published, amended)) {
-                Some(book) => book.advance(store, tip)?,
-                None => false,
+            let Some(mut now) = store.lookup_of(tip)? else { continue };
+            let way = match slot.as_mut().filter(|book| book.is_of(world, published, amended)) {
+                Some(book) => book.advance(store, &mut now, tip)?,
+                None => Way::Lost,
             };
-            if !advanced {
-                *slot = Some(Book::make(world, chain, store, tip, (published, amended))?);
+            match way {
+                Way::There => {}
+                Way::Moved => continue,
+                Way::Lost => *slot = Some(Book::make(world, chain, store, &mut now, tip, (published, amended))?),
             }
             let Some(book) = slot.as_mut() else { continue };
-            book.extend(world, chain, store, published)?;
-            let sheet = book.sheet(store, exchange, at, as_of, named)?;
-            let still = store.tip()?.map(|tip| tip.at()) == Some(tip)
-                && store.amended() == amended
-                && store.header(at.height)?.is_some_and(|header| header.hash == at.hash);
-            match still {
-                true => return Ok(sheet),
-                // What was read meanwhile may be of two different tips.
-                false => *slot = slot.take().filter(|book| book.at != tip),
+            book.extend(world, chain, store, &mut now, published)?;
+            let Some(draft) = book.draft(store, exchange, at, as_of, named)? else { return Ok(None) };
+            drop(slot); // others may go on while this one looks up
+            let sheet = draft.sheet(&mut now)?;
+            if store.amended() == amended && is_there(store, tip)? && is_there(store, at)? {
+                return Ok(Some(sheet));
             }
         }
         Ok(None)
+    }
+}
+
+fn is_there(store: &Store, at: BlockRef) -> Result<bool, DeskError> {
+    Ok(store.header(at.height)?.is_some_and(|header| header.hash == at.hash))
+}
+
+/// How far sums were brought.
+enum Way {
+    /// They are of the tip.
+    There,
+    /// The chain has another tip by now: to be tried again.
+    Moved,
+    /// The way there is not known: they are to be made anew.
+    Lost,
+}
+
+/// A sheet of the tip, and what is to be reckoned back from it.
+struct Draft {
+    sheet: Sheet,
+    strict: bool,
+    tip: Height,
+    at: Height,
+    /// With the account's place and the asset's, and the cohort where it counts.
+    pairs: Vec<(Pair, (u32, u16), Option<Cohort>)>,
+}
+
+impl Draft {
+    fn sheet(self, looked_up: &mut Lookup<'_>) -> Result<Sheet, DeskError> {
+        let Draft { mut sheet, strict, tip, at, pairs } = self;
+        for (pair, place, counted) in pairs {
+            let (now, then) = (looked_up.standing(pair, tip)?, looked_up.standing(pair, at)?);
+            let (now_proven, then_proven) = (grade(&now, strict), grade(&then, strict));
+            if then_proven.is_none() {
+                sheet.apart.insert(place);
+            }
+            let Some(cohort) = counted else { continue };
+            if let Some(proven) = now_proven {
+                let sum = sheet.sums.entry(cohort.group(place.1, proven)).or_default();
+                (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
+            }
+            if let Some(proven) = then_proven {
+                let sum = sheet.sums.entry(cohort.group(place.1, proven)).or_default();
+                (sum.0, sum.1) = (sum.0 + 1, sum.1 + Wide::from(then.balance.0));
+            }
+        }
+        sheet.sums.retain(|_, (accounts, _)| *accounts > 0);
+        Ok(sheet)
+    }
+}
+
+/// Is it known as well as the policy asks, and how well?
+fn grade(standing: &Standing, strict: bool) -> Option<bool> {
+    match standing.coverage {
+        Coverage::Verified => Some(true),
+        Coverage::Unproven if !strict => Some(false),
+        Coverage::Unproven | Coverage::Unknown(_) => None,
     }
 }
 
@@ -201,6 +259,7 @@ impl Book {
         world: &World,
         chain: &ChainId,
         store: &Store,
+        now: &mut Lookup<'_>,
         tip: BlockRef,
         (published, amended): (u32, u64),
     ) -> Result<Book, DeskError> {
@@ -228,8 +287,8 @@ impl Book {
             steps: VecDeque::new(),
             touched: BTreeMap::new(),
         };
-        book.enrol(chain, store, false)?;
-        book.count(store, 0..published, |_, _| ())?;
+        book.enrol(chain, (store, now), false)?;
+        book.count(now, 0..published, |_, _| ())?;
         tracing::info!(%chain, accounts = published, seconds = began.elapsed().as_secs_f32(), "holdings are summed");
         Ok(book)
     }
@@ -237,13 +296,13 @@ impl Book {
     /// Puts in how accounts with these numbers stand.
     fn count(
         &mut self,
-        store: &Store,
+        now: &mut Lookup<'_>,
         numbers: Range<u32>,
         mut see: impl FnMut(Pair, &Standing),
     ) -> Result<(), DeskError> {
         let mut next = numbers.start;
         let mut seen: BTreeSet<u16> = BTreeSet::new();
-        store.each_standing_of(numbers.clone(), self.at.height, |pair, standing| {
+        now.each_standing(numbers.clone(), self.at.height, |pair, standing| {
             while next < pair.0.0 {
                 self.miss(next, &seen);
                 seen.clear();
@@ -262,16 +321,21 @@ impl Book {
 
     /// Says whose the accounts are that were not looked at yet, and gives the numbers of those that are one exchange's alone.
     /// `summed`: those that were looked at are in the sums.
-    fn enrol(&mut self, chain: &ChainId, store: &Store, summed: bool) -> Result<Vec<u32>, DeskError> {
+    fn enrol(
+        &mut self,
+        chain: &ChainId,
+        (store, now): (&Store, &mut Lookup<'_>),
+        summed: bool,
+    ) -> Result<Vec<u32>, DeskError> {
         let declarations = self.declarations.clone();
         let mut enrolled = Vec::new();
         for (exchange, declares) in (0u16..).zip(&declarations.exchanges) {
             let Some(seen) = self.enrolled.get_mut(usize::from(exchange)) else { continue };
             let first = std::mem::replace(seen, declares.accounts.len());
             let accounts = (first..).zip(declares.accounts.iter_from(first));
-            for (declared, on) in accounts.filter(|(_, on)| on.chain == *chain) {
+            for (declared, on) in accounts.filter(|(_, on)| on.terms.chain == *chain) {
                 let declared = u32::try_from(declared).unwrap_or(u32::MAX);
-                enrolled.extend(self.enrol_one((store, summed), (exchange, declared), on)?);
+                enrolled.extend(self.enrol_one((store, now, summed), (exchange, declared), on)?);
             }
         }
         Ok(enrolled)
@@ -279,7 +343,7 @@ impl Book {
 
     fn enrol_one(
         &mut self,
-        (store, summed): (&Store, bool),
+        (store, now, summed): (&Store, &mut Lookup<'_>, bool),
         (exchange, declared): (u16, u32),
         on: &Declared,
     ) -> Result<Option<u32>, DeskError> {
@@ -299,14 +363,15 @@ impl Book {
         if member != NOBODY {
             for asset in if summed { self.assets.keys().copied().collect() } else { Vec::new() } {
                 let pair = (AccountNo(number), asset);
-                self.take(pair, &store.standing(pair, self.at.height)?);
+                self.take(pair, &now.standing(pair, self.at.height)?);
             }
             self.shared.insert(place, vec![(member.exchange, member.declared), (exchange, declared)]);
             self.members[place] = NOBODY;
             return Ok(None);
         }
-        let (owner, cold, since, until) = (on.owner, on.role == Role::Cold, on.since, on.until);
-        let cohort = match on.announced {
+        let Terms { owner, role, since, until, announced, .. } = *on.terms;
+        let cold = role == Role::Cold;
+        let cohort = match announced {
             None => Cohort { exchange, owner, cold, since, until, empty: None },
             Some(empty) => {
                 let empty = Some(empty).filter(|empty| *empty >= self.merged);
@@ -332,7 +397,14 @@ impl Book {
     }
 
     /// Takes in what was announced since, at the block that the sums are of.
-    fn extend(&mut self, world: &World, chain: &ChainId, store: &Store, published: u32) -> Result<(), DeskError> {
+    fn extend(
+        &mut self,
+        world: &World,
+        chain: &ChainId,
+        store: &Store,
+        now: &mut Lookup<'_>,
+        published: u32,
+    ) -> Result<(), DeskError> {
         let known = std::mem::replace(&mut self.published, published);
         self.members.resize(usize::try_from(published).unwrap_or(0), NOBODY);
         let lengths = world.declarations.exchanges.iter().map(|exchange| exchange.accounts.len());
@@ -340,12 +412,13 @@ impl Book {
             return Ok(()); // also where somebody asks who has not heard of the last ones yet
         }
         self.declarations = world.declarations.clone();
-        let mut enrolled = self.enrol(chain, store, true)?;
+        self.touched.clear(); // it may be others' by now
+        let mut enrolled = self.enrol(chain, (store, now), true)?;
         enrolled.sort_unstable();
         let mut after = Vec::new();
         for run in enrolled.chunk_by(|one, next| one + 1 == *next) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            self.count(store, *first..last + 1, |pair, standing| after.push((pair, standing.clone())))?;
+            self.count(now, *first..last + 1, |pair, standing| after.push((pair, standing.clone())))?;
         }
         let newest: BTreeSet<u32> = self.recent.get(&self.at.height).into_iter().flatten().copied().collect();
         if enrolled.iter().all(|number| *number >= known && newest.contains(number)) {
@@ -353,14 +426,12 @@ impl Book {
         } else {
             // They were known before, or the chain is farther already: from here nobody goes back by steps.
             self.steps.clear();
-            self.touched.clear();
         }
         Ok(())
     }
 
     /// Of accounts that are known from the last block on nothing was known before it.
     fn came_with_the_last_block(&mut self, after: Vec<(Pair, Standing)>) {
-        self.touched.remove(&self.at.height);
         if let Some(step) = self.steps.back_mut() {
             let (balance, coverage) = (Amount::ZERO, Coverage::Unknown("not announced yet".into()));
             let before = Standing { balance, coverage };
@@ -411,18 +482,9 @@ impl Book {
         self.unknown.entry(member.exchange).or_default().extend(missing.map(|asset| (member.declared, asset)));
     }
 
-    /// Is it known as well as the policy asks, and how well?
-    fn grade(&self, standing: &Standing) -> Option<bool> {
-        match standing.coverage {
-            Coverage::Verified => Some(true),
-            Coverage::Unproven if !self.strict => Some(false),
-            Coverage::Unproven | Coverage::Unknown(_) => None,
-        }
-    }
-
     fn put(&mut self, pair: Pair, standing: &Standing) {
         let Some((member, asset)) = self.member(pair) else { return };
-        match self.grade(standing) {
+        match grade(standing, self.strict) {
             Some(proven) => {
                 let sum = self.sums.entry((member.cohort, asset, proven)).or_default();
                 sum.accounts += 1;
@@ -434,7 +496,7 @@ impl Book {
 
     fn take(&mut self, pair: Pair, standing: &Standing) {
         let Some((member, asset)) = self.member(pair) else { return };
-        match self.grade(standing) {
+        match grade(standing, self.strict) {
             Some(proven) => {
                 let sum = self.sums.entry((member.cohort, asset, proven)).or_default();
                 sum.accounts -= 1;
@@ -444,10 +506,10 @@ impl Book {
         }
     }
 
-    /// Follows the store to its tip; false where the way there is not known any more.
-    fn advance(&mut self, store: &Store, tip: BlockRef) -> Result<bool, DeskError> {
-        while store.header(self.at.height)?.is_none_or(|header| header.hash != self.at.hash) {
-            let Some(step) = self.steps.pop_back() else { return Ok(false) };
+    /// Follows the store to its tip, of which `now` is.
+    fn advance(&mut self, store: &Store, now: &mut Lookup<'_>, tip: BlockRef) -> Result<Way, DeskError> {
+        while !is_there(store, self.at)? {
+            let Some(step) = self.steps.pop_back() else { return Ok(Way::Lost) };
             for (pair, before, after) in &step.changes {
                 self.take(*pair, after);
                 self.put(*pair, before);
@@ -455,32 +517,37 @@ impl Book {
             self.at = step.from;
         }
         if self.at.height.0 < self.merged.0.saturating_add(FARTHEST) && self.merged > Height(0) {
-            return Ok(false); // so far back that it matters again when accounts were announced
+            return Ok(Way::Lost); // so far back that it matters again when accounts were announced
         }
         if self.at == tip {
-            return Ok(true);
+            return Ok(Way::There);
         }
         if tip.height.0.saturating_sub(self.at.height.0) > FARTHEST {
-            return Ok(false);
+            return Ok(Way::Lost);
         }
-        let Some(past) = store.past(self.at.height, tip.height)? else { return Ok(false) };
+        let Some(past) = store.past(self.at.height, tip.height)? else { return Ok(Way::Lost) };
         // What the last block proved holds for that block alone: the next one may know it less well.
-        let Some(mut pairs) = store.touched(self.at.height)? else { return Ok(false) };
-        pairs.extend(past.touched());
+        let Some(last) = store.touched(self.at.height)? else { return Ok(Way::Lost) };
+        if !is_there(store, tip)? || !is_there(store, self.at)? {
+            return Ok(Way::Moved); // what was read of blocks may be of two chains
+        }
         let mut changes = Vec::new();
-        for pair in pairs.into_iter().filter(|pair| self.member(*pair).is_some()) {
-            let (before, after) = (past.standing(&mut store.lookup()?, pair)?, store.standing(pair, tip.height)?);
+        let untouched = last.into_iter().filter(|pair| !past.touched().contains(pair)).map(|pair| (pair, true));
+        let touched = past.touched().iter().map(|pair| (*pair, false));
+        for (pair, untouched) in touched.chain(untouched).filter(|(pair, _)| self.member(*pair).is_some()) {
+            if untouched && now.is_as_known(pair, self.at.height, tip.height)? {
+                continue;
+            }
+            let (before, after) = (past.standing(now, pair)?, now.standing(pair, tip.height)?);
             if before != after {
                 changes.push((pair, before, after));
             }
-        }
-        if store.tip()?.map(|tip| tip.at()) != Some(tip) {
-            return Ok(false);
         }
         for (pair, before, after) in &changes {
             self.take(*pair, before);
             self.put(*pair, after);
         }
+        changes.shrink_to_fit();
         self.steps.push_back(Step { from: self.at, changes });
         self.at = tip;
         let mut kept: usize = self.steps.iter().map(|step| step.changes.len()).sum();
@@ -488,17 +555,17 @@ impl Book {
             kept -= self.steps.pop_front().map_or(0, |step| step.changes.len());
         }
         self.merge();
-        Ok(true)
+        Ok(Way::There)
     }
 
-    fn sheet(
+    fn draft(
         &mut self,
         store: &Store,
         exchange: &Exchange,
         at: BlockRef,
         as_of: Timestamp,
         named: &BTreeSet<&Account>,
-    ) -> Result<Option<Sheet>, DeskError> {
+    ) -> Result<Option<Draft>, DeskError> {
         let place = self.declarations.exchanges.iter().position(|one| one.id == exchange.id);
         let Some(place) = place.and_then(|place| u16::try_from(place).ok()) else { return Ok(None) };
         let (sums, shared) = Default::default();
@@ -529,50 +596,40 @@ impl Book {
         let since = if at == self.at { 0..0 } else { at.height.0..self.at.height.0 + 1 };
         for height in since {
             let Some(touched) = self.touched_by(store, Height(height))? else { return Ok(None) };
-            let theirs = |pair: &&Pair| self.member(**pair).is_some_and(|(member, _)| member.exchange == place);
-            pairs.extend(touched.iter().filter(theirs));
+            let theirs = &touched[touched.partition_point(|(exchange, _)| *exchange < place)..];
+            pairs.extend(theirs.iter().take_while(|(exchange, _)| *exchange == place).map(|(_, pair)| pair));
         }
+        let mut reckoned = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            let Some((member, asset)) = self.member(pair) else { continue };
-            let Some(cohort) = self.cohorts.get(&(place, member.cohort)) else { continue };
-            if sheet.apart.contains(&(member.declared, asset)) {
-                continue; // it is looked up anyhow
-            }
-            let (now, then) = (store.standing(pair, self.at.height)?, store.standing(pair, at.height)?);
-            let (now_proven, then_proven) = (self.grade(&now), self.grade(&then));
-            if then_proven.is_none() {
-                sheet.apart.insert((member.declared, asset));
-            }
-            if !counts(cohort) {
+            let Some((member, asset)) = self.member(pair).filter(|(member, _)| member.exchange == place) else {
                 continue;
-            }
-            if let Some(proven) = now_proven {
-                let sum = sheet.sums.entry(cohort.group(asset, proven)).or_default();
-                (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
-            }
-            if let Some(proven) = then_proven {
-                let sum = sheet.sums.entry(cohort.group(asset, proven)).or_default();
-                (sum.0, sum.1) = (sum.0 + 1, sum.1 + Wide::from(then.balance.0));
-            }
+            };
+            let Some(cohort) = self.cohorts.get(&(place, member.cohort)) else { continue };
+            if !sheet.apart.contains(&(member.declared, asset)) {
+                reckoned.push((pair, (member.declared, asset), Some(*cohort).filter(|cohort| counts(cohort))));
+            } // else it is looked up anyhow
         }
-        sheet.sums.retain(|_, (accounts, _)| *accounts > 0);
         for account in named {
             let Some((number, _)) = store.number(account)? else { continue };
             let member = usize::try_from(number.0).ok().and_then(|place| self.members.get(place));
             sheet.named.extend(member.filter(|member| member.exchange == place).map(|member| member.declared));
         }
-        Ok(Some(sheet))
+        Ok(Some(Draft { sheet, strict: self.strict, tip: self.at.height, at: at.height, pairs: reckoned }))
     }
 
     /// What a block touched, remembered while it is near the tip.
-    fn touched_by(&mut self, store: &Store, height: Height) -> Result<Option<Arc<BTreeSet<Pair>>>, DeskError> {
+    fn touched_by(&mut self, store: &Store, height: Height) -> Result<Option<Arc<Vec<(u16, Pair)>>>, DeskError> {
         let Some(header) = store.header(height)? else { return Ok(None) };
         if let Some((at, pairs)) = self.touched.get(&height)
             && *at == header.at()
         {
             return Ok(Some(pairs.clone()));
         }
-        let Some(pairs) = store.touched(height)?.map(Arc::new) else { return Ok(None) };
+        let Some(pairs) = store.touched(height)? else { return Ok(None) };
+        let whose = |pair: Pair| self.member(pair).map(|(member, _)| (member.exchange, pair));
+        let mut pairs: Vec<(u16, Pair)> = pairs.into_iter().filter_map(whose).collect();
+        pairs.sort_unstable();
+        let pairs = Arc::new(pairs);
         self.touched.insert(height, (header.at(), pairs.clone()));
         while self.touched.len() > BLOCKS {
             self.touched.pop_first();

@@ -147,7 +147,8 @@ impl Case {
             (Some(previous), Some(verdict)) => keep::lines_before(records, verdict, previous)?,
             _ => BTreeMap::new(),
         };
-        let dropped = world.exchange(exchange).map(|exchange| dropped::note(records, exchange)).transpose()?;
+        let dropped =
+            world.exchange(exchange).map(|exchange| dropped::note(records, &world.directory, exchange)).transpose()?;
         let (dropped, exchange) = (dropped.unwrap_or_default(), exchange.to_owned());
         let (shelved, watched, daily) = Default::default();
         Ok(Case {

@@ -196,7 +196,7 @@ fn judged(
         let decimals = texts.into_iter().flatten().map(|text| digits_behind_the_point(text)).max().unwrap_or(0);
         let read = |text: &String| {
             let amount = Amount::from_coins(text, decimals).map_err(|error| damaged(error.to_string()))?;
-            Ok::<_, DeskError>(Coins { units: Wide::from(amount.0), decimals })
+            Ok::<_, DeskError>(Coins::of(Wide::from(amount.0), decimals))
         };
         let cold = Interval { low: read(&low)?, high: high.as_ref().map(read).transpose()? };
         Ok(ColdCoins { price: price(&asset), asset, customers: read(&customers)?, cold })

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use assay_registry::Exchange;
+use assay_registry::{Declared, Exchange};
 use assay_store::{Records, Row, Table};
-use assay_types::Height;
+use assay_types::{Directory, Height};
 use assay_verifier::Coins;
 use assay_verifier::rules::Dropped;
 
@@ -20,9 +20,11 @@ pub(crate) type Place = (String, String);
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) fn note(records: &Records, exchange: &Exchange) -> Result<Vec<Place>, DeskError> {
+pub(crate) fn note(records: &Records, directory: &Directory, exchange: &Exchange) -> Result<Vec<Place>, DeskError> {
     let known = [DECLARED, exchange.id.as_bytes()].concat();
-    let line = |declared: &assay_registry::Declared| format!("{}\t{}", declared.chain, declared.address);
+    let line = |Declared { account, terms, .. }: &Declared| {
+        format!("{}\t{}", terms.chain, directory.address(&terms.chain, account))
+    };
     let now: BTreeSet<String> = exchange.accounts.iter().map(line).collect();
     let text = |key: &[u8]| -> Result<BTreeSet<String>, DeskError> {
         let value = records.get(Table::Meta, key)?.unwrap_or_default();

@@ -96,10 +96,7 @@ pub(crate) fn concerned<'a>(
     exchange: &Exchange,
     statement: Option<&Statement>,
 ) -> impl Iterator<Item = &'a Source> {
-    // Accounts of a chain stand together mostly: of each run one is enough.
-    let pieces = exchange.accounts.slices();
-    let runs = pieces.flat_map(|piece| piece.chunk_by(|one, next| one.chain == next.chain));
-    let mut ids: BTreeSet<&ChainId> = runs.filter_map(|run| run.first()).map(|declared| &declared.chain).collect();
+    let mut ids: BTreeSet<&ChainId> = exchange.accounts.chains().collect();
     if let Some(statement) = statement {
         ids.extend(statement.blocks.iter().map(|(chain, _)| chain));
         ids.extend(statement.assets.iter().flat_map(flights).map(|item| &item.chain));
@@ -230,7 +227,7 @@ fn ignored(name: &str) -> Finding {
         severity: Severity::Warning,
         asset: None,
         message,
-        evidence: json!({ "named": name }),
+        evidence: json!({ "named": name }).into(),
     }
 }
 
@@ -266,22 +263,22 @@ fn accounts(
         evidence.accounts.push(AccountEvidence {
             chain: chain.clone(),
             account: declared.account.clone(),
-            address: declared.address.clone(),
-            role: declared.role.as_str().into(),
-            owner: declared.owner.as_str(),
+            address: world.directory.address(chain, &declared.account),
+            role: declared.terms.role.as_str().into(),
+            owner: declared.terms.owner.as_str(),
             asset: deployment.asset,
             symbol: entry.symbol.clone(),
             balance: balance(opened, &declared.account, entry, deployment)?,
             shared_with: shared.to_vec(),
             summed,
-            counted: declared.counts(question.as_of, block),
-            theirs: declared.is_theirs(question.as_of),
+            counted: declared.terms.counts(question.as_of, block),
+            theirs: declared.terms.is_theirs(question.as_of),
         });
         Ok(())
     };
     let Some(sheet) = sheet(world, question, opened, named)? else {
         let shared = shared_with(world, question, chain, block);
-        for declared in question.exchange.accounts.iter().filter(|declared| declared.chain == *chain) {
+        for declared in question.exchange.accounts.iter().filter(|declared| declared.terms.chain == *chain) {
             let shared = shared.get(&declared.account).map_or(&[][..], Vec::as_slice);
             (0..assets.len()).try_for_each(|place| one(declared, place, false, shared))?;
         }
@@ -297,7 +294,7 @@ fn accounts(
         let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, block, others));
         let Some((_, deployment)) = assets.get(usize::from(asset)) else { continue };
         let summed = !sheet.apart.contains(&(place, asset));
-        let alone = summed && declared.counts(question.as_of, block) && opened.stands_alone(declared, deployment);
+        let alone = summed && declared.terms.counts(question.as_of, block) && opened.stands_alone(declared, deployment);
         if alone {
             take_out(&mut sums, opened, declared, (asset, deployment))?;
         }
@@ -358,7 +355,7 @@ fn rivals(world: &World, question: &Question<'_>, block: Option<Height>, others:
     let named = others.iter().filter_map(|(exchange, declared)| {
         let exchange = world.declarations.exchanges.get(usize::from(*exchange))?;
         let declared = exchange.accounts.get(usize::try_from(*declared).ok()?)?;
-        let counts = exchange.id != question.exchange.id && declared.counts(question.as_of, block);
+        let counts = exchange.id != question.exchange.id && declared.terms.counts(question.as_of, block);
         counts.then(|| exchange.id.clone())
     });
     named.collect()
@@ -373,8 +370,8 @@ fn shared_with<'a>(
 ) -> BTreeMap<&'a Account, Vec<String>> {
     let mut shared: BTreeMap<&Account, Vec<String>> = BTreeMap::new();
     for other in world.declarations.exchanges.iter().filter(|other| other.id != question.exchange.id) {
-        let here = other.accounts.iter().filter(|declared| declared.chain == *chain);
-        for declared in here.filter(|declared| declared.counts(question.as_of, block)) {
+        let here = other.accounts.iter().filter(|declared| declared.terms.chain == *chain);
+        for declared in here.filter(|declared| declared.terms.counts(question.as_of, block)) {
             shared.entry(&declared.account).or_default().push(other.id.clone());
         }
     }
@@ -469,8 +466,8 @@ fn in_a_block(
     let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
     let Some(header) = store.header(transaction.height)? else { return Ok(None) };
     let own = |account: &Account| {
-        let mut declared = question.exchange.accounts.iter().filter(|declared| declared.chain == chain.id);
-        declared.any(|declared| declared.account == *account && declared.is_theirs(question.as_of))
+        let mut declared = question.exchange.accounts.iter().filter(|declared| declared.terms.chain == chain.id);
+        declared.any(|declared| declared.account == *account && declared.terms.is_theirs(question.as_of))
     };
     let mut spent = Vec::new();
     for (number, asset, amount) in transaction.debits {

@@ -166,7 +166,7 @@ pub fn explain(
     });
     let evidence_before = judged_before.as_ref().map(|(_, evidence)| evidence);
     let mut in_flight = line.in_flight.clone();
-    in_flight.sort_by_key(|item| std::cmp::Reverse(item.amount.units));
+    in_flight.sort_by_key(|item| std::cmp::Reverse(item.amount.units()));
     Ok(Some(Explanation {
         exchange: exchange.id.clone(),
         asset: asset.to_owned(),
@@ -261,17 +261,17 @@ fn since(records: &Records, statement: &Statement, asset: &str) -> Result<(Optio
 
 /// What is there, less what should be.
 fn gap(line: &Line) -> Balanced {
-    let there = line.holdings.low.units + line.deductions.units + line.unconfirmed_in_mempool.units;
-    let house = line.house.map_or(Wide::ZERO, |house| house.units);
-    Balanced::new(there + line.negative.units, line.owed.units + house)
+    let there = line.holdings.low.units() + line.deductions.units() + line.unconfirmed_in_mempool.units();
+    let house = line.house.as_ref().map_or(Wide::ZERO, Coins::units);
+    Balanced::new(there + line.negative.units(), line.owed.units() + house)
 }
 
 /// How the difference came about. Parts and what is left add up to it exactly, with what was there before.
 fn changes(since: Named, (report, line): (&AssetReport, &Line), (earlier, before): (&AssetReport, &Line)) -> Changes {
     let wide = |amount: Option<assay_types::Amount>| amount.map_or(Wide::ZERO, |amount| Wide::from(amount.0));
     let chain = |line: &Line| {
-        let there = line.holdings.low.units + line.deductions.units + line.unconfirmed_in_mempool.units;
-        Balanced::new(there, line.pending_withdrawals.units + line.uncredited_deposits.units)
+        let there = line.holdings.low.units() + line.deductions.units() + line.unconfirmed_in_mempool.units();
+        Balanced::new(there, line.pending_withdrawals.units() + line.uncredited_deposits.units())
     };
     let moved = chain(line).minus(chain(before));
     let flows = report.flows.as_ref();
@@ -311,7 +311,7 @@ fn wallets(
     let claims: HashMap<Place, Wide> =
         claims.map(|claim| ((claim.chain.clone(), claim.account.clone()), Wide::from(claim.claimed.0))).collect();
     let before = before.map(mine);
-    let coins = |units| Coins { units, decimals: report.decimals };
+    let coins = |units| Coins::of(units, report.decimals);
     let known = |balance: &Balance| match balance {
         Balance::Known { amount, .. } => Some(Wide::from(amount.0)),
         Balance::Unknown { .. } => None,
@@ -379,7 +379,7 @@ fn blocks(
         let mut nets: BTreeMap<Height, Balanced> = BTreeMap::new();
         for on in entry.on.iter().filter(|on| on.chain == source.id) {
             let more = entry.decimals() - on.decimals;
-            for declared in exchange.accounts.iter().filter(|declared| declared.chain == source.id) {
+            for declared in exchange.accounts.iter().filter(|declared| declared.terms.chain == source.id) {
                 let Some((number, _)) = store.number(&declared.account)? else { continue };
                 for movement in store.movements(number, on.asset, Height(from.0 + 1), to)? {
                     let movement = movement?;

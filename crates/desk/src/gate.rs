@@ -120,7 +120,7 @@ pub(crate) fn halts(finding: &Finding) -> Option<Purposes> {
     let (allow, halt) = (Signal::Allow, Purposes::all(Signal::Halt));
     match finding.rule {
         "phantom-assets" => Some(halt),
-        _ if finding.evidence["level"] != "halt" => None,
+        _ if finding.evidence.at("level") != "halt" => None,
         // Whoever wants their own coins back is not to be kept from them for what others trade.
         "turnover-over-holdings" => Some(Purposes { withdrawals: allow, ..halt }),
         // What leaves is to be stopped; what comes in may.
@@ -208,7 +208,7 @@ mod tests {
 
     fn found(rule: &'static str, level: &str) -> Finding {
         let evidence = serde_json::json!({ "level": level });
-        Finding { rule, severity: Severity::Critical, asset: None, message: rule.into(), evidence }
+        Finding { rule, severity: Severity::Critical, asset: None, message: rule.into(), evidence: evidence.into() }
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn row(world: &World, entry: &AssetEntry, evidence: &Evidence, headers: &[(Strin
         return None;
     }
     let total = by_chain.values().fold(NOTHING, |sum, part| add(sum, *part));
-    let coins = |units: Wide| Coins { units, decimals: entry.decimals() };
+    let coins = |units: Wide| Coins::of(units, entry.decimals());
     let chains = by_chain.iter().map(|(name, part)| {
         let header = headers.iter().find(|(chain, _)| chain == name).map(|(_, header)| header);
         let chain = world.sources.iter().find(|chain| chain.name == *name);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use assay_store::{Records, Row, Table};
 use assay_types::{Amount, Statement, Timestamp};
 use assay_verifier::rules::{Before, Dissent, Unreported};
-use assay_verifier::{Ordinary, Reconciliation, Stage, Verdict, Wide};
+use assay_verifier::{Coins, Ordinary, Reconciliation, Stage, Verdict, Wide};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -264,7 +264,15 @@ pub(crate) fn lines_before(
         let in_flight = units(&line.pending_withdrawals)? + units(&line.uncredited_deposits)?;
         let (owed, negative) = (units(&line.owed)?, units(&line.negative)?);
         let in_mempool = units(&line.unconfirmed_in_mempool)?;
-        Some(Before { owed, house, negative, there, in_mempool, in_flight, decimals })
+        let coins = |units| Coins::of(units, decimals);
+        Some(Before {
+            owed: coins(owed),
+            house: house.map(coins),
+            negative: coins(negative),
+            there: coins(there),
+            in_mempool: coins(in_mempool),
+            in_flight: coins(in_flight),
+        })
     };
     // A line that can no longer be read in these units is left out: without it nothing is concluded.
     Ok(lines.iter().filter_map(|line| Some((line.asset.clone(), before(line)?))).collect())

@@ -222,7 +222,7 @@ impl Run {
                 continue;
             }
             rows.push(one.row()?);
-            more.extend(one.declared(&world.directory, &announced::origin()));
+            more.extend(one.declared(&world.directory, &announced::file()));
             all.push(one);
         }
         self.inner.records.write(&rows)?;
@@ -669,7 +669,7 @@ fn subject(finding: &Finding) -> String {
         "range-exhausting" => &["declared_at", "chain"],
         _ => &[],
     };
-    keys.iter().map(|key| finding.evidence[*key].to_string()).collect::<Vec<_>>().join(" ")
+    keys.iter().map(|key| finding.evidence.at(key).to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// May it be of a moment, and nobody's fault? A block that is named is still on its way, or has left the chain; a fee is bumped, so
@@ -677,14 +677,16 @@ fn subject(finding: &Finding) -> String {
 fn is_patient(finding: &Finding) -> bool {
     match finding.rule {
         "not-covered" => true,
-        "unsettled-item" => finding.severity == Severity::Warning || finding.evidence["list"] == "pending_withdrawals",
+        "unsettled-item" => {
+            finding.severity == Severity::Warning || finding.evidence.at("list") == "pending_withdrawals"
+        }
         _ => false,
     }
 }
 
 /// What is bad enough to be told; and what is not, and keeps up what was told before.
 fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
-    let held = |finding: &Finding| finding.evidence["level"] == HELD;
+    let held = |finding: &Finding| finding.evidence.at("level") == HELD;
     let told = exchange.findings.iter().filter(move |finding| finding.severity <= Severity::Warning || held(finding));
     told.map(move |finding| Observation {
         rule: finding.rule,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use assay_desk::evidence::{Question, gather};
 use assay_desk::{Books, Source, World};
-use assay_registry::{Declarations, Declared, Exchange, Origin, Owner, Role};
+use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
 use assay_store::{Mode, Store, Undo};
 use assay_types::{
     Account, Amount, Asset, AssetEntry, AssetReport, Block, BlockHash, Body, ChainId, Deployment, Digest, Direction,
@@ -135,10 +135,8 @@ struct Test {
 }
 
 fn exchanges(declared: &[u8], die: u8) -> Declarations {
-    let on = |number: u8, since: Option<u64>, until: Option<u64>| Declared {
+    let terms = |number: u8, since: Option<u64>, until: Option<u64>| Terms {
         chain: chain(),
-        account: account(number),
-        address: format!("address-{number}"),
         role: if number.is_multiple_of(2) { Role::Cold } else { Role::Hot },
         owner: if number.is_multiple_of(3) { Owner::House } else { Owner::Customers },
         label: None,
@@ -146,7 +144,12 @@ fn exchanges(declared: &[u8], die: u8) -> Declarations {
         until: until.map(second),
         announced: None,
         proof: None,
-        origin: Origin { file: Path::new("exchange.toml").into(), line: 1 },
+        file: Path::new("exchange.toml").into(),
+    };
+    let on = |number, since, until| Declared {
+        account: account(number),
+        line: 1,
+        terms: terms(number, since, until).into(),
     };
     let has = |number: &u8| declared.contains(number);
     let acme = [0, 1, 2, 3, 4, 8].into_iter().filter(has).map(|number| match number {
@@ -251,10 +254,8 @@ impl Test {
             self.compare(0); // followed, and not declared yet
         }
         let height = block.header.height;
-        let declared = Declared {
+        let terms = Terms {
             chain: chain(),
-            account: account(who),
-            address: format!("address-{who}"),
             role: Role::Deposit,
             owner: if who.is_multiple_of(2) { Owner::House } else { Owner::Customers },
             label: None,
@@ -262,8 +263,9 @@ impl Test {
             until: None,
             announced: Some(height),
             proof: None,
-            origin: Origin { file: Path::new("announced").into(), line: 1 },
+            file: Path::new("announced").into(),
         };
+        let declared = Declared { account: account(who), line: 1, terms: terms.into() };
         self.with.declarations = Arc::new(self.with.declarations.with(exchange, vec![declared.clone()]));
         self.announced.push((exchange, declared));
         (0..3).for_each(|below| self.compare(below));

@@ -1,6 +1,8 @@
 //! One declaration, whether a `[[wallet]]` or a line of CSV: its words and their meaning.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +60,7 @@ impl Owner {
 }
 
 /// How control of an account is shown. Kept as it was written; nothing is checked here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Proof {
     /// What was signed.
     pub message: String,
@@ -82,15 +84,22 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One account that an exchange declares its own.
+/// One account that an exchange declares its own. There are millions: what is the same for many they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
+    /// The account, on its terms' chain.
+    pub account: Account,
+    /// Where in its terms' file that is written, from 1.
+    pub line: u32,
+    /// All else.
+    pub terms: Arc<Terms>,
+}
+
+/// What is declared of an account, or of many.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Terms {
     /// The chain.
     pub chain: ChainId,
-    /// The account there.
-    pub account: Account,
-    /// Its display form.
-    pub address: String,
     /// What it is used for.
     pub role: Role,
     /// Whose coins it holds.
@@ -104,12 +113,19 @@ pub struct Declared {
     /// It was announced, and not declared in the files: the height of the block after which it was proven to hold nothing.
     pub announced: Option<Height>,
     /// How control is shown.
-    pub proof: Option<Arc<Proof>>,
+    pub proof: Option<Proof>,
     /// Where that is written.
-    pub origin: Origin,
+    pub file: Arc<Path>,
 }
 
 impl Declared {
+    /// Where it is written.
+    pub fn origin(&self) -> Origin {
+        Origin { file: self.terms.file.clone(), line: self.line.into() }
+    }
+}
+
+impl Terms {
     /// Is it declared at this instant: `since <= at < until`?
     pub fn at(&self, at: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)
@@ -153,7 +169,7 @@ impl Ranged {
         let indexes = (first..=last).cycle().zip(accounts);
         let at_the_end = indexes.filter(|(index, _)| last - index < END);
         let end = at_the_end.map(|(index, declared)| (index, declared.account.clone())).collect();
-        Some(Ranged { chain: one.chain.clone(), last, end, origin: one.origin.clone() })
+        Some(Ranged { chain: one.terms.chain.clone(), last, end, origin: one.origin() })
     }
 }
 
@@ -177,6 +193,20 @@ pub(crate) trait Written {
 pub(crate) struct Context<'a> {
     pub(crate) directory: &'a Directory,
     pub(crate) timezone: &'a TimeZone,
+    /// Those that were read so far: each is kept once.
+    pub(crate) terms: RefCell<HashSet<Arc<Terms>>>,
+}
+
+impl Context<'_> {
+    fn share(&self, terms: Terms) -> Arc<Terms> {
+        let mut known = self.terms.borrow_mut();
+        if let Some(known) = known.get(&terms) {
+            return known.clone();
+        }
+        let terms = Arc::new(terms);
+        known.insert(terms.clone());
+        terms
+    }
 }
 
 /// Reads one declaration, and adds its accounts.
@@ -195,27 +225,19 @@ pub(crate) fn declare(
     };
     let label = written.text("label").map(|label| label.map(Cow::into_owned));
     let (since, until) = (time(written, "since", context), time(written, "until", context));
-    let proof = proof(written)?.map(Arc::new);
+    let proof = proof(written)?;
     let (chain, role, owner, label, since, until) = (chain?, role?, owner?, label?, since?, until?);
     if let (Some(since), Some(until)) = (since, until)
         && until <= since
     {
         return Err(written.refuse("until", format!("`until` ({until}) is not after `since` ({since})"), None));
     }
-    let origin = written.origin();
-    declared.extend(accounts?.into_iter().map(|account| Declared {
-        chain: chain.id.clone(),
-        address: chain.addresses.show(&account),
-        account,
-        role,
-        owner,
-        label: label.clone(),
-        since,
-        until,
-        announced: None,
-        proof: proof.clone(),
-        origin: origin.clone(),
-    }));
+    let accounts = accounts?;
+    let Origin { file, line } = written.origin();
+    let line = u32::try_from(line).unwrap_or(u32::MAX);
+    let terms = Terms { chain: chain.id.clone(), role, owner, label, since, until, announced: None, proof, file };
+    let terms = context.share(terms);
+    declared.extend(accounts.into_iter().map(|account| Declared { account, line, terms: terms.clone() }));
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! An exchange's accounts in order: those of its files, and behind them those that it announced since.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Index;
 use std::sync::Arc;
+
+use assay_types::ChainId;
 
 use crate::Declared;
 
@@ -19,6 +22,8 @@ struct Part {
     /// The place of its first account.
     first: usize,
     accounts: Arc<Vec<Declared>>,
+    /// The chains that they are on.
+    chains: Arc<BTreeSet<ChainId>>,
 }
 
 impl Accounts {
@@ -41,7 +46,7 @@ impl Accounts {
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Declared> + Clone {
-        self.slices().flatten()
+        self.parts.iter().flat_map(|part| &*part.accounts)
     }
 
     /// Those at this place and behind it, in order.
@@ -50,9 +55,9 @@ impl Accounts {
         self.parts.iter().flat_map(move |part| &part.accounts[rest(part)..])
     }
 
-    /// All of them, as pieces that lie together.
-    pub fn slices(&self) -> impl Iterator<Item = &[Declared]> + Clone {
-        self.parts.iter().map(|part| part.accounts.as_slice())
+    /// The chains that they are on; some may come twice.
+    pub fn chains(&self) -> impl Iterator<Item = &ChainId> {
+        self.parts.iter().flat_map(|part| &*part.chains)
     }
 
     /// These and more behind them.
@@ -66,7 +71,11 @@ impl Accounts {
         }
         if !more.is_empty() {
             let first = parts.last().map_or(0, |last| last.first + last.accounts.len());
-            parts.push(Part { first, accounts: Arc::new(more) });
+            more.shrink_to_fit();
+            // Most share their terms with the one before.
+            let each = more.chunk_by(|one, next| Arc::ptr_eq(&one.terms, &next.terms)).filter_map(|some| some.first());
+            let chains = Arc::new(each.map(|one| one.terms.chain.clone()).collect());
+            parts.push(Part { first, accounts: Arc::new(more), chains });
         }
         Accounts { parts }
     }
@@ -109,15 +118,13 @@ impl fmt::Debug for Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Origin, Owner, Role};
+    use crate::{Owner, Role, Terms};
     use assay_types::Account;
     use std::path::Path;
 
     fn declared(number: usize) -> Declared {
-        Declared {
+        let terms = Terms {
             chain: "eip155:1".parse().unwrap(),
-            account: Account::new(&number.to_be_bytes()),
-            address: number.to_string(),
             role: Role::Deposit,
             owner: Owner::Customers,
             label: None,
@@ -125,8 +132,9 @@ mod tests {
             until: None,
             announced: None,
             proof: None,
-            origin: Origin { file: Path::new("a.csv").into(), line: 1 },
-        }
+            file: Path::new("a.csv").into(),
+        };
+        Declared { account: Account::new(&number.to_be_bytes()), line: 1, terms: terms.into() }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Exchange {
 impl Exchange {
     /// The accounts that it declares at this instant.
     pub fn at(&self, at: Timestamp) -> impl Iterator<Item = &Declared> {
-        self.accounts.iter().filter(move |declared| declared.at(at))
+        self.accounts.iter().filter(move |declared| declared.terms.at(at))
     }
 }
 
@@ -92,7 +92,7 @@ impl Declarations {
     /// Every account of this chain, whoever declares it and for whatever time: once each, in order.
     pub fn accounts(&self, chain: &ChainId) -> Vec<&Account> {
         let declared = self.exchanges.iter().flat_map(|exchange| exchange.accounts.iter());
-        let mut accounts: Vec<_> = declared.filter(|on| on.chain == *chain).map(|on| &on.account).collect();
+        let mut accounts: Vec<_> = declared.filter(|on| on.terms.chain == *chain).map(|on| &on.account).collect();
         accounts.sort_unstable();
         accounts.dedup();
         accounts
@@ -102,11 +102,11 @@ impl Declarations {
     pub fn shared(&self) -> Vec<Shared<'_>> {
         let every = self.exchanges.iter().flat_map(|exchange| exchange.accounts.iter().map(move |on| (exchange, on)));
         let mut every: Vec<_> = every.collect();
-        every.sort_by_key(|(_, on)| (&on.chain, &on.account));
+        every.sort_by_key(|(_, on)| (&on.terms.chain, &on.account));
         every
-            .chunk_by(|(_, one), (_, other)| one.account == other.account && one.chain == other.chain)
+            .chunk_by(|(_, one), (_, other)| one.account == other.account && one.terms.chain == other.terms.chain)
             .filter(|by| by.len() > 1)
-            .map(|by| Shared { chain: &by[0].1.chain, account: &by[0].1.account, by: by.to_vec() })
+            .map(|by| Shared { chain: &by[0].1.terms.chain, account: &by[0].1.account, by: by.to_vec() })
             .collect()
     }
 }
@@ -117,7 +117,7 @@ impl Declarations {
 /// # Errors
 /// Everything wrong in any of the files, in the order of their names.
 pub fn load(path: &Path, directory: &Directory, timezone: &TimeZone) -> Result<Declarations, InputErrors> {
-    let context = Context { directory, timezone };
+    let context = Context { directory, timezone, terms: RefCell::default() };
     let mut errors = InputErrors::default();
     let mut exchanges: Vec<(Exchange, Origin)> = vec![];
     for files in find(path)? {
@@ -226,7 +226,7 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
         }
     }
     let mut errors = errors.into_inner();
-    find_twice(&accounts, &mut errors);
+    find_twice(&accounts, context.directory, &mut errors);
     match head {
         Some(head) => {
             let origin = Origin { file, line: head.id_line };
@@ -239,14 +239,16 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
 }
 
 /// Reports accounts that are declared twice: once for each two places, however many accounts they share.
-fn find_twice(accounts: &[Declared], errors: &mut InputErrors) {
+fn find_twice(accounts: &[Declared], directory: &Directory, errors: &mut InputErrors) {
     let mut first: HashMap<(&ChainId, &Account), &Declared> = HashMap::with_capacity(accounts.len());
-    let mut reported: HashSet<(&Origin, &Origin)> = HashSet::new();
+    let mut reported: HashSet<(Origin, Origin)> = HashSet::new();
     for declared in accounts {
-        let Some(before) = first.insert((&declared.chain, &declared.account), declared) else { continue };
-        if reported.insert((&before.origin, &declared.origin)) {
-            let why = format!("the account {} is declared already, at {}", declared.address, before.origin);
-            errors.push(InputError::new(&*declared.origin.file, why).line(declared.origin.line));
+        let Some(before) = first.insert((&declared.terms.chain, &declared.account), declared) else { continue };
+        let (at, again) = (before.origin(), declared.origin());
+        if reported.insert((at.clone(), again.clone())) {
+            let address = directory.address(&declared.terms.chain, &declared.account);
+            let why = format!("the account {address} is declared already, at {at}");
+            errors.push(InputError::new(&*again.file, why).line(again.line));
         }
     }
 }

@@ -15,7 +15,7 @@ mod source;
 mod time;
 mod toml;
 
-pub use account::{Declared, Origin, Owner, Proof, Ranged, Role};
+pub use account::{Declared, Origin, Owner, Proof, Ranged, Role, Terms};
 pub use accounts::Accounts;
 pub use assets::{AssetBlock, DeploymentBlock, assets};
 pub use exchange::{Declarations, Exchange, Shared, load};

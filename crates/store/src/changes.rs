@@ -96,13 +96,33 @@ pub(crate) fn undo_row(changes: &[Change]) -> Vec<u8> {
 
 /// The inverse of [`undo_row`]; `None` when it is damaged.
 pub(crate) fn read_undo_row(bytes: &[u8]) -> Option<Vec<Change>> {
+    let change = |(family, key, before): Undone<'_>| Change {
+        family,
+        key: key.to_vec(),
+        before: before.map(<[u8]>::to_vec),
+        after: None,
+    };
+    each_undone(bytes).map(|undone| undone.map(change)).collect()
+}
+
+/// Each key of an undo row with what was there before, one after another: a row may be long. `None` where it is damaged.
+pub(crate) fn each_undone(bytes: &[u8]) -> impl Iterator<Item = Option<Undone<'_>>> {
     let mut row = Reader(bytes);
-    let mut changes = Vec::new();
-    while !row.0.is_empty() {
-        let family = Family::from_byte(row.u8()?)?;
-        let key = row.sized()?.to_vec();
-        let before = if row.flag()? { Some(row.sized()?.to_vec()) } else { None };
-        changes.push(Change { family, key, before, after: None });
-    }
-    Some(changes)
+    std::iter::from_fn(move || {
+        let is_more = !row.0.is_empty();
+        let undone = if is_more { next_undone(&mut row) } else { None };
+        if undone.is_none() {
+            row = Reader(&[]);
+        }
+        is_more.then_some(undone)
+    })
+}
+
+/// A key, and what was there before.
+type Undone<'a> = (Family, &'a [u8], Option<&'a [u8]>);
+
+fn next_undone<'a>(row: &mut Reader<'a>) -> Option<Undone<'a>> {
+    let (family, key) = (Family::from_byte(row.u8()?)?, row.sized()?);
+    let before = if row.flag()? { Some(row.sized()?) } else { None };
+    Some((family, key, before))
 }

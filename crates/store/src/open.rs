@@ -153,9 +153,9 @@ fn database_options() -> Options {
     options
 }
 
-/// Blocks that were read, of every store that this process has open. What is read again and again is summed above; for the rest
+/// Blocks that were read, of every database that this process has open. What is read again and again is summed above; for the rest
 /// the system's own cache does.
-static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new_lru_cache(64 << 20));
+pub(crate) static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new_lru_cache(64 << 20));
 
 fn families() -> Vec<ColumnFamilyDescriptor> {
     let family = |family: &Family| {

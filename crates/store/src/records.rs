@@ -3,10 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rocksdb::{ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch,
+    WriteOptions,
+};
 
 use crate::StoreError;
-use crate::open::failure;
+use crate::open::{CACHE, failure};
 
 /// The version of the desk's rows.
 pub const RECORDS_FORMAT: u32 = 1;
@@ -130,6 +133,7 @@ impl Records {
         options.set_max_file_opening_threads(2);
         options.set_keep_log_file_num(2);
         options.set_max_total_wal_size(64 << 20);
+        options.set_db_write_buffer_size(16 << 20);
         options
     }
 
@@ -137,6 +141,9 @@ impl Records {
         Table::ALL.map(|table| {
             let mut options = Options::default();
             options.set_compression_type(rocksdb::DBCompressionType::Zstd); // documents, read seldom
+            let mut blocks = BlockBasedOptions::default();
+            blocks.set_block_cache(&CACHE);
+            options.set_block_based_table_factory(&blocks);
             options.set_write_buffer_size(8 << 20);
             ColumnFamilyDescriptor::new(table.name(), options)
         })

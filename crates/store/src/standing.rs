@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use assay_types::{AccountNo, Amount, Asset, Height};
+use assay_types::{AccountNo, Amount, Asset, BlockRef, Height};
 
 use crate::bytes::Reader;
-use crate::changes::read_undo_row;
+use crate::changes::each_undone;
 use crate::declare::PUBLISHED_KEY;
 use crate::rows::{Movement, account_prefix, height_key, height_of};
 use crate::{Coverage, Family, Store, StoreError};
@@ -39,7 +39,7 @@ pub struct Past {
     /// The pairs that each block changed.
     touched: BTreeSet<Pair>,
     /// Coverage rows that they replaced, made (`None`) or took away, as they were before.
-    coverage: BTreeMap<Pair, BTreeMap<Height, Option<Coverage>>>,
+    coverage: BTreeMap<(Pair, Height), Option<Coverage>>,
 }
 
 pub(crate) const UNFOLLOWED: &str = "not followed at this height";
@@ -71,63 +71,14 @@ impl Store {
         Ok(Lookup { store: self, coverage, movements })
     }
 
-    /// Every followed pair of which something is said after the block at this height, in order.
+    /// The same, but only if this is the last block: then that is what is looked up, whatever comes meanwhile.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn each_standing(&self, at: Height, see: impl FnMut(Pair, Standing)) -> Result<(), StoreError> {
-        self.each_standing_of(0..self.published()?, at, see)
-    }
-
-    /// The same of the accounts with these numbers.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn each_standing_of(
-        &self,
-        numbers: Range<u32>,
-        at: Height,
-        mut see: impl FnMut(Pair, Standing),
-    ) -> Result<(), StoreError> {
-        let mut coverage = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
-        let mut movements = self.db.raw_iterator_cf(self.family(Family::Movements)?);
-        let mut last: Option<(Pair, Coverage)> = None;
-        let mut still: Option<AccountNo> = None;
-        let mut end = |(pair, coverage): (Pair, Coverage)| -> Result<(), StoreError> {
-            let balance = match coverage {
-                Coverage::Unknown(_) => Amount::ZERO,
-                _ if still == Some(pair.0) => Amount::ZERO,
-                _ => {
-                    let balance = self.seek_balance(&mut movements, pair, at)?;
-                    // Most deposit addresses never move: then one look tells it for all assets.
-                    if balance.is_zero() && !self.has_moved(&mut movements, pair.0)? {
-                        still = Some(pair.0);
-                    }
-                    balance
-                }
-            };
-            see(pair, Standing { balance, coverage });
-            Ok(())
-        };
-        coverage.seek(numbers.start.to_be_bytes());
-        while let Some((key, value)) = coverage.item() {
-            let row = self.read(Family::Coverage, key, coverage_key(key).zip(Coverage::read(value)))?;
-            let ((pair, from), grade) = row;
-            if pair.0.0 >= numbers.end {
-                break;
-            }
-            if last.as_ref().is_some_and(|(before, _)| *before != pair)
-                && let Some(before) = last.take()
-            {
-                end(before)?;
-            }
-            if from <= at {
-                last = Some((pair, grade));
-            }
-            coverage.next();
-        }
-        coverage.status().map_err(|error| self.database(error))?;
-        last.map_or(Ok(()), end)
+    pub fn lookup_of(&self, tip: BlockRef) -> Result<Option<Lookup<'_>>, StoreError> {
+        let lookup = self.lookup()?;
+        let is_still = self.tip()?.is_some_and(|header| header.at() == tip);
+        Ok(is_still.then_some(lookup))
     }
 
     fn has_moved(&self, rows: &mut rocksdb::DBRawIterator<'_>, account: AccountNo) -> Result<bool, StoreError> {
@@ -160,8 +111,21 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn touched(&self, height: Height) -> Result<Option<BTreeSet<Pair>>, StoreError> {
-        let mut past = Past::after(height);
-        Ok(past.add(self, height)?.then_some(past.touched))
+        let key = height_key(height);
+        let Some(row) = self.get(Family::Undo, &key)? else { return Ok(None) };
+        let mut touched = Vec::new();
+        for undone in each_undone(&row) {
+            let (family, row, _) = self.read(Family::Undo, &key, undone)?;
+            let pair = match family {
+                Family::Movements => Reader(row).account().zip(pair_asset(row)),
+                Family::Coverage => coverage_key(row).map(|(pair, _)| pair),
+                _ => continue,
+            };
+            touched.push(self.read(Family::Undo, &key, pair)?);
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        Ok(Some(touched.into_iter().collect()))
     }
 
     /// What the blocks above this height, up to `to`, changed. `None` when undo is not kept for all of them.
@@ -188,6 +152,56 @@ impl Lookup<'_> {
         let last = self.last_coverage(pair, at)?;
         let coverage = last.map_or_else(|| Coverage::Unknown(UNFOLLOWED.into()), |(_, grade)| grade);
         self.with_balance(pair, coverage, at)
+    }
+
+    /// Every pair of the accounts with these numbers of which something is said after the block at this height, in order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn each_standing(
+        &mut self,
+        numbers: Range<u32>,
+        at: Height,
+        mut see: impl FnMut(Pair, Standing),
+    ) -> Result<(), StoreError> {
+        let Lookup { store, coverage, movements } = self;
+        let mut last: Option<(Pair, Coverage)> = None;
+        let mut still: Option<AccountNo> = None;
+        let mut end = |(pair, coverage): (Pair, Coverage)| -> Result<(), StoreError> {
+            let balance = match coverage {
+                Coverage::Unknown(_) => Amount::ZERO,
+                _ if still == Some(pair.0) => Amount::ZERO,
+                _ => {
+                    let balance = store.seek_balance(movements, pair, at)?;
+                    // Most deposit addresses never move: then one look tells it for all assets.
+                    if balance.is_zero() && !store.has_moved(movements, pair.0)? {
+                        still = Some(pair.0);
+                    }
+                    balance
+                }
+            };
+            see(pair, Standing { balance, coverage });
+            Ok(())
+        };
+        coverage.seek(numbers.start.to_be_bytes());
+        while let Some((key, value)) = coverage.item() {
+            let row = store.read(Family::Coverage, key, coverage_key(key).zip(Coverage::read(value)))?;
+            let ((pair, from), grade) = row;
+            if pair.0.0 >= numbers.end {
+                break;
+            }
+            if last.as_ref().is_some_and(|(before, _)| *before != pair)
+                && let Some(before) = last.take()
+            {
+                end(before)?;
+            }
+            if from <= at {
+                last = Some((pair, grade));
+            }
+            coverage.next();
+        }
+        coverage.status().map_err(|error| store.database(error))?;
+        last.map_or(Ok(()), end)
     }
 
     /// Is it known at one height as it is at another above, if nothing moved between?
@@ -220,19 +234,20 @@ impl Past {
     fn add(&mut self, store: &Store, height: Height) -> Result<bool, StoreError> {
         let key = height_key(height);
         let Some(row) = store.get(Family::Undo, &key)? else { return Ok(false) };
-        for change in store.read(Family::Undo, &key, read_undo_row(&row))? {
-            match change.family {
+        for undone in each_undone(&row) {
+            let (family, row, before) = store.read(Family::Undo, &key, undone)?;
+            match family {
                 Family::Movements => {
-                    let pair = Reader(&change.key).account().zip(pair_asset(&change.key));
+                    let pair = Reader(row).account().zip(pair_asset(row));
                     self.touched.insert(store.read(Family::Undo, &key, pair)?);
                 }
                 Family::Coverage => {
-                    let (pair, from) = store.read(Family::Undo, &key, coverage_key(&change.key))?;
-                    let before = change.before.map(|before| store.read(Family::Undo, &key, Coverage::read(&before)));
+                    let (pair, from) = store.read(Family::Undo, &key, coverage_key(row))?;
+                    let before = before.map(|before| store.read(Family::Undo, &key, Coverage::read(before)));
                     let before = before.transpose()?;
                     self.touched.insert(pair);
                     // The lowest block comes first, and what was there before it stays.
-                    self.coverage.entry(pair).or_default().entry(from).or_insert(before);
+                    self.coverage.entry((pair, from)).or_insert(before);
                 }
                 _ => {}
             }
@@ -256,14 +271,13 @@ impl Past {
 
     /// The last row up to that block, of those that are there now and were then, and of those that were there only then.
     fn coverage_before(&self, rows: &mut Lookup<'_>, pair: Pair) -> Result<Coverage, StoreError> {
-        let none = BTreeMap::new();
-        let replaced = self.coverage.get(&pair).unwrap_or(&none);
-        let then = replaced.range(..=self.at).rev().find_map(|(from, before)| Some((*from, before.clone()?)));
+        let mut replaced = self.coverage.range((pair, Height(0))..=(pair, self.at)).rev();
+        let then = replaced.find_map(|((_, from), before)| Some((*from, before.clone()?)));
         let (mut to, mut now) = (Some(self.at), None);
         while let Some(height) = to {
             now = rows.last_coverage(pair, height)?;
             let Some((from, _)) = &now else { break };
-            if !replaced.contains_key(from) {
+            if !self.coverage.contains_key(&(pair, *from)) {
                 break;
             }
             (to, now) = (from.previous(), None);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Addresses, Asset, ChainId};
+use crate::{Account, Addresses, Asset, ChainId};
 
 /// One configured chain.
 #[derive(Clone)]
@@ -55,6 +55,12 @@ impl Directory {
     /// A chain by alias or CAIP-2 id.
     pub fn chain(&self, name: &str) -> Option<&ChainEntry> {
         self.chains.iter().find(|chain| chain.name == name || chain.id.as_str() == name)
+    }
+
+    /// How people write an account: in its chain's way, or as plain bytes where the chain is not configured.
+    pub fn address(&self, chain: &ChainId, account: &Account) -> String {
+        let entry = self.chains.iter().find(|entry| entry.id == *chain);
+        entry.map_or_else(|| const_hex::encode(&account.0), |entry| entry.addresses.show(account))
     }
 
     /// An asset by symbol, or by the CAIP-19 id of one of its deployments.

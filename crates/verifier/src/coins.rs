@@ -14,23 +14,63 @@ pub(crate) fn wide(amount: Amount) -> Wide {
     Wide::from(amount.0)
 }
 
-/// An exact number of coins. Written and serialised as a plain decimal, without trailing zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Coins {
-    /// In base units.
-    pub units: Wide,
-    /// A base unit is 10^-decimals coins.
-    pub decimals: u8,
+/// An exact number of coins. Written and serialised as a plain decimal, without trailing zeros. A desk keeps hundreds of thousands of
+/// them, of which hardly one needs more than 128 bits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Coins(Units);
+
+/// Large is only what is not small, so that equal numbers are written equally.
+#[derive(Clone, PartialEq, Eq)]
+enum Units {
+    Small { halves: [u64; 2], decimals: u8 },
+    Large(Box<(Wide, u8)>),
 }
 
 impl Coins {
-    /// From an amount of base units.
+    /// From an amount of base units, each of which is 10^-decimals coins.
     pub fn new(amount: Amount, decimals: u8) -> Coins {
-        Coins { units: wide(amount), decimals }
+        Coins::of(wide(amount), decimals)
+    }
+
+    /// From a sum of base units.
+    pub fn of(units: Wide, decimals: u8) -> Coins {
+        Coins(match units.as_limbs() {
+            [low, high, rest @ ..] if rest.iter().all(|limb| *limb == 0) => {
+                Units::Small { halves: [*low, *high], decimals }
+            }
+            _ => Units::Large(Box::new((units, decimals))),
+        })
+    }
+
+    /// So many others of the same kind.
+    #[must_use]
+    pub fn like(&self, units: Wide) -> Coins {
+        Coins::of(units, self.decimals())
+    }
+
+    /// In base units.
+    pub fn units(&self) -> Wide {
+        match &self.0 {
+            Units::Small { halves, .. } => Wide::from_limbs_slice(halves),
+            Units::Large(large) => large.0,
+        }
+    }
+
+    /// A base unit is 10^-decimals coins.
+    pub fn decimals(&self) -> u8 {
+        match &self.0 {
+            Units::Small { decimals, .. } => *decimals,
+            Units::Large(large) => large.1,
+        }
+    }
+
+    /// None at all?
+    pub fn is_zero(&self) -> bool {
+        matches!(self.0, Units::Small { halves: [0, 0], .. })
     }
 
     /// For people: with commas between thousands, and still exact. `66,261.9`
-    pub fn grouped(self) -> String {
+    pub fn grouped(&self) -> String {
         let plain = self.to_string();
         let (whole, fraction) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
         let mut grouped = String::with_capacity(plain.len() + whole.len() / 3);
@@ -44,14 +84,23 @@ impl Coins {
     }
 }
 
+impl fmt::Debug for Coins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Coins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = usize::from(self.decimals);
-        // Division of 512 bits is slow, and almost no sum needs it.
+        let decimals = usize::from(self.decimals());
         let width = decimals + 1;
-        let digits = match u128::try_from(self.units) {
-            Ok(units) => format!("{units:0>width$}"),
-            Err(_) => format!("{units:0>width$}", units = self.units.to_string()),
+        // Division of 512 bits is slow, and almost no sum needs it.
+        let digits = match &self.0 {
+            Units::Small { halves: [0, 0], .. } => return f.write_str("0"),
+            Units::Small { halves: [low, high], .. } => {
+                format!("{units:0>width$}", units = u128::from(*low) | u128::from(*high) << 64)
+            }
+            Units::Large(large) => format!("{units:0>width$}", units = large.0.to_string()),
         };
         let (whole, fraction) = digits.split_at(digits.len() - decimals);
         match fraction.trim_end_matches('0') {
@@ -68,7 +117,7 @@ impl serde::Serialize for Coins {
 }
 
 /// An exact number of coins that may be below zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedCoins {
     /// Below zero?
     pub negative: bool,
@@ -80,7 +129,7 @@ impl SignedCoins {
     /// `more` less `less`.
     pub fn difference(more: Wide, less: Wide, decimals: u8) -> SignedCoins {
         let negative = more < less;
-        SignedCoins { negative, magnitude: Coins { units: more.abs_diff(less), decimals } }
+        SignedCoins { negative, magnitude: Coins::of(more.abs_diff(less), decimals) }
     }
 }
 
@@ -155,7 +204,11 @@ mod tests {
     fn sums_of_the_largest_amounts_are_exact() {
         let sum = wide(Amount::MAX) + wide(Amount::MAX);
         let text = "231584178474632390847141970017375815706539969331281128078915168015826259279870";
-        assert_eq!(Coins { units: sum, decimals: 0 }.to_string(), text);
+        let coins = Coins::of(sum, 0);
+        assert_eq!((coins.to_string().as_str(), coins.units(), coins.decimals()), (text, sum, 0));
+        for units in [Wide::from(u128::MAX), Wide::from(u128::MAX) + Wide::from(1)] {
+            assert_eq!((Coins::of(units, 3).units(), Coins::of(units, 3).decimals()), (units, 3));
+        }
     }
 
     #[test]

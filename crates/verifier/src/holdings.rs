@@ -257,7 +257,7 @@ impl Held {
         let is_known_no_more = why != NOT_PROVEN;
         let doubt = self.doubt(alias(blocks, &sum.chain), why, true, None);
         doubt.accounts += sum.accounts;
-        doubt.last_known.units += if is_known_no_more { sum.amount } else { Wide::ZERO };
+        doubt.add_last_known(if is_known_no_more { sum.amount } else { Wide::ZERO });
     }
 
     fn add_range(&mut self, is_cold: bool, low: Wide, high: Option<Wide>) {
@@ -285,7 +285,7 @@ impl Held {
                 chain,
                 reason,
                 accounts: 0,
-                bound: Some(nothing),
+                bound: Some(nothing.clone()),
                 last_known: nothing,
                 examples,
                 balance_unknown,
@@ -294,24 +294,28 @@ impl Held {
             self.unknown.len() - 1
         });
         let unknown = &mut self.unknown[place];
-        unknown.bound = unknown.bound.zip(bound).map(|(sum, more)| Coins { units: sum.units + more, ..sum });
+        unknown.bound = unknown.bound.take().zip(bound).map(|(sum, more)| sum.like(sum.units() + more));
         unknown
     }
 
     fn coins(&self, units: Wide) -> Coins {
-        Coins { units, decimals: self.decimals }
+        Coins::of(units, self.decimals)
     }
 }
 
 impl Unknown {
+    fn add_last_known(&mut self, units: Wide) {
+        self.last_known = self.last_known.like(self.last_known.units() + units);
+    }
+
     fn count(&mut self, account: &AccountEvidence, bound: Option<Wide>, last_verified: Option<(Amount, Height)>) {
         self.accounts += 1;
-        self.last_known.units += last_verified.map_or(Wide::ZERO, |(amount, _)| wide(amount));
+        self.add_last_known(last_verified.map_or(Wide::ZERO, |(amount, _)| wide(amount)));
         if self.examples.len() < MAX_EXAMPLES {
             self.examples.push(Example {
                 address: account.address.clone(),
                 role: account.role.clone(),
-                bound: bound.map(|units| Coins { units, decimals: self.decimals }),
+                bound: bound.map(|units| Coins::of(units, self.decimals)),
                 last_verified: last_verified.map(|(amount, _)| Coins::new(amount, self.decimals)),
                 last_verified_height: last_verified.map(|(_, height)| height),
             });

@@ -182,7 +182,7 @@ impl Judged<'_> {
             height: self.block().map(|at| at.height.0),
             hash: self.block().map(|at| show_hash(&self.item.chain, at)),
             effect,
-            counted: Coins { units: counted, decimals: self.decimals },
+            counted: Coins::of(counted, self.decimals),
         }
     }
 }

@@ -6,6 +6,11 @@
 //!
 //! It knows no node, no store and no file: what they say arrives as [`Evidence`].
 
+/// A finding's evidence, from a literal.
+macro_rules! facts {
+    ($($json:tt)+) => { crate::Facts::from(serde_json::json!($($json)+)) };
+}
+
 mod allotment;
 mod canonical;
 mod coins;
@@ -35,7 +40,7 @@ pub use line::{Accounts, Interval, Line, Part};
 pub use ordinary::{Ordinary, Traded};
 pub use policy::{Age, Decimal, Policy, PolicyError, Require, TimeOfDay};
 pub use reconciliation::{
-    BlockLine, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
+    BlockLine, Facts, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
 };
 
 pub use watch::{Surroundings, watch};

@@ -62,7 +62,7 @@ pub struct Line {
 }
 
 /// Holdings, when something may be unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Interval {
     /// At least.
     pub low: Coins,
@@ -71,7 +71,7 @@ pub struct Interval {
 }
 
 /// How many accounts, and how much, are known how well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Accounts {
     /// Known and proven.
     pub verified: Part,
@@ -82,7 +82,7 @@ pub struct Accounts {
 }
 
 /// Some accounts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// How many.
     pub accounts: u64,
@@ -114,7 +114,7 @@ pub(crate) fn line(
     let in_mempool: Wide = items.iter().map(|item| item.in_mempool()).sum();
     let tolerance = policy.shortage_tolerance_units(&report.symbol, report.decimals);
 
-    let coins = |units: Wide| Coins { units, decimals: report.decimals };
+    let coins = |units: Wide| Coins::of(units, report.decimals);
     let missing = |held: Wide| coins(owed.saturating_sub(held + deductions));
     let part = |(accounts, sum): (u64, Wide)| Part { accounts, amount: coins(sum) };
     let interval = |range: Range| Interval { low: coins(range.low), high: range.high.map(coins) };

@@ -203,7 +203,7 @@ impl FromStr for Decimal {
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&crate::Coins { units: Wide::from(self.digits), decimals: self.scale }, f)
+        fmt::Display::fmt(&crate::Coins::of(Wide::from(self.digits), self.scale), f)
     }
 }
 

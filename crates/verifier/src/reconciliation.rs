@@ -1,9 +1,12 @@
 //! The result: what `assay verify --json` prints.
 
+use std::fmt;
 use std::sync::Arc;
 
 use assay_types::{BlockRef, ChainId, Digest, Height, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::{At, BlockUsed, Line};
 
@@ -145,7 +148,43 @@ pub struct Finding {
     /// For people on duty.
     pub message: String,
     /// For machines: amounts in coins as text, blocks, transactions, fields.
-    pub evidence: serde_json::Value,
+    pub evidence: Facts,
+}
+
+/// A JSON document, kept as its text: a desk has tens of thousands, and reads hardly one.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct Facts(Box<RawValue>);
+
+impl Facts {
+    /// To be read.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.0.get()).unwrap_or_default()
+    }
+
+    /// What stands under this key; `null` where nothing does.
+    pub fn at(&self, key: &str) -> Value {
+        let is_there = self.0.get().contains(key); // mostly it is not, and reading takes longer
+        if is_there { self.json()[key].take() } else { Value::Null }
+    }
+}
+
+impl From<Value> for Facts {
+    fn from(value: Value) -> Facts {
+        Facts(serde_json::value::to_raw_value(&value).unwrap_or_default())
+    }
+}
+
+impl PartialEq for Facts {
+    fn eq(&self, other: &Facts) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get())
+    }
 }
 
 /// How bad a finding is; the worst first.

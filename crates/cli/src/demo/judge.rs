@@ -101,13 +101,13 @@ fn amounts(expected: &Expected, truth: &Truth, line: &Line) -> Vec<(&'static str
     vec![
         ("asset", truth.symbol.into(), line.asset.clone()),
         ("customers", show(Some(truth.customers)), line.customers.to_string()),
-        ("house", show(Some(truth.house)), found(line.house.map(|house| house.to_string()))),
+        ("house", show(Some(truth.house)), found(line.house.as_ref().map(|house| house.to_string()))),
         ("owed", show(Some(truth.owed)), line.owed.to_string()),
         ("holdings, at least", show(holdings), line.holdings.low.to_string()),
-        ("holdings, at most", show(holdings), found(line.holdings.high.map(|high| high.to_string()))),
+        ("holdings, at most", show(holdings), found(line.holdings.high.as_ref().map(|high| high.to_string()))),
         ("deductions", show(Some(deducted)), line.deductions.to_string()),
         ("credits in the mempool", show(Some(waiting)), line.unconfirmed_in_mempool.to_string()),
         ("missing", show(missing), line.missing.to_string()),
-        ("difference", difference, found(line.difference.map(|difference| difference.to_string()))),
+        ("difference", difference, found(line.difference.as_ref().map(|difference| difference.to_string()))),
     ]
 }

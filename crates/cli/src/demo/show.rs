@@ -11,17 +11,17 @@ type Term<'a> = (&'a str, bool, &'a dyn Fn(&Line) -> String);
 
 /// The arithmetic of every line, asset beside asset; what is zero everywhere is left out.
 pub fn arithmetic(found: &Reconciliation) -> String {
-    let coins = |coins: Coins| coins.grouped();
+    let coins = |coins: &Coins| coins.grouped();
     let rows: [Term<'_>; 12] = [
-        ("customers", true, &|line| coins(line.customers)),
-        ("+ pending withdrawals", false, &|line| coins(line.pending_withdrawals)),
-        ("+ uncredited deposits", false, &|line| coins(line.uncredited_deposits)),
-        ("= owed", true, &|line| coins(line.owed)),
+        ("customers", true, &|line| coins(&line.customers)),
+        ("+ pending withdrawals", false, &|line| coins(&line.pending_withdrawals)),
+        ("+ uncredited deposits", false, &|line| coins(&line.uncredited_deposits)),
+        ("= owed", true, &|line| coins(&line.owed)),
         ("holdings", true, &holdings),
-        ("+ credits proven after it", false, &|line| coins(line.deductions)),
-        ("missing", false, &|line| coins(line.missing)),
-        ("house", true, &|line| line.house.map_or("unknown".into(), coins)),
-        ("credits in the mempool", false, &|line| coins(line.unconfirmed_in_mempool)),
+        ("+ credits proven after it", false, &|line| coins(&line.deductions)),
+        ("missing", false, &|line| coins(&line.missing)),
+        ("house", true, &|line| line.house.as_ref().map_or("unknown".into(), coins)),
+        ("credits in the mempool", false, &|line| coins(&line.unconfirmed_in_mempool)),
         ("difference", true, &difference),
         ("ratio", true, &|line| line.coverage_ratio.clone().unwrap_or_default()),
         ("", true, &|line| word(line.verdict).to_owned()),
@@ -39,15 +39,15 @@ pub fn arithmetic(found: &Reconciliation) -> String {
 }
 
 fn holdings(line: &Line) -> String {
-    match line.holdings.high {
-        Some(high) if high == line.holdings.low => high.grouped(),
+    match &line.holdings.high {
+        Some(high) if *high == line.holdings.low => high.grouped(),
         Some(high) => format!("{} to {}", line.holdings.low.grouped(), high.grouped()),
         None => format!("at least {}", line.holdings.low.grouped()),
     }
 }
 
 fn difference(line: &Line) -> String {
-    line.difference.map_or("unknown".into(), |difference| {
+    line.difference.as_ref().map_or("unknown".into(), |difference| {
         format!("{}{}", if difference.negative { "-" } else { "" }, difference.magnitude.grouped())
     })
 }

@@ -60,10 +60,12 @@ fn an_exchange_is_a_toml_file_with_lists_beside_it() {
     assert_eq!(acme.name, "Acme Exchange");
     let show = |on: &Declared| {
         let time = |time: Option<Timestamp>| time.map_or("-".into(), |time| time.to_string());
-        let label = on.label.clone().unwrap_or_default();
-        let (since, until) = (time(on.since), time(on.until));
-        let (role, owner) = (on.role.as_str(), on.owner.as_str());
-        format!("{}:{} {role} {owner} {label:?} {since} {until} {}", on.chain.namespace(), on.address, on.origin.line)
+        let terms = &*on.terms;
+        let label = terms.label.clone().unwrap_or_default();
+        let (since, until) = (time(terms.since), time(terms.until));
+        let (role, owner) = (terms.role.as_str(), terms.owner.as_str());
+        let address = directory().address(&terms.chain, &on.account);
+        format!("{}:{address} {role} {owner} {label:?} {since} {until} {}", terms.chain.namespace(), on.line)
     };
     let expected = [
         r#"bip122:0xc0 cold customers "" 2025-12-31T15:00:00Z - 4"#,
@@ -74,7 +76,7 @@ fn an_exchange_is_a_toml_file_with_lists_beside_it() {
         r#"eip155:0xd2 hot house "two\nlines" 2026-01-01T15:00:00Z 2026-01-02T15:00:00Z 4"#,
     ];
     assert_eq!(acme.accounts.iter().map(show).collect::<Vec<_>>(), expected);
-    assert_eq!(acme.accounts[5].proof.as_ref().unwrap().signature, "sig");
+    assert_eq!(acme.accounts[5].terms.proof.as_ref().unwrap().signature, "sig");
     assert_eq!(acme.at("2025-12-31T15:00:00Z".parse().unwrap()).count(), 4);
     assert_eq!(acme.at("2026-01-31T15:00:00Z".parse().unwrap()).count(), 4);
 }
@@ -103,7 +105,8 @@ fn what_two_exchanges_declare_is_listed_once_and_found() {
     let shared = found.shared();
     assert_eq!(shared.len(), 1);
     assert_eq!((shared[0].chain, shared[0].account), (&ethereum, &Account::new(b"2")));
-    let by: Vec<_> = shared[0].by.iter().map(|(exchange, on)| (exchange.id.as_str(), on.role, on.owner)).collect();
+    let by = shared[0].by.iter().map(|(exchange, on)| (exchange.id.as_str(), on.terms.role, on.terms.owner));
+    let by: Vec<_> = by.collect();
     assert_eq!(by, [("a", Role::Cold, Owner::Customers), ("b", Role::Hot, Owner::Customers)]);
 }
 

@@ -71,15 +71,16 @@ pub(crate) async fn list(
     let wallets = app.desk.wallets(&id).ok_or_else(Problem::not_found)?;
     let directory = app.desk.directory();
     let row = |on: &Declared| {
+        let terms = &*on.terms;
         json!({
-            "chain": alias(&directory, &on.chain),
-            "address": on.address,
-            "role": on.role,
-            "owner": on.owner,
-            "label": on.label,
-            "since": on.since,
-            "until": on.until,
-            "announced": on.announced.is_some(),
+            "chain": alias(&directory, &terms.chain),
+            "address": directory.address(&terms.chain, &on.account),
+            "role": terms.role,
+            "owner": terms.owner,
+            "label": terms.label,
+            "since": terms.since,
+            "until": terms.until,
+            "announced": terms.announced.is_some(),
         })
     };
     Ok(Answer(json!({ "exchange": id, "wallets": wallets.iter().map(row).collect::<Vec<_>>() })))

@@ -330,7 +330,9 @@ fn a_transaction_that_came_twice_is_looked_up_in_its_later_block() {
 pub(super) fn standings(store: &Store) -> BTreeMap<Pair, Standing> {
     let mut all = BTreeMap::new();
     let Some(tip) = store.tip().unwrap() else { return all };
-    store.each_standing(tip.height, |pair, standing| drop(all.insert(pair, standing))).unwrap();
+    let numbers = 0..store.published().unwrap();
+    let put = |pair, standing| drop(all.insert(pair, standing));
+    store.lookup().unwrap().each_standing(numbers, tip.height, put).unwrap();
     for (pair, standing) in &all {
         assert_eq!(*standing, store.standing(*pair, tip.height).unwrap());
     }

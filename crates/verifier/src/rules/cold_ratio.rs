@@ -47,7 +47,7 @@ pub struct ColdCoins {
 }
 
 /// The mean of a year's daily prices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeanPrice {
     /// Of one coin, in the currency.
     pub price: Coins,
@@ -99,13 +99,15 @@ pub fn cold_ratio(day: &ColdDay, required: Decimal) -> Option<Finding> {
         }
         Side::Open => open(day, required, &sums.why(coins)),
     };
-    finding.evidence["statement"] = json!(statement);
-    finding.evidence["ratio"] = json!(sums.ratio(sums.cold.0));
-    finding.evidence["ratio_at_most"] = json!(sums.ratio(sums.cold.1));
-    finding.evidence["value"] = json!(sums.coins(sums.whole));
-    finding.evidence["cold_value"] = json!(sums.coins(sums.cold.0));
-    finding.evidence["assets"] = owed(coins).map(|one| sums.shown(one)).collect();
-    finding.evidence["unpriced"] = json!(sums.unpriced);
+    let mut evidence = finding.evidence.json();
+    evidence["statement"] = json!(statement);
+    evidence["ratio"] = json!(sums.ratio(sums.cold.0));
+    evidence["ratio_at_most"] = json!(sums.ratio(sums.cold.1));
+    evidence["value"] = json!(sums.coins(sums.whole));
+    evidence["cold_value"] = json!(sums.coins(sums.cold.0));
+    evidence["assets"] = owed(coins).map(|one| sums.shown(one)).collect();
+    evidence["unpriced"] = json!(sums.unpriced);
+    finding.evidence = evidence.into();
     Some(finding)
 }
 
@@ -120,11 +122,11 @@ fn open(day: &ColdDay, required: Decimal, why: &str) -> Finding {
 
 /// The kinds of which customers are owed anything.
 fn owed(coins: &[ColdCoins]) -> impl Iterator<Item = &ColdCoins> {
-    coins.iter().filter(|one| !one.customers.units.is_zero())
+    coins.iter().filter(|one| !one.customers.units().is_zero())
 }
 
 fn finding(severity: Severity, message: String, evidence: Value) -> Finding {
-    Finding { rule: "cold-ratio", severity, asset: None, message, evidence }
+    Finding { rule: "cold-ratio", severity, asset: None, message, evidence: evidence.into() }
 }
 
 fn evidence(day: &ColdDay, required: Decimal, level: Option<&str>) -> Value {
@@ -160,7 +162,7 @@ struct Sums<'a> {
 impl<'a> Sums<'a> {
     fn of(coins: &'a [ColdCoins], required: Decimal) -> Sums<'a> {
         let digits =
-            |one: &ColdCoins| Some(one.customers.decimals.saturating_add(one.price.as_ref().ok()?.price.decimals));
+            |one: &ColdCoins| Some(one.customers.decimals().saturating_add(one.price.as_ref().ok()?.price.decimals()));
         let scale = owed(coins).filter_map(digits).max().unwrap_or(0);
         let mut sums = Sums {
             scale,
@@ -172,14 +174,14 @@ impl<'a> Sums<'a> {
         };
         for one in owed(coins) {
             let (low, high) = one.counted();
-            let worth = |units: Wide| value(Coins { units, ..one.customers }, one.price.as_ref().ok()?.price, scale);
-            if let (Some(whole), Some(least), Some(most)) = (worth(one.customers.units), worth(low), worth(high)) {
+            let worth = |units: Wide| value(&one.customers.like(units), &one.price.as_ref().ok()?.price, scale);
+            if let (Some(whole), Some(least), Some(most)) = (worth(one.customers.units()), worth(low), worth(high)) {
                 sums.whole += whole;
                 sums.cold = (sums.cold.0 + least, sums.cold.1 + most);
                 continue;
             }
-            sums.others_meet &= !required.exceeds(one.customers.units, low);
-            sums.others_break &= required.exceeds(one.customers.units, high);
+            sums.others_meet &= !required.exceeds(one.customers.units(), low);
+            sums.others_break &= required.exceeds(one.customers.units(), high);
             let why = one.price.as_ref().err().map_or("its value is too large to be reckoned", String::as_str);
             sums.unpriced.entry(why).or_default().push(&one.asset);
         }
@@ -230,19 +232,19 @@ impl<'a> Sums<'a> {
     }
 
     fn coins(&self, units: Wide) -> Coins {
-        Coins { units, decimals: self.scale }
+        Coins::of(units, self.scale)
     }
 
     fn shown(&self, one: &ColdCoins) -> Value {
         let counted = one.counted().0;
-        let coins = |units| Coins { units, ..one.customers };
+        let coins = |units| one.customers.like(units);
         let price = one.price.as_ref().ok();
         let worth =
-            |units| price.and_then(|mean| value(coins(units), mean.price, self.scale)).map(|units| self.coins(units));
+            |units| price.and_then(|mean| value(&coins(units), &mean.price, self.scale)).map(|units| self.coins(units));
         let mut shown = json!({ "asset": one.asset, "customers": one.customers, "cold": one.cold.low,
-            "counted": coins(counted), "mean_price": price.map(|mean| mean.price), "days": price.map(|mean| mean.days),
-            "value": worth(one.customers.units), "cold_value": worth(counted) });
-        if one.cold.high != Some(one.cold.low) {
+            "counted": coins(counted), "mean_price": price.map(|mean| &mean.price), "days": price.map(|mean| mean.days),
+            "value": worth(one.customers.units()), "cold_value": worth(counted) });
+        if one.cold.high.as_ref() != Some(&one.cold.low) {
             shown["cold_at_most"] = json!(one.cold.high);
         }
         shown
@@ -252,8 +254,8 @@ impl<'a> Sums<'a> {
 impl ColdCoins {
     /// At least, and at most, but never more than what customers are owed.
     fn counted(&self) -> (Wide, Wide) {
-        let owed = self.customers.units;
-        (self.cold.low.units.min(owed), self.cold.high.map_or(owed, |high| high.units.min(owed)))
+        let owed = self.customers.units();
+        (self.cold.low.units().min(owed), self.cold.high.as_ref().map_or(owed, |high| high.units().min(owed)))
     }
 
     fn is_open(&self) -> bool {
@@ -263,10 +265,10 @@ impl ColdCoins {
 }
 
 /// What coins are worth, in 10^-`scale` of the currency; `None` where that is beyond all reason, and would no longer be exact.
-fn value(coins: Coins, price: Coins, scale: u8) -> Option<Wide> {
+fn value(coins: &Coins, price: &Coins, scale: u8) -> Option<Wide> {
     const MOST_BITS: usize = 280;
-    let finer = scale.checked_sub(coins.decimals.checked_add(price.decimals)?)?;
+    let finer = scale.checked_sub(coins.decimals().checked_add(price.decimals())?)?;
     let factor = Wide::from(10).checked_pow(Wide::from(finer))?;
-    let value = coins.units.checked_mul(price.units)?.checked_mul(factor)?;
+    let value = coins.units().checked_mul(price.units())?.checked_mul(factor)?;
     (value.bit_len() <= MOST_BITS).then_some(value)
 }

@@ -22,7 +22,7 @@ pub fn credits_over_inventory(report: &AssetReport, policy: &Policy) -> Option<F
     if credited.is_zero() {
         return None;
     }
-    let coins = |units: Wide| Coins { units, decimals: report.decimals };
+    let coins = |units: Wide| Coins::of(units, report.decimals);
     let Some(inventory) = report.inventory.map(wide) else {
         return Some(Finding {
             rule: RULE,
@@ -33,7 +33,7 @@ pub fn credits_over_inventory(report: &AssetReport, policy: &Policy) -> Option<F
                 coins(credited).grouped(),
                 report.symbol
             ),
-            evidence: json!({ "credited": coins(credited), "inventory": null }),
+            evidence: facts!({ "credited": coins(credited), "inventory": null }),
         });
     };
     let message = |ratio: &str| {

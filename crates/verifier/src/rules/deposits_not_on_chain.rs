@@ -1,9 +1,7 @@
-use assay_types::AssetReport;
-use serde_json::json;
-
-use crate::coins::{Coins, Wide, wide};
+use crate::coins::{Wide, wide};
 use crate::rules::Before;
 use crate::{Finding, Line, Policy, Severity};
+use assay_types::AssetReport;
 
 /// **`deposits-not-on-chain`** (error): since the previous statement the ledger reports more deposits, less withdrawals, than the
 /// declared accounts gained.
@@ -22,20 +20,20 @@ use crate::{Finding, Line, Policy, Severity};
 pub fn deposits_not_on_chain(report: &AssetReport, line: &Line, before: &Before, policy: &Policy) -> Option<Finding> {
     let flows = report.flows.as_ref()?;
     let (deposits, withdrawals) = (wide(flows.deposits?), wide(flows.withdrawals?));
-    let (house, house_before) = (line.house?.units, before.house?);
-    if before.decimals != line.owed.decimals {
+    let (house, house_before) = (line.house.as_ref()?.units(), before.house.as_ref()?.units());
+    if before.owed.decimals() != line.owed.decimals() {
         return None; // the registry has another deployment by now: the units are others
     }
-    let there = line.holdings.high?.units + line.deductions.units + line.unconfirmed_in_mempool.units;
-    let in_flight = line.pending_withdrawals.units + line.uncredited_deposits.units;
+    let there = line.holdings.high.as_ref()?.units() + line.deductions.units() + line.unconfirmed_in_mempool.units();
+    let in_flight = line.pending_withdrawals.units() + line.uncredited_deposits.units();
     // Both sides are sums, so that nothing is ever below zero: reported net > gained net.
-    let reported = deposits + before.there + before.in_mempool + in_flight;
-    let gained = withdrawals + there + before.in_flight + house_before.saturating_sub(house);
+    let reported = deposits + before.there.units() + before.in_mempool.units() + in_flight;
+    let gained = withdrawals + there + before.in_flight.units() + house_before.saturating_sub(house);
     let gap = reported.checked_sub(gained)?;
-    if !policy.difference_tolerance.is_exceeded_by(gap, line.owed.units + house) {
+    if !policy.difference_tolerance.is_exceeded_by(gap, line.owed.units() + house) {
         return None;
     }
-    let coins = |units: Wide| Coins { units, ..line.owed };
+    let coins = |units: Wide| line.owed.like(units);
     Some(Finding {
         rule: "deposits-not-on-chain",
         severity: Severity::Error,
@@ -45,10 +43,10 @@ pub fn deposits_not_on_chain(report: &AssetReport, line: &Line, before: &Before,
             coins(gap).grouped(),
             line.asset
         ),
-        evidence: json!({
+        evidence: facts!({
             "deposits": coins(deposits), "withdrawals": coins(withdrawals),
-            "before": { "there_at_least": coins(before.there), "in_mempool": coins(before.in_mempool),
-                "in_flight": coins(before.in_flight), "house": coins(house_before) },
+            "before": { "there_at_least": before.there, "in_mempool": before.in_mempool,
+                "in_flight": before.in_flight, "house": before.house },
             "now": { "there_at_most": coins(there), "in_flight": coins(in_flight), "house": coins(house) },
             "gap": coins(gap),
         }),

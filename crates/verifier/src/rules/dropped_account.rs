@@ -29,13 +29,13 @@ pub struct Dropped {
 pub fn dropped_account(dropped: &[Dropped]) -> Vec<Finding> {
     const SHOWN: usize = 10;
     let mut by_symbol: BTreeMap<&str, Vec<&Dropped>> = BTreeMap::new();
-    for one in dropped.iter().filter(|one| !one.holds.units.is_zero()) {
+    for one in dropped.iter().filter(|one| !one.holds.units().is_zero()) {
         by_symbol.entry(&one.symbol).or_default().push(one);
     }
     let finding = |(symbol, mut each): (&str, Vec<&Dropped>)| {
-        each.sort_by(|a, b| (b.holds.units, &a.address).cmp(&(a.holds.units, &b.address)));
-        let units: Wide = each.iter().map(|one| one.holds.units).sum();
-        let holds = Coins { units, decimals: each.first().map_or(0, |one| one.holds.decimals) };
+        each.sort_by(|a, b| (b.holds.units(), &a.address).cmp(&(a.holds.units(), &b.address)));
+        let units: Wide = each.iter().map(|one| one.holds.units()).sum();
+        let holds = Coins::of(units, each.first().map_or(0, |one| one.holds.decimals()));
         let accounts = super::accounts(each.len() as u64);
         let shown = each
             .iter()
@@ -49,7 +49,7 @@ pub fn dropped_account(dropped: &[Dropped]) -> Vec<Finding> {
                 "{accounts} that were declared are declared no longer, and hold {} {symbol}",
                 holds.grouped()
             ),
-            evidence: json!({ "accounts": each.len(), "holds": holds, "largest": shown.collect::<Vec<_>>() }),
+            evidence: facts!({ "accounts": each.len(), "holds": holds, "largest": shown.collect::<Vec<_>>() }),
         }
     };
     by_symbol.into_iter().map(finding).collect()

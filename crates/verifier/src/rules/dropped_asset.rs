@@ -1,11 +1,9 @@
 use std::collections::BTreeMap;
 
-use assay_types::{Digest, Statement};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-
 use crate::coins::{Coins, Wide, wide};
 use crate::{Finding, Severity};
+use assay_types::{Digest, Statement};
+use serde::{Deserialize, Serialize};
 
 /// What a statement owed of an asset that those after it do not report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +42,7 @@ pub fn unreported(
 /// Policy: none.
 pub fn dropped_asset(statement: &Statement, unreported: &BTreeMap<String, Unreported>) -> Vec<Finding> {
     let finding = |(symbol, before): (&String, &Unreported)| {
-        let owed = Coins { units: before.customers, decimals: before.decimals };
+        let owed = Coins::of(before.customers, before.decimals);
         Finding {
             rule: "dropped-asset",
             severity: Severity::Error,
@@ -53,7 +51,7 @@ pub fn dropped_asset(statement: &Statement, unreported: &BTreeMap<String, Unrepo
                 "{} {symbol} were owed when it was last reported, and nothing is said of it now",
                 owed.grouped()
             ),
-            evidence: json!({ "customers_before": owed, "last_reported": before.statement, "statement": statement.digest }),
+            evidence: facts!({ "customers_before": owed, "last_reported": before.statement, "statement": statement.digest }),
         }
     };
     unreported.iter().map(finding).collect()

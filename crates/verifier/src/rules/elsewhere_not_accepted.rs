@@ -26,7 +26,7 @@ pub fn elsewhere_not_accepted(report: &AssetReport, policy: &Policy) -> Vec<Find
             severity: Severity::Notice,
             asset: Some(asset.clone()),
             message,
-            evidence: json!({ "kind": kind, "name": one.name, "amount": amount, "attestation": one.attestation }),
+            evidence: facts!({ "kind": kind, "name": one.name, "amount": amount, "attestation": one.attestation }),
         }
     };
     refused.map(finding).collect()

@@ -69,6 +69,6 @@ impl Levels {
         evidence["at"] = json!(at);
         evidence["ratio"] = json!(ratio);
         let message = message(ratio.as_deref().unwrap_or("more than any number of"));
-        Some(Finding { rule, severity, asset: Some(asset.to_owned()), message, evidence })
+        Some(Finding { rule, severity, asset: Some(asset.to_owned()), message, evidence: evidence.into() })
     }
 }

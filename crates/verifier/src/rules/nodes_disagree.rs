@@ -1,8 +1,6 @@
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-
 use crate::rules::Following;
 use crate::{Finding, Severity};
+use serde::{Deserialize, Serialize};
 
 /// A node that has another chain than the one that is followed, in blocks that are final here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +37,7 @@ pub fn nodes_disagree(following: &[Following]) -> Vec<Finding> {
                 "{}: node {node} has other final blocks from {from} on: {theirs} and not {ours}",
                 one.chain
             ),
-            evidence: json!({ "chain": one.chain, "node": node, "from": from, "ours": ours, "theirs": theirs }),
+            evidence: facts!({ "chain": one.chain, "node": node, "from": from, "ours": ours, "theirs": theirs }),
         }
     })
     .collect()

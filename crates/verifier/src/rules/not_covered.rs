@@ -1,5 +1,3 @@
-use serde_json::json;
-
 use super::accounts;
 use crate::{Finding, Line, Severity, Unknown};
 
@@ -27,6 +25,6 @@ pub fn not_covered(line: &Line) -> Option<Finding> {
         severity: Severity::Warning,
         asset: Some(line.asset.clone()),
         message,
-        evidence: json!({ "accounts": line.accounts, "holdings": line.holdings, "unknown": unknown }),
+        evidence: facts!({ "accounts": line.accounts, "holdings": line.holdings, "unknown": unknown }),
     })
 }

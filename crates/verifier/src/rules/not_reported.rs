@@ -1,10 +1,8 @@
 use std::collections::BTreeMap;
 
-use assay_types::Statement;
-use serde_json::json;
-
 use crate::holdings::Held;
 use crate::{Finding, Severity};
+use assay_types::Statement;
 
 /// **`not-reported`** (notice): declared accounts hold an asset of which the statement says nothing.
 ///
@@ -19,7 +17,7 @@ pub(crate) fn not_reported(statement: &Statement, held: &BTreeMap<&str, Held>) -
         severity: Severity::Notice,
         asset: Some((*symbol).to_owned()),
         message: format!("{} holds {symbol}, and the statement does not report it", statement.exchange),
-        evidence: json!({
+        evidence: facts!({
             "units": held.all.low.to_string(),
             "accounts": held.verified.0 + held.unproven.0,
         }),

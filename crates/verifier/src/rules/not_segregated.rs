@@ -1,6 +1,3 @@
-use serde_json::json;
-
-use crate::coins::Coins;
 use crate::{Finding, Line, Severity, Verdict};
 
 /// **`not-segregated`** (error): the accounts declared as the customers' do not cover what customers are owed, though with the
@@ -14,14 +11,14 @@ use crate::{Finding, Line, Severity, Verdict};
 ///
 /// Policy: `shortage_tolerance`.
 pub fn not_segregated(line: &Line) -> Option<Finding> {
-    let customers = line.holdings.high?.units.saturating_sub(line.house_holdings.units);
-    let there = customers + line.deductions.units;
-    if line.verdict == Verdict::Short || line.house_holdings.units.is_zero() {
+    let customers = line.holdings.high.as_ref()?.units().saturating_sub(line.house_holdings.units());
+    let there = customers + line.deductions.units();
+    if line.verdict == Verdict::Short || line.house_holdings.units().is_zero() {
         return None;
     }
-    let missing = line.owed.units.checked_sub(there + line.tolerance.units).filter(|missing| !missing.is_zero())?;
-    let coins = |units| Coins { units, ..line.owed };
-    let (owed, there) = (line.owed, coins(there));
+    let missing = line.owed.units().checked_sub(there + line.tolerance.units()).filter(|missing| !missing.is_zero())?;
+    let coins = |units| line.owed.like(units);
+    let (owed, there) = (&line.owed, coins(there));
     Some(Finding {
         rule: "not-segregated",
         severity: Severity::Error,
@@ -32,7 +29,7 @@ pub fn not_segregated(line: &Line) -> Option<Finding> {
             line.asset,
             there.grouped()
         ),
-        evidence: json!({ "owed": owed, "customers_at_most": there, "house_holdings": line.house_holdings,
+        evidence: facts!({ "owed": owed, "customers_at_most": there, "house_holdings": line.house_holdings,
             "missing": coins(missing), "tolerance": line.tolerance }),
     })
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::coins::{Coins, Wide};
+use crate::coins::Wide;
 use crate::{Finding, Line, Policy};
 
 /// **`outflow-since-statement`** (watch, alert, halt): since the statement's block more than a part of the holdings has left the
@@ -17,10 +17,10 @@ use crate::{Finding, Line, Policy};
 ///
 /// Policy: `outflow_since_statement`.
 pub fn outflow_since_statement(line: &Line, at_most_now: &BTreeMap<String, Wide>, policy: &Policy) -> Option<Finding> {
-    let (then, now) = (line.holdings.low, *at_most_now.get(&line.asset)?);
-    let announced = line.pending_withdrawals;
-    let left = then.units.checked_sub(now + announced.units).filter(|left| !left.is_zero())?;
-    let coins = |units| Coins { units, ..then };
+    let (then, now) = (&line.holdings.low, *at_most_now.get(&line.asset)?);
+    let announced = &line.pending_withdrawals;
+    let left = then.units().checked_sub(now + announced.units()).filter(|left| !left.is_zero())?;
+    let coins = |units| then.like(units);
     let message = |ratio: &str| {
         let (left, then) = (coins(left).grouped(), then.grouped());
         format!("{left} of {then} {} have left unannounced since the statement's block: {ratio} of it", line.asset)
@@ -30,7 +30,7 @@ pub fn outflow_since_statement(line: &Line, at_most_now: &BTreeMap<String, Wide>
     policy.outflow_since_statement.finding(
         "outflow-since-statement",
         &line.asset,
-        (left, then.units),
+        (left, then.units()),
         message,
         evidence,
     )

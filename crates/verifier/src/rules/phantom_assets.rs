@@ -1,7 +1,5 @@
-use assay_types::{Digest, Statement};
-use serde_json::json;
-
 use crate::{BlockLine, Finding, Line, Severity, Verdict};
+use assay_types::{Digest, Statement};
 
 /// **`phantom-assets`** (critical): more is owed than can be there, whatever the unknown accounts hold.
 ///
@@ -12,8 +10,8 @@ use crate::{BlockLine, Finding, Line, Severity, Verdict};
 ///
 /// Policy: `shortage_tolerance`, `accept_elsewhere`, `require`.
 pub fn phantom_assets(statement: &Statement, policy: Digest, blocks: &[BlockLine], line: &Line) -> Option<Finding> {
-    let high = line.holdings.high.filter(|_| line.verdict == Verdict::Short)?;
-    let deducted = match line.deductions.units.is_zero() {
+    let high = line.holdings.high.as_ref().filter(|_| line.verdict == Verdict::Short)?;
+    let deducted = match line.deductions.units().is_zero() {
         true => String::new(),
         false => format!(", with {} more proven on the way or accepted elsewhere", line.deductions.grouped()),
     };
@@ -30,7 +28,7 @@ pub fn phantom_assets(statement: &Statement, policy: Digest, blocks: &[BlockLine
         severity: Severity::Critical,
         asset: Some(line.asset.clone()),
         message,
-        evidence: json!({
+        evidence: facts!({
             "statement": statement.digest,
             "as_of": statement.as_of,
             "policy": policy,

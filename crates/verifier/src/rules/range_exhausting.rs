@@ -1,5 +1,3 @@
-use serde_json::json;
-
 use crate::{Finding, Severity};
 
 /// How far a descriptor's range is used up.
@@ -42,7 +40,7 @@ pub fn range_exhausting(ranges: &[RangeUse]) -> Vec<Finding> {
                     "{}: index {used} of the range that ends at {} is in use on {}: {left} are left",
                     range.declared_at, range.last, range.chain
                 ),
-                evidence: json!({ "declared_at": range.declared_at, "chain": range.chain, "last": range.last,
+                evidence: facts!({ "declared_at": range.declared_at, "chain": range.chain, "last": range.last,
                     "highest_used": used, "left": left }),
             }
         })

@@ -1,5 +1,4 @@
 use assay_types::{Statement, Timestamp};
-use serde_json::json;
 
 use crate::{Finding, Severity};
 
@@ -34,7 +33,7 @@ pub fn rewritten_history(statement: &Statement, previous: Option<&Statement>, re
     };
     let replaced = rewritten.iter().map(|one| {
         let message = format!("another statement came under number {}, which was taken", one.sequence);
-        finding(message, json!({ "sequence": one.sequence, "kept": one.kept, "came": one.came, "at": one.at }))
+        finding(message, facts!({ "sequence": one.sequence, "kept": one.kept, "came": one.came, "at": one.at }))
     });
     let adjacent = |previous: &&Statement| match (statement.sequence, previous.sequence) {
         (Some(number), Some(before)) => before.checked_add(1) == Some(number),
@@ -45,7 +44,7 @@ pub fn rewritten_history(statement: &Statement, previous: Option<&Statement>, re
         let sent = previous.digest.to_string();
         (*named != sent).then(|| {
             let message = "the statement names another one as the one before it than was sent".to_owned();
-            finding(message, json!({ "named": named, "sent": sent }))
+            finding(message, facts!({ "named": named, "sent": sent }))
         })
     });
     replaced.chain(misnamed).collect()

@@ -1,10 +1,8 @@
 use std::collections::HashMap;
 
-use assay_types::{AssetReport, Statement};
-use serde_json::json;
-
 use crate::coins::{Coins, Wide, wide};
 use crate::{Finding, Severity};
+use assay_types::{AssetReport, Statement};
 
 /// **`roll-forward-broken`** (error): the previous statement plus this one's flows is not this statement. It is the control
 /// by which banks close a day: opening balance, plus what came, less what went, is the closing balance.
@@ -44,7 +42,7 @@ fn judge(report: &AssetReport, before: &AssetReport) -> Option<Finding> {
     if gap <= corrections {
         return None;
     }
-    let coins = |units: Wide| Coins { units, decimals: report.decimals };
+    let coins = |units: Wide| Coins::of(units, report.decimals);
     let more = if found > expected { "more" } else { "less" };
     Some(Finding {
         rule: "roll-forward-broken",
@@ -55,7 +53,7 @@ fn judge(report: &AssetReport, before: &AssetReport) -> Option<Finding> {
             coins(gap).grouped(),
             report.symbol
         ),
-        evidence: json!({
+        evidence: facts!({
             "before": { "customers": coins(wide(before.customers)), "negative": coins(wide(before.negative)) },
             "now": { "customers": coins(wide(report.customers)), "negative": coins(wide(report.negative)) },
             "deposits": coins(deposits), "withdrawals": coins(withdrawals), "rewards": coins(rewards),

@@ -1,6 +1,5 @@
 use serde_json::json;
 
-use crate::coins::Coins;
 use crate::{Finding, Line, Severity, Verdict};
 
 /// **`same-kind`** (error): customers are owed more of an asset than is there of it, while another asset has a surplus: a total in
@@ -14,17 +13,17 @@ use crate::{Finding, Line, Severity, Verdict};
 ///
 /// Policy: `shortage_tolerance` and `accept_elsewhere` make an error a notice.
 pub fn same_kind(lines: &[Line]) -> Vec<Finding> {
-    let surplus = |line: &Line| line.holdings.low.units.checked_sub(line.owed.units).filter(|more| !more.is_zero());
-    let surpluses = || lines.iter().filter_map(|line| surplus(line).map(|units| (line, Coins { units, ..line.owed })));
+    let surplus = |line: &Line| line.holdings.low.units().checked_sub(line.owed.units()).filter(|more| !more.is_zero());
+    let surpluses = || lines.iter().filter_map(|line| surplus(line).map(|units| (line, line.owed.like(units))));
     let judge = |line: &Line| -> Option<Finding> {
-        let there = line.holdings.high?.units + line.unconfirmed_credits.units;
-        let missing = line.owed.units.checked_sub(there).filter(|missing| !missing.is_zero())?;
+        let there = line.holdings.high.as_ref()?.units() + line.unconfirmed_credits.units();
+        let missing = line.owed.units().checked_sub(there).filter(|missing| !missing.is_zero())?;
         let severity = match line.verdict {
             Verdict::Short if surpluses().next().is_none() => return None,
             Verdict::Short => Severity::Error,
             Verdict::Backed | Verdict::Indeterminate => Severity::Notice,
         };
-        let coins = |units| Coins { units, ..line.owed };
+        let coins = |units| line.owed.like(units);
         let (missing, there) = (coins(missing), coins(there));
         let others = surpluses().map(|(other, more)| json!({ "asset": other.asset, "surplus": more }));
         Some(Finding {
@@ -38,7 +37,7 @@ pub fn same_kind(lines: &[Line]) -> Vec<Finding> {
                 there.grouped(),
                 missing.grouped()
             ),
-            evidence: json!({ "owed": line.owed, "there_at_most": there, "missing": missing, "tolerance": line.tolerance,
+            evidence: facts!({ "owed": line.owed, "there_at_most": there, "missing": missing, "tolerance": line.tolerance,
                 "elsewhere": line.elsewhere, "surpluses": others.collect::<Vec<_>>() }),
         })
     };

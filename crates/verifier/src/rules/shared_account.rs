@@ -32,7 +32,7 @@ pub fn shared_account(evidence: &Evidence) -> Vec<Finding> {
             severity: Severity::Warning,
             asset: None,
             message: format!("{} declared by {} too", accounts(count), named.join(", ")),
-            evidence: json!({ "with": named, "accounts": count, "examples": examples }),
+            evidence: facts!({ "with": named, "accounts": count, "examples": examples }),
         }
     };
     by_rivals.into_iter().map(finding).collect()

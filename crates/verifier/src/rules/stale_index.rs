@@ -1,8 +1,6 @@
-use assay_types::Timestamp;
-use serde_json::json;
-
 use crate::rules::Dissent;
 use crate::{Finding, Policy, Severity};
+use assay_types::Timestamp;
 
 /// How a chain is followed now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +30,7 @@ pub fn stale_index(following: &[Following], policy: &Policy, now: Timestamp) -> 
             severity: Severity::Warning,
             asset: None,
             message: format!("{} is not followed since {since}: {why}", one.chain),
-            evidence: json!({ "chain": one.chain, "since": since, "why": why }),
+            evidence: facts!({ "chain": one.chain, "since": since, "why": why }),
         })
         .collect()
 }

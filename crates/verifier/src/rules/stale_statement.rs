@@ -1,7 +1,5 @@
-use assay_types::{Statement, Timestamp};
-use serde_json::json;
-
 use crate::{At, BlockUsed, Finding, Policy, Severity};
+use assay_types::{Statement, Timestamp};
 
 pub(crate) const STALE_STATEMENT: &str = "stale-statement";
 
@@ -41,7 +39,7 @@ pub fn stale_statement(
         severity: Severity::Warning,
         asset: None,
         message,
-        evidence: json!({
+        evidence: facts!({
             "as_of": statement.as_of,
             "counted_from": since,
             "evaluated_at": evaluated_at,

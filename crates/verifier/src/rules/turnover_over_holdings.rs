@@ -18,7 +18,7 @@ const FEWEST_REPORTS: u64 = 24;
 ///
 /// Policy: `turnover_over_holdings`, `turnover_over_mean`.
 pub fn turnover_over_holdings(report: &AssetReport, line: &Line, ordinary: &Ordinary, policy: &Policy) -> Vec<Finding> {
-    let coins = |units: Wide| Coins { units, decimals: report.decimals };
+    let coins = |units: Wide| Coins::of(units, report.decimals);
     let mut findings = Vec::new();
     for volume in &report.volume {
         let traded = wide(volume.traded);
@@ -26,9 +26,9 @@ pub fn turnover_over_holdings(report: &AssetReport, line: &Line, ordinary: &Ordi
             let (traded, window) = (coins(traded).grouped(), &volume.window);
             move |ratio: &str| format!("{traded} {} were traded in {window}: {ratio} times {what}", report.symbol)
         };
-        if let Some(high) = line.holdings.high {
+        if let Some(high) = &line.holdings.high {
             let evidence = json!({ "window": volume.window, "traded": coins(traded), "holdings": high });
-            let pair = (traded, high.units);
+            let pair = (traded, high.units());
             findings.extend(policy.turnover_over_holdings.finding(
                 RULE,
                 &report.symbol,

@@ -1,5 +1,3 @@
-use serde_json::json;
-
 use crate::{Finding, Line, Policy, Severity, Wide};
 
 /// **`unexplained-difference`**: ledger and chain part by more than the policy allows, to the unit.
@@ -11,9 +9,9 @@ use crate::{Finding, Line, Policy, Severity, Wide};
 ///
 /// Policy: `difference_tolerance`, of owed + house.
 pub fn unexplained_difference(line: &Line, policy: &Policy) -> Option<Finding> {
-    let (difference, house) = (line.difference?, line.house?);
-    let total: Wide = line.owed.units + house.units;
-    if !policy.difference_tolerance.is_exceeded_by(difference.magnitude.units, total) {
+    let (difference, house) = (line.difference.as_ref()?, line.house.as_ref()?);
+    let total: Wide = line.owed.units() + house.units();
+    if !policy.difference_tolerance.is_exceeded_by(difference.magnitude.units(), total) {
         return None;
     }
     let (severity, than) = if difference.negative { (Severity::Error, "less") } else { (Severity::Notice, "more") };
@@ -23,7 +21,7 @@ pub fn unexplained_difference(line: &Line, policy: &Policy) -> Option<Finding> {
         severity,
         asset: Some(line.asset.clone()),
         message: format!("{amount} {asset} {than} on chain than the ledger accounts for", asset = line.asset),
-        evidence: json!({
+        evidence: facts!({
             "difference": difference,
             "holdings": line.holdings,
             "deductions": line.deductions,

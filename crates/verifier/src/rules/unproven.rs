@@ -1,5 +1,3 @@
-use serde_json::json;
-
 use super::accounts;
 use crate::{Finding, Line, Severity};
 
@@ -11,7 +9,7 @@ use crate::{Finding, Line, Severity};
 ///
 /// Policy: `require`; under `"verified"` such balances are unknown, and `not-covered` speaks of them.
 pub fn unproven(line: &Line) -> Option<Finding> {
-    let part = line.accounts.unproven;
+    let part = &line.accounts.unproven;
     if part.accounts == 0 {
         return None;
     }
@@ -21,6 +19,6 @@ pub fn unproven(line: &Line) -> Option<Finding> {
         severity: Severity::Notice,
         asset: Some(asset.clone()),
         message: format!("{amount} {asset} on {} count without a proof", accounts(part.accounts)),
-        evidence: json!({ "accounts": part.accounts, "amount": part.amount }),
+        evidence: facts!({ "accounts": part.accounts, "amount": part.amount }),
     })
 }

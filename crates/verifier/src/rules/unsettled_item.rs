@@ -37,7 +37,7 @@ pub(crate) fn unsettled_item(statement: &Statement, blocks: &Blocks<'_>, judged:
         severity,
         asset: Some(asset.to_owned()),
         message: format!("{field}: {what} of {} {asset}: {why}; {effect}", amount.grouped()),
-        evidence: shown(statement, blocks, judged),
+        evidence: shown(statement, blocks, judged).into(),
     })
 }
 
@@ -84,7 +84,7 @@ fn less(judged: &Judged<'_>, share: Share) -> String {
 }
 
 fn coins(judged: &Judged<'_>, units: Wide) -> Coins {
-    Coins { units, decimals: judged.decimals }
+    Coins::of(units, judged.decimals)
 }
 
 fn shown(statement: &Statement, blocks: &Blocks<'_>, judged: &Judged<'_>) -> Value {

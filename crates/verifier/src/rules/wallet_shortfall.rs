@@ -54,7 +54,7 @@ fn finding(statement: &Statement, blocks: &Blocks<'_>, claim: &WalletClaim, bala
     let decimals = statement.assets.iter().find_map(scale);
     // The scale of an asset that the statement does not report is not known here.
     let unit = if decimals.is_some() { "" } else { " base units of" };
-    let coins = |units: Wide| Coins { units, decimals: decimals.unwrap_or(0) };
+    let coins = |units: Wide| Coins::of(units, decimals.unwrap_or(0));
     let claimed = Coins::new(claim.claimed, decimals.unwrap_or(0));
     let found = match balance {
         Some(balance) => format!("holds {}", coins(balance).grouped()),
@@ -75,7 +75,7 @@ fn finding(statement: &Statement, blocks: &Blocks<'_>, claim: &WalletClaim, bala
             claim.symbol,
             claim.address,
         ),
-        evidence: json!({
+        evidence: facts!({
             "field": claim.field,
             "chain": alias(blocks, &claim.chain),
             "address": claim.address,

@@ -46,7 +46,7 @@ fn found(day: &ColdDay) -> Option<Finding> {
 fn said(coins: Vec<ColdCoins>) -> &'static str {
     match found(&day(coins)) {
         None => "met",
-        Some(finding) => match (finding.severity, finding.evidence["level"].as_str()) {
+        Some(finding) => match (finding.severity, finding.evidence.json()["level"].as_str()) {
             (Severity::Error, None) => "broken",
             (Severity::Warning, Some("indeterminate")) => "open",
             other => panic!("{other:?}"),
@@ -134,13 +134,13 @@ fn anyone_can_compute_it_again_from_the_evidence() {
               "value": "5", "cold_value": "5" },
         ],
     });
-    assert_eq!(finding.evidence, evidence);
+    assert_eq!(finding.evidence.json(), evidence);
     assert_eq!((finding.rule, finding.severity, finding.asset), ("cold-ratio", Severity::Error, None));
     assert!(finding.message.ends_with("on 2026-01-31 at 2026-01-31T15:00:00Z 0.7473 was"), "{}", finding.message);
     // What may be there besides is shown where there is any.
     let finding =
         found(&day(vec![between("BTC", 100, (10, Some(79)), Ok(1)), between("X", 100, (10, None), NO_PRICE)]));
-    let evidence = finding.unwrap().evidence;
+    let evidence = finding.unwrap().evidence.json();
     let [btc, x] = &evidence["assets"].as_array().unwrap()[..] else { panic!("{evidence}") };
     assert_eq!([&btc["cold"], &btc["cold_at_most"]], ["0.1", "0.79"]);
     assert_eq!((&x["cold"], x.get("cold_at_most"), &x["value"]), (&json!("0.1"), Some(&Value::Null), &Value::Null));
@@ -152,11 +152,11 @@ fn what_was_not_told_is_told_as_such() {
     let open =
         ColdDay { coins: Err(Untold::Unknown("the last statement up to then is of long ago".into())), ..day(vec![]) };
     let finding = found(&open).unwrap();
-    assert_eq!((finding.severity, &finding.evidence["level"]), (Severity::Warning, &json!("indeterminate")));
+    assert_eq!((finding.severity, &finding.evidence.json()["level"]), (Severity::Warning, &json!("indeterminate")));
     assert!(finding.message.ends_with("is of long ago"), "{}", finding.message);
     // Just after the start nothing is raised, and nothing cleared.
     let early = found(&ColdDay { coins: Err(Untold::TooEarly), ..day(vec![]) }).unwrap();
-    assert_eq!((early.severity, &early.evidence["level"]), (Severity::Notice, &json!("held")));
+    assert_eq!((early.severity, &early.evidence.json()["level"]), (Severity::Notice, &json!("held")));
 }
 
 #[test]
@@ -195,5 +195,5 @@ fn a_line_says_what_is_on_the_customers_cold_accounts() {
     let mut nothing = World::new(100, 7);
     nothing.statement.assets.push(report("ETH", 5));
     let lines = nothing.judge().lines;
-    assert_eq!(serde_json::to_value(lines[1].cold_holdings).unwrap(), json!({ "low": "0", "high": "0" }));
+    assert_eq!(serde_json::to_value(&lines[1].cold_holdings).unwrap(), json!({ "low": "0", "high": "0" }));
 }

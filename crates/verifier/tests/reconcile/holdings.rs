@@ -109,7 +109,7 @@ fn an_account_that_a_rival_declares_too_never_makes_short_and_hides_no_shortage(
     assert_eq!(rules(&shared(100).judge()), ["shared-account warning"]);
     let finding = &shared(100).judge().findings[0];
     assert_eq!(finding.message, "1 account declared by globex too");
-    assert_eq!(finding.evidence["examples"][0]["address"], "address-2");
+    assert_eq!(finding.evidence.json()["examples"][0]["address"], "address-2");
     assert_eq!(shared(100).line().unknown[0].reason, "also declared by globex");
 }
 

@@ -339,7 +339,7 @@ proptest! {
             report.pending_withdrawals.extend(report.pending_withdrawals.clone());
         }
         for (after, before) in twice.judge().lines.iter().zip(world.judge().lines) {
-            prop_assert!(after.owed.units >= before.owed.units);
+            prop_assert!(after.owed.units() >= before.owed.units());
             prop_assert!(after.verdict >= before.verdict);
         }
     }

@@ -95,7 +95,7 @@ fn february_2026_trips_the_first_two_indicators_and_not_the_third() {
         case.said(),
         [("credits-over-inventory", Severity::Critical), ("ledger-over-holdings", Severity::Critical)]
     );
-    let evidence = &case.watch()[1].evidence;
+    let evidence = case.watch()[1].evidence.json();
     assert_eq!((evidence["level"].as_str(), evidence["ratio"].as_str()), (Some("halt"), Some("15.4839")));
 }
 
@@ -275,11 +275,10 @@ fn what_left_since_the_statement_is_told_by_its_part_of_what_was_there() {
 
 /// What BTC came to before: owed, house, held.
 fn before(owed: u64, house: Option<u64>, there: u64) -> BTreeMap<String, Before> {
-    let (owed, house, there, none) = (Wide::from(owed), house.map(Wide::from), Wide::from(there), Wide::ZERO);
-    BTreeMap::from([(
-        "BTC".into(),
-        Before { owed, house, there, negative: none, in_mempool: none, in_flight: none, decimals: 0 },
-    )])
+    let coins = |units: u64| Coins::of(Wide::from(units), 0);
+    let (owed, house, there, none) = (coins(owed), house.map(coins), coins(there), coins(0));
+    let (negative, in_mempool, in_flight) = (none.clone(), none.clone(), none);
+    BTreeMap::from([("BTC".into(), Before { owed, house, there, negative, in_mempool, in_flight })])
 }
 
 #[test]
@@ -335,7 +334,7 @@ fn no_surplus_of_another_kind_hides_a_shortfall() {
     let hidden = with_eth(around(1001, 1000), 5, 50);
     assert_eq!(said(&hidden), Some(Severity::Error));
     let found = hidden.watch();
-    let evidence = &found.iter().find(|one| one.rule == "same-kind").unwrap().evidence;
+    let evidence = found.iter().find(|one| one.rule == "same-kind").unwrap().evidence.json();
     assert_eq!((&evidence["missing"], &evidence["surpluses"][0]["surplus"]), (&"1".into(), &"45".into()));
     let mut tolerated = around(1001, 1000);
     tolerated.world = tolerated.world.policy(serde_json::json!({ "shortage_tolerance": { "BTC": "1" } }));
@@ -408,7 +407,7 @@ fn what_is_declared_no_longer_is_told_while_it_holds_something() {
     let found = case.watch();
     assert_eq!(found.iter().map(|one| one.asset.as_deref()).collect::<Vec<_>>(), [Some("BTC"), Some("ETH")]);
     assert_eq!(
-        (&found[0].evidence["holds"], &found[0].evidence["largest"][0]["address"]),
+        (&found[0].evidence.json()["holds"], &found[0].evidence.json()["largest"][0]["address"]),
         (&"6".into(), &"large".into())
     );
 }
