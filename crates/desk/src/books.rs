@@ -125,7 +125,18 @@ struct Book {
 /// From one block to a later one, so that it can be gone back.
 struct Step {
     from: BlockRef,
-    changes: Vec<(Pair, Standing, Standing)>,
+    /// By exchange.
+    changes: Vec<Change>,
+    /// Of these it is known otherwise by now how well they were known before.
+    rewritten: BTreeSet<Pair>,
+}
+
+/// How an account stood before a step, as far as was known then, and after it.
+struct Change {
+    exchange: u16,
+    pair: Pair,
+    before: Standing,
+    after: Standing,
 }
 
 const NOBODY: Member = Member { exchange: u16::MAX, cohort: 0, declared: 0 };
@@ -206,20 +217,33 @@ struct Draft {
     strict: bool,
     tip: Height,
     at: Height,
-    /// With the account's place and the asset's, and the cohort where it counts.
-    pairs: Vec<(Pair, (u32, u16), Option<Cohort>)>,
+    reckoned: Vec<Reckoned>,
+}
+
+/// An account that may have stood otherwise at the block than it does at the tip.
+struct Reckoned {
+    pair: Pair,
+    /// The account's and the asset's.
+    place: (u32, u16),
+    /// That of the account, where it counts.
+    cohort: Option<Cohort>,
+    /// How it stood and stands; else that is to be looked up.
+    known: Option<(Standing, Standing)>,
 }
 
 impl Draft {
     fn sheet(self, looked_up: &mut Lookup<'_>) -> Result<Sheet, DeskError> {
-        let Draft { mut sheet, strict, tip, at, pairs } = self;
-        for (pair, place, counted) in pairs {
-            let (now, then) = (looked_up.standing(pair, tip)?, looked_up.standing(pair, at)?);
+        let Draft { mut sheet, strict, tip, at, reckoned } = self;
+        for Reckoned { pair, place, cohort, known } in reckoned {
+            let (then, now) = match known {
+                Some(known) => known,
+                None => (looked_up.standing(pair, at)?, looked_up.standing(pair, tip)?),
+            };
             let (now_proven, then_proven) = (grade(&now, strict), grade(&then, strict));
             if then_proven.is_none() {
                 sheet.apart.insert(place);
             }
-            let Some(cohort) = counted else { continue };
+            let Some(cohort) = cohort else { continue };
             if let Some(proven) = now_proven {
                 let sum = sheet.sums.entry(cohort.group(place.1, proven)).or_default();
                 (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
@@ -435,7 +459,12 @@ impl Book {
         if let Some(step) = self.steps.back_mut() {
             let (balance, coverage) = (Amount::ZERO, Coverage::Unknown("not announced yet".into()));
             let before = Standing { balance, coverage };
-            step.changes.extend(after.into_iter().map(|(pair, after)| (pair, before.clone(), after)));
+            let members = &self.members;
+            let whose = |pair: Pair| members.get(usize::try_from(pair.0.0).ok()?).map(|member| member.exchange);
+            step.changes.extend(after.into_iter().filter_map(|(pair, after)| {
+                Some(Change { exchange: whose(pair)?, pair, before: before.clone(), after })
+            }));
+            step.changes.sort_by_key(|change| change.exchange);
         }
     }
 
@@ -510,7 +539,7 @@ impl Book {
     fn advance(&mut self, store: &Store, now: &mut Lookup<'_>, tip: BlockRef) -> Result<Way, DeskError> {
         while !is_there(store, self.at)? {
             let Some(step) = self.steps.pop_back() else { return Ok(Way::Lost) };
-            for (pair, before, after) in &step.changes {
+            for Change { pair, before, after, .. } in &step.changes {
                 self.take(*pair, after);
                 self.put(*pair, before);
             }
@@ -528,27 +557,30 @@ impl Book {
         let Some(past) = store.past(self.at.height, tip.height)? else { return Ok(Way::Lost) };
         // What the last block proved holds for that block alone: the next one may know it less well.
         let Some(last) = store.touched(self.at.height)? else { return Ok(Way::Lost) };
-        if !is_there(store, tip)? || !is_there(store, self.at)? {
-            return Ok(Way::Moved); // what was read of blocks may be of two chains
-        }
         let mut changes = Vec::new();
         let untouched = last.into_iter().filter(|pair| !past.touched().contains(pair)).map(|pair| (pair, true));
         let touched = past.touched().iter().map(|pair| (*pair, false));
-        for (pair, untouched) in touched.chain(untouched).filter(|(pair, _)| self.member(*pair).is_some()) {
+        for (pair, untouched) in touched.chain(untouched) {
+            let Some((Member { exchange, .. }, _)) = self.member(pair) else { continue };
             if untouched && now.is_as_known(pair, self.at.height, tip.height)? {
                 continue;
             }
-            let (before, after) = (past.standing(now, pair)?, now.standing(pair, tip.height)?);
+            let (before, after) = past.change(now, pair, tip.height)?;
             if before != after {
-                changes.push((pair, before, after));
+                changes.push(Change { exchange, pair, before, after });
             }
         }
-        for (pair, before, after) in &changes {
+        if !is_there(store, tip)? || !is_there(store, self.at)? {
+            return Ok(Way::Moved); // what was read of blocks may be of two chains
+        }
+        for Change { pair, before, after, .. } in &changes {
             self.take(*pair, before);
             self.put(*pair, after);
         }
+        changes.sort_by_key(|change| change.exchange);
         changes.shrink_to_fit();
-        self.steps.push_back(Step { from: self.at, changes });
+        let rewritten = past.rewritten().filter(|pair| self.member(*pair).is_some()).collect();
+        self.steps.push_back(Step { from: self.at, changes, rewritten });
         self.at = tip;
         let mut kept: usize = self.steps.iter().map(|step| step.changes.len()).sum();
         while self.steps.len() > STEPS || kept > CHANGES {
@@ -592,21 +624,16 @@ impl Book {
                 total.1 += sum.amount;
             }
         }
-        let mut pairs: BTreeSet<Pair> = BTreeSet::new();
-        let since = if at == self.at { 0..0 } else { at.height.0..self.at.height.0 + 1 };
-        for height in since {
-            let Some(touched) = self.touched_by(store, Height(height))? else { return Ok(None) };
-            let theirs = &touched[touched.partition_point(|(exchange, _)| *exchange < place)..];
-            pairs.extend(theirs.iter().take_while(|(exchange, _)| *exchange == place).map(|(_, pair)| pair));
-        }
-        let mut reckoned = Vec::with_capacity(pairs.len());
-        for pair in pairs {
+        let Some(changed) = self.changed_since(store, place, at)? else { return Ok(None) };
+        let mut reckoned = Vec::with_capacity(changed.len());
+        for (pair, known) in changed {
             let Some((member, asset)) = self.member(pair).filter(|(member, _)| member.exchange == place) else {
                 continue;
             };
             let Some(cohort) = self.cohorts.get(&(place, member.cohort)) else { continue };
             if !sheet.apart.contains(&(member.declared, asset)) {
-                reckoned.push((pair, (member.declared, asset), Some(*cohort).filter(|cohort| counts(cohort))));
+                let cohort = Some(*cohort).filter(|cohort| counts(cohort));
+                reckoned.push(Reckoned { pair, place: (member.declared, asset), cohort, known });
             } // else it is looked up anyhow
         }
         for account in named {
@@ -614,7 +641,41 @@ impl Book {
             let member = usize::try_from(number.0).ok().and_then(|place| self.members.get(place));
             sheet.named.extend(member.filter(|member| member.exchange == place).map(|member| member.declared));
         }
-        Ok(Some(Draft { sheet, strict: self.strict, tip: self.at.height, at: at.height, pairs: reckoned }))
+        Ok(Some(Draft { sheet, strict: self.strict, tip: self.at.height, at: at.height, reckoned }))
+    }
+
+    /// What of an exchange's may stand otherwise at a block than it does at the tip; `None` where that cannot be told.
+    fn changed_since(
+        &mut self,
+        store: &Store,
+        exchange: u16,
+        at: BlockRef,
+    ) -> Result<Option<BTreeMap<Pair, Option<(Standing, Standing)>>>, DeskError> {
+        let mut changed: BTreeMap<Pair, Option<(Standing, Standing)>> = BTreeMap::new();
+        if at == self.at {
+            return Ok(Some(changed));
+        }
+        if let Some(first) = self.steps.iter().position(|step| step.from == at) {
+            for step in self.steps.range(first..) {
+                let theirs = &step.changes[step.changes.partition_point(|change| change.exchange < exchange)..];
+                for Change { pair, before, after, .. } in theirs.iter().take_while(|change| change.exchange == exchange)
+                {
+                    let known = changed.entry(*pair).or_insert_with(|| Some((before.clone(), after.clone())));
+                    if let Some((_, now)) = known {
+                        *now = after.clone();
+                    }
+                }
+            }
+            let rewritten = self.steps.range(first..).flat_map(|step| &step.rewritten);
+            changed.extend(rewritten.map(|pair| (*pair, None)));
+            return Ok(Some(changed));
+        }
+        for height in at.height.0..self.at.height.0 + 1 {
+            let Some(touched) = self.touched_by(store, Height(height))? else { return Ok(None) };
+            let theirs = &touched[touched.partition_point(|(other, _)| *other < exchange)..];
+            changed.extend(theirs.iter().take_while(|(other, _)| *other == exchange).map(|(_, pair)| (*pair, None)));
+        }
+        Ok(Some(changed))
     }
 
     /// What a block touched, remembered while it is near the tip.

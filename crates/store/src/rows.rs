@@ -104,6 +104,14 @@ pub(crate) fn account_prefix(account: AccountNo, asset: Asset) -> Vec<u8> {
 }
 
 impl Movement {
+    /// Base units before it.
+    pub(crate) fn balance_before(&self) -> Option<Amount> {
+        match self.direction {
+            Direction::Credit => self.balance.checked_sub(self.amount),
+            Direction::Debit => self.balance.checked_add(self.amount),
+        }
+    }
+
     pub(crate) fn key(&self, prefix: &[u8]) -> Vec<u8> {
         Movement::key_at(prefix, self.height, self.place)
     }

@@ -38,6 +38,8 @@ pub struct Past {
     at: Height,
     /// The pairs that each block changed.
     touched: BTreeSet<Pair>,
+    /// The keys of the first and the last movement in these blocks, where they added some.
+    moved: BTreeMap<Pair, (Vec<u8>, Vec<u8>)>,
     /// Coverage rows that they replaced, made (`None`) or took away, as they were before.
     coverage: BTreeMap<(Pair, Height), Option<Coverage>>,
 }
@@ -227,7 +229,7 @@ impl Lookup<'_> {
 
 impl Past {
     fn after(at: Height) -> Past {
-        Past { at, touched: BTreeSet::new(), coverage: BTreeMap::new() }
+        Past { at, touched: BTreeSet::new(), moved: BTreeMap::new(), coverage: BTreeMap::new() }
     }
 
     /// Adds a block; those below it are there already.
@@ -239,7 +241,14 @@ impl Past {
             match family {
                 Family::Movements => {
                     let pair = Reader(row).account().zip(pair_asset(row));
-                    self.touched.insert(store.read(Family::Undo, &key, pair)?);
+                    let pair = store.read(Family::Undo, &key, pair)?;
+                    self.touched.insert(pair);
+                    let (first, last) = self.moved.entry(pair).or_insert_with(|| (row.to_vec(), row.to_vec()));
+                    if row < first.as_slice() {
+                        *first = row.to_vec();
+                    } else if row > last.as_slice() {
+                        *last = row.to_vec();
+                    }
                 }
                 Family::Coverage => {
                     let (pair, from) = store.read(Family::Undo, &key, coverage_key(row))?;
@@ -260,6 +269,12 @@ impl Past {
         &self.touched
     }
 
+    /// The pairs of which these blocks changed how well they are known below them: a block may show that what was taken for known
+    /// is not, or the other way round.
+    pub fn rewritten(&self) -> impl Iterator<Item = Pair> {
+        self.coverage.keys().filter(|(_, from)| *from <= self.at).map(|(pair, _)| *pair)
+    }
+
     /// How a pair stood after the block before these blocks, as far as was known then.
     ///
     /// # Errors
@@ -267,6 +282,42 @@ impl Past {
     pub fn standing(&self, now: &mut Lookup<'_>, pair: Pair) -> Result<Standing, StoreError> {
         let coverage = self.coverage_before(now, pair)?;
         now.with_balance(pair, coverage, self.at)
+    }
+
+    /// How a pair stood before these blocks, as [`Past::standing`] says, and how it stands after them, up to `to`: much quicker than
+    /// to look up both.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn change(&self, now: &mut Lookup<'_>, pair: Pair, to: Height) -> Result<(Standing, Standing), StoreError> {
+        let last = now.last_coverage(pair, to)?;
+        let is_old = last.as_ref().is_none_or(|(from, _)| *from <= self.at);
+        let replaced = self.coverage.range((pair, Height(0))..=(pair, to)).next().is_some();
+        let after = last.map_or_else(|| Coverage::Unknown(UNFOLLOWED.into()), |(_, grade)| grade);
+        let before = if is_old && !replaced { after.clone() } else { self.coverage_before(now, pair)? };
+        let (was, is) = match self.moved.get(&pair) {
+            Some((first, last)) => match (self.movement(now.store, first)?, self.movement(now.store, last)?) {
+                (Some(first), Some(last)) => (first.balance_before(), Some(last.balance)),
+                _ => (None, None),
+            },
+            None => {
+                let balance = now.store.seek_balance(&mut now.movements, pair, to)?;
+                (Some(balance), Some(balance))
+            }
+        };
+        let (Some(was), Some(is)) = (was, is) else { return Ok((self.standing(now, pair)?, now.standing(pair, to)?)) };
+        let stands = |balance: Amount, coverage: Coverage| {
+            let balance = if matches!(coverage, Coverage::Unknown(_)) { Amount::ZERO } else { balance };
+            Standing { balance, coverage }
+        };
+        Ok((stands(was, before), stands(is, after)))
+    }
+
+    fn movement(&self, store: &Store, key: &[u8]) -> Result<Option<Movement>, StoreError> {
+        let Some(row) = store.get(Family::Movements, key)? else { return Ok(None) };
+        let mut rest = Reader(key);
+        let rest = rest.account().and_then(|_| rest.asset()).and_then(|_| Movement::read(rest.0, &row));
+        store.read(Family::Movements, key, rest).map(Some)
     }
 
     /// The last row up to that block, of those that are there now and were then, and of those that were there only then.

@@ -350,7 +350,10 @@ fn sums_can_follow(store: &Store, stood: &BTreeMap<Pair, Standing>) {
         Standing { balance: Amount::ZERO, coverage: Coverage::Unknown("not followed at this height".into()) };
     for pair in stood.keys().chain(stands.keys()) {
         let was = stood.get(pair).unwrap_or(&unfollowed);
-        assert_eq!(past.standing(&mut store.lookup().unwrap(), *pair).unwrap(), *was, "{pair:?} before {tip}");
+        let mut now = store.lookup().unwrap();
+        assert_eq!(past.standing(&mut now, *pair).unwrap(), *was, "{pair:?} before {tip}");
+        let is = now.standing(*pair, tip).unwrap();
+        assert_eq!(past.change(&mut now, *pair, tip).unwrap(), (was.clone(), is), "{pair:?} to {tip}");
         if !touched.contains(pair) {
             assert_eq!(stands.get(pair), stood.get(pair), "{pair:?} at {tip}");
         }
