@@ -149,6 +149,8 @@ const BLOCKS: usize = 64;
 const FARTHEST: u64 = 500;
 /// What was announced so far below is like what was declared always.
 const LONG_AGO: u64 = 2 * FARTHEST;
+/// From so many accounts on that a block touched it is quicker to look them up side by side.
+const ALONE: usize = 500;
 /// Blocks may come while one reckons: how often that is done again.
 const TRIES: usize = 5;
 
@@ -557,19 +559,38 @@ impl Book {
         let Some(past) = store.past(self.at.height, tip.height)? else { return Ok(Way::Lost) };
         // What the last block proved holds for that block alone: the next one may know it less well.
         let Some(last) = store.touched(self.at.height)? else { return Ok(Way::Lost) };
-        let mut changes = Vec::new();
-        let untouched = last.into_iter().filter(|pair| !past.touched().contains(pair)).map(|pair| (pair, true));
-        let touched = past.touched().iter().map(|pair| (*pair, false));
-        for (pair, untouched) in touched.chain(untouched) {
-            let Some((Member { exchange, .. }, _)) = self.member(pair) else { continue };
-            if untouched && now.is_as_known(pair, self.at.height, tip.height)? {
-                continue;
+        let pairs: Vec<Pair> = past.touched().iter().copied().collect();
+        let untouched: Vec<Pair> = last.into_iter().filter(|pair| !past.touched().contains(pair)).collect();
+        let changes = |pairs: &[Pair], now: &mut Lookup<'_>, untouched: bool| -> Result<Vec<Change>, DeskError> {
+            let mut changes = Vec::new();
+            for pair in pairs {
+                let Some((Member { exchange, .. }, _)) = self.member(*pair) else { continue };
+                if untouched && now.is_as_known(*pair, self.at.height, tip.height)? {
+                    continue;
+                }
+                let (before, after) = past.change(now, *pair, tip.height)?;
+                if before != after {
+                    changes.push(Change { exchange, pair: *pair, before, after });
+                }
             }
-            let (before, after) = past.change(now, pair, tip.height)?;
-            if before != after {
-                changes.push(Change { exchange, pair, before, after });
-            }
-        }
+            Ok(changes)
+        };
+        // Everybody waits for this: where there is much to do the processors share it.
+        let (half, other) = pairs.split_at(if pairs.len() < ALONE { pairs.len() } else { pairs.len() / 2 });
+        let (known, others) = std::thread::scope(|scope| {
+            let others = scope.spawn(|| match (other.is_empty(), store.lookup_of(tip)?) {
+                (true, _) => Ok(Some(Vec::new())),
+                (false, None) => Ok(None),
+                (false, Some(mut now)) => changes(other, &mut now, false).map(Some),
+            });
+            let known = changes(half, now, false).and_then(|mut known| {
+                known.append(&mut changes(&untouched, now, true)?);
+                Ok(known)
+            });
+            (known, others.join().unwrap_or(Ok::<_, DeskError>(None)))
+        });
+        let (mut changes, Some(mut others)) = (known?, others?) else { return Ok(Way::Moved) };
+        changes.append(&mut others);
         if !is_there(store, tip)? || !is_there(store, self.at)? {
             return Ok(Way::Moved); // what was read of blocks may be of two chains
         }

@@ -43,6 +43,6 @@ pub fn credits_over_inventory(report: &AssetReport, policy: &Policy) -> Option<F
             report.symbol
         )
     };
-    let evidence = json!({ "credited": coins(credited), "inventory": coins(inventory) });
+    let evidence = || json!({ "credited": coins(credited), "inventory": coins(inventory) });
     policy.credits_over_inventory.finding(RULE, &report.symbol, (credited, inventory), message, evidence)
 }

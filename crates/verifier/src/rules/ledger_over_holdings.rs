@@ -13,8 +13,10 @@ pub fn ledger_over_holdings(line: &Line, policy: &Policy) -> Option<Finding> {
     let high = line.holdings.high.as_ref()?;
     let there = high.units() + line.deductions.units() + line.tolerance.units();
     let message = |ratio: &str| format!("the ledger owes {ratio} times the {} that can be there", line.asset);
-    let evidence = json!({ "owed": line.owed, "high": high, "deductions": line.deductions,
-        "tolerance": line.tolerance });
+    let evidence = || {
+        json!({ "owed": line.owed, "high": high, "deductions": line.deductions,
+        "tolerance": line.tolerance })
+    };
     policy.ledger_over_holdings.finding(
         "ledger-over-holdings",
         &line.asset,

@@ -61,10 +61,10 @@ impl Levels {
         asset: &str,
         (part, whole): (Wide, Wide),
         message: impl FnOnce(&str) -> String,
-        mut evidence: Value,
+        evidence: impl FnOnce() -> Value,
     ) -> Option<Finding> {
         let (level, severity, at) = self.reached(part, whole)?;
-        let ratio = ratio(part, whole);
+        let (ratio, mut evidence) = (ratio(part, whole), evidence());
         evidence["level"] = json!(level);
         evidence["at"] = json!(at);
         evidence["ratio"] = json!(ratio);

@@ -26,7 +26,7 @@ pub fn outflow_since_statement(line: &Line, at_most_now: &BTreeMap<String, Wide>
         format!("{left} of {then} {} have left unannounced since the statement's block: {ratio} of it", line.asset)
     };
     let evidence =
-        json!({ "at_statement": then, "now_at_most": coins(now), "announced": announced, "left": coins(left) });
+        || json!({ "at_statement": then, "now_at_most": coins(now), "announced": announced, "left": coins(left) });
     policy.outflow_since_statement.finding(
         "outflow-since-statement",
         &line.asset,

@@ -23,11 +23,13 @@ pub fn turnover_over_holdings(report: &AssetReport, line: &Line, ordinary: &Ordi
     for volume in &report.volume {
         let traded = wide(volume.traded);
         let said = |what: &'static str| {
-            let (traded, window) = (coins(traded).grouped(), &volume.window);
-            move |ratio: &str| format!("{traded} {} were traded in {window}: {ratio} times {what}", report.symbol)
+            let (report, window) = (&report.symbol, &volume.window);
+            move |ratio: &str| {
+                format!("{} {report} were traded in {window}: {ratio} times {what}", coins(traded).grouped())
+            }
         };
         if let Some(high) = &line.holdings.high {
-            let evidence = json!({ "window": volume.window, "traded": coins(traded), "holdings": high });
+            let evidence = || json!({ "window": volume.window, "traded": coins(traded), "holdings": high });
             let pair = (traded, high.units());
             findings.extend(policy.turnover_over_holdings.finding(
                 RULE,
@@ -39,8 +41,10 @@ pub fn turnover_over_holdings(report: &AssetReport, line: &Line, ordinary: &Ordi
         }
         let before = ordinary.of(&report.symbol, &volume.window);
         if before.reports >= FEWEST_REPORTS {
-            let evidence = json!({ "window": volume.window, "traded": coins(traded), "reports": before.reports,
-                "sum_of_earlier": coins(before.sum) });
+            let evidence = || {
+                json!({ "window": volume.window, "traded": coins(traded), "reports": before.reports,
+                "sum_of_earlier": coins(before.sum) })
+            };
             let pair = (traded * Wide::from(before.reports), before.sum);
             findings.extend(policy.turnover_over_mean.finding(RULE, &report.symbol, pair, said("the mean"), evidence));
         }
