@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use assay_store::{Records, Row};
 use assay_types::{BlockRef, Statement, Timestamp};
-use assay_verifier::rules::{Before, Following, Rewritten, Unreported, unreported};
+use assay_verifier::rules::{Before, Following, Previous, Rewritten, Unreported, unreported};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
 
 use crate::daily::Daily;
@@ -48,7 +48,7 @@ pub(crate) struct Case {
     pub(crate) latest: Option<StatementView>,
     pub(crate) last_final: Option<LastFinal>,
     /// The statement before the latest.
-    previous: Option<Arc<Statement>>,
+    previous: Option<Previous>,
     /// What that one came to, by symbol.
     before: BTreeMap<String, Before>,
     history: History,
@@ -66,16 +66,23 @@ pub(crate) struct History {
     days: Days,
     /// What they owed of assets that are not reported any more.
     unreported: BTreeMap<String, Unreported>,
-    /// Is there anything in it that the rows do not have?
-    news: (bool, bool),
+    /// What in it the rows do not have yet.
+    news: News,
+}
+
+/// What is to be kept of a history.
+#[derive(Default)]
+struct News {
+    /// What the latest statement's day traded, with it.
+    today: Option<Ordinary>,
+    unreported: bool,
 }
 
 /// What the statements before the latest traded.
 #[derive(Default, Clone)]
 struct Days {
     day: u64,
-    today: Ordinary,
-    /// With the days before, and today.
+    /// On that day and those before it.
     all: Ordinary,
 }
 
@@ -87,7 +94,7 @@ struct Watched {
     tips: Vec<(String, Option<BlockRef>)>,
     /// Assets of which something is unknown on the last blocks.
     unknown_now: BTreeSet<String>,
-    findings: Arc<Vec<Finding>>,
+    findings: Arc<Vec<Arc<Finding>>>,
 }
 
 /// What a new verdict adds to what is kept.
@@ -133,7 +140,7 @@ impl Case {
             None => None,
         };
         let previous_number = previous.as_ref().map(|kept| kept.view.sequence);
-        let previous = previous.and_then(|kept| parse(world, &kept.bytes).ok()).map(Arc::new);
+        let previous = previous.and_then(|kept| parse(world, &kept.bytes).ok());
         let mut history = History { unreported: keep::unreported(records, exchange)?, ..History::default() };
         if let Some(previous) = &previous {
             history.days = Days::up_to(records, exchange, day(previous.as_of))?;
@@ -157,7 +164,7 @@ impl Case {
             shelved,
             latest,
             last_final,
-            previous,
+            previous: previous.as_ref().map(Previous::of),
             before,
             history,
             dropped,
@@ -184,10 +191,11 @@ impl Case {
             true => self.history.days.clone(),
             false => Days::up_to(records, &self.exchange, day)?,
         };
-        days.today.add(&open.statement);
+        let mut today = keep::days(records, &self.exchange, day..day + 1)?;
+        today.add(&open.statement);
         days.all.add(&open.statement);
         let unreported = unreported(self.history.unreported.clone(), &open.statement, next);
-        let news = (true, unreported != self.history.unreported);
+        let news = News { today: Some(today), unreported: unreported != self.history.unreported };
         Ok(History { days, unreported, news })
     }
 
@@ -200,9 +208,7 @@ impl Case {
             let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
             let lines = previous.and_then(|open| open.verdict.as_ref()).map_or(&[][..], |verdict| &verdict.lines);
             self.before = lines.iter().map(|line| (line.asset.clone(), Before::of(line))).collect();
-            // What it claimed of wallets is asked by no rule, and can be most of it.
-            let plain = |open: &Open| Statement { wallets: Vec::new(), ..Statement::clone(&open.statement) };
-            self.previous = previous.map(|previous| Arc::new(plain(previous)));
+            self.previous = previous.map(|previous| Previous::of(&previous.statement));
             self.history = history;
             if let Some(before) = before {
                 self.let_go(before.sequence);
@@ -231,7 +237,10 @@ impl Case {
             now,
         };
         let evidence = gather(world, &question, &statement)?;
-        let verdict = reconcile(&statement, &evidence, &world.policy, now, world.program);
+        let mut verdict = reconcile(&statement, &evidence, &world.policy, now, world.program);
+        if let Some(before) = open.verdict.as_ref().filter(|before| before.is_repeated_by(&verdict)) {
+            (verdict.lines, verdict.findings) = (before.lines.clone(), before.findings.clone()); // there once, not twice
+        }
         let verdict = Arc::new(verdict);
         let changed = !open.kept.is(&verdict)?;
         let was_final = open.kept.is_final();
@@ -286,7 +295,7 @@ impl Case {
         rewrites: &[Rewrite],
         now: Timestamp,
         turns: &mut usize,
-    ) -> Arc<Vec<Finding>> {
+    ) -> Arc<Vec<Arc<Finding>>> {
         let found = self.watched(world, rewrites, now);
         match self.verdict() {
             Some(_) => self.daily.add_to(found, (records, world, &self.exchange), now, turns),
@@ -294,7 +303,7 @@ impl Case {
         }
     }
 
-    fn watched(&mut self, world: &World, rewrites: &[Rewrite], now: Timestamp) -> Arc<Vec<Finding>> {
+    fn watched(&mut self, world: &World, rewrites: &[Rewrite], now: Timestamp) -> Arc<Vec<Arc<Finding>>> {
         let open = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
         let Some((statement, Some(verdict))) = open.map(|open| (&*open.statement, &open.verdict)) else {
             return Arc::default();
@@ -346,7 +355,7 @@ impl Case {
             at_most_now: &now_held,
             statement,
             reconciliation: verdict,
-            previous: self.previous.as_deref(),
+            previous: self.previous.as_ref(),
             before: &self.before,
             ranges: &ranges,
             dropped: &dropped,
@@ -359,7 +368,7 @@ impl Case {
         let more = watch(&around, &world.policy, now);
         if !more.is_empty() {
             let all = Arc::make_mut(&mut findings);
-            all.extend(more);
+            all.extend(more.into_iter().map(Arc::new));
             all.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
         }
         let (verdict, rewrites) = (verdict.clone(), rewrites.len());
@@ -457,18 +466,15 @@ impl Kept {
 
 impl Days {
     fn up_to(records: &Records, exchange: &str, day: u64) -> Result<Days, DeskError> {
-        let today = keep::days(records, exchange, day..day + 1)?;
-        let mut all = keep::days(records, exchange, day.saturating_sub(DAYS)..day)?;
-        all.add_all(&today);
-        Ok(Days { day, today, all })
+        Ok(Days { day, all: keep::days(records, exchange, day.saturating_sub(DAYS)..day + 1)? })
     }
 }
 
 impl History {
     /// The rows by which what is new in it is kept.
-    pub(crate) fn rows(&self, exchange: &str) -> Result<Vec<Row>, DeskError> {
-        let (days, unreported) = self.news;
-        let day = days.then(|| keep::day_row(exchange, self.days.day, &self.days.today));
+    pub(crate) fn rows(&mut self, exchange: &str) -> Result<Vec<Row>, DeskError> {
+        let News { today, unreported } = std::mem::take(&mut self.news);
+        let day = today.map(|today| keep::day_row(exchange, self.days.day, &today));
         day.into_iter().chain(unreported.then(|| keep::unreported_row(exchange, &self.unreported))).collect()
     }
 }

@@ -26,12 +26,12 @@ pub(crate) struct Daily {
     merged: Option<(Arc<Known>, Findings, Findings)>,
 }
 
-type Findings = Arc<Vec<Finding>>;
+type Findings = Arc<Vec<Arc<Finding>>>;
 
 /// What is wrong with a day's coins, if anything, and what that depends on.
 struct Known {
     basis: Basis,
-    finding: Option<Finding>,
+    finding: Option<Arc<Finding>>,
 }
 
 /// What a day's coins depend on.
@@ -104,7 +104,7 @@ impl Daily {
             return Ok(());
         }
         *turns = turns.saturating_sub(1);
-        let finding = cold_ratio(&coins(records, world, exchange, &basis)?, basis.required);
+        let finding = cold_ratio(&coins(records, world, exchange, &basis)?, basis.required).map(Arc::new);
         self.known = Some(Arc::new(Known { basis, finding }));
         Ok(())
     }

@@ -259,7 +259,7 @@ impl Run {
             return Err(SubmitError::UnknownExchange(exchange.into()));
         };
         let mut rows = keep::statement_rows(exchange, &kept).map_err(failed)?;
-        let history = case.history_with(&self.inner.records, sequence, &statement).map_err(failed)?;
+        let mut history = case.history_with(&self.inner.records, sequence, &statement).map_err(failed)?;
         rows.extend(history.rows(exchange).map_err(failed)?);
         self.inner.records.write(&rows).map_err(|error| failed(error.into()))?;
         case.add(&kept, statement, history);
@@ -355,7 +355,7 @@ impl Run {
         };
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let each = cases.len().div_ceil(threads).max(1);
-        let judged: Vec<_> = if cases.len() < 2 {
+        let mut judged: Vec<_> = if cases.len() < 2 {
             judge(&mut cases)
         } else {
             std::thread::scope(|scope| {
@@ -364,9 +364,9 @@ impl Run {
             })
         };
         let rows: Vec<_> = judged
-            .iter()
-            .filter_map(|(.., one)| one.as_ref().ok()?.as_ref())
-            .flat_map(|one| one.rows.clone())
+            .iter_mut()
+            .filter_map(|(.., one)| one.as_mut().ok()?.as_mut())
+            .flat_map(|one| std::mem::take(&mut one.rows))
             .collect();
         let kept = if rows.is_empty() { Ok(()) } else { self.inner.records.write(&rows) };
         let mut verdicts = Vec::new();
@@ -599,7 +599,7 @@ impl Run {
         &mut self,
         id: &str,
         verdict: Option<&Reconciliation>,
-        (findings, behind): (&[Finding], Option<&str>),
+        (findings, behind): (&[Arc<Finding>], Option<&str>),
         now: Timestamp,
     ) -> Arc<Vec<Gate>> {
         let stale = findings.iter().any(|finding| finding.rule == STALE);

@@ -89,7 +89,7 @@ pub struct ExchangeView {
     /// Why it cannot be judged at the moment, if so: the verdict above is then what was last known.
     pub trouble: Option<Trouble>,
     /// What is wrong now: of the latest verdict, and of what came after it.
-    pub findings: Arc<Vec<Finding>>,
+    pub findings: Arc<Vec<Arc<Finding>>>,
     /// What the trading engine should do, by asset.
     pub gates: Arc<Vec<Gate>>,
     /// What the exchange has announced and is not over, the first first.

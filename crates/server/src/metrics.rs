@@ -78,7 +78,7 @@ fn exchanges(registry: &mut Registry, view: &View, now: Timestamp) {
         if let Some(statement) = &exchange.statement {
             age.get_or_create(&labels).set(now.seconds_since(statement.as_of));
         }
-        for line in exchange.verdict.iter().flat_map(|verdict| &verdict.lines) {
+        for line in exchange.verdict.iter().flat_map(|verdict| verdict.lines.iter()) {
             if let Some(ratio) = line.coverage_ratio.as_ref().and_then(|text| text.parse().ok()) {
                 let labels = vec![("exchange", exchange.id.clone()), ("asset", line.asset.clone())];
                 coverage.get_or_create(&labels).set(ratio);

@@ -26,6 +26,7 @@ pub mod rules;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use assay_types::{Digest, Statement, Timestamp};
 
@@ -95,8 +96,8 @@ pub fn reconcile(
         policy: PolicyLine { digest },
         program: program.to_owned(),
         blocks,
-        lines,
-        findings: findings.into(),
+        lines: lines.into(),
+        findings: Arc::new(findings.into_iter().map(Arc::new).collect()),
     }
 }
 

@@ -30,9 +30,9 @@ pub struct Reconciliation {
     /// The block of each chain.
     pub blocks: Vec<BlockLine>,
     /// One for each asset that the statement reports, in its order.
-    pub lines: Vec<Line>,
+    pub lines: Arc<Vec<Line>>,
     /// What is wrong, the worst first.
-    pub findings: Arc<Vec<Finding>>,
+    pub findings: Arc<Vec<Arc<Finding>>>,
 }
 
 impl Reconciliation {
@@ -47,7 +47,7 @@ impl Reconciliation {
     /// Does it say the same as another one? When it was given does not matter, nor by how much a stale statement is too old.
     pub fn says_the_same_as(&self, other: &Reconciliation) -> bool {
         let stale = |finding: &Finding| finding.rule == crate::rules::STALE_STATEMENT;
-        let alike = |(one, other): (&Finding, &Finding)| {
+        let alike = |(one, other): (&Arc<Finding>, &Arc<Finding>)| {
             if stale(one) { stale(other) && one.severity == other.severity } else { one == other }
         };
         (&self.exchange, self.verdict, self.stage, self.statement, self.policy, &self.program)

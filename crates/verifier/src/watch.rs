@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use assay_types::{Statement, Timestamp};
 
-use crate::rules::{self, Before, Dropped, Following, RangeUse, Rewritten, Unreported};
+use crate::rules::{self, Before, Dropped, Following, Previous, RangeUse, Rewritten, Unreported};
 use crate::{Finding, Line, Ordinary, Policy, Reconciliation, Wide};
 
 /// What is known beside one reconciliation.
@@ -16,7 +16,7 @@ pub struct Surroundings<'a> {
     /// What it came to.
     pub reconciliation: &'a Reconciliation,
     /// The statement before it, if there is one.
-    pub previous: Option<&'a Statement>,
+    pub previous: Option<&'a Previous>,
     /// What the statement before it came to, by symbol.
     pub before: &'a BTreeMap<String, Before>,
     /// What was owed when it was last reported, and is not reported any more, by symbol.

@@ -77,7 +77,7 @@ pub fn differences(expected: &Expected, issued: &Issued, found: &Reconciliation)
     expected_alarms.sort();
     compare("findings".into(), expected_alarms.join(", "), alarms.join(", "));
     compare("lines".into(), issued.truth.len().to_string(), found.lines.len().to_string());
-    for (truth, line) in issued.truth.iter().zip(&found.lines) {
+    for (truth, line) in issued.truth.iter().zip(found.lines.iter()) {
         for (what, expected, found) in amounts(expected, truth, line) {
             compare(format!("{} {what}", truth.symbol), expected, found);
         }

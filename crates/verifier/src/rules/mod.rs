@@ -48,7 +48,7 @@ pub use phantom_assets::phantom_assets;
 pub use range_exhausting::{RESERVE, RangeUse, range_exhausting};
 pub use rewritten_history::{Rewritten, rewritten_history};
 pub(crate) use roll_forward_broken::next_to_it;
-pub use roll_forward_broken::roll_forward_broken;
+pub use roll_forward_broken::{Previous, roll_forward_broken};
 pub use same_kind::same_kind;
 pub use shared_account::shared_account;
 pub use stale_index::{Following, stale_index};

@@ -1,5 +1,6 @@
 use assay_types::{Statement, Timestamp};
 
+use crate::rules::Previous;
 use crate::{Finding, Severity};
 
 /// Another statement came under a number that was taken.
@@ -23,7 +24,7 @@ pub struct Rewritten {
 /// Cannot tell intent from a mistake in numbering.
 ///
 /// Policy: none.
-pub fn rewritten_history(statement: &Statement, previous: Option<&Statement>, rewritten: &[Rewritten]) -> Vec<Finding> {
+pub fn rewritten_history(statement: &Statement, previous: Option<&Previous>, rewritten: &[Rewritten]) -> Vec<Finding> {
     let finding = |message: String, evidence| Finding {
         rule: "rewritten-history",
         severity: Severity::Error,
@@ -35,7 +36,7 @@ pub fn rewritten_history(statement: &Statement, previous: Option<&Statement>, re
         let message = format!("another statement came under number {}, which was taken", one.sequence);
         finding(message, facts!({ "sequence": one.sequence, "kept": one.kept, "came": one.came, "at": one.at }))
     });
-    let adjacent = |previous: &&Statement| match (statement.sequence, previous.sequence) {
+    let adjacent = |previous: &&Previous| match (statement.sequence, previous.sequence) {
         (Some(number), Some(before)) => before.checked_add(1) == Some(number),
         _ => false,
     };

@@ -2,7 +2,30 @@ use std::collections::HashMap;
 
 use crate::coins::{Coins, Wide, wide};
 use crate::{Finding, Severity};
-use assay_types::{AssetReport, Statement};
+use assay_types::{AssetReport, Digest, Statement};
+
+/// What is remembered of the statement before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    /// Its number, where it has one.
+    pub sequence: Option<u64>,
+    /// Its digest.
+    pub digest: Digest,
+    /// By asset: what customers were owed, and the sum of negative balances.
+    ledger: Vec<(String, Coins, Coins)>,
+}
+
+impl Previous {
+    /// Of that statement.
+    pub fn of(statement: &Statement) -> Previous {
+        let line = |report: &AssetReport| {
+            let coins = |amount| Coins::new(amount, report.decimals);
+            (report.symbol.clone(), coins(report.customers), coins(report.negative))
+        };
+        let ledger = statement.assets.iter().map(line).collect();
+        Previous { sequence: statement.sequence, digest: statement.digest, ledger }
+    }
+}
 
 /// **`roll-forward-broken`** (error): the previous statement plus this one's flows is not this statement. It is the control
 /// by which banks close a day: opening balance, plus what came, less what went, is the closing balance.
@@ -15,15 +38,14 @@ use assay_types::{AssetReport, Statement};
 /// Cannot judge where a flow is not reported, or a statement between the two is missing.
 ///
 /// Policy: none.
-pub fn roll_forward_broken(statement: &Statement, previous: &Statement) -> Vec<Finding> {
-    let before: HashMap<&str, &AssetReport> =
-        previous.assets.iter().map(|before| (before.symbol.as_str(), before)).collect();
-    let judge = |report: &AssetReport| judge(report, before.get(report.symbol.as_str())?);
+pub fn roll_forward_broken(statement: &Statement, previous: &Previous) -> Vec<Finding> {
+    let before: HashMap<&String, _> = previous.ledger.iter().map(|line| (&line.0, line)).collect();
+    let judge = |report: &AssetReport| judge(report, before.get(&report.symbol)?);
     if next_to_it(statement, previous) { statement.assets.iter().filter_map(judge).collect() } else { Vec::new() }
 }
 
 /// Does one follow the other, with none between?
-pub(crate) fn next_to_it(statement: &Statement, previous: &Statement) -> bool {
+pub(crate) fn next_to_it(statement: &Statement, previous: &Previous) -> bool {
     match (statement.sequence, previous.sequence, &statement.previous) {
         (_, _, Some(digest)) => *digest == previous.digest.to_string(),
         (Some(number), Some(before), None) => before.checked_add(1) == Some(number),
@@ -31,13 +53,13 @@ pub(crate) fn next_to_it(statement: &Statement, previous: &Statement) -> bool {
     }
 }
 
-fn judge(report: &AssetReport, before: &AssetReport) -> Option<Finding> {
+fn judge(report: &AssetReport, (_, customers, negative): &(String, Coins, Coins)) -> Option<Finding> {
     let flows = report.flows.as_ref()?;
     let (deposits, withdrawals) = (wide(flows.deposits?), wide(flows.withdrawals?));
     let (rewards, fees, corrections) = (wide(flows.rewards?), wide(flows.fees?), wide(flows.corrections?));
     // Both sides are sums, so that nothing is ever below zero.
-    let expected = wide(before.customers) + deposits + rewards + wide(report.negative);
-    let found = wide(report.customers) + withdrawals + fees + wide(before.negative);
+    let expected = customers.units() + deposits + rewards + wide(report.negative);
+    let found = wide(report.customers) + withdrawals + fees + negative.units();
     let gap = expected.abs_diff(found);
     if gap <= corrections {
         return None;
@@ -54,7 +76,7 @@ fn judge(report: &AssetReport, before: &AssetReport) -> Option<Finding> {
             report.symbol
         ),
         evidence: facts!({
-            "before": { "customers": coins(wide(before.customers)), "negative": coins(wide(before.negative)) },
+            "before": { "customers": customers, "negative": negative },
             "now": { "customers": coins(wide(report.customers)), "negative": coins(wide(report.negative)) },
             "deposits": coins(deposits), "withdrawals": coins(withdrawals), "rewards": coins(rewards),
             "fees": coins(fees), "corrections": coins(corrections), "gap": coins(gap),

@@ -13,7 +13,7 @@ fn a_phantom_is_named_with_what_is_needed_to_recompute_it() {
     world = world.unconfirmed(item(9, 0, 10)).tx(9, in_block(B + 1, vec![paid(0, 1, 10)]));
     let judged = world.policy(json!({ "shortage_tolerance": { "BTC": "0.005" } })).judge();
     assert_eq!(rules(&judged), ["phantom-assets critical"]);
-    let Finding { message, evidence, asset, .. } = &judged.findings[0];
+    let Finding { message, evidence, asset, .. } = &*judged.findings[0];
     let evidence = evidence.json();
     assert_eq!(
         message,

@@ -338,7 +338,7 @@ proptest! {
             report.uncredited_deposits.extend(report.uncredited_deposits.clone());
             report.pending_withdrawals.extend(report.pending_withdrawals.clone());
         }
-        for (after, before) in twice.judge().lines.iter().zip(world.judge().lines) {
+        for (after, before) in twice.judge().lines.iter().zip(world.judge().lines.iter()) {
             prop_assert!(after.owed.units() >= before.owed.units());
             prop_assert!(after.verdict >= before.verdict);
         }
@@ -380,7 +380,7 @@ proptest! {
         let mut small = world;
         small.policy.shortage_tolerance.clear();
         prop_assert_eq!(verdicts(&large), verdicts(&small));
-        let ratios = |world: &World| world.judge().lines.into_iter().map(|line| line.coverage_ratio).collect::<Vec<_>>();
+        let ratios = |world: &World| world.judge().lines.iter().map(|line| line.coverage_ratio.clone()).collect::<Vec<_>>();
         prop_assert_eq!(ratios(&large), ratios(&small));
     }
 

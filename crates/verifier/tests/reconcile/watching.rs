@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_types::{Amount, Flows, Statement, Volume};
-use assay_verifier::rules::{Before, Dissent, Dropped, Following, RangeUse, Rewritten, unreported};
+use assay_verifier::rules::{Before, Dissent, Dropped, Following, Previous, RangeUse, Rewritten, unreported};
 use assay_verifier::{Coins, Finding, Ordinary, Severity, Surroundings, Wide, watch};
 
 use crate::world::{World, held, known, report, time, unknown, withdrawal};
@@ -34,11 +34,12 @@ impl Around {
         for (one, next) in earlier.iter().zip(earlier.iter().skip(1).chain([&&self.world.statement])) {
             missing = unreported(missing, one, next);
         }
+        let previous = earlier.last().map(|statement| Previous::of(statement));
         let around = Surroundings {
             unreported: &missing,
             statement: &self.world.statement,
             reconciliation: &reconciliation,
-            previous: earlier.last().copied(),
+            previous: previous.as_ref(),
             ordinary: &ordinary,
             at_most_now: &self.at_most_now,
             before: &self.before,

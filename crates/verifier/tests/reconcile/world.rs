@@ -2,6 +2,8 @@
 //!
 //! `acme` reports BTC on the Bitcoin chain, in whole units. B is block 100 there. Account n is hers below 100.
 
+use std::sync::Arc;
+
 use assay_types::{
     Account, Amount, Asset, AssetReport, BlockHash, BlockRef, ChainId, Digest, Height, InFlight, Placement, Statement,
     Timestamp, TxId, WalletClaim,
@@ -228,15 +230,15 @@ impl World {
 
     /// The only line.
     pub fn line(&self) -> Line {
-        let mut lines = self.judge().lines;
+        let lines = self.judge().lines;
         assert_eq!(lines.len(), 1);
-        lines.remove(0)
+        lines[0].clone()
     }
 }
 
 /// Rule and severity of each finding, in order.
 pub fn rules(reconciliation: &Reconciliation) -> Vec<String> {
-    let name = |finding: &Finding| {
+    let name = |finding: &Arc<Finding>| {
         let severity = serde_json::to_value(finding.severity).unwrap();
         format!("{} {}", finding.rule, severity.as_str().unwrap())
     };
