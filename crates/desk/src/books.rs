@@ -119,8 +119,14 @@ struct Book {
     unknown: BTreeMap<u16, BTreeSet<(u32, u16)>>,
     steps: VecDeque<Step>,
     /// By block, in order: what it touched of which exchange's.
-    touched: BTreeMap<Height, (BlockRef, Arc<Vec<(u16, Pair)>>)>,
+    touched: BTreeMap<Height, (BlockRef, Touched)>,
 }
+
+/// Pairs by exchange, in order.
+type Touched = Arc<Vec<(u16, Pair)>>;
+
+/// How pairs stood and stand; `None` where that is to be looked up.
+type Changed = BTreeMap<Pair, Option<(Standing, Standing)>>;
 
 /// From one block to a later one, so that it can be gone back.
 struct Step {
@@ -666,13 +672,8 @@ impl Book {
     }
 
     /// What of an exchange's may stand otherwise at a block than it does at the tip; `None` where that cannot be told.
-    fn changed_since(
-        &mut self,
-        store: &Store,
-        exchange: u16,
-        at: BlockRef,
-    ) -> Result<Option<BTreeMap<Pair, Option<(Standing, Standing)>>>, DeskError> {
-        let mut changed: BTreeMap<Pair, Option<(Standing, Standing)>> = BTreeMap::new();
+    fn changed_since(&mut self, store: &Store, exchange: u16, at: BlockRef) -> Result<Option<Changed>, DeskError> {
+        let mut changed = Changed::new();
         if at == self.at {
             return Ok(Some(changed));
         }
@@ -700,7 +701,7 @@ impl Book {
     }
 
     /// What a block touched, remembered while it is near the tip.
-    fn touched_by(&mut self, store: &Store, height: Height) -> Result<Option<Arc<Vec<(u16, Pair)>>>, DeskError> {
+    fn touched_by(&mut self, store: &Store, height: Height) -> Result<Option<Touched>, DeskError> {
         let Some(header) = store.header(height)? else { return Ok(None) };
         if let Some((at, pairs)) = self.touched.get(&height)
             && *at == header.at()
