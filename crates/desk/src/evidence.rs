@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assay_registry::{Declared, Exchange};
-use assay_store::{Coverage, Store};
+use assay_store::{Coverage, Lookup, Store};
 use assay_types::{
     Account, Amount, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement, Timestamp,
     TxId,
@@ -258,6 +258,8 @@ fn accounts(
         .iter()
         .flat_map(|entry| entry.on.iter().filter(|on| on.chain == *chain).map(move |on| (entry, on)))
         .collect();
+    let sheet = sheet(world, question, opened, named)?;
+    let mut looked_up = opened.store.as_ref().ok().map(|store| store.lookup()).transpose()?;
     let mut one = |declared: &Declared, place: usize, summed: bool, shared: &[String]| -> Result<(), DeskError> {
         let Some((entry, deployment)) = assets.get(place) else { return Ok(()) };
         evidence.accounts.push(AccountEvidence {
@@ -268,7 +270,7 @@ fn accounts(
             owner: declared.terms.owner.as_str(),
             asset: deployment.asset,
             symbol: entry.symbol.clone(),
-            balance: balance(opened, &declared.account, entry, deployment)?,
+            balance: balance(opened, looked_up.as_mut(), &declared.account, (entry, deployment))?,
             shared_with: shared.to_vec(),
             summed,
             counted: declared.terms.counts(question.as_of, block),
@@ -276,7 +278,7 @@ fn accounts(
         });
         Ok(())
     };
-    let Some(sheet) = sheet(world, question, opened, named)? else {
+    let Some(sheet) = sheet else {
         let shared = shared_with(world, question, chain, block);
         for declared in question.exchange.accounts.iter().filter(|declared| declared.terms.chain == *chain) {
             let shared = shared.get(&declared.account).map_or(&[][..], Vec::as_slice);
@@ -380,14 +382,14 @@ fn shared_with<'a>(
 
 fn balance(
     opened: &Opened<'_>,
+    looked_up: Option<&mut Lookup<'_>>,
     account: &Account,
-    entry: &AssetEntry,
-    deployment: &Deployment,
+    (entry, deployment): (&AssetEntry, &Deployment),
 ) -> Result<Balance, DeskError> {
     let unknown = |reason: &str| Ok(Balance::Unknown { reason: reason.into(), last_verified: None, at_most: None });
-    let (store, header) = match (&opened.store, &opened.looked_at, &opened.used.at) {
-        (Ok(store), Some(header), _) => (store, header),
-        (_, _, At::Unknown { reason }) => return unknown(reason),
+    let (store, looked_up, header) = match (&opened.store, looked_up, &opened.looked_at, &opened.used.at) {
+        (Ok(store), Some(looked_up), Some(header), _) => (store, looked_up, header),
+        (.., At::Unknown { reason }) => return unknown(reason),
         (Err(reason), ..) => return unknown(reason),
         _ => return unknown("no block"),
     };
@@ -410,12 +412,10 @@ fn balance(
         let (reason, at_most) = ("the chain's nodes disagree about it".into(), most.map(scaled).transpose()?);
         return Ok(Balance::Unknown { reason, last_verified: None, at_most });
     }
-    match store.coverage(number, asset, header.height)? {
+    let standing = looked_up.standing((number, asset), header.height)?;
+    match standing.coverage {
         Coverage::Unknown(reason) => last_known(reason),
-        grade => {
-            let amount = scaled(store.balance(number, asset, header.height)?)?;
-            Ok(Balance::Known { amount, proven: grade == Coverage::Verified })
-        }
+        grade => Ok(Balance::Known { amount: scaled(standing.balance)?, proven: grade == Coverage::Verified }),
     }
 }
 
