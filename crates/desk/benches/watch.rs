@@ -99,19 +99,7 @@ fn numbers(exchange: u32, each: u32) -> std::ops::Range<u32> {
 fn declarations() -> Declarations {
     let file: Arc<Path> = Path::new("accounts.csv").into();
     let exchange = |number: u32| {
-        let terms = |chain: &ChainId, role: Role| {
-            Arc::new(Terms {
-                chain: chain.clone(),
-                role,
-                owner: Owner::Customers,
-                label: None,
-                since: None,
-                until: None,
-                announced: None,
-                proof: None,
-                file: file.clone(),
-            })
-        };
+        let terms = |chain: &ChainId, role: Role| Arc::new(Terms::plain(chain.clone(), role, file.clone()));
         let of = |chain: &ChainId| [terms(chain, Role::Cold), terms(chain, Role::Deposit)];
         let (bitcoin, evm) = (of(&bitcoin()), of(&evm()));
         let on = |terms: &[Arc<Terms>; 2], account: u32| Declared {

@@ -183,6 +183,9 @@ impl Books {
             }
             let (published, amended) = (store.published()?, store.amended());
             let Some(mut now) = store.lookup_of(tip)? else { continue };
+            if store.amended() != amended {
+                continue;
+            }
             let way = match slot.as_mut().filter(|book| book.is_of(world, published, amended)) {
                 Some(book) => book.advance(store, &mut now, tip)?,
                 None => Way::Lost,
@@ -581,33 +584,29 @@ impl Book {
             }
             Ok(changes)
         };
+        let mut changed = changes(&untouched, now, true)?;
         // Everybody waits for this: where there is much to do the processors share it.
         let (half, other) = pairs.split_at(if pairs.len() < ALONE { pairs.len() } else { pairs.len() / 2 });
+        let beside = || store.lookup_of(tip)?.map(|mut now| changes(other, &mut now, false)).transpose();
         let (known, others) = std::thread::scope(|scope| {
-            let others = scope.spawn(|| match (other.is_empty(), store.lookup_of(tip)?) {
-                (true, _) => Ok(Some(Vec::new())),
-                (false, None) => Ok(None),
-                (false, Some(mut now)) => changes(other, &mut now, false).map(Some),
-            });
-            let known = changes(half, now, false).and_then(|mut known| {
-                known.append(&mut changes(&untouched, now, true)?);
-                Ok(known)
-            });
-            (known, others.join().unwrap_or(Ok::<_, DeskError>(None)))
+            let others = (!other.is_empty()).then(|| scope.spawn(beside));
+            let known = changes(half, now, false);
+            (known, others.map_or(Ok(Some(Vec::new())), |others| others.join().unwrap_or(Ok(None))))
         });
-        let (mut changes, Some(mut others)) = (known?, others?) else { return Ok(Way::Moved) };
-        changes.append(&mut others);
-        if !is_there(store, tip)? || !is_there(store, self.at)? {
+        changed.append(&mut known?);
+        let Some(mut others) = others? else { return Ok(Way::Moved) };
+        changed.append(&mut others);
+        if !is_there(store, tip)? || !is_there(store, self.at)? || store.amended() != self.amended {
             return Ok(Way::Moved); // what was read of blocks may be of two chains
         }
-        for Change { pair, before, after, .. } in &changes {
+        for Change { pair, before, after, .. } in &changed {
             self.take(*pair, before);
             self.put(*pair, after);
         }
-        changes.sort_by_key(|change| change.exchange);
-        changes.shrink_to_fit();
+        changed.sort_by_key(|change| change.exchange);
+        changed.shrink_to_fit();
         let rewritten = past.rewritten().filter(|pair| self.member(*pair).is_some()).collect();
-        self.steps.push_back(Step { from: self.at, changes, rewritten });
+        self.steps.push_back(Step { from: self.at, changes: changed, rewritten });
         self.at = tip;
         let mut kept: usize = self.steps.iter().map(|step| step.changes.len()).sum();
         while self.steps.len() > STEPS || kept > CHANGES {

@@ -135,16 +135,11 @@ struct Test {
 }
 
 fn exchanges(declared: &[u8], die: u8) -> Declarations {
-    let terms = |number: u8, since: Option<u64>, until: Option<u64>| Terms {
-        chain: chain(),
-        role: if number.is_multiple_of(2) { Role::Cold } else { Role::Hot },
-        owner: if number.is_multiple_of(3) { Owner::House } else { Owner::Customers },
-        label: None,
-        since: since.map(second),
-        until: until.map(second),
-        announced: None,
-        proof: None,
-        file: Path::new("exchange.toml").into(),
+    let terms = |number: u8, since: Option<u64>, until: Option<u64>| {
+        let role = if number.is_multiple_of(2) { Role::Cold } else { Role::Hot };
+        let owner = if number.is_multiple_of(3) { Owner::House } else { Owner::Customers };
+        let plain = Terms::plain(chain(), role, Path::new("exchange.toml").into());
+        Terms { owner, since: since.map(second), until: until.map(second), ..plain }
     };
     let on = |number, since, until| Declared {
         account: account(number),
@@ -255,15 +250,10 @@ impl Test {
         }
         let height = block.header.height;
         let terms = Terms {
-            chain: chain(),
-            role: Role::Deposit,
             owner: if who.is_multiple_of(2) { Owner::House } else { Owner::Customers },
-            label: None,
             since: Some(second(height.0)),
-            until: None,
             announced: Some(height),
-            proof: None,
-            file: Path::new("announced").into(),
+            ..Terms::plain(chain(), Role::Deposit, Path::new("announced").into())
         };
         let declared = Declared { account: account(who), line: 1, terms: terms.into() };
         self.with.declarations = Arc::new(self.with.declarations.with(exchange, vec![declared.clone()]));

@@ -126,6 +126,12 @@ impl Declared {
 }
 
 impl Terms {
+    /// Of customers, always, and nothing else.
+    pub fn plain(chain: ChainId, role: Role, file: Arc<Path>) -> Terms {
+        let (owner, label, since, until, announced, proof) = (Owner::Customers, None, None, None, None, None);
+        Terms { chain, role, owner, label, since, until, announced, proof, file }
+    }
+
     /// Is it declared at this instant: `since <= at < until`?
     pub fn at(&self, at: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)

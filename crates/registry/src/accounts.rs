@@ -118,22 +118,12 @@ impl fmt::Debug for Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Owner, Role, Terms};
+    use crate::{Role, Terms};
     use assay_types::Account;
     use std::path::Path;
 
     fn declared(number: usize) -> Declared {
-        let terms = Terms {
-            chain: "eip155:1".parse().unwrap(),
-            role: Role::Deposit,
-            owner: Owner::Customers,
-            label: None,
-            since: None,
-            until: None,
-            announced: None,
-            proof: None,
-            file: Path::new("a.csv").into(),
-        };
+        let terms = Terms::plain("eip155:1".parse().unwrap(), Role::Deposit, Path::new("a.csv").into());
         Declared { account: Account::new(&number.to_be_bytes()), line: 1, terms: terms.into() }
     }
 

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use assay_desk::{Desk, Source, World};
-use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
+use assay_registry::{Declarations, Declared, Exchange, Role, Terms};
 use assay_server::{Scope, Settings, create_token};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
@@ -115,17 +115,7 @@ fn world(store: &Arc<Store>) -> World {
     let entry = ChainEntry { name: "bitcoin".into(), id: chain(), addresses: Arc::new(Plain) };
     let on = vec![Deployment { chain: chain(), asset: Asset::Native, decimals: 8 }];
     let directory = Directory { chains: vec![entry], assets: vec![AssetEntry { symbol: "BTC".into(), on }] };
-    let terms = Terms {
-        chain: chain(),
-        role: Role::Hot,
-        owner: Owner::Customers,
-        label: None,
-        since: None,
-        until: None,
-        announced: None,
-        proof: None,
-        file: Path::new("exchange.toml").into(),
-    };
+    let terms = Terms::plain(chain(), Role::Hot, Path::new("exchange.toml").into());
     let account = Declared { account: Account::new(b"busy"), line: 1, terms: terms.into() };
     let acme = Exchange {
         id: "acme".into(),

@@ -115,19 +115,14 @@ impl Store {
     pub fn touched(&self, height: Height) -> Result<Option<BTreeSet<Pair>>, StoreError> {
         let key = height_key(height);
         let Some(row) = self.get(Family::Undo, &key)? else { return Ok(None) };
-        let mut touched = Vec::new();
+        let mut touched = BTreeSet::new();
         for undone in each_undone(&row) {
             let (family, row, _) = self.read(Family::Undo, &key, undone)?;
-            let pair = match family {
-                Family::Movements => Reader(row).account().zip(pair_asset(row)),
-                Family::Coverage => coverage_key(row).map(|(pair, _)| pair),
-                _ => continue,
-            };
-            touched.push(self.read(Family::Undo, &key, pair)?);
+            if matches!(family, Family::Movements | Family::Coverage) {
+                touched.insert(self.read(Family::Undo, &key, pair_of(row))?);
+            }
         }
-        touched.sort_unstable();
-        touched.dedup();
-        Ok(Some(touched.into_iter().collect()))
+        Ok(Some(touched))
     }
 
     /// What the blocks above this height, up to `to`, changed. `None` when undo is not kept for all of them.
@@ -240,8 +235,7 @@ impl Past {
             let (family, row, before) = store.read(Family::Undo, &key, undone)?;
             match family {
                 Family::Movements => {
-                    let pair = Reader(row).account().zip(pair_asset(row));
-                    let pair = store.read(Family::Undo, &key, pair)?;
+                    let pair = store.read(Family::Undo, &key, pair_of(row))?;
                     self.touched.insert(pair);
                     let (first, last) = self.moved.entry(pair).or_insert_with(|| (row.to_vec(), row.to_vec()));
                     if row < first.as_slice() {
@@ -341,10 +335,10 @@ impl Past {
     }
 }
 
-fn pair_asset(key: &[u8]) -> Option<Asset> {
+/// The pair with which keys of movements and of coverage begin.
+fn pair_of(key: &[u8]) -> Option<Pair> {
     let mut row = Reader(key);
-    row.account()?;
-    row.asset()
+    Some((row.account()?, row.asset()?))
 }
 
 fn coverage_key(key: &[u8]) -> Option<(Pair, Height)> {

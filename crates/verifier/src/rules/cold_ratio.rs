@@ -122,7 +122,7 @@ fn open(day: &ColdDay, required: Decimal, why: &str) -> Finding {
 
 /// The kinds of which customers are owed anything.
 fn owed(coins: &[ColdCoins]) -> impl Iterator<Item = &ColdCoins> {
-    coins.iter().filter(|one| !one.customers.units().is_zero())
+    coins.iter().filter(|one| !one.customers.is_zero())
 }
 
 fn finding(severity: Severity, message: String, evidence: Value) -> Finding {

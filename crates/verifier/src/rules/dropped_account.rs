@@ -29,7 +29,7 @@ pub struct Dropped {
 pub fn dropped_account(dropped: &[Dropped]) -> Vec<Finding> {
     const SHOWN: usize = 10;
     let mut by_symbol: BTreeMap<&str, Vec<&Dropped>> = BTreeMap::new();
-    for one in dropped.iter().filter(|one| !one.holds.units().is_zero()) {
+    for one in dropped.iter().filter(|one| !one.holds.is_zero()) {
         by_symbol.entry(&one.symbol).or_default().push(one);
     }
     let finding = |(symbol, mut each): (&str, Vec<&Dropped>)| {

@@ -13,7 +13,7 @@ use crate::{Finding, Line, Severity, Verdict};
 pub fn not_segregated(line: &Line) -> Option<Finding> {
     let customers = line.holdings.high.as_ref()?.units().saturating_sub(line.house_holdings.units());
     let there = customers + line.deductions.units();
-    if line.verdict == Verdict::Short || line.house_holdings.units().is_zero() {
+    if line.verdict == Verdict::Short || line.house_holdings.is_zero() {
         return None;
     }
     let missing = line.owed.units().checked_sub(there + line.tolerance.units()).filter(|missing| !missing.is_zero())?;

@@ -11,7 +11,7 @@ use assay_types::{Digest, Statement};
 /// Policy: `shortage_tolerance`, `accept_elsewhere`, `require`.
 pub fn phantom_assets(statement: &Statement, policy: Digest, blocks: &[BlockLine], line: &Line) -> Option<Finding> {
     let high = line.holdings.high.as_ref().filter(|_| line.verdict == Verdict::Short)?;
-    let deducted = match line.deductions.units().is_zero() {
+    let deducted = match line.deductions.is_zero() {
         true => String::new(),
         false => format!(", with {} more proven on the way or accepted elsewhere", line.deductions.grouped()),
     };
