@@ -18,6 +18,9 @@ pub(crate) struct Open {
     pub(crate) statement: Arc<Statement>,
     pub(crate) verdict: Option<Arc<Reconciliation>>,
     kept: Kept,
+    received_at: Timestamp,
+    /// Did a block that it names, and on which it was judged, leave the chain?
+    lost: bool,
 }
 
 /// A statement that is not the latest, and waits for blocks to become final: all else is in the records.
@@ -128,7 +131,7 @@ impl Case {
             match parse(world, &statement.bytes) {
                 Ok(parsed) => {
                     let kept = before.map_or(Kept::Nothing, Kept::Row);
-                    open.insert(sequence, Open { statement: Arc::new(parsed), verdict: None, kept });
+                    open.insert(sequence, Open::new(parsed.into(), kept, statement.view.received_at));
                 }
                 // It was right when it came: a chain or an asset has left the configuration since.
                 Err(errors) => tracing::warn!(exchange, sequence, ?errors, "a statement cannot be judged any more"),
@@ -202,7 +205,7 @@ impl Case {
     /// Adds a statement, and what is remembered from here on.
     pub(crate) fn add(&mut self, kept: &KeptStatement, statement: Arc<Statement>, history: History) {
         let sequence = kept.view.sequence;
-        self.open.insert(sequence, Open { statement, verdict: None, kept: Kept::Nothing });
+        self.open.insert(sequence, Open::new(statement, Kept::Nothing, kept.view.received_at));
         if self.latest.as_ref().is_none_or(|latest| latest.sequence < sequence) {
             let before = self.latest.replace(kept.view.clone());
             let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
@@ -237,7 +240,11 @@ impl Case {
             now,
         };
         let evidence = gather(world, &question, &statement)?;
-        let mut verdict = reconcile(&statement, &evidence, &world.policy, now, world.program);
+        // Once another has followed, it will not grow older: what counts is how old it was when it came.
+        let is_latest = self.latest.as_ref().is_none_or(|latest| latest.sequence == sequence);
+        let aged = if is_latest { now } else { open.received_at };
+        let mut verdict = reconcile(&statement, &evidence, &world.policy, aged, world.program);
+        open.lost = open.loses_its_block(&verdict, world);
         if let Some(before) = open.verdict.as_ref().filter(|before| before.is_repeated_by(&verdict)) {
             (verdict.lines, verdict.findings) = (before.lines.clone(), before.findings.clone()); // there once, not twice
         }
@@ -272,12 +279,12 @@ impl Case {
     /// Takes a statement from the records again.
     fn unshelve(&mut self, records: &Records, world: &World, sequence: u64) -> Result<(), DeskError> {
         let Some(shelved) = self.shelved.remove(&sequence) else { return Ok(()) };
-        let Some(statement) = keep::statement(records, &self.exchange, sequence)? else { return Ok(()) };
-        match parse(world, &statement.bytes) {
+        let Some(known) = keep::statement(records, &self.exchange, sequence)? else { return Ok(()) };
+        match parse(world, &known.bytes) {
             Ok(statement) => {
                 let kept = keep::verdict(records, &self.exchange, shelved.verdict)?;
                 let kept = kept.map_or(Kept::Nothing, |kept| Kept::Row(Arc::new(kept)));
-                self.open.insert(sequence, Open { statement: Arc::new(statement), verdict: None, kept });
+                self.open.insert(sequence, Open::new(statement.into(), kept, known.view.received_at));
             }
             Err(errors) => {
                 tracing::warn!(self.exchange, sequence, ?errors, "a statement cannot be judged any more");
@@ -406,6 +413,12 @@ impl Case {
         self.open.get(&latest.sequence)?.verdict.clone()
     }
 
+    /// Did the latest statement's block leave the chain, after it was judged on it?
+    pub(crate) fn has_lost_its_block(&self) -> bool {
+        let latest = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
+        latest.is_some_and(|open| open.lost)
+    }
+
     /// The statements that wait for a final verdict, and whose blocks are final now.
     pub(crate) fn ripe(&self, is_final: impl Fn(&str, u64) -> bool) -> Vec<u64> {
         let ripe = |blocks: &[BlockLine]| {
@@ -425,6 +438,26 @@ impl Case {
     pub(crate) fn touched(&self) -> Vec<u64> {
         let is_final = |open: &Open| open.verdict.as_ref().is_some_and(|verdict| verdict.stage == Stage::Final);
         self.open.iter().filter(|(_, open)| !is_final(open)).map(|(sequence, _)| *sequence).collect()
+    }
+}
+
+impl Open {
+    fn new(statement: Arc<Statement>, kept: Kept, received_at: Timestamp) -> Open {
+        Open { statement, verdict: None, kept, received_at, lost: false }
+    }
+
+    /// Is a block that it names not on the chain in this verdict, and was in one before?
+    fn loses_its_block(&self, verdict: &Reconciliation, world: &World) -> bool {
+        let knew = |chain: &str| {
+            let before = self.verdict.iter().flat_map(|verdict| &verdict.blocks);
+            self.lost || before.filter(|block| block.chain == chain).any(|block| block.height.is_some())
+        };
+        let names = |chain: &str| {
+            let id = world.directory.chain(chain).map(|entry| &entry.id);
+            self.statement.blocks.iter().any(|(named, _)| Some(named) == id)
+        };
+        let unknown = |block: &&BlockLine| block.height.is_none();
+        verdict.blocks.iter().filter(unknown).any(|block| names(&block.chain) && knew(&block.chain))
     }
 }
 

@@ -4,9 +4,15 @@
 //! a while, so that a figure at the threshold does not open and shut the gate with every block. What cannot be told for a moment
 //! leaves the gate as it was; then the operator's choice for that case is given. What is halted stays so while it cannot be told.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use assay_types::{Digest, Timestamp};
-use assay_verifier::{Finding, Verdict};
+use assay_verifier::{Finding, Line, Reconciliation, Verdict};
 use serde::{Deserialize, Serialize};
+
+/// The rule that only the time breaks.
+pub(crate) const STALE: &str = "stale-statement";
 
 /// What the trading engine should do with one asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +119,57 @@ pub struct Known<'a> {
     pub statement: Option<Digest>,
     /// Is that statement too old to say anything of now?
     pub stale: bool,
+    /// Was it judged on a block that has left the chain since?
+    pub lost: bool,
+}
+
+/// What matters to all of an exchange's gates.
+#[derive(Clone, Copy)]
+pub(crate) struct Circumstances<'a> {
+    /// What is found now.
+    pub(crate) findings: &'a [Arc<Finding>],
+    /// Why nothing is known of a chain now, if so.
+    pub(crate) behind: Option<&'a str>,
+    /// Was the statement judged on a block that has left the chain since?
+    pub(crate) lost: bool,
+}
+
+/// All of an exchange's gates now, by asset. `before`: in the same order.
+pub(crate) fn gates(
+    verdict: Option<&Reconciliation>,
+    Circumstances { findings, behind, lost }: Circumstances<'_>,
+    before: &[Gate],
+    settings: GateSettings,
+    now: Timestamp,
+) -> Vec<Gate> {
+    let stale = findings.iter().any(|finding| finding.rule == STALE);
+    let mut halting: BTreeMap<Option<&str>, (&Finding, Purposes)> = BTreeMap::new();
+    for (finding, of) in findings.iter().filter_map(|finding| Some((finding, halts(finding)?))) {
+        let known = halting.entry(finding.asset.as_deref()).or_insert((finding, of));
+        known.1 = known.1.and(of);
+    }
+    let statement = verdict.map(|verdict| verdict.statement.digest);
+    let lines = verdict.map_or(&[][..], |verdict| &verdict.lines);
+    let mut assets: BTreeMap<&str, (Option<&Line>, Option<&Gate>)> =
+        lines.iter().map(|line| (line.asset.as_str(), (Some(line), None))).collect();
+    for gate in before {
+        match assets.get_mut(gate.asset.as_str()) {
+            Some(asset) => asset.1 = Some(gate),
+            // What was halted stays so, also while no line speaks of it.
+            None if gate.signal == Signal::Halt => drop(assets.insert(&gate.asset, (None, Some(gate)))),
+            None => {}
+        }
+    }
+    let one = |(asset, (line, before)): (&str, (Option<&Line>, Option<&Gate>))| {
+        let halting = match (halting.get(&Some(asset)), halting.get(&None)) {
+            (Some(own), Some(all)) => Some((own.0, own.1.and(all.1))),
+            (own, all) => own.or(all).copied(),
+        };
+        let unknown = line.and_then(|line| line.unknown.first()).map(|unknown| unknown.reason.as_str());
+        let verdict = line.map(|line| line.verdict);
+        gate(&Known { asset, verdict, unknown, behind, halting, statement, stale, lost }, before, settings, now)
+    };
+    assets.into_iter().map(one).collect()
 }
 
 /// Does a finding say that trading should halt, in its asset or in all where it is about none?
@@ -137,7 +194,12 @@ pub fn gate(known: &Known<'_>, before: Option<&Gate>, settings: GateSettings, no
     let blind_since = wish.is_err().then(|| before.and_then(|before| before.blind_since).unwrap_or(now));
     let (wished, reason) = match wish {
         Ok(wished) => wished,
-        Err(why) => blind(&why, before, blind_since.unwrap_or(now), settings, now),
+        Err(why) => {
+            let since = blind_since.unwrap_or(now);
+            // A reorg is nobody's fault: until the next statement, or until this one is too old.
+            let is_patient = known.lost && known.behind.is_none() && !known.stale;
+            blind(&why, before, since, is_patient || now.seconds_since(since) < settings.blind_after_s, settings)
+        }
     };
     let waits = halted != nothing && wished == nothing;
     let clear_since = waits.then(|| before.and_then(|before| before.clear_since).unwrap_or(now));
@@ -169,8 +231,8 @@ fn blind(
     why: &str,
     before: Option<&Gate>,
     since: Timestamp,
+    is_patient: bool,
     settings: GateSettings,
-    now: Timestamp,
 ) -> (Purposes, String) {
     let (allow, choice) = (Purposes::all(Signal::Allow), Purposes::all(settings.blind));
     match before {
@@ -178,7 +240,7 @@ fn blind(
         Some(before) if before.purposes != allow => {
             (before.purposes.and(choice), format!("halted before, and now it cannot be told: {why}"))
         }
-        Some(_) if now.seconds_since(since) < settings.blind_after_s => {
+        Some(_) if is_patient => {
             (allow, format!("cannot be told since {since}: {why}"))
         }
         _ => (choice, format!("cannot be told: {why}")),
@@ -237,7 +299,7 @@ mod tests {
             let halting = halting.and_then(|finding| Some((finding, halts(finding)?)));
             let verdict = Some(Verdict::Backed);
             let known =
-                Known { asset: "BTC", verdict, unknown: None, behind: None, halting, statement: None, stale: false };
+                Known { asset: "BTC", verdict, unknown: None, behind: None, halting, statement: None, stale: false, lost: false };
             let now = gate(&known, before.as_ref(), settings, at(seconds));
             before = Some(now.clone());
             (now.signal, now.purposes.withdrawals, now.purposes.trading, now.since.seconds_since(at(0)))
@@ -261,7 +323,7 @@ mod tests {
             let settings = GateSettings { blind: choice, blind_after_s: 30, ..GateSettings::default() };
             let outflow = found("outflow-since-statement", "halt");
             // Whether anything stands against it, or nothing can be told, and when.
-            let play = |times: &[(Option<bool>, i64)]| {
+            let play = |lost: bool, times: &[(Option<bool>, i64)]| {
                 let mut before: Option<Gate> = None;
                 let mut seen = Vec::new();
                 for (stands, seconds) in times {
@@ -275,6 +337,7 @@ mod tests {
                         halting,
                         statement: None,
                         stale: false,
+                        lost,
                     };
                     let now = gate(&known, before.as_ref(), settings, at(*seconds));
                     seen.push((now.signal, now.blind));
@@ -283,14 +346,16 @@ mod tests {
                 seen
             };
             let (clear, stands, blind) = (Some(false), Some(true), None);
-            let allowed = play(&[(clear, 0), (blind, 5), (blind, 34), (blind, 35), (clear, 36)]);
+            let allowed = play(false, &[(clear, 0), (blind, 5), (blind, 34), (blind, 35), (clear, 36)]);
             assert_eq!(allowed[..3], [(Allow, false), (Allow, true), (Allow, true)]);
             assert_eq!(allowed[3], (choice, true));
-            let passed = play(&[(clear, 0), (blind, 5), (clear, 20), (blind, 25), (blind, 54)]);
+            let passed = play(false, &[(clear, 0), (blind, 5), (clear, 20), (blind, 25), (blind, 54)]);
             assert!(passed.iter().all(|(signal, _)| *signal == Allow), "each time anew: {passed:?}");
-            let halted = play(&[(stands, 0), (blind, 5), (blind, 500)]);
+            let lost = play(true, &[(clear, 0), (blind, 5), (blind, 299)]);
+            assert!(lost.iter().all(|(signal, _)| *signal == Allow), "until the statement is too old: {lost:?}");
+            let halted = play(false, &[(stands, 0), (blind, 5), (blind, 500)]);
             assert!(halted.iter().all(|(signal, _)| *signal == Halt), "{choice:?}: {halted:?}");
-            assert_eq!(play(&[(blind, 0)]), [(choice, true)], "nothing was ever known");
+            assert_eq!(play(false, &[(blind, 0)]), [(choice, true)], "nothing was ever known");
         }
     }
 }

@@ -18,6 +18,7 @@ mod gate;
 mod handling;
 mod holdings;
 mod keep;
+mod observed;
 mod outbox;
 mod run;
 mod since;

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use assay_registry::Declarations;
 use assay_store::{Row, Store};
 use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
-use assay_verifier::rules::{HELD, OF_HOLDINGS};
-use assay_verifier::{Finding, Line, Reconciliation, Severity, Verdict};
+use assay_verifier::{Finding, Reconciliation};
 use serde_json::json;
 
 use crate::alert::{Alert, Observation, State, observe, to_tell};
@@ -18,9 +17,10 @@ use crate::announce::AnnounceError;
 use crate::announced::{self, Announced, with_announced};
 use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
-use crate::gate::{Gate, Known, Purposes, Signal, gate, halts};
+use crate::gate::{Circumstances, Gate, STALE, Signal, gates};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
+use crate::observed::{held, observations};
 use crate::outbox;
 use crate::{
     BlockView, ChainView, DeskError, Dissent, ExchangeView, Priced, Source, StatementView, Trouble, View, World,
@@ -32,10 +32,6 @@ const TICK: Duration = Duration::from_secs(1);
 const RIPE_AT_ONCE: usize = 8;
 /// How many daily findings are made anew before what is urgent is looked for again.
 const DAILY_AT_ONCE: usize = 4;
-/// The rule that only the time breaks.
-const STALE: &str = "stale-statement";
-/// The rule that is about the last block, and not about the statement's.
-const OUTFLOW: &str = "outflow-since-statement";
 
 /// Where a chain stood when it was last looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -512,7 +508,7 @@ impl Run {
                 painted.iter().map(|one| Observation { holds: one.holds || expected(one.rule), ..one.clone() }),
             );
         }
-        observed.extend(self.held(exchanges));
+        observed.extend(held(&self.alerts, &self.cases, exchanges));
         let known = exchanges.iter().filter(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some());
         let known: BTreeSet<&str> = known.map(|exchange| exchange.id.as_str()).collect();
         let judged = |id: &str| known.contains(id);
@@ -546,31 +542,6 @@ impl Run {
         alerts
     }
 
-    /// What keeps up alerts that fire: they are about an asset's holdings, and these are not known at the moment, or the ledger
-    /// does not speak of the asset any more.
-    fn held(&self, exchanges: &[Arc<ExchangeView>]) -> Vec<Observation> {
-        let mut held = Vec::new();
-        for alert in self.alerts.values().filter(|alert| alert.state == State::Firing) {
-            let rule = OF_HOLDINGS.iter().find(|rule| **rule == alert.rule);
-            let (Some(rule), Some(asset)) = (rule, &alert.asset) else { continue };
-            let exchange = exchanges.binary_search_by(|exchange| exchange.id.cmp(&alert.exchange));
-            let Some(verdict) = exchange.ok().and_then(|place| exchanges[place].verdict.as_ref()) else { continue };
-            let line = verdict.lines.iter().find(|line| line.asset == *asset);
-            let unknown_now = || self.cases.get(&alert.exchange).is_some_and(|case| case.is_unknown_now(asset));
-            let unknown = match line {
-                None => true,
-                Some(line) => line.verdict == Verdict::Indeterminate || (*rule == OUTFLOW && unknown_now()),
-            };
-            if unknown {
-                let (exchange, asset) = (alert.exchange.clone(), Some(asset.clone()));
-                let (severity, message) = (alert.severity, alert.message.clone());
-                let (subject, patient) = (String::new(), false);
-                held.push(Observation { rule, severity, exchange, asset, message, subject, patient, holds: true });
-            }
-        }
-        held
-    }
-
     fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp, turns: &mut usize) -> ExchangeView {
         let name = world.exchange(id).map_or_else(|| id.to_owned(), |exchange| exchange.name.clone());
         let rewrites = self.rewrites.get(id).map_or(&[][..], Vec::as_slice);
@@ -602,47 +573,16 @@ impl Run {
         (findings, behind): (&[Arc<Finding>], Option<&str>),
         now: Timestamp,
     ) -> Arc<Vec<Gate>> {
-        let stale = findings.iter().any(|finding| finding.rule == STALE);
-        let mut halting: BTreeMap<Option<&str>, (&Finding, Purposes)> = BTreeMap::new();
-        for (finding, of) in findings.iter().filter_map(|finding| Some((finding, halts(finding)?))) {
-            let known = halting.entry(finding.asset.as_deref()).or_insert((finding, of));
-            known.1 = known.1.and(of);
-        }
-        let (mut gates, mut rows, mut turned) = (Vec::new(), Vec::new(), Vec::new());
-        let statement = verdict.map(|verdict| verdict.statement.digest);
-        let lines = verdict.map_or(&[][..], |verdict| &verdict.lines);
         let before = self.gates.get(id).cloned().unwrap_or_default();
-        let mut known: BTreeMap<&str, (Option<&Line>, Option<&Gate>)> =
-            lines.iter().map(|line| (line.asset.as_str(), (Some(line), None))).collect();
-        for gate in before.iter() {
-            match known.get_mut(gate.asset.as_str()) {
-                Some(asset) => asset.1 = Some(gate),
-                // What was halted stays so, also while no line speaks of it.
-                None if gate.signal == Signal::Halt => drop(known.insert(&gate.asset, (None, Some(gate)))),
-                None => {}
-            }
-        }
-        for (asset, (line, before)) in known {
-            let halting = match (halting.get(&Some(asset)), halting.get(&None)) {
-                (Some(own), Some(all)) => Some((own.0, own.1.and(all.1))),
-                (own, all) => own.or(all).copied(),
-            };
-            let unknown = line.and_then(|line| line.unknown.first()).map(|unknown| unknown.reason.as_str());
-            let verdict = line.map(|line| line.verdict);
-            let known = Known { asset, verdict, unknown, behind, halting, statement, stale };
-            let now = gate(&known, before, self.settings.gates, now);
-            if before.map(|before| before.purposes) != Some(now.purposes) {
-                // What is allowed needs no row: after a restart it is judged anew.
-                if before.is_some() || now.signal == Signal::Halt {
-                    rows.push(keep::gate_row(id, &now));
-                }
-                turned.push(now.clone());
-            }
-            gates.push(now);
-        }
-        let gates = Arc::new(gates);
-        self.gates.insert(id.to_owned(), gates.clone());
-        let rows: Result<Vec<Row>, DeskError> = rows.into_iter().collect();
+        let lost = self.cases.get(id).is_some_and(Case::has_lost_its_block);
+        let circumstances = Circumstances { findings, behind, lost };
+        let gates = Arc::new(gates(verdict, circumstances, &before, self.settings.gates, now));
+        let place = |asset: &str| before.binary_search_by(|gate| gate.asset.as_str().cmp(asset)).ok();
+        let purposes = |asset: &str| place(asset).map(|place| before[place].purposes);
+        let turned: Vec<&Gate> = gates.iter().filter(|gate| purposes(&gate.asset) != Some(gate.purposes)).collect();
+        // What is allowed needs no row: after a restart it is judged anew.
+        let kept = turned.iter().filter(|gate| gate.signal == Signal::Halt || purposes(&gate.asset).is_some());
+        let rows: Result<Vec<Row>, DeskError> = kept.map(|gate| keep::gate_row(id, gate)).collect();
         let kept = rows.and_then(|rows| if rows.is_empty() { Ok(()) } else { Ok(self.inner.records.write(&rows)?) });
         if let Err(error) = kept {
             tracing::error!(exchange = id, %error, "gates could not be kept: a restart would not know that they were halted");
@@ -650,6 +590,7 @@ impl Run {
         for gate in turned {
             self.tell("gate", Some(id), json!(gate));
         }
+        self.gates.insert(id.to_owned(), gates.clone());
         gates
     }
 
@@ -658,46 +599,6 @@ impl Run {
         self.next_event += 1;
         let _ = self.inner.events.send(Arc::new(event)); // nobody may be listening
     }
-}
-
-/// What a finding is about, where one rule may find several things at one exchange at a time.
-fn subject(finding: &Finding) -> String {
-    let keys: &[&str] = match finding.rule {
-        "rewritten-history" => &["sequence"],
-        "nodes-disagree" => &["chain", "node"],
-        "stale-index" => &["chain"],
-        "range-exhausting" => &["declared_at", "chain"],
-        _ => &[],
-    };
-    keys.iter().map(|key| finding.evidence.at(key).to_string()).collect::<Vec<_>>().join(" ")
-}
-
-/// May it be of a moment, and nobody's fault? A block that is named is still on its way, or has left the chain; a fee is bumped, so
-/// that a withdrawal has another transaction by now.
-fn is_patient(finding: &Finding) -> bool {
-    match finding.rule {
-        "not-covered" => true,
-        "unsettled-item" => {
-            finding.severity == Severity::Warning || finding.evidence.at("list") == "pending_withdrawals"
-        }
-        _ => false,
-    }
-}
-
-/// What is bad enough to be told; and what is not, and keeps up what was told before.
-fn observations(exchange: &ExchangeView) -> impl Iterator<Item = Observation> {
-    let held = |finding: &Finding| finding.evidence.at("level") == HELD;
-    let told = exchange.findings.iter().filter(move |finding| finding.severity <= Severity::Warning || held(finding));
-    told.map(move |finding| Observation {
-        rule: finding.rule,
-        severity: finding.severity,
-        exchange: exchange.id.clone(),
-        asset: finding.asset.clone(),
-        message: finding.message.clone(),
-        subject: subject(finding),
-        patient: is_patient(finding),
-        holds: held(finding),
-    })
 }
 
 /// Where a chain stands; nothing while its store is not there or cannot be read.
