@@ -13,7 +13,7 @@ mod serving;
 use std::time::{Duration, Instant};
 
 use proxy::Proxy;
-use scene::{SUBSIDY, Scene, btc_gate, indexed, submit};
+use scene::{SUBSIDY, Scene, btc_gate, copy_blocks, indexed, submit};
 use serde_json::{Value, json};
 use serving::Serving;
 
@@ -158,11 +158,7 @@ fn a_block_that_is_still_on_its_way_shuts_no_gate() {
     assert_eq!(btc_gate(&serving)["signal"], "allow");
     // The exchange's node has it, and ours will.
     let other = assay_testnodes::Bitcoind::start(tempfile::tempdir().unwrap().path(), &[]).unwrap();
-    for height in 1..=4 {
-        let hash = scene.node.call("getblockhash", json!([height])).unwrap();
-        let block = scene.node.call("getblock", json!([hash, 0])).unwrap();
-        other.call("submitblock", json!([block])).unwrap();
-    }
+    copy_blocks(&scene.node, &other, 1..=4);
     let made = other.call("generatetoaddress", json!([1, scene.address])).unwrap();
     let mut statement: Value = serde_json::from_str(&scene.statement(2, 5 * SUBSIDY)).unwrap();
     statement["as_of"]["blocks"]["bitcoin"] = json!({ "height": 5, "hash": made[0] });
@@ -170,11 +166,39 @@ fn a_block_that_is_still_on_its_way_shuts_no_gate() {
     assert_eq!(receipt["verdict"]["verdict"], "indeterminate");
     let asked = btc_gate(&serving);
     assert_eq!((&asked["signal"], &asked["blind"]), (&json!("allow"), &json!(true)), "{asked:#}");
-    let block = other.call("getblock", json!([made[0], 0])).unwrap();
-    scene.node.call("submitblock", json!([block])).unwrap();
+    copy_blocks(&other, &scene.node, 5..=5);
     serving.wait("/v1/exchanges/acme", |acme| acme["verdict"]["verdict"] == "backed");
     let asked = serving.wait("/v1/exchanges/acme/gate", |gates| gates["gates"][0]["blind"] == false);
     assert_eq!(asked["gates"][0]["signal"], "allow");
+    assert_eq!(serving.stop().0, 0);
+}
+
+#[test]
+fn a_reorganisation_that_takes_the_statements_block_shuts_no_gate() {
+    let scene = Scene::new(4);
+    edit(&scene, |config| config.replace("[halt]\n", "[halt]\nblind_after = \"1s\"\n"));
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    submit(&serving, &scene.acme, "acme", &scene.statement(1, 2 * SUBSIDY));
+    assert_eq!(btc_gate(&serving)["signal"], "allow");
+    let tip = scene.node.call("getbestblockhash", json!([])).unwrap();
+    scene.node.call("invalidateblock", json!([tip])).unwrap();
+    scene.node.call("generatetoaddress", json!([2, STRANGER])).unwrap();
+    indexed(&serving, 5);
+    serving.wait("/v1/exchanges/acme", |acme| acme["verdict"]["verdict"] == "indeterminate");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        let asked = btc_gate(&serving);
+        assert_eq!((&asked["signal"], &asked["blind"]), (&json!("allow"), &json!(true)), "{asked:#}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    submit(&serving, &scene.acme, "acme", &scene.statement(2, 2 * SUBSIDY));
+    assert_eq!((&btc_gate(&serving)["signal"], &btc_gate(&serving)["blind"]), (&json!("allow"), &json!(false)));
+    // One that was never there is the exchange's own doing.
+    let mut elsewhere: Value = serde_json::from_str(&scene.statement(3, 2 * SUBSIDY)).unwrap();
+    elsewhere["as_of"]["blocks"]["bitcoin"]["hash"] = json!("11".repeat(32));
+    submit(&serving, &scene.acme, "acme", &elsewhere.to_string());
+    serving.wait("/v1/exchanges/acme/gate", |gates| gates["gates"][0]["signal"] == "halt");
     assert_eq!(serving.stop().0, 0);
 }
 
@@ -195,11 +219,7 @@ fn a_disagreement_holds_back_only_what_one_of_the_answers_would_clear() {
     let dir = tempfile::tempdir().unwrap();
     let other = assay_testnodes::Bitcoind::start(dir.path(), &[]).unwrap();
     // The same three blocks, then others, of which four pay acme as well: 350 there, 300 here.
-    for height in 1..=3 {
-        let hash = scene.node.call("getblockhash", json!([height])).unwrap();
-        let block = scene.node.call("getblock", json!([hash, 0])).unwrap();
-        assert_eq!(other.call("submitblock", json!([block])).unwrap(), Value::Null);
-    }
+    copy_blocks(&scene.node, &other, 1..=3);
     other.call("generatetoaddress", json!([1, STRANGER])).unwrap();
     other.call("generatetoaddress", json!([4, scene.address])).unwrap();
     edit(&scene, |config| {
@@ -243,11 +263,7 @@ fn a_disagreement_holds_back_only_what_one_of_the_answers_would_clear() {
 
     // It takes the longer chain, and agrees; then 320 are there by both.
     scene.mine(6);
-    for height in 4..=12 {
-        let hash = scene.node.call("getblockhash", json!([height])).unwrap();
-        let block = scene.node.call("getblock", json!([hash, 0])).unwrap();
-        let _ = other.call("submitblock", json!([block])).unwrap(); // `inconclusive` until it is the longer one
-    }
+    copy_blocks(&scene.node, &other, 4..=12);
     serving.wait("/v1/findings", |findings| !findings.to_string().contains("nodes-disagree"));
     send(4, 12 * SUBSIDY);
     verdict("backed");

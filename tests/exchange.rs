@@ -8,8 +8,11 @@ mod scene;
 #[path = "lab/serving.rs"]
 mod serving;
 
-use scene::{SUBSIDY, Scene, indexed, submit};
+use scene::{SUBSIDY, Scene, copy_blocks, indexed, submit};
 use serde_json::{Value, json};
+
+/// Nobody's.
+const STRANGER: &str = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
 
 /// A statement with the house at nothing, and these flows.
 fn statement(scene: &Scene, sequence: u64, customers: u64, deposits: u64, rewards: u64) -> String {
@@ -181,13 +184,8 @@ fn two_nodes_that_disagree_about_final_blocks_are_told_and_a_shortage_all_the_sa
     let dir = tempfile::tempdir().unwrap();
     let other = assay_testnodes::Bitcoind::start(dir.path(), &[]).unwrap();
     // The same three blocks, then others.
-    for height in 1..=3 {
-        let hash = scene.node.call("getblockhash", json!([height])).unwrap();
-        let block = scene.node.call("getblock", json!([hash, 0])).unwrap();
-        assert_eq!(other.call("submitblock", json!([block])).unwrap(), Value::Null);
-    }
-    let elsewhere = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
-    other.call("generatetoaddress", json!([4, elsewhere])).unwrap();
+    copy_blocks(&scene.node, &other, 1..=3);
+    other.call("generatetoaddress", json!([4, STRANGER])).unwrap();
     let config = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
     let cookie = other.cookie_file.display();
     let node = format!("[[chain.node]]\nrpc = \"{}\"\ncookie_file = \"{cookie}\"\n\n[serve]", other.rpc_url);
@@ -210,11 +208,7 @@ fn two_nodes_that_disagree_about_final_blocks_are_told_and_a_shortage_all_the_sa
 
     // It takes the longer chain, and agrees.
     scene.mine(6);
-    for height in 4..=12 {
-        let hash = scene.node.call("getblockhash", json!([height])).unwrap();
-        let block = scene.node.call("getblock", json!([hash, 0])).unwrap();
-        let _ = other.call("submitblock", json!([block])).unwrap(); // `inconclusive` until it is the longer one
-    }
+    copy_blocks(&scene.node, &other, 4..=12);
     serving.wait("/v1/findings", |findings| !findings.to_string().contains("nodes-disagree"));
     assert_eq!(serving.stop().0, 0);
 }
@@ -222,7 +216,7 @@ fn two_nodes_that_disagree_about_final_blocks_are_told_and_a_shortage_all_the_sa
 #[test]
 fn a_line_that_is_deleted_hides_no_coins_also_over_a_restart() {
     let scene = Scene::new(4);
-    let other = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+    let other = STRANGER;
     let toml = std::fs::read_to_string(scene.lab.path("exchanges/acme/exchange.toml")).unwrap();
     let wallet = format!("\n[[wallet]]\nchain = \"bitcoin\"\nrole = \"hot\"\naddress = \"{other}\"\n");
     scene.lab.write("exchanges/acme/exchange.toml", &format!("{toml}{wallet}"));
@@ -245,5 +239,75 @@ fn a_line_that_is_deleted_hides_no_coins_also_over_a_restart() {
     // Declared again, while it runs.
     scene.lab.write("exchanges/acme/exchange.toml", &format!("{toml}{wallet}"));
     serving.wait("/v1/findings", |findings| dropped(findings).is_empty());
+    assert_eq!(serving.stop().0, 0);
+}
+
+#[test]
+fn an_exchange_that_leaves_the_declarations_is_told_and_clears_nothing() {
+    let scene = Scene::new(4);
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    submit(&serving, &scene.acme, "acme", &scene.statement(1, 4 * SUBSIDY + 1));
+    let state = |all: &Value, rule: &str| -> Option<String> {
+        let one = all["alerts"].as_array().unwrap().iter().find(|one| one["rule"] == rule)?;
+        Some(format!("{} {}", one["exchange"].as_str().unwrap(), one["state"].as_str().unwrap()))
+    };
+    serving.wait("/v1/alerts", |all| state(all, "phantom-assets").as_deref() == Some("acme firing"));
+    let toml = std::fs::read_to_string(scene.lab.path("exchanges/acme/exchange.toml")).unwrap();
+    let other = toml.replace("acme", "beta").replace("Acme", "Beta").replace(&scene.address, STRANGER);
+    scene.lab.write("exchanges/beta/exchange.toml", &other);
+    std::fs::remove_dir_all(scene.lab.path("exchanges/acme")).unwrap();
+    let told = |all: &Value| state(all, "dropped-account").as_deref() == Some("acme firing");
+    let found = serving.wait("/v1/alerts", told);
+    assert!(found.to_string().contains("the exchange is declared no longer: 1 account"), "{found:#}");
+    assert_eq!(serving.stop().0, 0);
+    // Also to a process that never saw it declared, for longer than it takes to clear.
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(4) {
+        let all = serving.get("/v1/alerts");
+        for rule in ["phantom-assets", "dropped-account"] {
+            assert_eq!(state(&all, rule).as_deref(), Some("acme firing"), "{rule}");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    scene.lab.write("exchanges/acme/exchange.toml", &toml);
+    serving.wait("/v1/alerts", |all| state(all, "dropped-account").as_deref() == Some("acme resolved"));
+    assert_eq!(state(&serving.get("/v1/alerts"), "phantom-assets").as_deref(), Some("acme firing"));
+    assert_eq!(serving.stop().0, 0);
+}
+
+#[test]
+fn a_number_that_is_missing_is_told_until_it_comes_and_the_same_without_one_comes_once() {
+    let scene = Scene::new(4);
+    let serving = scene.serve();
+    indexed(&serving, 4);
+    let send = |statement: &str| submit(&serving, &scene.acme, "acme", statement);
+    let found = || -> Option<Value> {
+        let findings = serving.get("/v1/findings");
+        findings["findings"].as_array().unwrap().iter().find(|one| one["rule"] == "roll-forward-broken").cloned()
+    };
+    send(&statement(&scene, 1, 100, 0, 0));
+    send(&statement(&scene, 3, 160, 10, 0));
+    let missing = found().unwrap();
+    assert_eq!(
+        (&missing["severity"], &missing["evidence"]["missing"]),
+        (&json!("warning"), &json!({"from": 2, "to": 2}))
+    );
+    // It comes late, and now the last one is held against it.
+    send(&statement(&scene, 2, 150, 50, 0));
+    assert_eq!(found(), None);
+    send(&statement(&scene, 5, 160, 0, 0));
+    send(&statement(&scene, 4, 159, 0, 0));
+    let broken = found().unwrap();
+    assert_eq!((&broken["severity"], &broken["evidence"]["gap"]), (&json!("error"), &json!("1")));
+
+    let mut unnumbered: Value = serde_json::from_str(&statement(&scene, 0, 160, 0, 0)).unwrap();
+    unnumbered.as_object_mut().unwrap().remove("sequence");
+    let unnumbered = unnumbered.to_string();
+    let (first, again) = (send(&unnumbered), send(&unnumbered));
+    assert_eq!((first.status, again.status), (201, 200));
+    assert_eq!((&first.json()["sequence"], &again.json()["sequence"]), (&json!(6), &json!(6)));
     assert_eq!(serving.stop().0, 0);
 }

@@ -179,9 +179,9 @@ fn what_is_not_empty_not_theirs_or_not_now_is_refused_whole_and_says_why() {
     assert!(why.starts_with(&format!("wallets[1].address: {rich} holds 3 BTC at block 107")), "{why}");
     assert!(why.contains("files"), "{why}");
     assert_eq!(serving.get(OF_ACME)["wallets"].as_array().unwrap().len(), 1, "none of them was taken");
-    // Known already, because beta declares it: what it holds is known too.
+    // Whose it is, and what it holds, is nobody else's business.
     let (kind, why) = refused(&acme(json!([bitcoin(STRANGER)])), 409);
-    assert!(kind == "not-empty" && why.contains("BTC at block 107"), "{kind}: {why}");
+    assert!(kind == "conflict" && why.contains("another exchange's") && !why.contains("BTC"), "{kind}: {why}");
     assert_eq!(refused(&acme(json!([bitcoin(&scene.address)])), 409).0, "conflict");
 
     let (kind, why) = refused(&acme(json!([bitcoin("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")])), 422);
@@ -208,10 +208,12 @@ fn what_is_not_empty_not_theirs_or_not_now_is_refused_whole_and_says_why() {
     node.open(true);
     serving.wait("/v1/chains", |chains| chains["chains"][0]["trouble"].is_null());
     assert_eq!(acme(one.clone()).status, 201);
-    // Two may announce the same: it is found with both, like one that both declare.
+    // By announcing what is another's nobody makes it unknown; where the files say so, both are told.
     let both =
         serving.ask_as(&beta, "POST", "/v1/exchanges/beta/wallets", json!({ "wallets": one }).to_string().as_bytes());
-    assert_eq!(both.status, 201, "{}", both.body);
+    assert_eq!(refused(&both, 409).0, "conflict");
+    let theirs = wallet.replace(STRANGER, &fresh);
+    scene.lab.write("exchanges/beta/exchange.toml", &format!("id = \"beta\"\nname = \"Beta\"\n\n{wallet}\n{theirs}"));
     scene.mine(1);
     indexed(&serving, 108);
     submit(&serving, &scene.acme, "acme", &scene.statement(1, 0));

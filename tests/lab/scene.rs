@@ -67,6 +67,16 @@ impl Scene {
     }
 }
 
+/// Gives a node's blocks to another one; those of a branch are its chain once that is the longer one.
+pub fn copy_blocks(from: &Bitcoind, to: &Bitcoind, heights: std::ops::RangeInclusive<u64>) {
+    for height in heights {
+        let hash = from.call("getblockhash", json!([height])).unwrap();
+        let block = from.call("getblock", json!([hash, 0])).unwrap();
+        let answer = to.call("submitblock", json!([block])).unwrap();
+        assert!(answer.is_null() || answer == "inconclusive", "block {height}: {answer}");
+    }
+}
+
 pub fn assay_time(seconds: u64) -> String {
     assay_types::Timestamp::from_unix_s(i64::try_from(seconds).unwrap()).to_string()
 }

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use assay_server::{Scope, create_token};
+use assay_server::{Scope, create_token, token_ids};
 
 use crate::args::{ScopeName, TokenArgs};
 use crate::failure::{Failure, WRONG_INPUT};
@@ -21,6 +21,14 @@ pub fn new(setup: &Setup, wished: &TokenArgs) -> Result<u8, Failure> {
         (ScopeName::Exchange, None) => return Err(wrong("--scope exchange needs --exchange ID")),
         (_, Some(_)) => return Err(wrong("--exchange belongs to --scope exchange")),
     };
+    if file.exists() {
+        // One that is wrong, or has an id twice, lets nobody in.
+        let ids = token_ids(file).map_err(|error| Failure::new(WRONG_INPUT, error))?;
+        if ids.contains(&wished.id) {
+            let why = format!("{}: token `{}` is there already", file.display(), wished.id);
+            return Err(wrong(&why).hint("choose another id, or remove its [[token]] first"));
+        }
+    }
     let expires = wished.expires.as_deref().map(|text| place::time("--expires", text)).transpose()?;
     let token = create_token(&wished.id, &scope, expires).map_err(|error| Failure::new(WRONG_INPUT, error))?;
     let mut options = OpenOptions::new();

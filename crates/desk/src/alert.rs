@@ -177,16 +177,17 @@ impl Observation {
 }
 
 /// Brings the alerts, by id, up to what is observed now, and gives those whose state changed. `judged`: could this exchange
-/// be judged at all? Of one that could not, nothing changes.
+/// be judged by this rule at all? Where it could not, nothing changes.
 pub fn observe(
     alerts: &mut BTreeMap<String, Alert>,
     observed: &[Observation],
-    judged: impl Fn(&str) -> bool,
+    judged: impl Fn(&str, &str) -> bool,
     settings: &AlertSettings,
     now: Timestamp,
 ) -> Vec<Alert> {
     let mut worst: BTreeMap<String, &Observation> = BTreeMap::new();
-    let (held, seen): (Vec<_>, Vec<_>) = observed.iter().filter(|one| judged(&one.exchange)).partition(|one| one.holds);
+    let known = observed.iter().filter(|one| judged(&one.exchange, one.rule));
+    let (held, seen): (Vec<_>, Vec<_>) = known.partition(|one| one.holds);
     for one in seen {
         let known = worst.entry(one.id()).or_insert(one);
         if one.severity < known.severity {
@@ -212,7 +213,7 @@ pub fn observe(
     let held: BTreeSet<String> = held.into_iter().map(Observation::id).collect();
     let gone: Vec<String> = alerts.keys().filter(|id| !worst.contains_key(*id)).cloned().collect();
     for id in gone {
-        let Some(alert) = alerts.get_mut(&id).filter(|alert| judged(&alert.exchange)) else { continue };
+        let Some(alert) = alerts.get_mut(&id).filter(|alert| judged(&alert.exchange, &alert.rule)) else { continue };
         if alert.state == State::Firing && held.contains(&id) {
             alert.unseen_since = None;
             continue;
@@ -298,7 +299,7 @@ mod tests {
             // As if the process had been killed and started again between any two looks.
             let rows: Vec<u8> = serde_json::to_vec(&alerts).unwrap();
             alerts = serde_json::from_slice(&rows).unwrap();
-            let changed = observe(&mut alerts, &observed, |_| found.is_some(), &settings(), at(*seconds));
+            let changed = observe(&mut alerts, &observed, |_, _| found.is_some(), &settings(), at(*seconds));
             seen.extend(changed.into_iter().map(|alert| (*seconds, alert.state)));
         }
         seen
@@ -332,13 +333,13 @@ mod tests {
         let mut alerts = BTreeMap::new();
         let observed = [short(Severity::Warning), short(Severity::Critical), short(Severity::Error)];
         let settings = AlertSettings::default();
-        let changed = observe(&mut alerts, &observed, |_| true, &settings, at(0));
+        let changed = observe(&mut alerts, &observed, |_, _| true, &settings, at(0));
         assert_eq!(changed.len(), 1);
         assert_eq!(
             (changed[0].severity, changed[0].state, changed[0].episodes),
             (Severity::Critical, State::Firing, 1)
         );
-        assert!(observe(&mut alerts, &observed, |_| true, &settings, at(1)).is_empty());
+        assert!(observe(&mut alerts, &observed, |_, _| true, &settings, at(1)).is_empty());
         let other = Observation { asset: Some("ETH".into()), ..short(Severity::Critical) };
         assert_ne!(other.id(), short(Severity::Critical).id());
     }
@@ -350,7 +351,7 @@ mod tests {
         let mut alerts = BTreeMap::new();
         let (found, held) = ([short(Severity::Error)], [Observation { holds: true, ..short(Severity::Notice) }]);
         let mut play = |observed: &[Observation], seconds| -> Vec<State> {
-            let changed = observe(&mut alerts, observed, |_| true, &settings, at(seconds));
+            let changed = observe(&mut alerts, observed, |_, _| true, &settings, at(seconds));
             changed.into_iter().map(|alert| alert.state).collect()
         };
         assert_eq!(play(&held, 0), []);
@@ -380,7 +381,7 @@ mod tests {
         let settings = AlertSettings { clear_after_s: 0, ..AlertSettings::default() };
         let mut alerts = BTreeMap::new();
         let mut play = |observed: &[Observation], silences: &[Silence], seconds| -> Vec<State> {
-            observe(&mut alerts, observed, |_| true, &settings, at(seconds));
+            observe(&mut alerts, observed, |_, _| true, &settings, at(seconds));
             let told = to_tell(&mut alerts, silences, &settings, at(seconds));
             let steps = |alert: &Alert| alert.duty.first_steps.as_ref().is_some_and(|steps| steps.contains("explain"));
             assert!(told.iter().all(steps));
@@ -401,7 +402,7 @@ mod tests {
     fn what_becomes_worse_is_told_again_and_what_becomes_better_is_not() {
         let (settings, mut alerts) = (AlertSettings::default(), BTreeMap::new());
         let mut play = |severity, seconds| -> Vec<Severity> {
-            observe(&mut alerts, &[short(severity)], |_| true, &settings, at(seconds));
+            observe(&mut alerts, &[short(severity)], |_, _| true, &settings, at(seconds));
             let told = to_tell(&mut alerts, &[], &settings, at(seconds));
             told.into_iter().map(|alert| alert.severity).collect()
         };

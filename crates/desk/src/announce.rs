@@ -102,7 +102,7 @@ impl Desk {
         let fresh = wanted.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
         let fresh: Vec<&Wanted<'_>> = fresh.map(|(one, _)| one).collect();
         if !fresh.is_empty() {
-            not_in_files(declares, &fresh)?;
+            not_declared(&world, declares, &fresh)?;
             let known = known_from(&world, &fresh)?;
             let announced = known.into_iter().map(|(one, stands)| one.announced(exchange, by, stands)).collect();
             let mut announced = self.keep(announced, &world)?.into_iter();
@@ -171,16 +171,25 @@ impl Wanted<'_> {
     }
 }
 
-/// What the files declare needs no announcement.
-fn not_in_files(declares: &Exchange, fresh: &[&Wanted<'_>]) -> Result<(), AnnounceError> {
-    let accounts: HashSet<(&ChainId, &Account)> = fresh.iter().map(|one| (&one.chain.id, &one.account)).collect();
-    let declared = declares.accounts.iter().find(|on| accounts.contains(&(&on.terms.chain, &on.account)));
-    let Some(declared) = declared else { return Ok(()) };
-    let is = |one: &&&Wanted<'_>| one.chain.id == declared.terms.chain && one.account == declared.account;
-    let known = fresh.iter().find(is).map(|one| (one.field.as_str(), one.address.as_str()));
-    let (field, address) = known.unwrap_or(("wallets", "one"));
-    let why = format!("{field}: {address} is declared in the exchange's files: it needs no announcement");
-    Err(AnnounceError::Conflict(why))
+/// What the files declare needs no announcement; and nobody can make a rival's account unknown by announcing it.
+fn not_declared(world: &World, declares: &Exchange, fresh: &[&Wanted<'_>]) -> Result<(), AnnounceError> {
+    let wanted: HashMap<(&ChainId, &Account), &Wanted<'_>> =
+        fresh.iter().map(|one| ((&one.chain.id, &one.account), *one)).collect();
+    let known = |exchange: &&Exchange| {
+        let known = exchange.accounts.iter().find_map(|on| wanted.get(&(&on.terms.chain, &on.account)));
+        known.map(|one| format!("{}: {}", one.field, one.address))
+    };
+    if let Some(one) = known(&declares) {
+        let why = format!("{one} is declared in the exchange's files: it needs no announcement");
+        return Err(AnnounceError::Conflict(why));
+    }
+    let others = world.declarations.exchanges.iter().filter(|exchange| exchange.id != declares.id);
+    match others.filter_map(|exchange| known(&exchange)).next() {
+        Some(one) => {
+            Err(AnnounceError::Conflict(format!("{one} is another exchange's: ask whoever runs this service")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// How an account stands that holds nothing.
@@ -208,7 +217,7 @@ fn known_from<'a>(world: &World, fresh: &[&'a Wanted<'a>]) -> Result<Vec<(&'a Wa
                 unknown.insert(&one.account);
             }
         }
-        // Those that others have declared or announced are known already.
+        // What somebody declared once is followed already.
         let at = match unknown.is_empty() {
             true => store.tip()?.map(|tip| tip.at()),
             false => {

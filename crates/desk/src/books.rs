@@ -16,6 +16,7 @@ use assay_store::{Coverage, Lookup, Pair, Standing, Store};
 use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
 use assay_verifier::{Require, Wide};
 
+use crate::parts::side_by_side;
 use crate::{DeskError, World};
 
 /// The sums of every chain.
@@ -28,8 +29,8 @@ pub(crate) struct Sheet {
     pub(crate) sums: BTreeMap<Group, (u64, Wide)>,
     /// What is to be looked up one by one, by place among the exchange's accounts and the chain's assets.
     pub(crate) apart: BTreeSet<(u32, u16)>,
-    /// The places of the accounts that were asked for.
-    pub(crate) named: BTreeSet<u32>,
+    /// What was asked for, by the same places, with the accounts' numbers.
+    pub(crate) named: BTreeMap<(u32, u16), AccountNo>,
     /// Accounts that other exchanges declare too: which exchange, and where among its accounts.
     pub(crate) shared: BTreeMap<u32, Vec<(u16, u32)>>,
 }
@@ -155,13 +156,11 @@ const BLOCKS: usize = 64;
 const FARTHEST: u64 = 500;
 /// What was announced so far below is like what was declared always.
 const LONG_AGO: u64 = 2 * FARTHEST;
-/// From so many accounts on that a block touched it is quicker to look them up side by side.
-const ALONE: usize = 500;
 /// Blocks may come while one reckons: how often that is done again.
 const TRIES: usize = 5;
 
 impl Books {
-    /// An exchange's accounts as of a block that the store has; `None` where the sums cannot tell. `named`: accounts that are to
+    /// An exchange's accounts as of a block that the store has; `None` where the sums cannot tell. `named`: what is to
     /// be spoken of one by one.
     ///
     /// # Errors
@@ -172,7 +171,7 @@ impl Books {
         (chain, store): (&ChainId, &Store),
         exchange: &Exchange,
         (at, as_of): (BlockRef, Timestamp),
-        named: &BTreeSet<&Account>,
+        named: &BTreeSet<(&Account, Asset)>,
     ) -> Result<Option<Sheet>, DeskError> {
         let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(chain.clone()).or_default().clone();
         for _ in 0..TRIES {
@@ -585,17 +584,11 @@ impl Book {
             Ok(changes)
         };
         let mut changed = changes(&untouched, now, true)?;
-        // Everybody waits for this: where there is much to do the processors share it.
-        let (half, other) = pairs.split_at(if pairs.len() < ALONE { pairs.len() } else { pairs.len() / 2 });
-        let beside = || store.lookup_of(tip)?.map(|mut now| changes(other, &mut now, false)).transpose();
-        let (known, others) = std::thread::scope(|scope| {
-            let others = (!other.is_empty()).then(|| scope.spawn(beside));
-            let known = changes(half, now, false);
-            (known, others.map_or(Ok(Some(Vec::new())), |others| others.join().unwrap_or(Ok(None))))
-        });
-        changed.append(&mut known?);
-        let Some(mut others) = others? else { return Ok(Way::Moved) };
-        changed.append(&mut others);
+        let beside = |pairs: &[Pair]| store.lookup_of(tip)?.map(|mut now| changes(pairs, &mut now, false)).transpose();
+        for some in side_by_side(&pairs, beside) {
+            let Some(mut some) = some? else { return Ok(Way::Moved) };
+            changed.append(&mut some);
+        }
         if !is_there(store, tip)? || !is_there(store, self.at)? || store.amended() != self.amended {
             return Ok(Way::Moved); // what was read of blocks may be of two chains
         }
@@ -622,12 +615,12 @@ impl Book {
         exchange: &Exchange,
         at: BlockRef,
         as_of: Timestamp,
-        named: &BTreeSet<&Account>,
+        named: &BTreeSet<(&Account, Asset)>,
     ) -> Result<Option<Draft>, DeskError> {
         let place = self.declarations.exchanges.iter().position(|one| one.id == exchange.id);
         let Some(place) = place.and_then(|place| u16::try_from(place).ok()) else { return Ok(None) };
         let (sums, shared) = Default::default();
-        let mut sheet = Sheet { sums, apart: BTreeSet::new(), named: BTreeSet::new(), shared };
+        let mut sheet = Sheet { sums, apart: BTreeSet::new(), named: BTreeMap::new(), shared };
         sheet.apart.extend(self.unknown.get(&place).into_iter().flatten());
         for by in self.shared.values() {
             for (_, declared) in by.iter().filter(|(exchange, _)| *exchange == place) {
@@ -662,10 +655,13 @@ impl Book {
                 reckoned.push(Reckoned { pair, place: (member.declared, asset), cohort, known });
             } // else it is looked up anyhow
         }
-        for account in named {
-            let Some((number, _)) = store.number(account)? else { continue };
-            let member = usize::try_from(number.0).ok().and_then(|place| self.members.get(place));
-            sheet.named.extend(member.filter(|member| member.exchange == place).map(|member| member.declared));
+        let mut accounts: Vec<&Account> = named.iter().map(|(account, _)| *account).collect();
+        accounts.dedup();
+        let numbers: HashMap<&Account, _> = accounts.iter().copied().zip(store.numbers(&accounts)?).collect();
+        for (account, asset) in named {
+            let Some((number, _)) = numbers.get(account).copied().flatten() else { continue };
+            let member = self.member((number, *asset)).filter(|(member, _)| member.exchange == place);
+            sheet.named.extend(member.map(|(member, asset)| ((member.declared, asset), number)));
         }
         Ok(Some(Draft { sheet, strict: self.strict, tip: self.at.height, at: at.height, reckoned }))
     }

@@ -50,8 +50,8 @@ pub(crate) struct Case {
     shelved: BTreeMap<u64, Shelved>,
     pub(crate) latest: Option<StatementView>,
     pub(crate) last_final: Option<LastFinal>,
-    /// The statement before the latest.
-    previous: Option<Previous>,
+    /// The statement before the latest, and its number.
+    previous: Option<(u64, Previous)>,
     /// What that one came to, by symbol.
     before: BTreeMap<String, Before>,
     history: History,
@@ -157,8 +157,7 @@ impl Case {
             (Some(previous), Some(verdict)) => keep::lines_before(records, verdict, previous)?,
             _ => BTreeMap::new(),
         };
-        let dropped =
-            world.exchange(exchange).map(|exchange| dropped::note(records, &world.directory, exchange)).transpose()?;
+        let dropped = world.exchange(exchange).map(|exchange| dropped::note(records, world, exchange)).transpose()?;
         let (dropped, exchange) = (dropped.unwrap_or_default(), exchange.to_owned());
         let (shelved, watched, daily) = Default::default();
         Ok(Case {
@@ -167,7 +166,7 @@ impl Case {
             shelved,
             latest,
             last_final,
-            previous: previous.as_ref().map(Previous::of),
+            previous: previous_number.zip(previous.as_ref().map(Previous::of)),
             before,
             history,
             dropped,
@@ -205,13 +204,20 @@ impl Case {
     /// Adds a statement, and what is remembered from here on.
     pub(crate) fn add(&mut self, kept: &KeptStatement, statement: Arc<Statement>, history: History) {
         let sequence = kept.view.sequence;
+        let is_between = self.latest.as_ref().is_some_and(|latest| sequence < latest.sequence)
+            && self.previous.as_ref().is_none_or(|(number, _)| *number < sequence);
+        if is_between {
+            // It came late, and what it comes to is known once it is judged.
+            self.previous = Some((sequence, Previous::of(&statement)));
+            (self.before, self.watched) = Default::default();
+        }
         self.open.insert(sequence, Open::new(statement, Kept::Nothing, kept.view.received_at));
         if self.latest.as_ref().is_none_or(|latest| latest.sequence < sequence) {
             let before = self.latest.replace(kept.view.clone());
             let previous = before.as_ref().and_then(|before| self.open.get(&before.sequence));
-            let lines = previous.and_then(|open| open.verdict.as_ref()).map_or(&[][..], |verdict| &verdict.lines);
-            self.before = lines.iter().map(|line| (line.asset.clone(), Before::of(line))).collect();
-            self.previous = previous.map(|previous| Previous::of(&previous.statement));
+            self.before = previous.and_then(|open| open.verdict.as_deref()).map(lines).unwrap_or_default();
+            let number = before.as_ref().map(|before| before.sequence);
+            self.previous = number.zip(previous.map(|previous| Previous::of(&previous.statement)));
             self.history = history;
             if let Some(before) = before {
                 self.let_go(before.sequence);
@@ -249,6 +255,9 @@ impl Case {
             (verdict.lines, verdict.findings) = (before.lines.clone(), before.findings.clone()); // there once, not twice
         }
         let verdict = Arc::new(verdict);
+        if self.before.is_empty() && self.previous.as_ref().is_some_and(|(number, _)| *number == sequence) {
+            self.before = lines(&verdict);
+        }
         let changed = !open.kept.is(&verdict)?;
         let was_final = open.kept.is_final();
         open.verdict = Some(verdict.clone());
@@ -362,7 +371,7 @@ impl Case {
             at_most_now: &now_held,
             statement,
             reconciliation: verdict,
-            previous: self.previous.as_ref(),
+            previous: self.previous.as_ref().map(|(_, previous)| previous),
             before: &self.before,
             ranges: &ranges,
             dropped: &dropped,
@@ -510,6 +519,11 @@ impl History {
         let day = today.map(|today| keep::day_row(exchange, self.days.day, &today));
         day.into_iter().chain(unreported.then(|| keep::unreported_row(exchange, &self.unreported))).collect()
     }
+}
+
+/// What a verdict's lines come to, by symbol.
+fn lines(verdict: &Reconciliation) -> BTreeMap<String, Before> {
+    verdict.lines.iter().map(|line| (line.asset.clone(), Before::of(line))).collect()
 }
 
 fn day(at: Timestamp) -> u64 {

@@ -1,13 +1,14 @@
 //! Accounts that an exchange declared once and declares no longer: remembered, so that nothing disappears by deleting a line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use assay_registry::{Declared, Exchange};
 use assay_store::{Records, Row, Table};
-use assay_types::{Directory, Height};
+use assay_types::{Account, ChainId, Height};
 use assay_verifier::Coins;
-use assay_verifier::rules::Dropped;
+use assay_verifier::rules::{DROPPED_ACCOUNT, Dropped, dropped_account};
 
+use crate::alert::Observation;
 use crate::{DeskError, World};
 
 const DECLARED: &[u8] = b"declared\0";
@@ -16,21 +17,28 @@ const DROPPED: &[u8] = b"dropped\0";
 /// An account by chain and address, as it is kept: `chain`, a tab, `address`.
 pub(crate) type Place = (String, String);
 
-/// Compares what is declared with what was declared before, remembers both, and gives every account that is dropped.
+/// An exchange that was declared once and is declared no longer.
+pub(crate) struct Gone {
+    pub(crate) exchange: String,
+    /// Its accounts that nobody declares.
+    places: Vec<Place>,
+    /// What is told of it.
+    pub(crate) told: Vec<Observation>,
+}
+
+/// Compares what is declared with what was declared before, remembers both, and gives every account that is dropped and that nobody
+/// else declares.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) fn note(records: &Records, directory: &Directory, exchange: &Exchange) -> Result<Vec<Place>, DeskError> {
+pub(crate) fn note(records: &Records, world: &World, exchange: &Exchange) -> Result<Vec<Place>, DeskError> {
+    let directory = &world.directory;
     let known = [DECLARED, exchange.id.as_bytes()].concat();
     let line = |Declared { account, terms, .. }: &Declared| {
         format!("{}\t{}", terms.chain, directory.address(&terms.chain, account))
     };
     let now: BTreeSet<String> = exchange.accounts.iter().map(line).collect();
-    let text = |key: &[u8]| -> Result<BTreeSet<String>, DeskError> {
-        let value = records.get(Table::Meta, key)?.unwrap_or_default();
-        let text = String::from_utf8(value).map_err(|_| records.damaged("a list of accounts cannot be read"))?;
-        Ok(text.lines().map(str::to_owned).collect())
-    };
+    let text = |key: &[u8]| lines(records, records.get(Table::Meta, key)?.unwrap_or_default());
     let before = text(&known)?;
     let key = [DROPPED, exchange.id.as_bytes()].concat();
     let was_dropped = text(&key)?;
@@ -42,8 +50,77 @@ pub(crate) fn note(records: &Records, directory: &Directory, exchange: &Exchange
     if now != before || dropped != was_dropped {
         records.write(&[row(&known, &now), row(&key, &dropped)])?;
     }
-    let place = |line: &String| line.split_once('\t').map(|(chain, address)| (chain.to_owned(), address.to_owned()));
-    Ok(dropped.iter().filter_map(place).collect())
+    Ok(undeclared(world, &dropped))
+}
+
+/// The exchanges of which accounts are remembered, and that are declared no longer.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) fn exchanges(records: &Records, world: &World) -> Result<Vec<Gone>, DeskError> {
+    let mut gone = Vec::new();
+    for (key, value) in records.oldest_first(Table::Meta, DECLARED, usize::MAX)? {
+        let exchange = String::from_utf8_lossy(&key[DECLARED.len()..]).into_owned();
+        if world.exchange(&exchange).is_some() {
+            continue;
+        }
+        let mut all = lines(records, value)?;
+        let dropped = records.get(Table::Meta, &[DROPPED, exchange.as_bytes()].concat())?;
+        all.extend(lines(records, dropped.unwrap_or_default())?);
+        tracing::warn!(exchange, accounts = all.len(), "an exchange that was declared is declared no longer");
+        gone.push(Gone { exchange, places: undeclared(world, &all), told: Vec::new() });
+    }
+    Ok(gone)
+}
+
+impl Gone {
+    /// Looks at what its accounts hold on the last indexed blocks.
+    ///
+    /// # Errors
+    /// When a database fails.
+    pub(crate) fn look(&mut self, world: &World) -> Result<(), DeskError> {
+        let findings = dropped_account(&held(world, &self.places)?);
+        let told = findings.into_iter().map(|finding| Observation {
+            rule: finding.rule,
+            severity: finding.severity,
+            exchange: self.exchange.clone(),
+            asset: finding.asset,
+            message: format!("the exchange is declared no longer: {}", finding.message),
+            subject: String::new(),
+            patient: false,
+            holds: false,
+        });
+        self.told = told.collect();
+        Ok(())
+    }
+
+    /// May an alert of it end by this rule? While its accounts hold something nobody can tell but what they hold.
+    pub(crate) fn judges(&self, rule: &str) -> bool {
+        rule == DROPPED_ACCOUNT || self.told.is_empty()
+    }
+}
+
+fn lines(records: &Records, value: Vec<u8>) -> Result<BTreeSet<String>, DeskError> {
+    let text = String::from_utf8(value).map_err(|_| records.damaged("a list of accounts cannot be read"))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Those that no exchange declares: what another one declares is watched.
+fn undeclared(world: &World, lines: &BTreeSet<String>) -> Vec<Place> {
+    let places = lines.iter().filter_map(|line| line.split_once('\t'));
+    let known = |(id, address): (&str, &str)| {
+        let chain = world.directory.chain(id)?;
+        Some(((chain.id.clone(), chain.addresses.parse(address).ok()?), (id.to_owned(), address.to_owned())))
+    };
+    let mut places: HashMap<(ChainId, Account), Place> = places.filter_map(known).collect();
+    if !places.is_empty() {
+        for on in world.declarations.exchanges.iter().flat_map(|exchange| exchange.accounts.iter()) {
+            places.remove(&(on.terms.chain.clone(), on.account.clone()));
+        }
+    }
+    let mut places: Vec<Place> = places.into_values().collect();
+    places.sort_unstable();
+    places
 }
 
 /// What dropped accounts hold on the last indexed blocks, as far as the indexes tell.

@@ -2,15 +2,15 @@
 //!
 //! It reads stores as they are, beside whoever indexes, and asks nodes only what no block can tell: the mempool.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use std::sync::Arc;
 
 use assay_registry::{Declared, Exchange};
 use assay_store::{Coverage, Lookup, Store};
 use assay_types::{
-    Account, Amount, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement, Timestamp,
-    TxId,
+    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment,
+    Statement, Timestamp, TxId,
 };
 use assay_verifier::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::books::{Group, Sheet};
 use crate::dispute::{Disputed, disputed};
+use crate::parts::side_by_side;
 use crate::{DeskError, Source, World};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
@@ -68,7 +69,7 @@ pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> 
         let opened = open(chain, question, &mut evidence.notices)?;
         items(world, question, &opened, statement, &mut evidence.items)?;
         let items = std::mem::take(&mut evidence.items);
-        accounts(world, question, &opened, &named(&opened, statement, &items), &mut evidence)?;
+        accounts(world, question, &opened, &named(world, &opened, statement, &items), &mut evidence)?;
         evidence.items = items;
         evidence.blocks.push(opened.used);
     }
@@ -231,15 +232,28 @@ fn ignored(name: &str) -> Finding {
     }
 }
 
-/// The accounts that are spoken of one by one: those that the statement claims, and those that its transactions pay.
-fn named<'a>(opened: &Opened<'_>, statement: &'a Statement, items: &'a [ItemEvidence]) -> BTreeSet<&'a Account> {
+/// What is spoken of one by one: what the statement claims, and what its transactions pay.
+fn named<'a>(
+    world: &World,
+    opened: &Opened<'_>,
+    statement: &'a Statement,
+    items: &'a [ItemEvidence],
+) -> BTreeSet<(&'a Account, Asset)> {
     let chain = &opened.chain.id;
-    let claimed = statement.wallets.iter().filter(|claim| claim.chain == *chain).map(|claim| &claim.account);
+    let claimed = statement.wallets.iter().filter(|claim| claim.chain == *chain);
+    let claimed = claimed.map(|claim| (&claim.account, claim.symbol.as_str()));
     let paid = items.iter().filter(|item| item.chain == *chain).flat_map(|item| match &item.found {
         Found::Mempool { payments, .. } | Found::Block { paid: payments, .. } => &payments[..],
         Found::Nowhere { .. } => &[],
     });
-    claimed.chain(paid.map(|paid| &paid.to)).collect()
+    let paid = paid.map(|paid| (&paid.to, paid.symbol.as_str()));
+    let mut deployed: HashMap<&str, Vec<Asset>> = HashMap::new();
+    for entry in &world.directory.assets {
+        let here = entry.on.iter().filter(|on| on.chain == *chain).map(|on| on.asset);
+        deployed.entry(&entry.symbol).or_default().extend(here);
+    }
+    let assets = |symbol: &str| deployed.get(symbol).map_or(&[][..], Vec::as_slice);
+    claimed.chain(paid).flat_map(|(account, symbol)| assets(symbol).iter().map(move |on| (account, *on))).collect()
 }
 
 /// The balances: sums of accounts where they are kept, and the others one by one.
@@ -247,7 +261,7 @@ fn accounts(
     world: &World,
     question: &Question<'_>,
     opened: &Opened<'_>,
-    named: &BTreeSet<&Account>,
+    named: &BTreeSet<(&Account, Asset)>,
     evidence: &mut Evidence,
 ) -> Result<(), DeskError> {
     let chain = &opened.chain.id;
@@ -258,11 +272,9 @@ fn accounts(
         .iter()
         .flat_map(|entry| entry.on.iter().filter(|on| on.chain == *chain).map(move |on| (entry, on)))
         .collect();
-    let sheet = sheet(world, question, opened, named)?;
-    let mut looked_up = opened.store.as_ref().ok().map(|store| store.lookup()).transpose()?;
-    let mut one = |declared: &Declared, place: usize, summed: bool, shared: &[String]| -> Result<(), DeskError> {
-        let Some((entry, deployment)) = assets.get(place) else { return Ok(()) };
-        evidence.accounts.push(AccountEvidence {
+    let of = |declared: &Declared, place: usize, summed: bool, shared: &[String], balance: Balance| {
+        let (entry, deployment) = assets.get(place)?;
+        Some(AccountEvidence {
             chain: chain.clone(),
             account: declared.account.clone(),
             address: world.directory.address(chain, &declared.account),
@@ -270,37 +282,51 @@ fn accounts(
             owner: declared.terms.owner.as_str(),
             asset: deployment.asset,
             symbol: entry.symbol.clone(),
-            balance: balance(opened, looked_up.as_mut(), &declared.account, (entry, deployment))?,
+            balance,
             shared_with: shared.to_vec(),
             summed,
             counted: declared.terms.counts(question.as_of, block),
             theirs: declared.terms.is_theirs(question.as_of),
-        });
-        Ok(())
+        })
     };
-    let Some(sheet) = sheet else {
+    let Some(sheet) = sheet(world, question, opened, named)? else {
         let shared = shared_with(world, question, chain, block);
+        let mut looked_up = lookup(opened)?;
         for declared in question.exchange.accounts.iter().filter(|declared| declared.terms.chain == *chain) {
             let shared = shared.get(&declared.account).map_or(&[][..], Vec::as_slice);
-            (0..assets.len()).try_for_each(|place| one(declared, place, false, shared))?;
+            for (place, on) in assets.iter().enumerate() {
+                let balance = balance(opened, looked_up.as_mut(), &declared.account, None, *on)?;
+                evidence.accounts.extend(of(declared, place, false, shared, balance));
+            }
         }
         return Ok(());
     };
     let mut sums = sheet.sums;
-    let every = 0..u16::try_from(assets.len()).unwrap_or(u16::MAX);
-    let spoken_of = sheet.named.iter().flat_map(|declared| every.clone().map(|asset| (*declared, asset)));
-    let listed: BTreeSet<(u32, u16)> = sheet.apart.iter().copied().chain(spoken_of).collect();
-    for (place, asset) in listed {
-        let declared = usize::try_from(place).ok().and_then(|place| question.exchange.accounts.get(place));
-        let Some(declared) = declared else { continue };
+    let apart = sheet.apart.iter().map(|place| (*place, None));
+    let spoken_of = sheet.named.iter().map(|(place, number)| (*place, Some(*number)));
+    let listed: BTreeMap<(u32, u16), Option<AccountNo>> = apart.chain(spoken_of).collect();
+    let listed: Vec<Listed<'_>> = listed
+        .into_iter()
+        .filter_map(|((place, asset), number)| {
+            let declared = question.exchange.accounts.get(usize::try_from(place).ok()?)?;
+            Some(Listed { place, declared, asset, on: *assets.get(usize::from(asset))?, number })
+        })
+        .collect();
+    let balances = side_by_side(&listed, |listed| -> Result<Vec<Balance>, DeskError> {
+        let mut looked_up = lookup(opened)?;
+        let balance = |one: &Listed<'_>| balance(opened, looked_up.as_mut(), &one.declared.account, one.number, one.on);
+        listed.iter().map(balance).collect()
+    });
+    let balances: Vec<Vec<Balance>> = balances.into_iter().collect::<Result<_, _>>()?;
+    for (one, balance) in listed.iter().zip(balances.into_iter().flatten()) {
+        let Listed { place, declared, asset, on: (_, deployment), .. } = *one;
         let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, block, others));
-        let Some((_, deployment)) = assets.get(usize::from(asset)) else { continue };
         let summed = !sheet.apart.contains(&(place, asset));
         let alone = summed && declared.terms.counts(question.as_of, block) && opened.stands_alone(declared, deployment);
         if alone {
             take_out(&mut sums, opened, declared, (asset, deployment))?;
         }
-        one(declared, asset.into(), summed && !alone, &shared)?;
+        evidence.accounts.extend(of(declared, asset.into(), summed && !alone, &shared, balance));
     }
     for (group, (accounts, amount)) in sums.into_iter().filter(|(_, (accounts, _))| *accounts > 0) {
         let Some((entry, deployment)) = assets.get(usize::from(group.asset)) else { continue };
@@ -316,6 +342,23 @@ fn accounts(
         });
     }
     Ok(())
+}
+
+/// An account in an asset that is looked up by itself.
+struct Listed<'a> {
+    /// The account's place among the exchange's.
+    place: u32,
+    declared: &'a Declared,
+    /// The asset's place among the chain's.
+    asset: u16,
+    on: (&'a AssetEntry, &'a Deployment),
+    /// The account's, where it is known already.
+    number: Option<AccountNo>,
+}
+
+/// To look up balances in a chain's store, if it is there.
+fn lookup<'a>(opened: &'a Opened<'_>) -> Result<Option<Lookup<'a>>, DeskError> {
+    Ok(opened.store.as_ref().ok().map(|store| store.lookup()).transpose()?)
 }
 
 /// Takes an account out of the sum that it is in.
@@ -341,14 +384,14 @@ fn sheet(
     world: &World,
     question: &Question<'_>,
     opened: &Opened<'_>,
-    named: &BTreeSet<&Account>,
+    named: &BTreeSet<(&Account, Asset)>,
 ) -> Result<Option<Sheet>, DeskError> {
     let (Some(books), Ok(store), Some(header)) = (&world.books, &opened.store, &opened.looked_at) else {
         return Ok(None);
     };
     let at = (header.at(), question.as_of);
     let mut named = named.clone();
-    named.extend(opened.disputed.keys().map(|(account, _)| account));
+    named.extend(opened.disputed.keys().map(|(account, asset)| (account, *asset)));
     books.sheet(world, (&opened.chain.id, store), question.exchange, at, &named)
 }
 
@@ -384,6 +427,7 @@ fn balance(
     opened: &Opened<'_>,
     looked_up: Option<&mut Lookup<'_>>,
     account: &Account,
+    number: Option<AccountNo>,
     (entry, deployment): (&AssetEntry, &Deployment),
 ) -> Result<Balance, DeskError> {
     let unknown = |reason: &str| Ok(Balance::Unknown { reason: reason.into(), last_verified: None, at_most: None });
@@ -393,7 +437,7 @@ fn balance(
         (Err(reason), ..) => return unknown(reason),
         _ => return unknown("no block"),
     };
-    let number = match store.number(account)? {
+    let number = match number.map_or_else(|| store.number(account), |known| Ok(Some((known, true))))? {
         None => return unknown("declared, and not indexed yet: run assay index"),
         Some((_, false)) => return unknown("declared late: its history is still being filled in"),
         Some((number, true)) => number,

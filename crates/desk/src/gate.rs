@@ -240,9 +240,7 @@ fn blind(
         Some(before) if before.purposes != allow => {
             (before.purposes.and(choice), format!("halted before, and now it cannot be told: {why}"))
         }
-        Some(_) if is_patient => {
-            (allow, format!("cannot be told since {since}: {why}"))
-        }
+        Some(_) if is_patient => (allow, format!("cannot be told since {since}: {why}")),
         _ => (choice, format!("cannot be told: {why}")),
     }
 }
@@ -298,8 +296,16 @@ mod tests {
         let mut play = |halting: Option<&Finding>, seconds| {
             let halting = halting.and_then(|finding| Some((finding, halts(finding)?)));
             let verdict = Some(Verdict::Backed);
-            let known =
-                Known { asset: "BTC", verdict, unknown: None, behind: None, halting, statement: None, stale: false, lost: false };
+            let known = Known {
+                asset: "BTC",
+                verdict,
+                unknown: None,
+                behind: None,
+                halting,
+                statement: None,
+                stale: false,
+                lost: false,
+            };
             let now = gate(&known, before.as_ref(), settings, at(seconds));
             before = Some(now.clone());
             (now.signal, now.purposes.withdrawals, now.purposes.trading, now.since.seconds_since(at(0)))

@@ -20,6 +20,7 @@ mod holdings;
 mod keep;
 mod observed;
 mod outbox;
+mod parts;
 mod run;
 mod since;
 mod view;

@@ -71,10 +71,12 @@ fn subject(finding: &Finding) -> String {
 }
 
 /// May it be of a moment, and nobody's fault? A block that is named is still on its way, or has left the chain; a fee is bumped, so
-/// that a withdrawal has another transaction by now.
+/// that a withdrawal has another transaction by now; a statement comes late.
 fn is_patient(finding: &Finding) -> bool {
     match finding.rule {
         "not-covered" => true,
+        // A number that is missing may still come.
+        "roll-forward-broken" => finding.severity == Severity::Warning,
         "unsettled-item" => {
             finding.severity == Severity::Warning || finding.evidence.at("list") == "pending_withdrawals"
         }

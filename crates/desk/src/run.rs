@@ -17,6 +17,7 @@ use crate::announce::AnnounceError;
 use crate::announced::{self, Announced, with_announced};
 use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
+use crate::dropped::{self, Gone};
 use crate::gate::{Circumstances, Gate, STALE, Signal, gates};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
@@ -50,6 +51,8 @@ pub(crate) struct Run {
     settings: Settings,
     alerts: BTreeMap<String, Alert>,
     cases: BTreeMap<String, Case>,
+    /// Exchanges that are declared no longer.
+    gone: Vec<Gone>,
     /// Each exchange's, by asset.
     gates: BTreeMap<String, Arc<Vec<Gate>>>,
     rewrites: BTreeMap<String, Vec<Rewrite>>,
@@ -91,6 +94,7 @@ impl Run {
             rewrites.insert(exchange.id.clone(), keep::rewrites(&inner.records, &exchange.id)?);
             cases.insert(exchange.id.clone(), Case::resume(&inner.records, &world, &exchange.id)?);
         }
+        let gone = dropped::exchanges(&inner.records, &world)?;
         let gates = keep::gates(&inner.records)?;
         let (troubles, stands, at_tips, kept_troubles) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
@@ -101,6 +105,7 @@ impl Run {
             settings,
             alerts,
             cases,
+            gone,
             gates,
             rewrites,
             silences,
@@ -194,6 +199,11 @@ impl Run {
             }
         }
         self.cases.retain(|id, _| world.exchange(id).is_some());
+        match dropped::exchanges(&self.inner.records, &world) {
+            Ok(gone) => self.gone = gone,
+            Err(error) => tracing::error!(%error, "which exchanges are declared no longer cannot be read"),
+        }
+        self.look_at_the_gone(&world);
         for exchange in &world.declarations.exchanges {
             match keep::rewrites(&self.inner.records, &exchange.id) {
                 Ok(rewrites) => drop(self.rewrites.insert(exchange.id.clone(), rewrites)),
@@ -242,7 +252,15 @@ impl Run {
             Some(case) => case.latest.as_ref().map_or(0, |latest| latest.sequence),
             None => return Err(SubmitError::UnknownExchange(exchange.into())),
         };
-        let sequence = statement.sequence.unwrap_or(latest + 1);
+        // Without a number, the same once more is known by its instant and its digest.
+        let kept = match statement.sequence {
+            Some(_) => None,
+            None => keep::in_force(&self.inner.records, exchange, statement.as_of).map_err(failed)?,
+        };
+        let kept = kept.filter(|kept| kept.as_of == statement.as_of).map(|kept| kept.sequence);
+        let kept = kept.map(|number| keep::statement(&self.inner.records, exchange, number)).transpose();
+        let repeated = kept.map_err(failed)?.flatten().filter(|kept| kept.view.digest == statement.digest);
+        let sequence = statement.sequence.or(repeated.map(|kept| kept.view.sequence)).unwrap_or(latest + 1);
         if let Some(kept) = keep::statement(&self.inner.records, exchange, sequence).map_err(failed)? {
             return self.again(exchange, &kept.view, statement.digest);
         }
@@ -451,9 +469,18 @@ impl Run {
         }
         self.judge_all(&due);
         if moved {
+            self.look_at_the_gone(&world);
             self.changed.extend(self.cases.keys().cloned()); // what left since is another question at each block
         }
         self.paint();
+    }
+
+    fn look_at_the_gone(&mut self, world: &World) {
+        for gone in &mut self.gone {
+            if let Err(error) = gone.look(world) {
+                tracing::error!(exchange = gone.exchange, %error, "what its accounts hold cannot be told");
+            }
+        }
     }
 
     /// Gives a few of the final verdicts on statements that are no longer the latest: they wait for everything that is urgent.
@@ -508,10 +535,12 @@ impl Run {
                 painted.iter().map(|one| Observation { holds: one.holds || expected(one.rule), ..one.clone() }),
             );
         }
+        observed.extend(self.gone.iter().flat_map(|gone| gone.told.iter().cloned()));
         observed.extend(held(&self.alerts, &self.cases, exchanges));
         let known = exchanges.iter().filter(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some());
         let known: BTreeSet<&str> = known.map(|exchange| exchange.id.as_str()).collect();
-        let judged = |id: &str| known.contains(id);
+        let gone = |id: &str| self.gone.iter().find(|gone| gone.exchange == id);
+        let judged = |id: &str, rule: &str| known.contains(id) || gone(id).is_some_and(|gone| gone.judges(rule));
         let mut next = self.alerts.clone();
         let changed = observe(&mut next, &observed, judged, &self.settings.alerts, now);
         let told = to_tell(&mut next, &self.silences, &self.settings.alerts, now);

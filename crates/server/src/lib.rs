@@ -21,4 +21,4 @@ mod tokens;
 
 pub use scope::{Act, Scope, may};
 pub use serve::{ServeError, Settings, Tls, serve};
-pub use tokens::{NewToken, TokenError, create_token};
+pub use tokens::{NewToken, TokenError, create_token, token_ids};

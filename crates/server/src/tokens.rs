@@ -80,6 +80,14 @@ pub fn create_token(id: &str, scope: &Scope, expires: Option<Timestamp>) -> Resu
     Ok(NewToken { secret, entry })
 }
 
+/// The ids of the tokens in a file.
+///
+/// # Errors
+/// When it cannot be read, or something in it is wrong.
+pub fn token_ids(path: &Path) -> Result<Vec<String>, TokenError> {
+    Ok(read(path)?.into_iter().map(|token| token.id).collect())
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use assay_types::{Digest, Statement, Timestamp};
 
 use holdings::Held;
+use in_flight::Place;
 
 pub use coins::{Balanced, Coins, SignedCoins, Wide};
 pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent, SumEvidence};
@@ -86,7 +87,9 @@ pub fn reconcile(
 
     let worst = lines.iter().map(|line| line.verdict).max().unwrap_or(Verdict::Indeterminate);
     let verdict = if evidence.blocks.is_empty() { worst.max(Verdict::Indeterminate) } else { worst };
-    let all_final = !blocks.is_empty() && blocks.iter().all(|block| block.is_final);
+    // An item that no node was asked about may be told otherwise once one is.
+    let all_asked = !judged.iter().any(|item| matches!(item.place, Place::Nowhere { unasked: Some(_) }));
+    let all_final = all_asked && !blocks.is_empty() && blocks.iter().all(|block| block.is_final);
     Reconciliation {
         exchange: statement.exchange.clone(),
         verdict,

@@ -75,9 +75,9 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// Some block is not final, or not known.
+    /// Some block is not final, or not known, or no node could be asked about an item.
     Provisional,
-    /// Every block used is final.
+    /// Every block used is final, and every item was looked up.
     Final,
 }
 

@@ -39,18 +39,18 @@ pub struct Surroundings<'a> {
 /// Every finding of the watching rules, the worst first, but for [`rules::cold_ratio`]: it asks once a day, and not at each block.
 pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let next_to_it = around.previous.is_some_and(|previous| rules::next_to_it(around.statement, previous));
+    let next_to_it = around.previous.filter(|previous| rules::next_to_it(around.statement, previous));
     let lines: HashMap<&str, &Line> =
         around.reconciliation.lines.iter().map(|line| (line.asset.as_str(), line)).collect();
     for report in &around.statement.assets {
-        findings.extend(rules::credits_over_inventory(report, policy));
+        findings.extend(rules::credits_over_inventory(report, next_to_it, policy));
         if let Some(line) = lines.get(report.symbol.as_str()) {
             findings.extend(rules::ledger_over_holdings(line, policy));
             findings.extend(rules::not_segregated(line));
             let before = around.before.get(report.symbol.as_str());
             findings.extend(before.and_then(|before| rules::ledger_jump(line, before, policy)));
             let flowed = before
-                .filter(|_| next_to_it)
+                .filter(|_| next_to_it.is_some())
                 .and_then(|before| rules::deposits_not_on_chain(report, line, before, policy));
             findings.extend(flowed);
             findings.extend(rules::outflow_since_statement(line, around.at_most_now, policy));

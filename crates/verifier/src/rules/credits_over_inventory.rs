@@ -2,12 +2,15 @@ use assay_types::AssetReport;
 use serde_json::json;
 
 use crate::coins::{Coins, Wide, wide};
+use crate::rules::{Previous, is_corrected_down};
 use crate::{Finding, Policy, Severity};
 
 const RULE: &str = "credits-over-inventory";
 
 /// **`credits-over-inventory`** (watch, alert, halt): more was credited without a deposit or a trade (`flows.rewards` and
 /// `flows.corrections`) than was funded for that (`inventory`).
+///
+/// Corrections that the statement before and the flows show to be taken from customers are no credits.
 ///
 /// Catches rewards that were typed in the wrong unit, and coins that are credited out of nothing, also while holdings
 /// would cover them.
@@ -16,9 +19,11 @@ const RULE: &str = "credits-over-inventory";
 /// then the finding is a notice.
 ///
 /// Policy: `credits_over_inventory`.
-pub fn credits_over_inventory(report: &AssetReport, policy: &Policy) -> Option<Finding> {
+pub fn credits_over_inventory(report: &AssetReport, previous: Option<&Previous>, policy: &Policy) -> Option<Finding> {
     let flows = report.flows.as_ref()?;
-    let credited: Wide = [flows.rewards, flows.corrections].into_iter().flatten().map(wide).sum();
+    let taken = previous.is_some_and(|previous| is_corrected_down(report, previous));
+    let corrections = flows.corrections.filter(|_| !taken);
+    let credited: Wide = [flows.rewards, corrections].into_iter().flatten().map(wide).sum();
     if credited.is_zero() {
         return None;
     }

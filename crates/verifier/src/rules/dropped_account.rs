@@ -5,6 +5,9 @@ use serde_json::json;
 use crate::coins::{Coins, Wide};
 use crate::{Finding, Severity};
 
+/// The rule's name.
+pub const DROPPED_ACCOUNT: &str = "dropped-account";
+
 /// An account that was declared and is no longer, with what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
@@ -18,14 +21,15 @@ pub struct Dropped {
     pub holds: Coins,
 }
 
-/// **`dropped-account`** (error): accounts that were declared are declared no longer, and still hold something.
+/// **`dropped-account`** (error): accounts that were declared are declared no longer, by nobody, and still hold something. So it is
+/// with all accounts of an exchange that leaves the declarations: then what was found of it before stays as it was.
 ///
 /// Catches coins that leave the watched set without moving: whatever then becomes of them is seen by nobody, and declarations of the
 /// past are no longer what was judged with.
 ///
 /// Cannot tell a mistake that was mended from coins that are hidden. An account that is given up says so by `until` and is emptied.
 ///
-/// Policy: none. It ends when the account is declared again, or empty.
+/// Policy: none. It ends when the account is declared again, by whomever, or empty.
 pub fn dropped_account(dropped: &[Dropped]) -> Vec<Finding> {
     const SHOWN: usize = 10;
     let mut by_symbol: BTreeMap<&str, Vec<&Dropped>> = BTreeMap::new();
@@ -42,7 +46,7 @@ pub fn dropped_account(dropped: &[Dropped]) -> Vec<Finding> {
             .take(SHOWN)
             .map(|one| json!({ "chain": one.chain, "address": one.address, "holds": one.holds }));
         Finding {
-            rule: "dropped-account",
+            rule: DROPPED_ACCOUNT,
             severity: Severity::Error,
             asset: Some(symbol.to_owned()),
             message: format!(

@@ -1,8 +1,6 @@
-use std::collections::HashMap;
-
 use crate::coins::{Coins, Wide, wide};
 use crate::{Finding, Severity};
-use assay_types::{AssetReport, Digest, Statement};
+use assay_types::{Amount, AssetReport, Digest, Flows, Statement};
 
 /// What is remembered of the statement before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,9 +9,12 @@ pub struct Previous {
     pub sequence: Option<u64>,
     /// Its digest.
     pub digest: Digest,
-    /// By asset: what customers were owed, and the sum of negative balances.
-    ledger: Vec<(String, Coins, Coins)>,
+    /// By asset, in order.
+    ledger: Vec<Owed>,
 }
+
+/// An asset: what customers were owed, and the sum of negative balances.
+type Owed = (String, Coins, Coins);
 
 impl Previous {
     /// Of that statement.
@@ -22,26 +23,34 @@ impl Previous {
             let coins = |amount| Coins::new(amount, report.decimals);
             (report.symbol.clone(), coins(report.customers), coins(report.negative))
         };
-        let ledger = statement.assets.iter().map(line).collect();
+        let mut ledger: Vec<Owed> = statement.assets.iter().map(line).collect();
+        ledger.sort_by(|one, other| one.0.cmp(&other.0));
         Previous { sequence: statement.sequence, digest: statement.digest, ledger }
+    }
+
+    fn owed(&self, symbol: &str) -> Option<&Owed> {
+        let place = self.ledger.binary_search_by(|(known, ..)| known.as_str().cmp(symbol)).ok()?;
+        self.ledger.get(place)
     }
 }
 
-/// **`roll-forward-broken`** (error): the previous statement plus this one's flows is not this statement. It is the control
+/// **`roll-forward-broken`** (error, warning): the previous statement plus this one's flows is not this statement. It is the control
 /// by which banks close a day: opening balance, plus what came, less what went, is the closing balance.
 ///
 /// `customers` less `negative`, then, must have changed by deposits + rewards - withdrawals - fees, give or take
-/// `corrections`, whose sign the format does not tell.
+/// `corrections`, whose sign the format does not tell. Where numbers between the two are missing the control cannot be made: a warning.
 ///
 /// Catches entries that bypass the ledger's own books.
 ///
-/// Cannot judge where a flow is not reported, or a statement between the two is missing.
+/// Cannot judge where a flow is not reported, or statements have no numbers.
 ///
 /// Policy: none.
 pub fn roll_forward_broken(statement: &Statement, previous: &Previous) -> Vec<Finding> {
-    let before: HashMap<&String, _> = previous.ledger.iter().map(|line| (&line.0, line)).collect();
-    let judge = |report: &AssetReport| judge(report, before.get(&report.symbol)?);
-    if next_to_it(statement, previous) { statement.assets.iter().filter_map(judge).collect() } else { Vec::new() }
+    if !next_to_it(statement, previous) {
+        return missing(statement, previous).into_iter().collect();
+    }
+    let judge = |report: &AssetReport| judge(report, previous.owed(&report.symbol)?);
+    statement.assets.iter().filter_map(judge).collect()
 }
 
 /// Does one follow the other, with none between?
@@ -53,17 +62,57 @@ pub(crate) fn next_to_it(statement: &Statement, previous: &Previous) -> bool {
     }
 }
 
-fn judge(report: &AssetReport, (_, customers, negative): &(String, Coins, Coins)) -> Option<Finding> {
-    let flows = report.flows.as_ref()?;
-    let (deposits, withdrawals) = (wide(flows.deposits?), wide(flows.withdrawals?));
-    let (rewards, fees, corrections) = (wide(flows.rewards?), wide(flows.fees?), wide(flows.corrections?));
-    // Both sides are sums, so that nothing is ever below zero.
-    let expected = customers.units() + deposits + rewards + wide(report.negative);
-    let found = wide(report.customers) + withdrawals + fees + negative.units();
+/// Do the flows say that corrections were taken from customers, all of them? Then none of them was credited.
+pub(crate) fn is_corrected_down(report: &AssetReport, previous: &Previous) -> bool {
+    let rolled = previous.owed(&report.symbol).and_then(|owed| Rolled::of(report, owed));
+    rolled.is_some_and(|rolled| rolled.found + rolled.corrections == rolled.expected)
+}
+
+fn missing(statement: &Statement, previous: &Previous) -> Option<Finding> {
+    let (number, before) = (statement.sequence?, previous.sequence?);
+    let (first, last) = (before.checked_add(1)?, number.checked_sub(1)?);
+    if first > last {
+        return None;
+    }
+    let which =
+        if first == last { format!("statement {first} is") } else { format!("statements {first} to {last} are") };
+    Some(Finding {
+        rule: "roll-forward-broken",
+        severity: Severity::Warning,
+        asset: None,
+        message: format!("{which} missing: whether the flows since give what is owed cannot be told"),
+        evidence: facts!({ "before": before, "now": number, "missing": { "from": first, "to": last } }),
+    })
+}
+
+/// Both sides of the control, which are sums, so that nothing is ever below zero.
+struct Rolled {
+    /// By the statement before and the flows.
+    expected: Wide,
+    /// By the statement.
+    found: Wide,
+    corrections: Wide,
+}
+
+impl Rolled {
+    fn of(report: &AssetReport, (_, customers, negative): &Owed) -> Option<Rolled> {
+        let flows = report.flows.as_ref()?;
+        let expected = customers.units() + wide(flows.deposits?) + wide(flows.rewards?) + wide(report.negative);
+        let found = wide(report.customers) + wide(flows.withdrawals?) + wide(flows.fees?) + negative.units();
+        Some(Rolled { expected, found, corrections: wide(flows.corrections?) })
+    }
+}
+
+fn judge(report: &AssetReport, owed: &Owed) -> Option<Finding> {
+    let Rolled { expected, found, corrections } = Rolled::of(report, owed)?;
     let gap = expected.abs_diff(found);
     if gap <= corrections {
         return None;
     }
+    let flow = |of: fn(&Flows) -> Option<Amount>| report.flows.as_ref().and_then(of).map(wide).unwrap_or_default();
+    let (deposits, withdrawals) = (flow(|flows| flows.deposits), flow(|flows| flows.withdrawals));
+    let (rewards, fees) = (flow(|flows| flows.rewards), flow(|flows| flows.fees));
+    let (_, customers, negative) = owed;
     let coins = |units: Wide| Coins::of(units, report.decimals);
     let more = if found > expected { "more" } else { "less" };
     Some(Finding {

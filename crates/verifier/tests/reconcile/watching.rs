@@ -165,8 +165,28 @@ fn the_statement_before_and_the_flows_since_must_give_this_one() {
         case.world.btc().inventory = some(10);
         let found = case.said().contains(&("roll-forward-broken", Severity::Error));
         assert_eq!(found, broken, "{customers} after 100 and {flows:?}");
-        case.world.statement.sequence = Some(8);
-        assert_eq!(case.said(), [], "a statement between the two is missing");
+        case.world.statement.sequence = Some(9);
+        assert_eq!(case.said(), [("roll-forward-broken", Severity::Warning)], "statements between the two are missing");
+        let evidence = case.watch()[0].evidence.json();
+        assert_eq!((evidence["missing"]["from"].as_u64(), evidence["missing"]["to"].as_u64()), (Some(7), Some(8)));
+        case.world.statement.sequence = None;
+        assert_eq!(case.said(), [], "nobody can tell whether one is missing");
+    }
+}
+
+#[test]
+fn corrections_are_credits_unless_the_flows_show_that_they_were_taken_back() {
+    // After 700, and 600 that are corrected: given, taken, and taken with one more credited.
+    let table = [(1_300, true), (100, false), (101, true)];
+    for (customers, credited) in table {
+        let mut case = around(customers, 10_000).after(700);
+        case.world.btc().flows = flows(0, 0, 0, 0, 600);
+        case.world.btc().inventory = some(0);
+        let found = case.said().iter().any(|(rule, _)| *rule == "credits-over-inventory");
+        assert_eq!(found, credited, "{customers} after 700");
+        case.world.statement.sequence = Some(9);
+        let found = case.said().iter().any(|(rule, _)| *rule == "credits-over-inventory");
+        assert!(found, "nothing shows it where a statement is missing");
     }
 }
 
