@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use assay_desk::evidence::{Question, gather};
 use assay_desk::{Desk, Handling, Priced, Settings, Source, Wallet, World};
-use assay_registry::{Declarations, Declared, Exchange, Owner, Prices, Role, Terms};
+use assay_registry::{Declarations, Declared, Exchange, Owner, Prices, Role, SecretKey, Terms};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
     Account, AccountNo, Addresses, Amount, Ancestors, Asset, AssetEntry, Block, BlockHash, BlockRef, Body, Chain,
-    ChainEntry, ChainId, Deployment, Direction, Directory, Effect, Header, Height, Kind, Leg, NodeError, Notice,
-    Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
+    ChainEntry, ChainId, Deployment, Digest, Direction, Directory, Effect, Header, Height, Kind, Leg, NodeError,
+    Notice, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
 };
 use assay_verifier::{Policy, TimeOfDay, reconcile};
 use serde_json::json;
@@ -42,6 +42,8 @@ const BITCOIN_EACH: u32 = 9_900;
 const EVM_EACH: u32 = 100;
 const TOUCHED: u32 = 3_000;
 const UNDO: u64 = 100;
+/// So many claims make a statement of 1 MB.
+const CLAIMED: u32 = 8_700;
 
 fn bitcoin() -> ChainId {
     "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".parse().unwrap()
@@ -64,6 +66,11 @@ fn token(number: u32) -> Asset {
     Asset::Token(token)
 }
 
+/// As long as one on the main network.
+fn address(number: u32) -> String {
+    format!("a{number:041}")
+}
+
 struct Plain;
 
 impl Addresses for Plain {
@@ -73,7 +80,7 @@ impl Addresses for Plain {
     }
 
     fn show(&self, account: &Account) -> String {
-        format!("a{}", u32::from_be_bytes(account.0[2..6].try_into().unwrap()))
+        address(u32::from_be_bytes(account.0[2..6].try_into().unwrap()))
     }
 
     fn expand(&self, _: &str, _: Option<(u32, u32)>) -> Result<Vec<Account>, String> {
@@ -110,9 +117,14 @@ fn declarations() -> Declarations {
         let accounts = numbers(number, BITCOIN_EACH).map(|account| on(&bitcoin, account));
         let accounts = accounts.chain(numbers(number, EVM_EACH).map(|account| on(&evm, account)));
         let (id, name) = (format!("x{number:03}"), format!("Exchange {number}"));
-        Exchange { id, name, accounts: accounts.collect(), statement_keys: vec![], ranges: vec![] }
+        Exchange { id, name, accounts: accounts.collect(), statement_keys: vec![key().public()], ranges: vec![] }
     };
     Declarations::new((0..EXCHANGES).map(exchange).collect())
+}
+
+/// By which every exchange signs.
+fn key() -> SecretKey {
+    SecretKey::from_random(&[7; 32])
 }
 
 struct NoBody;
@@ -212,9 +224,8 @@ fn statement(exchange: u32, sequence: u64, at: &[(&str, &Header)], wallets: u32)
     let mut assets = vec![asset("BTC".into(), "0.099"), asset("ETH".into(), "0")];
     assets.extend((0..TOKENS).map(|number| asset(format!("T{number:03}"), "100")));
     let claims = numbers(exchange, BITCOIN_EACH).take(wallets as usize);
-    let claims = claims.map(
-        |number| json!({ "chain": "bitcoin", "address": format!("a{number}"), "asset": "BTC", "claimed": "0.00001" }),
-    );
+    let claims = claims
+        .map(|number| json!({ "chain": "bitcoin", "address": address(number), "asset": "BTC", "claimed": "0.00001" }));
     let document = json!({
         "format": "assay.statement/1", "exchange": format!("x{exchange:03}"), "sequence": sequence,
         "as_of": { "time": time, "blocks": blocks }, "assets": assets, "wallets": claims.collect::<Vec<_>>(),
@@ -310,7 +321,7 @@ fn none<T>() -> Result<T, NodeError> {
 fn fresh(chain: &str, first: u32, count: u32) -> Vec<Wallet> {
     let wallet = |number: u32| Wallet {
         chain: chain.into(),
-        address: format!("a{}", 10_000_000 + number),
+        address: address(10_000_000 + number),
         role: Role::Deposit,
         owner: Owner::Customers,
         label: None,
@@ -376,8 +387,10 @@ fn measure(folder: &Path) {
         let at = [("bitcoin", &tips[0]), ("ethereum", &tips[1])];
         let one = |exchange: u32| {
             let bytes = statement(exchange, sequence.get(), &at, wallets);
+            let id = format!("x{exchange:03}");
+            let signature = key().sign(&id, Digest::of(&bytes));
             let began = Instant::now();
-            let receipt = desk.submit(&format!("x{exchange:03}"), &bytes, None).unwrap();
+            let receipt = desk.submit(&id, &bytes, Some(&signature)).unwrap();
             let took = began.elapsed();
             let verdict = receipt.verdict.unwrap();
             assert_eq!(verdict.lines.len(), 300);
@@ -443,8 +456,9 @@ fn measure(folder: &Path) {
         report(&format!("{what}: the statement after the next block to verdict"), next_block);
     }
 
-    let size = statement(0, 1, &[("bitcoin", &tips()[0])], 9_000).len();
-    report(&format!("statement of {size} bytes to verdict"), round(&desk, 9_000, EXCHANGES));
+    let size = statement(0, 1, &[("bitcoin", &tips()[0])], CLAIMED).len();
+    assert!(size >= 1_000_000, "{size}");
+    report(&format!("statement of {size} bytes, signed, kept and judged"), round(&desk, CLAIMED, EXCHANGES));
 
     let (waits, all) = reprice(&desk, minute);
     report("prices anew, cold-ratio of all exchanges", all);

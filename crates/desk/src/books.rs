@@ -657,7 +657,9 @@ impl Book {
         }
         let mut accounts: Vec<&Account> = named.iter().map(|(account, _)| *account).collect();
         accounts.dedup();
-        let numbers: HashMap<&Account, _> = accounts.iter().copied().zip(store.numbers(&accounts)?).collect();
+        let numbers = side_by_side(&accounts, |accounts| store.numbers(accounts));
+        let numbers: Vec<_> = numbers.into_iter().collect::<Result<_, _>>()?;
+        let numbers: HashMap<&Account, _> = accounts.iter().copied().zip(numbers.into_iter().flatten()).collect();
         for (account, asset) in named {
             let Some((number, _)) = numbers.get(account).copied().flatten() else { continue };
             let member = self.member((number, *asset)).filter(|(member, _)| member.exchange == place);

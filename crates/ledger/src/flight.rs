@@ -39,7 +39,7 @@ fn in_flight(object: &Object<'_>, asset: &AssetEntry, directory: &Directory, sid
     let placement = placement(object, asset, chain, side);
     here?;
     Ok(InFlight {
-        field: object.field().to_owned(),
+        field: object.field(),
         chain: chain.id.clone(),
         to: to?,
         txid: txid?.map(TxId),

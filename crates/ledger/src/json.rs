@@ -3,13 +3,20 @@
 //! Values are kept as slices of the document, and an offset in it is the distance of their addresses. Nothing is looked
 //! at twice but for nesting, of which a statement has four levels.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 
 use assay_types::{Amount, InputError, InputErrors, suggestion};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// So many keys are compared one by one.
+const FEW: usize = 16;
 
 /// An error that has been reported already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +49,7 @@ impl<'a> Document<'a> {
 
     /// The whole document as one value.
     pub(crate) fn value(&self) -> Value<'_> {
-        Value { document: self, field: String::new(), raw: self.text.trim_start() }
+        Value { document: self, within: "".into(), step: Step::Whole, raw: self.text.trim_start() }
     }
 
     /// The value, if nothing was found to be wrong.
@@ -88,27 +95,45 @@ fn without_place(error: &serde_json::Error) -> String {
 #[derive(Clone)]
 pub(crate) struct Value<'a> {
     document: &'a Document<'a>,
-    field: String,
+    /// The field that it is in.
+    within: Rc<str>,
+    step: Step<'a>,
     raw: &'a str,
+}
+
+/// Where a value is in another one.
+#[derive(Clone)]
+enum Step<'a> {
+    Whole,
+    Key(Cow<'a, str>),
+    Nth(usize),
 }
 
 impl<'a> Value<'a> {
     /// Such as `assets[0].customers`.
-    pub(crate) fn field(&self) -> &str {
-        &self.field
+    pub(crate) fn field(&self) -> String {
+        match &self.step {
+            Step::Whole => String::new(),
+            Step::Key(key) if self.within.is_empty() => key.to_string(),
+            Step::Key(key) => format!("{}.{key}", self.within),
+            Step::Nth(nth) => format!("{}[{nth}]", self.within),
+        }
+    }
+
+    fn key(&self) -> &str {
+        if let Step::Key(key) = &self.step { key } else { "" }
     }
 
     /// Reports what is wrong with it.
     pub(crate) fn refuse(&self, why: impl fmt::Display, hint: Option<String>) -> Refused {
-        self.document.refuse(self.raw, self.field.clone(), why.to_string(), hint)
+        self.document.refuse(self.raw, self.field(), why.to_string(), hint)
     }
 
     /// Its members; keys other than the `known` ones are errors.
     pub(crate) fn object(&self, known: &[&str]) -> Result<Object<'a>, Refused> {
         let object = self.map()?;
-        let strange = |(key, _): &&(String, Value<'_>)| !known.contains(&key.as_str());
-        for (key, value) in object.members.iter().filter(strange) {
-            value.refuse("is not a known key", Some(suggestion(key, known.iter().copied())));
+        for value in object.members.iter().filter(|value| !known.contains(&value.key())) {
+            value.refuse("is not a known key", Some(suggestion(value.key(), known.iter().copied())));
         }
         Ok(object)
     }
@@ -117,15 +142,23 @@ impl<'a> Value<'a> {
     pub(crate) fn map(&self) -> Result<Object<'a>, Refused> {
         self.must_be('{', "an object")?;
         let Members(raw) = self.read("an object")?;
-        let mut members: Vec<(String, Value<'a>)> = Vec::with_capacity(raw.len());
-        let mut keys = std::collections::HashSet::with_capacity(raw.len());
+        let within: Rc<str> = self.field().into();
+        let mut members: Vec<Value<'a>> = Vec::with_capacity(raw.len());
+        let mut many = HashSet::new();
         for (key, raw) in raw {
-            let field = if self.field.is_empty() { key.clone() } else { format!("{}.{key}", self.field) };
-            let value = Value { document: self.document, field, raw: raw.get() };
-            if keys.insert(key.clone()) {
-                members.push((key, value));
+            let is_twice = if members.len() < FEW {
+                members.iter().any(|known| known.key() == key)
             } else {
+                if many.is_empty() {
+                    many.extend(members.iter().map(|known| known.key().to_owned()));
+                }
+                !many.insert(key.to_string())
+            };
+            let value = Value { document: self.document, within: within.clone(), step: Step::Key(key), raw: raw.get() };
+            if is_twice {
                 value.refuse("is there twice", None);
+            } else {
+                members.push(value);
             }
         }
         Ok(Object { whole: self.clone(), members })
@@ -135,8 +168,9 @@ impl<'a> Value<'a> {
     pub(crate) fn list<T>(&self, mut read: impl FnMut(Value<'a>) -> Result<T, Refused>) -> Result<Vec<T>, Refused> {
         self.must_be('[', "a list")?;
         let elements: Vec<&'a RawValue> = self.read("a list")?;
+        let within: Rc<str> = self.field().into();
         let each = elements.into_iter().enumerate().map(|(nth, raw)| {
-            read(Value { document: self.document, field: format!("{}[{nth}]", self.field), raw: raw.get() })
+            read(Value { document: self.document, within: within.clone(), step: Step::Nth(nth), raw: raw.get() })
         });
         let all: Vec<Result<T, Refused>> = each.collect();
         all.into_iter().collect()
@@ -145,8 +179,9 @@ impl<'a> Value<'a> {
     /// A string that is not empty and not longer than that.
     pub(crate) fn text(&self, longest: usize) -> Result<String, Refused> {
         self.must_be('"', "a string")?;
-        let text: String = self.read("a string")?;
-        match text.chars().nth(longest) {
+        let plain = self.raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).filter(|raw| !raw.contains('\\'));
+        let text: String = plain.map_or_else(|| self.read("a string"), |plain| Ok(plain.to_owned()))?;
+        match text.chars().nth(longest).filter(|_| text.len() > longest) {
             Some(_) => Err(self.refuse(format!("is longer than {longest} characters"), None)),
             None if text.is_empty() => Err(self.refuse("is empty", None)),
             None => Ok(text),
@@ -200,18 +235,18 @@ impl<'a> Value<'a> {
 /// An object's members, each key once.
 pub(crate) struct Object<'a> {
     whole: Value<'a>,
-    members: Vec<(String, Value<'a>)>,
+    members: Vec<Value<'a>>,
 }
 
 impl<'a> Object<'a> {
     /// Such as `assets[0]`.
-    pub(crate) fn field(&self) -> &str {
+    pub(crate) fn field(&self) -> String {
         self.whole.field()
     }
 
     /// The value under this key.
     pub(crate) fn get(&self, key: &str) -> Option<&Value<'a>> {
-        self.members.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+        self.members.iter().find(|value| value.key() == key)
     }
 
     /// The value under this key, which must be there.
@@ -240,24 +275,25 @@ impl<'a> Object<'a> {
     /// Reports that something is missing under this key.
     pub(crate) fn missing(&self, key: &str, why: &str) -> Refused {
         let whole = &self.whole;
-        let field = if whole.field.is_empty() { key.to_owned() } else { format!("{}.{key}", whole.field) };
+        let within = whole.field();
+        let field = if within.is_empty() { key.to_owned() } else { format!("{within}.{key}") };
         whole.document.refuse(whole.raw, field, why.to_owned(), None)
     }
 
     /// Every key with its value.
-    pub(crate) fn members(&self) -> &[(String, Value<'a>)] {
-        &self.members
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
+        self.members.iter().map(|value| (value.key(), value))
     }
 }
 
 /// An object's members as they stand, also those whose key comes again.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'a>, D::Error> {
         struct Each;
         impl<'de> Visitor<'de> for Each {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -265,8 +301,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = vec![];
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    members.push((key, value));
                 }
                 Ok(members)
             }
@@ -274,3 +310,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         deserializer.deserialize_map(Each).map(Members)
     }
 }
+
+/// A key, as it stands in the document where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

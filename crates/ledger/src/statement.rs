@@ -118,7 +118,7 @@ fn is_rfc3339(text: &str) -> bool {
 fn blocks(value: &Value<'_>, directory: &Directory) -> Result<Vec<(ChainId, BlockRef)>, Refused> {
     let mut named = HashSet::new();
     let by_chain = value.map()?;
-    let each = by_chain.members().iter().map(|(name, value)| {
+    let each = by_chain.members().map(|(name, value)| {
         let chain = known_chain(name, value, directory)?;
         if !named.insert(&chain.id) {
             return Err(value.refuse(format!("names another block of {}", chain.id), None));
@@ -135,15 +135,16 @@ fn blocks(value: &Value<'_>, directory: &Directory) -> Result<Vec<(ChainId, Bloc
 fn claims(object: &Object<'_>, directory: &Directory) -> Result<Vec<WalletClaim>, Refused> {
     let mut claimed = HashSet::new();
     object.list("wallets", |value| {
-        let claim = claim(&value, directory)?;
-        if claimed.insert((claim.chain.clone(), claim.account.clone(), claim.symbol.clone())) {
+        let (claim, on) = claim(&value, directory)?;
+        if claimed.insert((on, claim.account.clone())) {
             return Ok(claim);
         }
         Err(value.refuse(format!("{} of {} are claimed already", claim.symbol, claim.address), None))
     })
 }
 
-fn claim(value: &Value<'_>, directory: &Directory) -> Result<WalletClaim, Refused> {
+/// A claim, and by which chain and asset of the directory.
+fn claim<'d>(value: &Value<'_>, directory: &'d Directory) -> Result<(WalletClaim, (&'d str, &'d str)), Refused> {
     let object = value.object(&["chain", "address", "asset", "claimed"])?;
     let chain = chain(&object, directory);
     let asset = object.required("asset").and_then(|value| asset(value, directory));
@@ -152,14 +153,15 @@ fn claim(value: &Value<'_>, directory: &Directory) -> Result<WalletClaim, Refuse
     let (chain, asset) = (chain?, asset?);
     lives_on(&object, asset, chain)?;
     let (account, address) = to?;
-    Ok(WalletClaim {
-        field: object.field().to_owned(),
+    let claim = WalletClaim {
+        field: object.field(),
         chain: chain.id.clone(),
         account,
         address,
         symbol: asset.symbol.clone(),
         claimed: claimed?,
-    })
+    };
+    Ok((claim, (chain.id.as_str(), &asset.symbol)))
 }
 
 /// The chain that an object's `chain` names.
