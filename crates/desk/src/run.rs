@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use assay_registry::Declarations;
 use assay_store::{Row, Store};
@@ -30,9 +30,9 @@ use crate::{
 /// How often the time is looked at when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 /// How many of what is not urgent are judged before what is urgent is looked for again.
-const RIPE_AT_ONCE: usize = 8;
+const RIPE_AT_ONCE: usize = 2;
 /// How many daily findings are made anew before what is urgent is looked for again.
-const DAILY_AT_ONCE: usize = 4;
+const DAILY_AT_ONCE: usize = 1;
 
 /// Where a chain stood when it was last looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,16 @@ pub(crate) struct Run {
     ripe: BTreeSet<(String, u64)>,
     chain_troubles: Vec<(Option<Trouble>, Vec<Dissent>)>,
     next_event: u64,
+    looked_at: Instant,
+}
+
+/// What is painted anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// What has changed: somebody waits for it.
+    Changed,
+    /// Also what has grown old, and what is found once a day.
+    All,
 }
 
 /// An exchange's view, when it was painted, and what of it is to be told.
@@ -119,6 +129,7 @@ impl Run {
             ripe,
             chain_troubles,
             next_event: 1,
+            looked_at: Instant::now(),
         };
         run.look();
         Ok(run)
@@ -133,7 +144,7 @@ impl Run {
                     continue;
                 }
                 Err(TryRecvError::Empty) if self.cases.values().any(|case| case.daily.waits()) => {
-                    self.paint();
+                    self.paint(Scope::All);
                     continue;
                 }
                 Err(TryRecvError::Empty) => waiting.recv_timeout(TICK),
@@ -143,7 +154,7 @@ impl Run {
             match work {
                 Ok(Work::Statement { exchange, statement, bytes, signature, reply }) => {
                     let receipt = self.take(&exchange, statement, bytes, signature);
-                    self.paint();
+                    self.paint(Scope::Changed);
                     let _ = reply.send(receipt); // whoever asked may have gone
                 }
                 Ok(Work::World(world, settings)) => {
@@ -152,11 +163,11 @@ impl Run {
                 }
                 Ok(Work::Prices(prices)) => {
                     self.change_prices(prices);
-                    self.paint();
+                    self.paint(Scope::All);
                 }
                 Ok(Work::Handle(wish, reply)) => {
                     let done = self.handle(wish);
-                    self.paint();
+                    self.paint(Scope::All);
                     let _ = reply.send(done); // whoever asked may have gone
                 }
                 Ok(Work::Announce(announced, seen, reply)) => {
@@ -167,6 +178,10 @@ impl Run {
                     self.look();
                 }
                 Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // However many statements come, the time is looked at.
+            if self.looked_at.elapsed() >= TICK {
+                self.look();
             }
         }
     }
@@ -425,10 +440,11 @@ impl Run {
 
     /// Looks at every chain and at the time, and judges what they may have changed.
     fn look(&mut self) {
+        self.looked_at = Instant::now();
         let world = self.world();
         let now = clock();
         if !world.sources.iter().all(|source| source.is_told(now)) {
-            return self.paint();
+            return self.paint(Scope::All);
         }
         let allowed_s = i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX);
         self.keep_troubles(&world);
@@ -472,7 +488,7 @@ impl Run {
             self.look_at_the_gone(&world);
             self.changed.extend(self.cases.keys().cloned()); // what left since is another question at each block
         }
-        self.paint();
+        self.paint(Scope::All);
     }
 
     fn look_at_the_gone(&mut self, world: &World) {
@@ -487,11 +503,11 @@ impl Run {
     fn ripen(&mut self) {
         let few: Vec<_> = (0..RIPE_AT_ONCE).map_while(|_| self.ripe.pop_first()).collect();
         self.judge_all(&few);
-        self.paint();
+        self.paint(Scope::All);
     }
 
     /// Paints the picture anew.
-    fn paint(&mut self) {
+    fn paint(&mut self, scope: Scope) {
         let (world, now) = (self.world(), clock());
         let chains = world.sources.iter().map(chain_view).collect();
         let ids: Vec<String> = self.cases.keys().cloned().collect();
@@ -499,9 +515,12 @@ impl Run {
         // How long a trouble lasts is shown, and matters to a rule.
         let all = chain_troubles.iter().any(|(trouble, _)| trouble.is_some()) || chain_troubles != self.chain_troubles;
         self.chain_troubles = chain_troubles;
-        let (mut exchanges, mut turns) = (Vec::new(), DAILY_AT_ONCE);
+        let mut turns = if scope == Scope::All { DAILY_AT_ONCE } else { 0 };
+        let aged = if scope == Scope::All { self.aged(now) } else { BTreeSet::new() };
+        let mut exchanges = Vec::with_capacity(ids.len());
         for id in &ids {
-            if let Some(painted) = self.painted.get(id).filter(|one| !all && !self.is_due(&one.view, one.at, now)) {
+            let stays = !all && !self.changed.contains(id) && !aged.contains(id);
+            if let Some(painted) = self.painted.get(id).filter(|_| stays) {
                 exchanges.push(painted.view.clone());
                 continue;
             }
@@ -517,12 +536,17 @@ impl Run {
         *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
-    /// Must an exchange be painted anew, which was last painted then? Most change with a verdict only.
-    fn is_due(&self, view: &ExchangeView, at: Timestamp, now: Timestamp) -> bool {
-        let refreshed_s = (self.settings.gates.holds_s / 2).max(1);
-        self.changed.contains(&view.id)
-            || (now != at && view.gates.iter().any(|gate| gate.clear_since.is_some() || gate.blind_since.is_some()))
-            || now.seconds_since(at) >= refreshed_s
+    /// The exchanges that the time alone makes worth painting anew: those whose gates count seconds, and of those whose answers will
+    /// expire a few at a time, the oldest first.
+    fn aged(&self, now: Timestamp) -> BTreeSet<String> {
+        let refreshed_s = (self.settings.gates.holds_s / 3).max(1);
+        let counts = |gate: &Gate| gate.clear_since.is_some() || gate.blind_since.is_some();
+        let (counting, others): (Vec<_>, Vec<_>) =
+            self.painted.iter().partition(|(_, one)| now != one.at && one.view.gates.iter().any(counts));
+        let mut old: Vec<_> = others.into_iter().filter(|(_, one)| now.seconds_since(one.at) >= refreshed_s).collect();
+        old.sort_by_key(|(_, one)| one.at);
+        let few = self.painted.len().div_ceil(usize::try_from(refreshed_s).unwrap_or(1));
+        counting.into_iter().chain(old.into_iter().take(few)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Brings the alerts up to what is found now: kept first, then told.
