@@ -9,6 +9,7 @@ mod bytes;
 mod changes;
 mod declare;
 mod deep;
+mod near;
 mod open;
 mod query;
 mod records;

@@ -8,6 +8,7 @@ use assay_types::{AccountNo, Amount, Asset, BlockRef, Height};
 use crate::bytes::Reader;
 use crate::changes::each_undone;
 use crate::declare::PUBLISHED_KEY;
+use crate::near::Near;
 use crate::rows::{Movement, account_prefix, height_key, height_of};
 use crate::{Coverage, Family, Store, StoreError};
 
@@ -27,8 +28,8 @@ pub struct Standing {
 /// several times as quick.
 pub struct Lookup<'a> {
     store: &'a Store,
-    coverage: rocksdb::DBRawIterator<'a>,
-    movements: rocksdb::DBRawIterator<'a>,
+    coverage: Near<'a>,
+    movements: Near<'a>,
 }
 
 /// What the last blocks changed, and what was there before them.
@@ -68,9 +69,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn lookup(&self) -> Result<Lookup<'_>, StoreError> {
-        let coverage = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
-        let movements = self.db.raw_iterator_cf(self.family(Family::Movements)?);
-        Ok(Lookup { store: self, coverage, movements })
+        let rows = |family| Ok::<_, StoreError>(Near::new(self.db.raw_iterator_cf(self.family(family)?)));
+        Ok(Lookup { store: self, coverage: rows(Family::Coverage)?, movements: rows(Family::Movements)? })
     }
 
     /// The same, but only if this is the last block: then that is what is looked up, whatever comes meanwhile.
@@ -161,7 +161,7 @@ impl Lookup<'_> {
         at: Height,
         mut see: impl FnMut(Pair, Standing),
     ) -> Result<(), StoreError> {
-        let Lookup { store, coverage, movements } = self;
+        let (store, coverage, movements) = (self.store, self.coverage.rows(), self.movements.rows());
         let mut last: Option<(Pair, Coverage)> = None;
         let mut still: Option<AccountNo> = None;
         let mut end = |(pair, coverage): (Pair, Coverage)| -> Result<(), StoreError> {
@@ -210,13 +210,25 @@ impl Lookup<'_> {
     }
 
     fn last_coverage(&mut self, pair: Pair, at: Height) -> Result<Option<(Height, Coverage)>, StoreError> {
-        self.store.seek_coverage(&mut self.coverage, &account_prefix(pair.0, pair.1), at)
+        let prefix = account_prefix(pair.0, pair.1);
+        let row = self.coverage.last(pair, &prefix, &Coverage::key(&prefix, at));
+        let Some((key, value)) = row.map_err(|error| self.store.database(error))? else { return Ok(None) };
+        let row = height_of(&key[prefix.len()..]).zip(Coverage::read(value));
+        self.store.read(Family::Coverage, key, row).map(Some)
+    }
+
+    fn last_balance(&mut self, pair: Pair, at: Height) -> Result<Amount, StoreError> {
+        let prefix = account_prefix(pair.0, pair.1);
+        let row = self.movements.last(pair, &prefix, &Movement::key_at(&prefix, at, u32::MAX));
+        let Some((key, value)) = row.map_err(|error| self.store.database(error))? else { return Ok(Amount::ZERO) };
+        let row = Movement::read(&key[prefix.len()..], value);
+        self.store.read(Family::Movements, key, row).map(|row| row.balance)
     }
 
     fn with_balance(&mut self, pair: Pair, coverage: Coverage, at: Height) -> Result<Standing, StoreError> {
         let balance = match coverage {
             Coverage::Unknown(_) => Amount::ZERO,
-            _ => self.store.seek_balance(&mut self.movements, pair, at)?,
+            _ => self.last_balance(pair, at)?,
         };
         Ok(Standing { balance, coverage })
     }
@@ -295,7 +307,7 @@ impl Past {
                 _ => (None, None),
             },
             None => {
-                let balance = now.store.seek_balance(&mut now.movements, pair, to)?;
+                let balance = now.last_balance(pair, to)?;
                 (Some(balance), Some(balance))
             }
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_types::{Account, Amount, Height};
+use assay_types::{Account, AccountNo, Amount, Asset, Height};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -333,6 +333,16 @@ pub(super) fn standings(store: &Store) -> BTreeMap<Pair, Standing> {
     let numbers = 0..store.published().unwrap();
     let put = |pair, standing| drop(all.insert(pair, standing));
     store.lookup().unwrap().each_standing(numbers, tip.height, put).unwrap();
+    // One that goes on from pair to pair, also over pairs of which nothing is said, at each height.
+    let every =
+        (0..store.published().unwrap()).map(AccountNo).flat_map(|number| [(number, Asset::Native), (number, TOKEN)]);
+    for height in tip.height.0.saturating_sub(3)..=tip.height.0 + 1 {
+        let mut lookup = store.lookup().unwrap();
+        for pair in every.clone() {
+            let alone = store.standing(pair, Height(height)).unwrap();
+            assert_eq!(lookup.standing(pair, Height(height)).unwrap(), alone, "{pair:?} at {height}");
+        }
+    }
     for (pair, standing) in &all {
         assert_eq!(*standing, store.standing(*pair, tip.height).unwrap());
     }
