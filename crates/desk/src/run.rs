@@ -31,8 +31,6 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// How many of what is not urgent are judged before what is urgent is looked for again.
 const RIPE_AT_ONCE: usize = 2;
-/// How many daily findings are made anew before what is urgent is looked for again.
-const DAILY_AT_ONCE: usize = 1;
 
 /// Where a chain stood when it was last looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +76,9 @@ pub(crate) struct Run {
 enum Scope {
     /// What has changed: somebody waits for it.
     Changed,
-    /// Also what has grown old, and what is found once a day.
+    /// Also one of those that are found once a day.
+    Daily,
+    /// And what has grown old.
     All,
 }
 
@@ -144,7 +144,7 @@ impl Run {
                     continue;
                 }
                 Err(TryRecvError::Empty) if self.cases.values().any(|case| case.daily.waits()) => {
-                    self.paint(Scope::All);
+                    self.paint(Scope::Daily);
                     continue;
                 }
                 Err(TryRecvError::Empty) => waiting.recv_timeout(TICK),
@@ -163,11 +163,11 @@ impl Run {
                 }
                 Ok(Work::Prices(prices)) => {
                     self.change_prices(prices);
-                    self.paint(Scope::All);
+                    self.paint(Scope::Changed);
                 }
                 Ok(Work::Handle(wish, reply)) => {
                     let done = self.handle(wish);
-                    self.paint(Scope::All);
+                    self.paint(Scope::Changed);
                     let _ = reply.send(done); // whoever asked may have gone
                 }
                 Ok(Work::Announce(announced, seen, reply)) => {
@@ -503,7 +503,7 @@ impl Run {
     fn ripen(&mut self) {
         let few: Vec<_> = (0..RIPE_AT_ONCE).map_while(|_| self.ripe.pop_first()).collect();
         self.judge_all(&few);
-        self.paint(Scope::All);
+        self.paint(Scope::Changed);
     }
 
     /// Paints the picture anew.
@@ -515,11 +515,12 @@ impl Run {
         // How long a trouble lasts is shown, and matters to a rule.
         let all = chain_troubles.iter().any(|(trouble, _)| trouble.is_some()) || chain_troubles != self.chain_troubles;
         self.chain_troubles = chain_troubles;
-        let mut turns = if scope == Scope::All { DAILY_AT_ONCE } else { 0 };
+        let mut turns = usize::from(scope != Scope::Changed);
         let aged = if scope == Scope::All { self.aged(now) } else { BTreeSet::new() };
         let mut exchanges = Vec::with_capacity(ids.len());
         for id in &ids {
-            let stays = !all && !self.changed.contains(id) && !aged.contains(id);
+            let waits = turns > 0 && self.cases.get(id).is_some_and(|case| case.daily.waits());
+            let stays = !all && !waits && !self.changed.contains(id) && !aged.contains(id);
             if let Some(painted) = self.painted.get(id).filter(|_| stays) {
                 exchanges.push(painted.view.clone());
                 continue;
@@ -529,7 +530,7 @@ impl Run {
             self.painted.insert(id.clone(), Painted { at: now, view: view.clone(), observed });
             exchanges.push(view);
         }
-        self.changed = self.cases.iter().filter(|(_, case)| case.daily.waits()).map(|(id, _)| id.clone()).collect();
+        self.changed.clear();
         let alerts = self.alert(&exchanges, now);
         let silences = self.silences.iter().filter(|silence| silence.until > now).cloned().collect();
         let view = View { at: now, chains, exchanges, alerts, silences };
