@@ -1,12 +1,13 @@
 //! One exchange's case: its statements that wait for a final verdict, and what was concluded so far.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assay_store::{Records, Row};
 use assay_types::{BlockRef, Statement, Timestamp};
 use assay_verifier::rules::{Before, Following, Previous, Rewritten, Unreported, unreported};
-use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, reconcile, watch};
+use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, again, reconcile, watch};
 
 use crate::daily::Daily;
 use crate::evidence::{Question, gather};
@@ -19,6 +20,8 @@ pub(crate) struct Open {
     pub(crate) verdict: Option<Arc<Reconciliation>>,
     kept: Kept,
     received_at: Timestamp,
+    /// Of the balances that the verdict rests on.
+    mark: Option<u64>,
     /// Did a block that it names, and on which it was judged, leave the chain?
     lost: bool,
 }
@@ -61,6 +64,8 @@ pub(crate) struct Case {
     /// What is found once a day.
     pub(crate) daily: Daily,
     next_verdict: u64,
+    /// For the marks of evidence.
+    keys: RandomState,
 }
 
 /// What is remembered of the statements before the latest.
@@ -173,6 +178,7 @@ impl Case {
             watched,
             daily,
             next_verdict,
+            keys: RandomState::new(),
         })
     }
 
@@ -249,7 +255,11 @@ impl Case {
         // Once another has followed, it will not grow older: what counts is how old it was when it came.
         let is_latest = self.latest.as_ref().is_none_or(|latest| latest.sequence == sequence);
         let aged = if is_latest { now } else { open.received_at };
-        let mut verdict = reconcile(&statement, &evidence, &world.policy, aged, world.program);
+        let (mark, policy) = (evidence.mark(&self.keys), &world.policy);
+        let before = open.verdict.as_ref().filter(|_| mark.is_some() && open.mark == mark);
+        let repeated = before.and_then(|before| again(before, &statement, &evidence, policy, aged));
+        let mut verdict = repeated.unwrap_or_else(|| reconcile(&statement, &evidence, policy, aged, world.program));
+        open.mark = mark;
         open.lost = open.loses_its_block(&verdict, world);
         if let Some(before) = open.verdict.as_ref().filter(|before| before.is_repeated_by(&verdict)) {
             (verdict.lines, verdict.findings) = (before.lines.clone(), before.findings.clone()); // there once, not twice
@@ -452,7 +462,7 @@ impl Case {
 
 impl Open {
     fn new(statement: Arc<Statement>, kept: Kept, received_at: Timestamp) -> Open {
-        Open { statement, verdict: None, kept, received_at, lost: false }
+        Open { statement, verdict: None, kept, received_at, mark: None, lost: false }
     }
 
     /// Is a block that it names not on the chain in this verdict, and was in one before?

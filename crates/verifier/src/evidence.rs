@@ -59,7 +59,7 @@ pub enum At {
 }
 
 /// One declared account's balance in one asset at its chain's block B.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct AccountEvidence {
     /// The chain.
     pub chain: ChainId,
@@ -90,7 +90,7 @@ pub struct AccountEvidence {
 
 /// What many declared accounts hold together in one asset at their chain's block B: accounts that count, whose balance is
 /// known, and that no other exchange declares.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct SumEvidence {
     /// The chain.
     pub chain: ChainId,
@@ -109,7 +109,7 @@ pub struct SumEvidence {
 }
 
 /// What is known of a balance.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub enum Balance {
     /// It is known.
     Known {

@@ -11,6 +11,7 @@ macro_rules! facts {
     ($($json:tt)+) => { crate::Facts::from(serde_json::json!($($json)+)) };
 }
 
+mod again;
 mod allotment;
 mod canonical;
 mod coins;
@@ -33,6 +34,7 @@ use assay_types::{Digest, Statement, Timestamp};
 use holdings::Held;
 use in_flight::Place;
 
+pub use again::again;
 pub use coins::{Balanced, Coins, SignedCoins, Wide};
 pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent, SumEvidence};
 pub use first_steps::{FIRST_STEPS, first_steps};

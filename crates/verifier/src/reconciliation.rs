@@ -40,23 +40,28 @@ impl Reconciliation {
     pub fn is_repeated_by(&self, other: &Reconciliation) -> bool {
         (&self.exchange, self.verdict, self.statement, self.policy, &self.program)
             == (&other.exchange, other.verdict, other.statement, other.policy, &other.program)
-            && self.lines == other.lines
-            && self.findings == other.findings
+            && same(&self.lines, &other.lines)
+            && same(&self.findings, &other.findings)
     }
 
     /// Does it say the same as another one? When it was given does not matter, nor by how much a stale statement is too old.
     pub fn says_the_same_as(&self, other: &Reconciliation) -> bool {
         let stale = |finding: &Finding| finding.rule == crate::rules::STALE_STATEMENT;
         let alike = |(one, other): (&Arc<Finding>, &Arc<Finding>)| {
-            if stale(one) { stale(other) && one.severity == other.severity } else { one == other }
+            if stale(one) { stale(other) && one.severity == other.severity } else { same(one, other) }
         };
         (&self.exchange, self.verdict, self.stage, self.statement, self.policy, &self.program)
             == (&other.exchange, other.verdict, other.stage, other.statement, other.policy, &other.program)
             && self.blocks == other.blocks
-            && self.lines == other.lines
+            && same(&self.lines, &other.lines)
             && self.findings.len() == other.findings.len()
             && self.findings.iter().zip(other.findings.iter()).all(alike)
     }
+}
+
+/// Are they equal? Mostly they are one.
+fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// What is concluded. A later one is worse.

@@ -3,8 +3,8 @@
 //! The model counts in `i128`, tries every value that an unknown balance could have, and calls a line short or backed
 //! when it is so for all of them.
 
-use assay_types::{Amount, InFlight, Placement};
-use assay_verifier::{AccountEvidence, Balance, Found, Line, Paid, SumEvidence, Verdict};
+use assay_types::{Amount, InFlight, Placement, Timestamp};
+use assay_verifier::{AccountEvidence, At, Balance, Found, Line, Paid, SumEvidence, Verdict};
 use proptest::prelude::*;
 use ruint::aliases::U256;
 
@@ -301,6 +301,28 @@ proptest! {
     fn accounts_come_to_the_same_one_by_one_and_in_sums(world in worlds(), listed in any::<u8>()) {
         let one_by_one = world.judge();
         prop_assert_eq!(in_sums(world, listed).judge(), one_by_one);
+    }
+
+    #[test]
+    fn on_the_same_balances_it_is_given_again_and_on_no_others(world in worlds(), late in -400i64..400, other in worlds()) {
+        let keys = std::collections::hash_map::RandomState::new();
+        let (before, mark) = (world.judge(), world.evidence.mark(&keys));
+        let mut later = world.clone();
+        for block in &mut later.evidence.blocks {
+            if let At::Block { is_final, after, time, .. } = &mut block.at {
+                *is_final = !*is_final;
+                *after = Some(*time);
+            }
+        }
+        later.now = Timestamp::from_unix_s(world.now.unix_s() + late);
+        prop_assert_eq!(later.evidence.mark(&keys), mark);
+        prop_assert_eq!(mark.is_some(), world.evidence.items.is_empty());
+        let again = assay_verifier::again(&before, &later.statement, &later.evidence, &later.policy, later.now);
+        if mark.is_some() && let Some(again) = again {
+            prop_assert_eq!(again, later.judge());
+        }
+        let same = format!("{:?}", other.evidence.accounts) == format!("{:?}", world.evidence.accounts);
+        prop_assert!(same || mark.is_none() || other.evidence.mark(&keys) != mark);
     }
 
     #[test]
