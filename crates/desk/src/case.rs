@@ -113,6 +113,8 @@ pub(crate) struct Judged {
     pub(crate) rows: Vec<Row>,
 }
 
+/// So many claims take longer than all else in a statement.
+const MANY_CLAIMS: usize = 1000;
 /// For how many days what was traded is remembered.
 const DAYS: u64 = 30;
 const DAY_S: i64 = 86_400;
@@ -451,6 +453,11 @@ impl Case {
         let unknown = |verdict: &Arc<Reconciliation>| verdict.blocks.iter().any(|block| block.height.is_none());
         let blind = self.open.iter().filter(|(_, open)| open.verdict.as_ref().is_some_and(unknown));
         blind.map(|(sequence, _)| *sequence).collect()
+    }
+
+    /// Does it take long to judge a statement at hand, because of what it claims?
+    pub(crate) fn claims_much(&self, sequence: u64) -> bool {
+        self.open.get(&sequence).is_some_and(|open| open.statement.wallets.len() > MANY_CLAIMS)
     }
 
     /// The statements at hand that a new block may change something for.

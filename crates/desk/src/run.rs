@@ -64,7 +64,8 @@ pub(crate) struct Run {
     /// The exchanges as they were last painted, and when; and those that have changed since.
     painted: BTreeMap<String, Painted>,
     changed: BTreeSet<String>,
-    /// Statements whose blocks are final by now, and that wait for their final verdict.
+    /// Statements that are to be judged again, and wait for everything that is urgent: those that are no longer the latest, whose
+    /// blocks are final by now, and those that claim much.
     ripe: BTreeSet<(String, u64)>,
     chain_troubles: Vec<(Option<Trouble>, Vec<Dissent>)>,
     next_event: u64,
@@ -479,7 +480,9 @@ impl Run {
             let mut each: Vec<u64> = touched.into_iter().chain(aged).chain(unjudged).chain(blind).collect();
             each.sort_unstable();
             each.dedup();
-            due.extend(each.into_iter().map(|sequence| (id.clone(), sequence)));
+            let (much, little): (Vec<_>, Vec<_>) = each.into_iter().partition(|sequence| case.claims_much(*sequence));
+            due.extend(little.into_iter().map(|sequence| (id.clone(), sequence)));
+            self.ripe.extend(much.into_iter().map(|sequence| (id.clone(), sequence)));
             let ripe = if moved { case.ripe(is_final) } else { Vec::new() };
             self.ripe.extend(ripe.into_iter().map(|sequence| (id.clone(), sequence)));
         }
@@ -499,7 +502,7 @@ impl Run {
         }
     }
 
-    /// Gives a few of the final verdicts on statements that are no longer the latest: they wait for everything that is urgent.
+    /// Judges a few of the statements that wait for everything that is urgent.
     fn ripen(&mut self) {
         let few: Vec<_> = (0..RIPE_AT_ONCE).map_while(|_| self.ripe.pop_first()).collect();
         self.judge_all(&few);

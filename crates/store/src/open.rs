@@ -155,7 +155,7 @@ fn database_options() -> Options {
 
 /// Blocks that were read, of every database that this process has open. What is read again and again is summed above; for the rest
 /// the system's own cache does.
-pub(crate) static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new_lru_cache(32 << 20));
+pub(crate) static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new_lru_cache(24 << 20));
 
 fn families() -> Vec<ColumnFamilyDescriptor> {
     let family = |family: &Family| {
