@@ -407,7 +407,7 @@ fn measure(folder: &Path) {
     report("statement to verdict, kept on disk", statements);
     println!("memory with a statement of each exchange: {:.0} MB", resident_mb());
     let mut all = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..120 {
         stores.iter().for_each(|store| apply(store, &block(store, 0..0, Vec::new())));
         round(&desk, 0, EXCHANGES);
         let mut events = desk.subscribe();

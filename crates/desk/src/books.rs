@@ -156,6 +156,8 @@ const BLOCKS: usize = 64;
 const FARTHEST: u64 = 500;
 /// What was announced so far below is like what was declared always.
 const LONG_AGO: u64 = 2 * FARTHEST;
+/// So few lookups are quicker done by one thread.
+pub(crate) const FEW_PAIRS: usize = 500;
 /// Blocks may come while one reckons: how often that is done again.
 const TRIES: usize = 5;
 
@@ -567,7 +569,7 @@ impl Book {
         let Some(past) = store.past(self.at.height, tip.height)? else { return Ok(Way::Lost) };
         // What the last block proved holds for that block alone: the next one may know it less well.
         let Some(last) = store.touched(self.at.height)? else { return Ok(Way::Lost) };
-        let pairs: Vec<Pair> = past.touched().iter().copied().collect();
+        let mut pairs: Vec<Pair> = past.touched().iter().copied().collect();
         let untouched: Vec<Pair> = last.into_iter().filter(|pair| !past.touched().contains(pair)).collect();
         let changes = |pairs: &[Pair], now: &mut Lookup<'_>, untouched: bool| -> Result<Vec<Change>, DeskError> {
             let mut changes = Vec::new();
@@ -584,8 +586,9 @@ impl Book {
             Ok(changes)
         };
         let mut changed = changes(&untouched, now, true)?;
-        let beside = |pairs: &[Pair]| store.lookup_of(tip)?.map(|mut now| changes(pairs, &mut now, false)).transpose();
-        for some in side_by_side(&pairs, beside) {
+        let beside =
+            |pairs: &mut [Pair]| store.lookup_of(tip)?.map(|mut now| changes(pairs, &mut now, false)).transpose();
+        for some in side_by_side(&mut pairs, FEW_PAIRS, beside) {
             let Some(mut some) = some? else { return Ok(Way::Moved) };
             changed.append(&mut some);
         }
@@ -657,7 +660,7 @@ impl Book {
         }
         let mut accounts: Vec<&Account> = named.iter().map(|(account, _)| *account).collect();
         accounts.dedup();
-        let numbers = side_by_side(&accounts, |accounts| store.numbers(accounts));
+        let numbers = side_by_side(&mut accounts, FEW_PAIRS, |accounts| store.numbers(accounts));
         let numbers: Vec<_> = numbers.into_iter().collect::<Result<_, _>>()?;
         let numbers: HashMap<&Account, _> = accounts.iter().copied().zip(numbers.into_iter().flatten()).collect();
         for (account, asset) in named {

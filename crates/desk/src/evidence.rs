@@ -18,7 +18,7 @@ use assay_verifier::{
 };
 use serde_json::json;
 
-use crate::books::{Group, Sheet};
+use crate::books::{FEW_PAIRS, Group, Sheet};
 use crate::dispute::{Disputed, disputed};
 use crate::parts::side_by_side;
 use crate::{DeskError, Source, World};
@@ -305,14 +305,14 @@ fn accounts(
     let apart = sheet.apart.iter().map(|place| (*place, None));
     let spoken_of = sheet.named.iter().map(|(place, number)| (*place, Some(*number)));
     let listed: BTreeMap<(u32, u16), Option<AccountNo>> = apart.chain(spoken_of).collect();
-    let listed: Vec<Listed<'_>> = listed
+    let mut listed: Vec<Listed<'_>> = listed
         .into_iter()
         .filter_map(|((place, asset), number)| {
             let declared = question.exchange.accounts.get(usize::try_from(place).ok()?)?;
             Some(Listed { place, declared, asset, on: *assets.get(usize::from(asset))?, number })
         })
         .collect();
-    let balances = side_by_side(&listed, |listed| -> Result<Vec<Balance>, DeskError> {
+    let balances = side_by_side(&mut listed, FEW_PAIRS, |listed| -> Result<Vec<Balance>, DeskError> {
         let mut looked_up = lookup(opened)?;
         let balance = |one: &Listed<'_>| balance(opened, looked_up.as_mut(), &one.declared.account, one.number, one.on);
         listed.iter().map(balance).collect()

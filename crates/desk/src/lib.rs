@@ -20,6 +20,7 @@ mod holdings;
 mod keep;
 mod observed;
 mod outbox;
+mod paint;
 mod parts;
 mod run;
 mod since;

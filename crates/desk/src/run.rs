@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use assay_registry::Declarations;
 use assay_store::{Row, Store};
 use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
-use assay_verifier::{Finding, Reconciliation};
+use assay_verifier::Reconciliation;
 use serde_json::json;
 
 use crate::alert::{Alert, Observation, State, observe, to_tell};
@@ -18,11 +18,13 @@ use crate::announced::{self, Announced, with_announced};
 use crate::case::{Case, Judged};
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
 use crate::dropped::{self, Gone};
-use crate::gate::{Circumstances, Gate, STALE, Signal, gates};
+use crate::gate::{Gate, STALE};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
 use crate::keep::{self, KeptStatement, Rewrite};
-use crate::observed::{held, observations};
+use crate::observed::held;
 use crate::outbox;
+use crate::paint::{Easel, Painted, turned};
+use crate::parts::side_by_side;
 use crate::{
     BlockView, ChainView, DeskError, Dissent, ExchangeView, Priced, Source, StatementView, Trouble, View, World,
 };
@@ -31,6 +33,9 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// How many of what is not urgent are judged before what is urgent is looked for again.
 const RIPE_AT_ONCE: usize = 2;
+
+/// So few exchanges are quicker judged or painted by one thread.
+const FEW_EXCHANGES: usize = 2;
 
 /// Where a chain stood when it was last looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,13 +86,6 @@ enum Scope {
     Daily,
     /// And what has grown old.
     All,
-}
-
-/// An exchange's view, when it was painted, and what of it is to be told.
-struct Painted {
-    at: Timestamp,
-    view: Arc<ExchangeView>,
-    observed: Vec<Observation>,
 }
 
 /// The clock.
@@ -383,16 +381,8 @@ impl Run {
             }
             judged
         };
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let each = cases.len().div_ceil(threads).max(1);
-        let mut judged: Vec<_> = if cases.len() < 2 {
-            judge(&mut cases)
-        } else {
-            std::thread::scope(|scope| {
-                let parts: Vec<_> = cases.chunks_mut(each).map(|part| scope.spawn(|| judge(part))).collect();
-                parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
-            })
-        };
+        let judged = side_by_side(&mut cases, FEW_EXCHANGES, judge);
+        let mut judged: Vec<_> = judged.into_iter().flatten().collect();
         let rows: Vec<_> = judged
             .iter_mut()
             .filter_map(|(.., one)| one.as_mut().ok()?.as_mut())
@@ -513,31 +503,60 @@ impl Run {
     fn paint(&mut self, scope: Scope) {
         let (world, now) = (self.world(), clock());
         let chains = world.sources.iter().map(chain_view).collect();
-        let ids: Vec<String> = self.cases.keys().cloned().collect();
         let chain_troubles: Vec<_> = world.sources.iter().map(|source| (source.trouble(), source.dissent())).collect();
         // How long a trouble lasts is shown, and matters to a rule.
         let all = chain_troubles.iter().any(|(trouble, _)| trouble.is_some()) || chain_troubles != self.chain_troubles;
         self.chain_troubles = chain_troubles;
-        let mut turns = usize::from(scope != Scope::Changed);
+        let mut waiting = self.cases.iter().filter(|(_, case)| scope != Scope::Changed && case.daily.waits());
+        let turn = waiting.next().map(|(id, _)| id.clone());
         let aged = if scope == Scope::All { self.aged(now) } else { BTreeSet::new() };
-        let mut exchanges = Vec::with_capacity(ids.len());
-        for id in &ids {
-            let waits = turns > 0 && self.cases.get(id).is_some_and(|case| case.daily.waits());
-            let stays = !all && !waits && !self.changed.contains(id) && !aged.contains(id);
-            if let Some(painted) = self.painted.get(id).filter(|_| stays) {
-                exchanges.push(painted.view.clone());
-                continue;
-            }
-            let view = Arc::new(self.exchange_view(&world, id, now, &mut turns));
-            let observed = observations(&view).collect();
-            self.painted.insert(id.clone(), Painted { at: now, view: view.clone(), observed });
-            exchanges.push(view);
-        }
+        let is_due = |id: &String| {
+            let changed = all || self.changed.contains(id) || aged.contains(id) || turn.as_ref() == Some(id);
+            changed || !self.painted.contains_key(id)
+        };
+        let easel = |(id, case)| Easel {
+            case,
+            rewrites: self.rewrites.get(id).map_or(&[][..], Vec::as_slice),
+            gates: self.gates.get(id).cloned().unwrap_or_default(),
+            trouble: self.troubles.get(id).cloned(),
+            maintenance: &self.maintenance,
+            turn: turn.as_ref() == Some(id),
+        };
+        let mut easels: Vec<Easel<'_>> = self.cases.iter_mut().filter(|(id, _)| is_due(id)).map(easel).collect();
+        let (records, settings) = (&self.inner.records, self.settings.gates);
+        let painted = side_by_side(&mut easels, FEW_EXCHANGES, |easels| {
+            easels.iter_mut().map(|easel| easel.paint(records, &world, settings, now)).collect::<Vec<Painted>>()
+        });
+        self.hang(painted.into_iter().flatten().collect());
+        let exchanges: Vec<_> = self.cases.keys().filter_map(|id| Some(self.painted.get(id)?.view.clone())).collect();
         self.changed.clear();
         let alerts = self.alert(&exchanges, now);
         let silences = self.silences.iter().filter(|silence| silence.until > now).cloned().collect();
         let view = View { at: now, chains, exchanges, alerts, silences };
         *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Takes exchanges as they were painted into the picture: what their gates say otherwise is kept first, then told.
+    fn hang(&mut self, painted: Vec<Painted>) {
+        let (mut gates, mut rows) = (Vec::new(), Vec::new());
+        for one in painted {
+            let before = self.gates.insert(one.view.id.clone(), one.view.gates.clone()).unwrap_or_default();
+            match turned(&one.view, &before) {
+                Ok((turned, more)) => {
+                    gates.extend(turned.into_iter().map(|gate| (one.view.id.clone(), gate)));
+                    rows.extend(more);
+                }
+                Err(error) => tracing::error!(exchange = one.view.id, %error, "gates could not be kept"),
+            }
+            self.painted.insert(one.view.id.clone(), one);
+        }
+        let kept = if rows.is_empty() { Ok(()) } else { self.inner.records.write(&rows) };
+        if let Err(error) = kept {
+            tracing::error!(%error, "gates could not be kept: a restart would not know that they were halted");
+        }
+        for (exchange, gate) in gates {
+            self.tell("gate", Some(&exchange), json!(gate));
+        }
     }
 
     /// The exchanges that the time alone makes worth painting anew: those whose gates count seconds, and of those whose answers will
@@ -597,58 +616,6 @@ impl Run {
             (a.severity, &a.exchange, &a.asset, &a.rule).cmp(&(b.severity, &b.exchange, &b.asset, &b.rule))
         });
         alerts
-    }
-
-    fn exchange_view(&mut self, world: &World, id: &str, now: Timestamp, turns: &mut usize) -> ExchangeView {
-        let name = world.exchange(id).map_or_else(|| id.to_owned(), |exchange| exchange.name.clone());
-        let rewrites = self.rewrites.get(id).map_or(&[][..], Vec::as_slice);
-        let case = self.cases.get_mut(id);
-        let (verdict, findings, statement, last_final) = match case {
-            Some(case) => {
-                let findings = case.findings(&self.inner.records, world, rewrites, now, turns);
-                (case.verdict(), findings, case.latest.clone(), case.last_final.clone())
-            }
-            None => Default::default(),
-        };
-        let allowed_s = i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX);
-        let concerned =
-            |name: &str| verdict.iter().any(|verdict| verdict.blocks.iter().any(|block| block.chain == name));
-        let mut behind = world.sources.iter().filter(|source| concerned(&source.name));
-        let behind = behind.find_map(|source| source.behind_now(now, allowed_s));
-        let gates = self.gates(id, verdict.as_deref(), (&findings, behind.as_deref()), now);
-        let trouble = self.troubles.get(id).cloned();
-        let mine = |one: &&Maintenance| one.exchange == id && one.until > now;
-        let mut maintenance: Vec<Maintenance> = self.maintenance.iter().filter(mine).cloned().collect();
-        maintenance.sort_by_key(|one| one.from);
-        ExchangeView { id: id.to_owned(), name, statement, verdict, last_final, trouble, findings, gates, maintenance }
-    }
-
-    fn gates(
-        &mut self,
-        id: &str,
-        verdict: Option<&Reconciliation>,
-        (findings, behind): (&[Arc<Finding>], Option<&str>),
-        now: Timestamp,
-    ) -> Arc<Vec<Gate>> {
-        let before = self.gates.get(id).cloned().unwrap_or_default();
-        let lost = self.cases.get(id).is_some_and(Case::has_lost_its_block);
-        let circumstances = Circumstances { findings, behind, lost };
-        let gates = Arc::new(gates(verdict, circumstances, &before, self.settings.gates, now));
-        let place = |asset: &str| before.binary_search_by(|gate| gate.asset.as_str().cmp(asset)).ok();
-        let purposes = |asset: &str| place(asset).map(|place| before[place].purposes);
-        let turned: Vec<&Gate> = gates.iter().filter(|gate| purposes(&gate.asset) != Some(gate.purposes)).collect();
-        // What is allowed needs no row: after a restart it is judged anew.
-        let kept = turned.iter().filter(|gate| gate.signal == Signal::Halt || purposes(&gate.asset).is_some());
-        let rows: Result<Vec<Row>, DeskError> = kept.map(|gate| keep::gate_row(id, gate)).collect();
-        let kept = rows.and_then(|rows| if rows.is_empty() { Ok(()) } else { Ok(self.inner.records.write(&rows)?) });
-        if let Err(error) = kept {
-            tracing::error!(exchange = id, %error, "gates could not be kept: a restart would not know that they were halted");
-        }
-        for gate in turned {
-            self.tell("gate", Some(id), json!(gate));
-        }
-        self.gates.insert(id.to_owned(), gates.clone());
-        gates
     }
 
     fn tell(&mut self, kind: &'static str, exchange: Option<&str>, json: serde_json::Value) {
