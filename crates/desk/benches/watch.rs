@@ -429,9 +429,10 @@ fn measure(folder: &Path) {
         }
     }
     report("final block to verdict, all exchanges at once", all);
+    let all = resident_mb();
     println!(
-        "memory: {:.0} MB, of which {:.0} MB declarations, {before:.0} MB before",
-        resident_mb(),
+        "memory of the desk: {:.0} MB, of which {:.0} MB declarations; the whole process {all:.0} MB, {before:.0} MB of it before, with two stores open",
+        all - before,
         declared - before
     );
 

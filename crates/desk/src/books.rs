@@ -17,43 +17,12 @@ use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Director
 use assay_verifier::{Require, Wide};
 
 use crate::parts::side_by_side;
+use crate::sheet::{Draft, Group, Reckoned, Sheet, grade};
 use crate::{DeskError, World};
 
 /// The sums of every chain.
 #[derive(Default)]
 pub struct Books(Mutex<HashMap<ChainId, Arc<Mutex<Option<Book>>>>>);
-
-/// One exchange's accounts on one chain at one block.
-pub(crate) struct Sheet {
-    /// How many accounts, and their sum in the deployment's base units.
-    pub(crate) sums: BTreeMap<Group, (u64, Wide)>,
-    /// What is to be looked up one by one, by place among the exchange's accounts and the chain's assets.
-    pub(crate) apart: BTreeSet<(u32, u16)>,
-    /// What was asked for, by the same places, with the accounts' numbers.
-    pub(crate) named: BTreeMap<(u32, u16), AccountNo>,
-    /// Accounts that other exchanges declare too: which exchange, and where among its accounts.
-    pub(crate) shared: BTreeMap<u32, Vec<(u16, u32)>>,
-}
-
-/// Accounts of which a sheet tells the sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Group {
-    /// The asset's place among the chain's.
-    pub(crate) asset: u16,
-    /// Whose coins they are.
-    pub(crate) owner: Owner,
-    /// Is their role `cold`?
-    pub(crate) cold: bool,
-    /// Are the balances proven?
-    pub(crate) proven: bool,
-}
-
-impl Group {
-    /// That of one account's balance in this asset.
-    pub(crate) fn of(declared: &Declared, asset: u16, proven: bool) -> Group {
-        Group { asset, owner: declared.terms.owner, cold: declared.terms.role == Role::Cold, proven }
-    }
-}
 
 /// Whose an account is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -221,62 +190,6 @@ enum Way {
     Moved,
     /// The way there is not known: they are to be made anew.
     Lost,
-}
-
-/// A sheet of the tip, and what is to be reckoned back from it.
-struct Draft {
-    sheet: Sheet,
-    strict: bool,
-    tip: Height,
-    at: Height,
-    reckoned: Vec<Reckoned>,
-}
-
-/// An account that may have stood otherwise at the block than it does at the tip.
-struct Reckoned {
-    pair: Pair,
-    /// The account's and the asset's.
-    place: (u32, u16),
-    /// That of the account, where it counts.
-    cohort: Option<Cohort>,
-    /// How it stood and stands; else that is to be looked up.
-    known: Option<(Standing, Standing)>,
-}
-
-impl Draft {
-    fn sheet(self, looked_up: &mut Lookup<'_>) -> Result<Sheet, DeskError> {
-        let Draft { mut sheet, strict, tip, at, reckoned } = self;
-        for Reckoned { pair, place, cohort, known } in reckoned {
-            let (then, now) = match known {
-                Some(known) => known,
-                None => (looked_up.standing(pair, at)?, looked_up.standing(pair, tip)?),
-            };
-            let (now_proven, then_proven) = (grade(&now, strict), grade(&then, strict));
-            if then_proven.is_none() {
-                sheet.apart.insert(place);
-            }
-            let Some(cohort) = cohort else { continue };
-            if let Some(proven) = now_proven {
-                let sum = sheet.sums.entry(cohort.group(place.1, proven)).or_default();
-                (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
-            }
-            if let Some(proven) = then_proven {
-                let sum = sheet.sums.entry(cohort.group(place.1, proven)).or_default();
-                (sum.0, sum.1) = (sum.0 + 1, sum.1 + Wide::from(then.balance.0));
-            }
-        }
-        sheet.sums.retain(|_, (accounts, _)| *accounts > 0);
-        Ok(sheet)
-    }
-}
-
-/// Is it known as well as the policy asks, and how well?
-fn grade(standing: &Standing, strict: bool) -> Option<bool> {
-    match standing.coverage {
-        Coverage::Verified => Some(true),
-        Coverage::Unproven if !strict => Some(false),
-        Coverage::Unproven | Coverage::Unknown(_) => None,
-    }
 }
 
 impl Book {
@@ -654,8 +567,8 @@ impl Book {
             };
             let Some(cohort) = self.cohorts.get(&(place, member.cohort)) else { continue };
             if !sheet.apart.contains(&(member.declared, asset)) {
-                let cohort = Some(*cohort).filter(|cohort| counts(cohort));
-                reckoned.push(Reckoned { pair, place: (member.declared, asset), cohort, known });
+                let group = Some(cohort).filter(|cohort| counts(cohort)).map(|cohort| cohort.group(asset, false));
+                reckoned.push(Reckoned { pair, place: (member.declared, asset), group, known });
             } // else it is looked up anyhow
         }
         let mut accounts: Vec<&Account> = named.iter().map(|(account, _)| *account).collect();

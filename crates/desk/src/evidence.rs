@@ -18,9 +18,10 @@ use assay_verifier::{
 };
 use serde_json::json;
 
-use crate::books::{FEW_PAIRS, Group, Sheet};
+use crate::books::FEW_PAIRS;
 use crate::dispute::{Disputed, disputed};
 use crate::parts::side_by_side;
+use crate::sheet::{Group, Sheet};
 use crate::{DeskError, Source, World};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.

@@ -23,6 +23,7 @@ mod outbox;
 mod paint;
 mod parts;
 mod run;
+mod sheet;
 mod since;
 mod view;
 mod world;

@@ -1,0 +1,103 @@
+//! What the books say of one exchange at one block: reckoned back from the tip.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_registry::{Declared, Owner, Role};
+use assay_store::{Coverage, Lookup, Pair, Standing};
+use assay_types::{AccountNo, Height};
+use assay_verifier::Wide;
+
+use crate::DeskError;
+
+/// One exchange's accounts on one chain at one block.
+pub(crate) struct Sheet {
+    /// How many accounts, and their sum in the deployment's base units.
+    pub(crate) sums: BTreeMap<Group, (u64, Wide)>,
+    /// What is to be looked up one by one, by place among the exchange's accounts and the chain's assets.
+    pub(crate) apart: BTreeSet<(u32, u16)>,
+    /// What was asked for, by the same places, with the accounts' numbers.
+    pub(crate) named: BTreeMap<(u32, u16), AccountNo>,
+    /// Accounts that other exchanges declare too: which exchange, and where among its accounts.
+    pub(crate) shared: BTreeMap<u32, Vec<(u16, u32)>>,
+}
+
+/// Accounts of which a sheet tells the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Group {
+    /// The asset's place among the chain's.
+    pub(crate) asset: u16,
+    /// Whose coins they are.
+    pub(crate) owner: Owner,
+    /// Is their role `cold`?
+    pub(crate) cold: bool,
+    /// Are the balances proven?
+    pub(crate) proven: bool,
+}
+
+impl Group {
+    /// That of one account's balance in this asset.
+    pub(crate) fn of(declared: &Declared, asset: u16, proven: bool) -> Group {
+        Group { asset, owner: declared.terms.owner, cold: declared.terms.role == Role::Cold, proven }
+    }
+}
+
+/// A sheet of the tip, and what is to be reckoned back from it.
+pub(crate) struct Draft {
+    pub(crate) sheet: Sheet,
+    /// Does only what is proven count as known?
+    pub(crate) strict: bool,
+    pub(crate) tip: Height,
+    pub(crate) at: Height,
+    pub(crate) reckoned: Vec<Reckoned>,
+}
+
+/// An account that may have stood otherwise at the block than it does at the tip.
+pub(crate) struct Reckoned {
+    pub(crate) pair: Pair,
+    /// The account's and the asset's.
+    pub(crate) place: (u32, u16),
+    /// That of the account, where it counts, proven or not.
+    pub(crate) group: Option<Group>,
+    /// How it stood and stands; else that is to be looked up.
+    pub(crate) known: Option<(Standing, Standing)>,
+}
+
+impl Draft {
+    /// The sheet of the block itself.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) fn sheet(self, looked_up: &mut Lookup<'_>) -> Result<Sheet, DeskError> {
+        let Draft { mut sheet, strict, tip, at, reckoned } = self;
+        for Reckoned { pair, place, group, known } in reckoned {
+            let (then, now) = match known {
+                Some(known) => known,
+                None => (looked_up.standing(pair, at)?, looked_up.standing(pair, tip)?),
+            };
+            let (now_proven, then_proven) = (grade(&now, strict), grade(&then, strict));
+            if then_proven.is_none() {
+                sheet.apart.insert(place);
+            }
+            let Some(group) = group else { continue };
+            if let Some(proven) = now_proven {
+                let sum = sheet.sums.entry(Group { proven, ..group }).or_default();
+                (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
+            }
+            if let Some(proven) = then_proven {
+                let sum = sheet.sums.entry(Group { proven, ..group }).or_default();
+                (sum.0, sum.1) = (sum.0 + 1, sum.1 + Wide::from(then.balance.0));
+            }
+        }
+        sheet.sums.retain(|_, (accounts, _)| *accounts > 0);
+        Ok(sheet)
+    }
+}
+
+/// Is it known as well as the policy asks, and how well?
+pub(crate) fn grade(standing: &Standing, strict: bool) -> Option<bool> {
+    match standing.coverage {
+        Coverage::Verified => Some(true),
+        Coverage::Unproven if !strict => Some(false),
+        Coverage::Unproven | Coverage::Unknown(_) => None,
+    }
+}
