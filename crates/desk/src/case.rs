@@ -22,8 +22,8 @@ pub(crate) struct Open {
     received_at: Timestamp,
     /// Of the balances that the verdict rests on.
     mark: Option<u64>,
-    /// Did a block that it names, and on which it was judged, leave the chain?
-    lost: bool,
+    /// The chains of which a block that it names, and on which it was judged, has left the chain.
+    lost: BTreeSet<String>,
 }
 
 /// A statement that is not the latest, and waits for blocks to become final: all else is in the records.
@@ -262,7 +262,7 @@ impl Case {
         let repeated = before.and_then(|before| again(before, &statement, &evidence, policy, aged));
         let mut verdict = repeated.unwrap_or_else(|| reconcile(&statement, &evidence, policy, aged, world.program));
         open.mark = mark;
-        open.lost = open.loses_its_block(&verdict, world);
+        open.lost = open.lost_blocks(world)?;
         if let Some(before) = open.verdict.as_ref().filter(|before| before.is_repeated_by(&verdict)) {
             (verdict.lines, verdict.findings) = (before.lines.clone(), before.findings.clone()); // there once, not twice
         }
@@ -375,9 +375,9 @@ impl Case {
             None
         });
         let ranges = ranges.unwrap_or_default();
-        let dropped = dropped::held(world, &self.dropped).unwrap_or_else(|error| {
+        let (dropped, _) = dropped::held(world, &self.dropped).unwrap_or_else(|error| {
             tracing::error!(self.exchange, %error, "what dropped accounts hold cannot be told");
-            Vec::new()
+            Default::default()
         });
         let around = Surroundings {
             at_most_now: &now_held,
@@ -434,10 +434,26 @@ impl Case {
         self.open.get(&latest.sequence)?.verdict.clone()
     }
 
-    /// Did the latest statement's block leave the chain, after it was judged on it?
-    pub(crate) fn has_lost_its_block(&self) -> bool {
-        let latest = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
-        latest.is_some_and(|open| open.lost)
+    /// Why the blocks of the latest statement are not known that left the chain after it was judged on them.
+    pub(crate) fn lost_blocks(&self) -> Vec<&str> {
+        let open = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
+        let Some((open, verdict)) = open.and_then(|open| Some((open, open.verdict.as_ref()?))) else {
+            return Vec::new();
+        };
+        let lost = verdict.blocks.iter().filter(|block| open.lost.contains(&block.chain));
+        lost.filter_map(|block| block.unknown.as_deref()).collect()
+    }
+
+    /// Takes over what is known beside the records.
+    pub(crate) fn remember(&mut self, before: &Case) {
+        for (sequence, open) in &mut self.open {
+            open.lost = before.open.get(sequence).map(|before| before.lost.clone()).unwrap_or_default();
+        }
+    }
+
+    /// Is there something that is found once a day to be found anew?
+    pub(crate) fn waits_for_a_turn(&self) -> bool {
+        self.daily.waits() && self.verdict().is_some()
     }
 
     /// The statements that wait for a final verdict, and whose blocks are final now.
@@ -455,9 +471,10 @@ impl Case {
         blind.map(|(sequence, _)| *sequence).collect()
     }
 
-    /// Does it take long to judge a statement at hand, because of what it claims?
+    /// Does it take long to judge a statement at hand again, because of what it claims?
     pub(crate) fn claims_much(&self, sequence: u64) -> bool {
-        self.open.get(&sequence).is_some_and(|open| open.statement.wallets.len() > MANY_CLAIMS)
+        let long = |open: &Open| open.verdict.is_some() && open.statement.wallets.len() > MANY_CLAIMS;
+        self.open.get(&sequence).is_some_and(long)
     }
 
     /// The statements at hand that a new block may change something for.
@@ -469,21 +486,45 @@ impl Case {
 
 impl Open {
     fn new(statement: Arc<Statement>, kept: Kept, received_at: Timestamp) -> Open {
-        Open { statement, verdict: None, kept, received_at, mark: None, lost: false }
+        Open { statement, verdict: None, kept, received_at, mark: None, lost: BTreeSet::new() }
     }
 
-    /// Is a block that it names not on the chain in this verdict, and was in one before?
-    fn loses_its_block(&self, verdict: &Reconciliation, world: &World) -> bool {
-        let knew = |chain: &str| {
-            let before = self.verdict.iter().flat_map(|verdict| &verdict.blocks);
-            self.lost || before.filter(|block| block.chain == chain).any(|block| block.height.is_some())
+    /// The chains that have no block any more which it names, and on which it was judged before.
+    fn lost_blocks(&self, world: &World) -> Result<BTreeSet<String>, DeskError> {
+        let mut lost = BTreeSet::new();
+        for (id, named) in &self.statement.blocks {
+            let Some(source) = world.sources.iter().find(|source| source.id == *id) else { continue };
+            let Ok(store) = source.store() else { continue };
+            let is_there = store.header(named.height)?.is_some_and(|header| header.hash == named.hash);
+            if !is_there && self.knew(&source.name) {
+                lost.insert(source.name.clone());
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Was the chain's block known in an earlier verdict?
+    fn knew(&self, chain: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Blocks {
+            blocks: Vec<Block>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Block {
+            chain: String,
+            height: Option<u64>,
+        }
+        let before = self.verdict.iter().flat_map(|verdict| &verdict.blocks);
+        let in_row = || match &self.kept {
+            Kept::Row(kept) => {
+                let kept: Option<Blocks> = serde_json::from_str(kept.verdict.get()).ok();
+                kept.is_some_and(|kept| kept.blocks.iter().any(|block| block.chain == chain && block.height.is_some()))
+            }
+            _ => false,
         };
-        let names = |chain: &str| {
-            let id = world.directory.chain(chain).map(|entry| &entry.id);
-            self.statement.blocks.iter().any(|(named, _)| Some(named) == id)
-        };
-        let unknown = |block: &&BlockLine| block.height.is_none();
-        verdict.blocks.iter().filter(unknown).any(|block| names(&block.chain) && knew(&block.chain))
+        self.lost.contains(chain)
+            || before.filter(|block| block.chain == chain).any(|block| block.height.is_some())
+            || in_row()
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) struct Gone {
     pub(crate) exchange: String,
     /// Its accounts that nobody declares.
     places: Vec<Place>,
-    /// What is told of it.
-    pub(crate) told: Vec<Observation>,
+    /// What is told of it; nothing while that is not known.
+    pub(crate) told: Option<Vec<Observation>>,
 }
 
 /// Compares what is declared with what was declared before, remembers both, and gives every account that is dropped and that nobody
@@ -68,7 +68,7 @@ pub(crate) fn exchanges(records: &Records, world: &World) -> Result<Vec<Gone>, D
         let dropped = records.get(Table::Meta, &[DROPPED, exchange.as_bytes()].concat())?;
         all.extend(lines(records, dropped.unwrap_or_default())?);
         tracing::warn!(exchange, accounts = all.len(), "an exchange that was declared is declared no longer");
-        gone.push(Gone { exchange, places: undeclared(world, &all), told: Vec::new() });
+        gone.push(Gone { exchange, places: undeclared(world, &all), told: None });
     }
     Ok(gone)
 }
@@ -79,7 +79,12 @@ impl Gone {
     /// # Errors
     /// When a database fails.
     pub(crate) fn look(&mut self, world: &World) -> Result<(), DeskError> {
-        let findings = dropped_account(&held(world, &self.places)?);
+        let (held, is_all) = held(world, &self.places)?;
+        let findings = dropped_account(&held);
+        if findings.is_empty() && !is_all {
+            self.told = None; // not to be told is not to hold nothing
+            return Ok(());
+        }
         let told = findings.into_iter().map(|finding| Observation {
             rule: finding.rule,
             severity: finding.severity,
@@ -90,13 +95,13 @@ impl Gone {
             patient: false,
             holds: false,
         });
-        self.told = told.collect();
+        self.told = Some(told.collect());
         Ok(())
     }
 
     /// May an alert of it end by this rule? While its accounts hold something nobody can tell but what they hold.
     pub(crate) fn judges(&self, rule: &str) -> bool {
-        rule == DROPPED_ACCOUNT || self.told.is_empty()
+        self.told.as_ref().is_some_and(|told| rule == DROPPED_ACCOUNT || told.is_empty())
     }
 }
 
@@ -107,33 +112,45 @@ fn lines(records: &Records, value: Vec<u8>) -> Result<BTreeSet<String>, DeskErro
 
 /// Those that no exchange declares: what another one declares is watched.
 fn undeclared(world: &World, lines: &BTreeSet<String>) -> Vec<Place> {
-    let places = lines.iter().filter_map(|line| line.split_once('\t'));
-    let known = |(id, address): (&str, &str)| {
+    let read = |id: &str, address: &str| {
         let chain = world.directory.chain(id)?;
-        Some(((chain.id.clone(), chain.addresses.parse(address).ok()?), (id.to_owned(), address.to_owned())))
+        Some((chain.id.clone(), chain.addresses.parse(address).ok()?))
     };
-    let mut places: HashMap<(ChainId, Account), Place> = places.filter_map(known).collect();
-    if !places.is_empty() {
-        for on in world.declarations.exchanges.iter().flat_map(|exchange| exchange.accounts.iter()) {
-            places.remove(&(on.terms.chain.clone(), on.account.clone()));
+    // What cannot be read is on a chain that has left the configuration: nobody declares that.
+    let (mut known, mut places): (HashMap<(ChainId, Account), Place>, Vec<Place>) = Default::default();
+    for (id, address) in lines.iter().filter_map(|line| line.split_once('\t')) {
+        let place = (id.to_owned(), address.to_owned());
+        match read(id, address) {
+            Some(account) => drop(known.insert(account, place)),
+            None => places.push(place),
         }
     }
-    let mut places: Vec<Place> = places.into_values().collect();
+    if !known.is_empty() {
+        for on in world.declarations.exchanges.iter().flat_map(|exchange| exchange.accounts.iter()) {
+            known.remove(&(on.terms.chain.clone(), on.account.clone()));
+        }
+    }
+    places.extend(known.into_values());
     places.sort_unstable();
     places
 }
 
-/// What dropped accounts hold on the last indexed blocks, as far as the indexes tell.
+/// What dropped accounts hold on the last indexed blocks, as far as the indexes tell; and do they tell of all of them?
 ///
 /// # Errors
 /// When a database fails.
-pub(crate) fn held(world: &World, dropped: &[Place]) -> Result<Vec<Dropped>, DeskError> {
-    let mut held = Vec::new();
+pub(crate) fn held(world: &World, dropped: &[Place]) -> Result<(Vec<Dropped>, bool), DeskError> {
+    let (mut held, mut is_all) = (Vec::new(), true);
     for (id, address) in dropped {
-        let Some(chain) = world.directory.chain(id) else { continue };
-        let Some(source) = world.sources.iter().find(|source| source.id == chain.id) else { continue };
-        let (Ok(store), Ok(account)) = (source.store(), chain.addresses.parse(address)) else { continue };
-        let Some((number, _)) = store.number(&account)? else { continue };
+        let known = world.directory.chain(id).and_then(|chain| {
+            let source = world.sources.iter().find(|source| source.id == chain.id)?;
+            Some((chain, source.store().ok()?, chain.addresses.parse(address).ok()?))
+        });
+        let number = known.as_ref().map(|(_, store, account)| store.number(account)).transpose()?.flatten();
+        let (Some((chain, store, _)), Some((number, _))) = (known, number) else {
+            is_all = false;
+            continue;
+        };
         for entry in &world.directory.assets {
             for on in entry.on.iter().filter(|on| on.chain == chain.id) {
                 let amount = store.balance(number, on.asset, Height(u64::MAX))?;
@@ -146,5 +163,5 @@ pub(crate) fn held(world: &World, dropped: &[Place]) -> Result<Vec<Dropped>, Des
             }
         }
     }
-    Ok(held)
+    Ok((held, is_all))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_types::{Digest, Timestamp};
-use assay_verifier::{Finding, Line, Reconciliation, Verdict};
+use assay_verifier::{Finding, Line, Reconciliation, Unknown, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The rule that only the time breaks.
@@ -119,7 +119,7 @@ pub struct Known<'a> {
     pub statement: Option<Digest>,
     /// Is that statement too old to say anything of now?
     pub stale: bool,
-    /// Was it judged on a block that has left the chain since?
+    /// Is all that is unknown of it a block on which the statement was judged, and that has left the chain since?
     pub lost: bool,
 }
 
@@ -130,8 +130,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) findings: &'a [Arc<Finding>],
     /// Why nothing is known of a chain now, if so.
     pub(crate) behind: Option<&'a str>,
-    /// Was the statement judged on a block that has left the chain since?
-    pub(crate) lost: bool,
+    /// Why blocks are not known on which the statement was judged, and that have left the chain since.
+    pub(crate) lost: &'a [&'a str],
 }
 
 /// All of an exchange's gates now, by asset. `before`: in the same order.
@@ -167,6 +167,8 @@ pub(crate) fn gates(
         };
         let unknown = line.and_then(|line| line.unknown.first()).map(|unknown| unknown.reason.as_str());
         let verdict = line.map(|line| line.verdict);
+        let is_lost = |unknown: &Unknown| lost.contains(&unknown.reason.as_str());
+        let lost = line.is_some_and(|line| !line.unknown.is_empty() && line.unknown.iter().all(is_lost));
         gate(&Known { asset, verdict, unknown, behind, halting, statement, stale, lost }, before, settings, now)
     };
     assets.into_iter().map(one).collect()

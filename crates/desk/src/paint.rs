@@ -53,8 +53,8 @@ impl Easel<'_> {
             |name: &str| verdict.iter().any(|verdict| verdict.blocks.iter().any(|block| block.chain == name));
         let mut behind = world.sources.iter().filter(|source| concerned(&source.name));
         let behind = behind.find_map(|source| source.behind_now(now, allowed_s));
-        let circumstances =
-            Circumstances { findings: &findings, behind: behind.as_deref(), lost: case.has_lost_its_block() };
+        let lost = case.lost_blocks();
+        let circumstances = Circumstances { findings: &findings, behind: behind.as_deref(), lost: &lost };
         let gates = Arc::new(gates(verdict.as_deref(), circumstances, &self.gates, settings, now));
         let mine = |one: &&Maintenance| one.exchange == id && one.until > now;
         let mut maintenance: Vec<Maintenance> = self.maintenance.iter().filter(mine).cloned().collect();

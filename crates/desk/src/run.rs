@@ -1,12 +1,13 @@
 //! The desk's one thread: takes statements, looks at the chains, watches the time, and paints the picture anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use assay_registry::Declarations;
+use assay_registry::{Declarations, Declared};
 use assay_store::{Row, Store};
 use assay_types::{BlockRef, Digest, Height, Statement, Timestamp};
 use assay_verifier::Reconciliation;
@@ -72,6 +73,8 @@ pub(crate) struct Run {
     /// Statements that are to be judged again, and wait for everything that is urgent: those that are no longer the latest, whose
     /// blocks are final by now, and those that claim much.
     ripe: BTreeSet<(String, u64)>,
+    /// The last of them that was judged.
+    ripened: Option<(String, u64)>,
     chain_troubles: Vec<(Option<Trouble>, Vec<Dissent>)>,
     next_event: u64,
     looked_at: Instant,
@@ -108,7 +111,7 @@ impl Run {
         let (troubles, stands, at_tips, kept_troubles) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
         let (silences, maintenance) = (handling::silences(&inner.records)?, handling::maintenance(&inner.records)?);
-        let (painted, changed, ripe, chain_troubles) = Default::default();
+        let (painted, changed, ripe, ripened, chain_troubles) = Default::default();
         let mut run = Run {
             inner,
             settings,
@@ -126,6 +129,7 @@ impl Run {
             painted,
             changed,
             ripe,
+            ripened,
             chain_troubles,
             next_event: 1,
             looked_at: Instant::now(),
@@ -137,12 +141,16 @@ impl Run {
     /// Works until it is told to stop.
     pub(crate) fn work(&mut self, waiting: &Receiver<Work>) {
         loop {
+            // However much there is to do, the time is looked at.
+            if self.looked_at.elapsed() >= TICK {
+                self.look();
+            }
             let work = match waiting.try_recv() {
                 Err(TryRecvError::Empty) if !self.ripe.is_empty() => {
                     self.ripen();
                     continue;
                 }
-                Err(TryRecvError::Empty) if self.cases.values().any(|case| case.daily.waits()) => {
+                Err(TryRecvError::Empty) if self.cases.values().any(Case::waits_for_a_turn) => {
                     self.paint(Scope::Daily);
                     continue;
                 }
@@ -178,10 +186,6 @@ impl Run {
                 }
                 Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            // However many statements come, the time is looked at.
-            if self.looked_at.elapsed() >= TICK {
-                self.look();
-            }
         }
     }
 
@@ -208,7 +212,12 @@ impl Run {
         let world = self.world();
         for exchange in &world.declarations.exchanges {
             match Case::resume(&self.inner.records, &world, &exchange.id) {
-                Ok(case) => drop(self.cases.insert(exchange.id.clone(), case)),
+                Ok(mut case) => {
+                    if let Some(before) = self.cases.get(&exchange.id) {
+                        case.remember(before);
+                    }
+                    self.cases.insert(exchange.id.clone(), case);
+                }
                 Err(error) => tracing::error!(exchange = exchange.id, %error, "what was kept cannot be read"),
             }
         }
@@ -244,6 +253,14 @@ impl Run {
             rows.push(one.row()?);
             more.extend(one.declared(&world.directory, &announced::file()));
             all.push(one);
+        }
+        // Two may have announced the same at once: whoever was first has it.
+        let wanted: HashSet<_> = more.iter().map(|on: &Declared| (&on.terms.chain, &on.account)).collect();
+        for other in world.declarations.exchanges.iter().filter(|other| other.id != exchange) {
+            let known = seen.exchange(&other.id).map_or(0, |seen| seen.accounts.len());
+            if other.accounts.iter_from(known).any(|on| wanted.contains(&(&on.terms.chain, &on.account))) {
+                return Err(AnnounceError::Conflict("one of them is another exchange's since a moment ago".into()));
+            }
         }
         self.inner.records.write(&rows)?;
         let declarations = Arc::new(world.declarations.with(&exchange, more));
@@ -494,7 +511,17 @@ impl Run {
 
     /// Judges a few of the statements that wait for everything that is urgent.
     fn ripen(&mut self) {
-        let few: Vec<_> = (0..RIPE_AT_ONCE).map_while(|_| self.ripe.pop_first()).collect();
+        // In turn: however often the first of them come again, the last have theirs.
+        let after = |last: &(String, u64)| (Bound::Excluded(last.clone()), Bound::Unbounded);
+        let mut few: Vec<(String, u64)> = match &self.ripened {
+            Some(last) => self.ripe.range(after(last)).take(RIPE_AT_ONCE).cloned().collect(),
+            None => Vec::new(),
+        };
+        if few.is_empty() {
+            few = self.ripe.iter().take(RIPE_AT_ONCE).cloned().collect();
+        }
+        self.ripe.retain(|one| !few.contains(one));
+        self.ripened = few.last().cloned();
         self.judge_all(&few);
         self.paint(Scope::Changed);
     }
@@ -507,7 +534,7 @@ impl Run {
         // How long a trouble lasts is shown, and matters to a rule.
         let all = chain_troubles.iter().any(|(trouble, _)| trouble.is_some()) || chain_troubles != self.chain_troubles;
         self.chain_troubles = chain_troubles;
-        let mut waiting = self.cases.iter().filter(|(_, case)| scope != Scope::Changed && case.daily.waits());
+        let mut waiting = self.cases.iter().filter(|(_, case)| scope != Scope::Changed && case.waits_for_a_turn());
         let turn = waiting.next().map(|(id, _)| id.clone());
         let aged = if scope == Scope::All { self.aged(now) } else { BTreeSet::new() };
         let is_due = |id: &String| {
@@ -582,7 +609,7 @@ impl Run {
                 painted.iter().map(|one| Observation { holds: one.holds || expected(one.rule), ..one.clone() }),
             );
         }
-        observed.extend(self.gone.iter().flat_map(|gone| gone.told.iter().cloned()));
+        observed.extend(self.gone.iter().flat_map(|gone| gone.told.iter().flatten().cloned()));
         observed.extend(held(&self.alerts, &self.cases, exchanges));
         let known = exchanges.iter().filter(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some());
         let known: BTreeSet<&str> = known.map(|exchange| exchange.id.as_str()).collect();
