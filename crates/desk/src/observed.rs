@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_verifier::rules::{HELD, OF_HOLDINGS};
-use assay_verifier::{Finding, Severity, Verdict};
+use assay_verifier::{Finding, List, Severity, Verdict};
+use serde_json::json;
 
 use crate::ExchangeView;
 use crate::alert::{Alert, Observation, State};
@@ -78,8 +79,28 @@ fn is_patient(finding: &Finding) -> bool {
         // A number that is missing may still come.
         "roll-forward-broken" => finding.severity == Severity::Warning,
         "unsettled-item" => {
-            finding.severity == Severity::Warning || finding.evidence.at("list") == "pending_withdrawals"
+            finding.severity == Severity::Warning || finding.evidence.at("list") == json!(List::PendingWithdrawals)
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_withdrawal_that_has_another_transaction_by_now_is_waited_for_and_an_invented_deposit_is_not() {
+        let found = |list: List, severity| Finding {
+            rule: "unsettled-item",
+            severity,
+            asset: None,
+            message: String::new(),
+            evidence: json!({ "list": list }).into(),
+        };
+        assert!(is_patient(&found(List::PendingWithdrawals, Severity::Error)));
+        assert!(is_patient(&found(List::UncreditedDeposits, Severity::Warning)));
+        assert!(!is_patient(&found(List::UncreditedDeposits, Severity::Error)));
+        assert!(!is_patient(&found(List::UnconfirmedCredits, Severity::Error)));
     }
 }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::{HeaderValue, header};
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::app::Caller;
 use crate::problem::Problem;
@@ -31,9 +33,15 @@ impl Use {
     }
 }
 
-/// The seats that are taken, by whom.
+/// How long a statement waits for those before it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The seats that are taken, by whom; and who waits until one is free.
 #[derive(Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<HashMap<(Use, String), usize>>>);
+pub(crate) struct Seats {
+    taken: Arc<Mutex<HashMap<(Use, String), usize>>>,
+    freed: Arc<Notify>,
+}
 
 /// A seat; it is free again when this goes.
 pub(crate) struct Seat {
@@ -42,11 +50,26 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
+    /// A seat for this caller, once there is one: who sends several things at once need not send them again.
+    pub(crate) async fn wait(&self, wanted: Use, caller: &Caller) -> Result<Seat, Problem> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable(); // before looking, so that none is missed
+            match self.take(wanted, caller) {
+                Err(problem) if timeout_at(until, freed).await.is_err() => return Err(problem),
+                Err(_) => {}
+                Ok(seat) => return Ok(seat),
+            }
+        }
+    }
+
     /// A seat for this caller.
     pub(crate) fn take(&self, wanted: Use, caller: &Caller) -> Result<Seat, Problem> {
         let (own, all) = wanted.limits();
         let taken = (wanted, caller.name.clone());
-        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let sum: usize = seats.iter().filter(|((one, _), _)| *one == wanted).map(|(_, count)| count).sum();
         let mine = seats.get(&taken).copied().unwrap_or(0);
         if mine >= own || sum >= all {
@@ -64,11 +87,12 @@ impl Seats {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match seats.get_mut(&self.taken) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(seats.remove(&self.taken)),
         }
+        self.seats.freed.notify_waiters();
     }
 }
 
@@ -87,5 +111,18 @@ mod tests {
         assert!(seats.take(Use::Listen, &caller("beta")).is_ok());
         drop(held);
         assert!(seats.take(Use::Intake, &caller("beta")).is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_the_seat_that_becomes_free() {
+        let caller = Caller { name: "acme".into(), scope: Scope::Analyst, digest: None };
+        let seats = Seats::default();
+        let held: Vec<Seat> = (0..2).map(|_| seats.take(Use::Intake, &caller).ok().unwrap()).collect();
+        let (waiting, theirs) = (seats.clone(), caller.clone());
+        let waits = tokio::spawn(async move { waiting.wait(Use::Intake, &theirs).await.is_ok() });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        drop(held);
+        assert!(waits.await.unwrap());
     }
 }

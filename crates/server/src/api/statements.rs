@@ -74,7 +74,7 @@ pub(crate) async fn submit(
     caller.must(&Act::Submit(&id))?;
     let signature = headers.get("assay-signature").map(|text| text.to_str().map(str::to_owned)).transpose();
     let signature = signature.map_err(|_| Problem::bad("Assay-Signature is not text"))?;
-    let seat = app.seats.take(Use::Intake, &caller)?;
+    let seat = app.seats.wait(Use::Intake, &caller).await?;
     let bytes = receive(&headers, body).await?;
     let desk = app.desk.clone();
     let receipt = blocking(move || {
