@@ -315,18 +315,18 @@ impl Case {
     }
 
     /// What is wrong now: the latest statement's verdict, what watching adds to it, and what is found once a day; nothing before the
-    /// first one. `turns`: how many more daily findings may be made anew before something else has its turn.
+    /// first one. `turn`: may what is found once a day be found anew?
     pub(crate) fn findings(
         &mut self,
         records: &Records,
         world: &World,
         rewrites: &[Rewrite],
         now: Timestamp,
-        turns: &mut usize,
+        turn: bool,
     ) -> Arc<Vec<Arc<Finding>>> {
         let found = self.watched(world, rewrites, now);
         match self.verdict() {
-            Some(_) => self.daily.add_to(found, (records, world, &self.exchange), now, turns),
+            Some(_) => self.daily.add_to(found, (records, world, &self.exchange), now, turn),
             None => found,
         }
     }

@@ -52,16 +52,16 @@ impl Daily {
         self.waits
     }
 
-    /// Adds what is found at the last daily time to what is found beside it. One of the `turns` is taken where it is found anew; what
+    /// Adds what is found at the last daily time to what is found beside it. Without a `turn` nothing is found anew; what
     /// has to wait for one is as it was, and so is what cannot be read: nothing is cleared by that.
     pub(crate) fn add_to(
         &mut self,
         found: Findings,
         (records, world, exchange): (&Records, &World, &str),
         now: Timestamp,
-        turns: &mut usize,
+        turn: bool,
     ) -> Findings {
-        if let Err(error) = self.bring_up(records, world, exchange, now, turns) {
+        if let Err(error) = self.bring_up(records, world, exchange, now, turn) {
             tracing::error!(exchange, %error, "what there was at the daily time cannot be told");
         }
         let Some((known, finding)) = self.known.as_ref().and_then(|known| Some((known, known.finding.as_ref()?)))
@@ -89,7 +89,7 @@ impl Daily {
         world: &World,
         exchange: &str,
         now: Timestamp,
-        turns: &mut usize,
+        turn: bool,
     ) -> Result<(), DeskError> {
         self.waits = false;
         let Some(basis) = Basis::now(records, world, exchange, now)? else {
@@ -99,11 +99,10 @@ impl Daily {
         if self.known.as_ref().is_some_and(|known| known.basis == basis) {
             return Ok(());
         }
-        if self.known.is_some() && *turns == 0 {
+        if self.known.is_some() && !turn {
             self.waits = true;
             return Ok(());
         }
-        *turns = turns.saturating_sub(1);
         let finding = cold_ratio(&coins(records, world, exchange, &basis)?, basis.required).map(Arc::new);
         self.known = Some(Arc::new(Known { basis, finding }));
         Ok(())

@@ -319,13 +319,14 @@ fn accounts(
         listed.iter().map(balance).collect()
     });
     let balances: Vec<Vec<Balance>> = balances.into_iter().collect::<Result<_, _>>()?;
+    let mut looked_up = lookup(opened)?;
     for (one, balance) in listed.iter().zip(balances.into_iter().flatten()) {
         let Listed { place, declared, asset, on: (_, deployment), .. } = *one;
         let shared = sheet.shared.get(&place).map_or_else(Vec::new, |others| rivals(world, question, block, others));
         let summed = !sheet.apart.contains(&(place, asset));
         let alone = summed && declared.terms.counts(question.as_of, block) && opened.stands_alone(declared, deployment);
         if alone {
-            take_out(&mut sums, opened, declared, (asset, deployment))?;
+            take_out(&mut sums, looked_up.as_mut(), block, one)?;
         }
         evidence.accounts.extend(of(declared, asset.into(), summed && !alone, &shared, balance));
     }
@@ -365,15 +366,14 @@ fn lookup<'a>(opened: &'a Opened<'_>) -> Result<Option<Lookup<'a>>, DeskError> {
 /// Takes an account out of the sum that it is in.
 fn take_out(
     sums: &mut BTreeMap<Group, (u64, Wide)>,
-    opened: &Opened<'_>,
-    declared: &Declared,
-    (place, deployment): (u16, &Deployment),
+    looked_up: Option<&mut Lookup<'_>>,
+    block: Option<Height>,
+    one: &Listed<'_>,
 ) -> Result<(), DeskError> {
     let moved = || DeskError::Damaged("a block was taken back while its balances were summed".into());
-    let (Ok(store), Some(header)) = (&opened.store, &opened.looked_at) else { return Err(moved()) };
-    let (number, _) = store.number(&declared.account)?.ok_or_else(moved)?;
-    let standing = store.standing((number, deployment.asset), header.height)?;
-    let group = Group::of(declared, place, standing.coverage == Coverage::Verified);
+    let (Some(looked_up), Some(block), Some(number)) = (looked_up, block, one.number) else { return Err(moved()) };
+    let standing = looked_up.standing((number, one.on.1.asset), block)?;
+    let group = Group::of(one.declared, one.asset, standing.coverage == Coverage::Verified);
     let (accounts, amount) = sums.get_mut(&group).ok_or_else(moved)?;
     *accounts = accounts.checked_sub(1).ok_or_else(moved)?;
     *amount = amount.checked_sub(Wide::from(standing.balance.0)).ok_or_else(moved)?;

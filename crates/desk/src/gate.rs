@@ -273,6 +273,11 @@ mod tests {
         Finding { rule, severity: Severity::Critical, asset: None, message: rule.into(), evidence: evidence.into() }
     }
 
+    fn known(verdict: Option<Verdict>, halting: Option<(&Finding, Purposes)>, lost: bool) -> Known<'_> {
+        let (unknown, behind, statement) = (None, None, None);
+        Known { asset: "BTC", verdict, unknown, behind, halting, statement, stale: false, lost }
+    }
+
     #[test]
     fn each_finding_halts_what_it_is_about() {
         use Signal::{Allow, Halt};
@@ -298,17 +303,7 @@ mod tests {
         let mut play = |halting: Option<&Finding>, seconds| {
             let halting = halting.and_then(|finding| Some((finding, halts(finding)?)));
             let verdict = Some(Verdict::Backed);
-            let known = Known {
-                asset: "BTC",
-                verdict,
-                unknown: None,
-                behind: None,
-                halting,
-                statement: None,
-                stale: false,
-                lost: false,
-            };
-            let now = gate(&known, before.as_ref(), settings, at(seconds));
+            let now = gate(&known(verdict, halting, false), before.as_ref(), settings, at(seconds));
             before = Some(now.clone());
             (now.signal, now.purposes.withdrawals, now.purposes.trading, now.since.seconds_since(at(0)))
         };
@@ -337,17 +332,7 @@ mod tests {
                 for (stands, seconds) in times {
                     let halting = stands.filter(|stands| *stands).and_then(|_| Some((&outflow, halts(&outflow)?)));
                     let verdict = Some(if stands.is_some() { Verdict::Backed } else { Verdict::Indeterminate });
-                    let known = Known {
-                        asset: "BTC",
-                        verdict,
-                        unknown: None,
-                        behind: None,
-                        halting,
-                        statement: None,
-                        stale: false,
-                        lost,
-                    };
-                    let now = gate(&known, before.as_ref(), settings, at(*seconds));
+                    let now = gate(&known(verdict, halting, lost), before.as_ref(), settings, at(*seconds));
                     seen.push((now.signal, now.blind));
                     before = Some(now);
                 }

@@ -46,7 +46,7 @@ impl Easel<'_> {
         let case = &mut *self.case;
         let id = case.exchange.clone();
         let name = world.exchange(&id).map_or_else(|| id.clone(), |exchange| exchange.name.clone());
-        let findings = case.findings(records, world, self.rewrites, now, &mut usize::from(self.turn));
+        let findings = case.findings(records, world, self.rewrites, now, self.turn);
         let (verdict, statement, last_final) = (case.verdict(), case.latest.clone(), case.last_final.clone());
         let allowed_s = i64::try_from(world.policy.max_index_silence.seconds).unwrap_or(i64::MAX);
         let concerned =

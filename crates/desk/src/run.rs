@@ -74,7 +74,7 @@ pub(crate) struct Run {
     /// blocks are final by now, and those that claim much.
     ripe: BTreeSet<(String, u64)>,
     /// The last of them that was judged.
-    ripened: Option<(String, u64)>,
+    ripened: (String, u64),
     chain_troubles: Vec<(Option<Trouble>, Vec<Dissent>)>,
     next_event: u64,
     looked_at: Instant,
@@ -511,19 +511,18 @@ impl Run {
 
     /// Judges a few of the statements that wait for everything that is urgent.
     fn ripen(&mut self) {
-        // In turn: however often the first of them come again, the last have theirs.
-        let after = |last: &(String, u64)| (Bound::Excluded(last.clone()), Bound::Unbounded);
-        let mut few: Vec<(String, u64)> = match &self.ripened {
-            Some(last) => self.ripe.range(after(last)).take(RIPE_AT_ONCE).cloned().collect(),
-            None => Vec::new(),
-        };
-        if few.is_empty() {
-            few = self.ripe.iter().take(RIPE_AT_ONCE).cloned().collect();
-        }
-        self.ripe.retain(|one| !few.contains(one));
-        self.ripened = few.last().cloned();
+        let few: Vec<_> = (0..RIPE_AT_ONCE).map_while(|_| self.next_ripe()).collect();
         self.judge_all(&few);
         self.paint(Scope::Changed);
+    }
+
+    /// In turn: however often the first of them come again, the last have theirs.
+    fn next_ripe(&mut self) -> Option<(String, u64)> {
+        let after = (Bound::Excluded(self.ripened.clone()), Bound::Unbounded);
+        let next = self.ripe.range(after).next().or_else(|| self.ripe.first()).cloned()?;
+        self.ripe.remove(&next);
+        self.ripened = next.clone();
+        Some(next)
     }
 
     /// Paints the picture anew.

@@ -181,7 +181,7 @@ impl<'a> Value<'a> {
         self.must_be('"', "a string")?;
         let plain = self.raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).filter(|raw| !raw.contains('\\'));
         let text: String = plain.map_or_else(|| self.read("a string"), |plain| Ok(plain.to_owned()))?;
-        match text.chars().nth(longest).filter(|_| text.len() > longest) {
+        match text.chars().nth(longest) {
             Some(_) => Err(self.refuse(format!("is longer than {longest} characters"), None)),
             None if text.is_empty() => Err(self.refuse("is empty", None)),
             None => Ok(text),

@@ -199,9 +199,17 @@ impl Store {
     ) -> Result<Option<(Height, Coverage)>, StoreError> {
         rows.seek_for_prev(Coverage::key(prefix, at));
         rows.status().map_err(|error| self.database(error))?;
-        let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(prefix)) else { return Ok(None) };
+        rows.item().filter(|(key, _)| key.starts_with(prefix)).map(|row| self.read_coverage(prefix, row)).transpose()
+    }
+
+    /// From which height on, and how well. `prefix`: that of the account and asset.
+    pub(crate) fn read_coverage(
+        &self,
+        prefix: &[u8],
+        (key, value): (&[u8], &[u8]),
+    ) -> Result<(Height, Coverage), StoreError> {
         let row = height_of(&key[prefix.len()..]).zip(Coverage::read(value));
-        self.read(Family::Coverage, key, row).map(Some)
+        self.read(Family::Coverage, key, row)
     }
 
     /// A transaction that moved a watched account.

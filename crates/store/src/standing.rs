@@ -100,11 +100,15 @@ impl Store {
         rows.seek_for_prev(Movement::key_at(&prefix, at, u32::MAX));
         rows.status().map_err(|error| self.database(error))?;
         match rows.item() {
-            Some((key, value)) if key.starts_with(&prefix) => {
-                self.read(Family::Movements, key, Movement::read(&key[prefix.len()..], value)).map(|row| row.balance)
-            }
+            Some(row) if row.0.starts_with(&prefix) => self.read_balance(&prefix, row),
             _ => Ok(Amount::ZERO),
         }
+    }
+
+    /// The balance after a movement. `prefix`: that of the account and asset.
+    fn read_balance(&self, prefix: &[u8], (key, value): (&[u8], &[u8])) -> Result<Amount, StoreError> {
+        let movement = Movement::read(&key[prefix.len()..], value);
+        self.read(Family::Movements, key, movement).map(|movement| movement.balance)
     }
 
     /// The pairs that the block at this height changed: their movements, or how well they are known. `None` when no undo is
@@ -212,17 +216,15 @@ impl Lookup<'_> {
     fn last_coverage(&mut self, pair: Pair, at: Height) -> Result<Option<(Height, Coverage)>, StoreError> {
         let prefix = account_prefix(pair.0, pair.1);
         let row = self.coverage.last(pair, &prefix, &Coverage::key(&prefix, at));
-        let Some((key, value)) = row.map_err(|error| self.store.database(error))? else { return Ok(None) };
-        let row = height_of(&key[prefix.len()..]).zip(Coverage::read(value));
-        self.store.read(Family::Coverage, key, row).map(Some)
+        let row = row.map_err(|error| self.store.database(error))?;
+        row.map(|row| self.store.read_coverage(&prefix, row)).transpose()
     }
 
     fn last_balance(&mut self, pair: Pair, at: Height) -> Result<Amount, StoreError> {
         let prefix = account_prefix(pair.0, pair.1);
         let row = self.movements.last(pair, &prefix, &Movement::key_at(&prefix, at, u32::MAX));
-        let Some((key, value)) = row.map_err(|error| self.store.database(error))? else { return Ok(Amount::ZERO) };
-        let row = Movement::read(&key[prefix.len()..], value);
-        self.store.read(Family::Movements, key, row).map(|row| row.balance)
+        let row = row.map_err(|error| self.store.database(error))?;
+        row.map_or(Ok(Amount::ZERO), |row| self.store.read_balance(&prefix, row))
     }
 
     fn with_balance(&mut self, pair: Pair, coverage: Coverage, at: Height) -> Result<Standing, StoreError> {

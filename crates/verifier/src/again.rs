@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 
 use assay_types::{Statement, Timestamp};
 
-use crate::{BlockLine, Evidence, Policy, Reconciliation, Stage, rules};
+use crate::{BlockLine, Evidence, Policy, Reconciliation, Stage, Verdict, rules};
 
 impl Evidence {
     /// What balances say, as a number that nobody outside the process can foresee: equal for equal balances, else another. `None`
@@ -17,7 +17,8 @@ impl Evidence {
 }
 
 /// What [`crate::reconcile`] comes to, where it came to `before` on the same statement, under the same policy, with evidence of the
-/// same [`Evidence::mark`]. `None` where it must be reckoned anew: blocks are others, or age plays a part.
+/// same [`Evidence::mark`]. `None` where it must be reckoned anew: blocks are others, or `phantom-assets` shows how final they are, or
+/// age or items in flight play a part.
 pub fn again(
     before: &Reconciliation,
     statement: &Statement,
@@ -29,10 +30,16 @@ pub fn again(
     let place = |block: &BlockLine| (block.chain.clone(), block.height, block.hash.clone(), block.unknown.clone());
     let is_stale = before.findings.iter().any(|finding| finding.rule == rules::STALE_STATEMENT)
         || rules::stale_statement(statement, &evidence.blocks, policy, evaluated_at).is_some();
-    if is_stale || !blocks.iter().map(place).eq(before.blocks.iter().map(place)) {
+    let has_items = statement.assets.iter().any(|report| {
+        let lists = [&report.pending_withdrawals, &report.uncredited_deposits, &report.unconfirmed_credits];
+        lists.iter().any(|list| !list.is_empty())
+    });
+    if before.verdict == Verdict::Short
+        || has_items
+        || is_stale
+        || !blocks.iter().map(place).eq(before.blocks.iter().map(place))
+    {
         return None;
     }
-    let is_final = !blocks.is_empty() && blocks.iter().all(|block| block.is_final);
-    let stage = if is_final { Stage::Final } else { Stage::Provisional };
-    Some(Reconciliation { stage, evaluated_at, blocks, ..before.clone() })
+    Some(Reconciliation { stage: Stage::of(&blocks), evaluated_at, blocks, ..before.clone() })
 }

@@ -91,11 +91,10 @@ pub fn reconcile(
     let verdict = if evidence.blocks.is_empty() { worst.max(Verdict::Indeterminate) } else { worst };
     // An item that no node was asked about may be told otherwise once one is.
     let all_asked = !judged.iter().any(|item| matches!(item.place, Place::Nowhere { unasked: Some(_) }));
-    let all_final = all_asked && !blocks.is_empty() && blocks.iter().all(|block| block.is_final);
     Reconciliation {
         exchange: statement.exchange.clone(),
         verdict,
-        stage: if all_final { Stage::Final } else { Stage::Provisional },
+        stage: if all_asked { Stage::of(&blocks) } else { Stage::Provisional },
         evaluated_at,
         statement: StatementLine { digest: statement.digest, as_of: statement.as_of },
         policy: PolicyLine { digest },

@@ -86,6 +86,14 @@ pub enum Stage {
     Final,
 }
 
+impl Stage {
+    /// That of a verdict on these blocks, as far as they go.
+    pub(crate) fn of(blocks: &[BlockLine]) -> Stage {
+        let is_final = !blocks.is_empty() && blocks.iter().all(|block| block.is_final);
+        if is_final { Stage::Final } else { Stage::Provisional }
+    }
+}
+
 /// Which statement was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StatementLine {
