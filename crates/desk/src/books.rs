@@ -428,6 +428,20 @@ impl Book {
         Some((member, *self.assets.get(&pair.1)?))
     }
 
+    /// How well a pair is known, where that of all that are summed with it is the same.
+    fn grade_of(&self, pair: Pair) -> Option<Coverage> {
+        let (member, asset) = self.member(pair)?;
+        if self.unknown.get(&member.exchange).is_some_and(|unknown| unknown.contains(&(member.declared, asset))) {
+            return None;
+        }
+        let has = |proven| self.sums.get(&(member.cohort, asset, proven)).is_some_and(|sum| sum.accounts > 0);
+        match (has(true), has(false)) {
+            (true, false) => Some(Coverage::Verified),
+            (false, true) => Some(Coverage::Unproven),
+            _ => None,
+        }
+    }
+
     /// Of an account's assets those of which nothing is said are not known.
     fn miss(&mut self, number: u32, seen: &BTreeSet<u16>) {
         let member = usize::try_from(number).ok().and_then(|place| self.members.get(place)).copied();
@@ -491,7 +505,7 @@ impl Book {
                 if untouched && now.is_as_known(*pair, self.at.height, tip.height)? {
                     continue;
                 }
-                let (before, after) = past.change(now, *pair, tip.height)?;
+                let (before, after) = past.change(now, *pair, tip.height, self.grade_of(*pair))?;
                 if before != after {
                     changes.push(Change { exchange, pair: *pair, before, after });
                 }

@@ -22,6 +22,7 @@ mod observed;
 mod outbox;
 mod paint;
 mod parts;
+mod queue;
 mod run;
 mod sheet;
 mod since;

@@ -70,6 +70,10 @@ impl Easel<'_> {
 pub(crate) fn turned(view: &ExchangeView, before: &[Gate]) -> Result<(Vec<Gate>, Vec<Row>), DeskError> {
     let place = |asset: &str| before.binary_search_by(|gate| gate.asset.as_str().cmp(asset)).ok();
     let purposes = |asset: &str| place(asset).map(|place| before[place].purposes);
+    let same = |(gate, before): (&Gate, &Gate)| (&gate.asset, gate.purposes) == (&before.asset, before.purposes);
+    if view.gates.len() == before.len() && view.gates.iter().zip(before).all(same) {
+        return Ok(Default::default());
+    }
     let turned = view.gates.iter().filter(|gate| purposes(&gate.asset) != Some(gate.purposes));
     let turned: Vec<Gate> = turned.cloned().collect();
     // What is allowed needs no row: after a restart it is judged anew.

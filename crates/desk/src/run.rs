@@ -1,7 +1,6 @@
 //! The desk's one thread: takes statements, looks at the chains, watches the time, and paints the picture anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
@@ -26,6 +25,7 @@ use crate::observed::held;
 use crate::outbox;
 use crate::paint::{Easel, Painted, turned};
 use crate::parts::side_by_side;
+use crate::queue::Queue;
 use crate::{
     BlockView, ChainView, DeskError, Dissent, ExchangeView, Priced, Source, StatementView, Trouble, View, World,
 };
@@ -34,7 +34,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// How many of what is not urgent are judged before what is urgent is looked for again.
 const RIPE_AT_ONCE: usize = 2;
-
+/// How many exchanges are judged, or painted, before somebody who waits is looked for again.
+const DUE_AT_ONCE: usize = 20;
 /// So few exchanges are quicker judged or painted by one thread.
 const FEW_EXCHANGES: usize = 2;
 
@@ -70,14 +71,20 @@ pub(crate) struct Run {
     /// The exchanges as they were last painted, and when; and those that have changed since.
     painted: BTreeMap<String, Painted>,
     changed: BTreeSet<String>,
-    /// Statements that are to be judged again, and wait for everything that is urgent: those that are no longer the latest, whose
-    /// blocks are final by now, and those that claim much.
-    ripe: BTreeSet<(String, u64)>,
-    /// The last of them that was judged.
-    ripened: (String, u64),
+    /// Statements for which something may have changed: a few are judged between one thing and the next.
+    due: Queue<(String, u64)>,
+    /// Exchanges that are to be painted anew, a few at a time: nobody waits for them.
+    later: Queue<String>,
+    /// Those that wait for everything that is urgent: they are no longer the latest, and their blocks are final by now, or they
+    /// claim much.
+    ripe: Queue<(String, u64)>,
+    /// Has a chain moved since the picture was painted?
+    moved: bool,
     chain_troubles: Vec<(Option<Trouble>, Vec<Dissent>)>,
     next_event: u64,
     looked_at: Instant,
+    /// The picture has waited since then for everything to be judged.
+    due_since: Instant,
 }
 
 /// What is painted anew.
@@ -111,7 +118,7 @@ impl Run {
         let (troubles, stands, at_tips, kept_troubles) = Default::default();
         let alerts = keep::alerts(&inner.records)?;
         let (silences, maintenance) = (handling::silences(&inner.records)?, handling::maintenance(&inner.records)?);
-        let (painted, changed, ripe, ripened, chain_troubles) = Default::default();
+        let (painted, changed, due, later, ripe, chain_troubles) = Default::default();
         let mut run = Run {
             inner,
             settings,
@@ -128,13 +135,16 @@ impl Run {
             kept_troubles,
             painted,
             changed,
+            due,
+            later,
             ripe,
-            ripened,
+            moved: false,
             chain_troubles,
             next_event: 1,
             looked_at: Instant::now(),
+            due_since: Instant::now(),
         };
-        run.look();
+        run.look_at_all();
         Ok(run)
     }
 
@@ -145,7 +155,9 @@ impl Run {
             if self.looked_at.elapsed() >= TICK {
                 self.look();
             }
+            let goes_on = self.go_on();
             let work = match waiting.try_recv() {
+                Err(TryRecvError::Empty) if goes_on => continue,
                 Err(TryRecvError::Empty) if !self.ripe.is_empty() => {
                     self.ripen();
                     continue;
@@ -234,7 +246,7 @@ impl Run {
             }
         }
         self.painted.clear();
-        self.look();
+        self.look_at_all();
     }
 
     /// Keeps accounts that one exchange announced, and declares them from here on. What was judged stays: so far they hold nothing.
@@ -478,27 +490,54 @@ impl Run {
             let at_tip = source.at_tip();
             caught_up |= self.at_tips.insert(source.name.clone(), at_tip) != Some(at_tip);
         }
-        let mut due: Vec<(String, u64)> = Vec::new();
+        if self.due.is_empty() {
+            self.due_since = self.looked_at;
+        }
         for (id, case) in &self.cases {
             let touched = if moved { case.touched() } else { Vec::new() };
             let aged = case.latest.as_ref().filter(|_| grows_stale(case, &world, now)).map(|latest| latest.sequence);
             let unjudged = case.open.iter().filter(|(_, open)| open.verdict.is_none()).map(|(number, _)| *number);
             let blind = if caught_up && !moved { case.blind() } else { Vec::new() };
-            let mut each: Vec<u64> = touched.into_iter().chain(aged).chain(unjudged).chain(blind).collect();
-            each.sort_unstable();
-            each.dedup();
-            let (much, little): (Vec<_>, Vec<_>) = each.into_iter().partition(|sequence| case.claims_much(*sequence));
-            due.extend(little.into_iter().map(|sequence| (id.clone(), sequence)));
-            self.ripe.extend(much.into_iter().map(|sequence| (id.clone(), sequence)));
+            for sequence in touched.into_iter().chain(aged).chain(unjudged).chain(blind) {
+                let queue = if case.claims_much(sequence) { &mut self.ripe } else { &mut self.due };
+                queue.add([(id.clone(), sequence)]);
+            }
             let ripe = if moved { case.ripe(is_final) } else { Vec::new() };
-            self.ripe.extend(ripe.into_iter().map(|sequence| (id.clone(), sequence)));
+            self.ripe.add(ripe.into_iter().map(|sequence| (id.clone(), sequence)));
         }
-        self.judge_all(&due);
-        if moved {
-            self.look_at_the_gone(&world);
-            self.changed.extend(self.cases.keys().cloned()); // what left since is another question at each block
+        self.moved |= moved;
+        if self.due.is_empty() {
+            self.show();
         }
+    }
+
+    /// Looks, and judges and shows everything at once.
+    fn look_at_all(&mut self) {
+        self.look();
+        while self.go_on() {}
+    }
+
+    /// Judges or shows some of what is due: is there more? The picture follows once everything is judged, but however often that
+    /// comes again, not much later.
+    fn go_on(&mut self) -> bool {
+        let few = self.due.take(DUE_AT_ONCE);
+        self.judge_all(&few);
+        self.later.add(std::mem::take(&mut self.changed));
+        if !self.later.is_empty() && (self.due.is_empty() || self.due_since.elapsed() >= TICK) {
+            self.show();
+        }
+        !self.due.is_empty() || !self.later.is_empty()
+    }
+
+    /// Paints some of what may have changed.
+    fn show(&mut self) {
+        if std::mem::take(&mut self.moved) {
+            self.look_at_the_gone(&self.world());
+            self.later.add(self.cases.keys().cloned()); // what left since is another question at each block
+        }
+        self.changed.extend(self.later.take(DUE_AT_ONCE));
         self.paint(Scope::All);
+        self.due_since = Instant::now();
     }
 
     fn look_at_the_gone(&mut self, world: &World) {
@@ -511,18 +550,9 @@ impl Run {
 
     /// Judges a few of the statements that wait for everything that is urgent.
     fn ripen(&mut self) {
-        let few: Vec<_> = (0..RIPE_AT_ONCE).map_while(|_| self.next_ripe()).collect();
+        let few = self.ripe.take(RIPE_AT_ONCE);
         self.judge_all(&few);
         self.paint(Scope::Changed);
-    }
-
-    /// In turn: however often the first of them come again, the last have theirs.
-    fn next_ripe(&mut self) -> Option<(String, u64)> {
-        let after = (Bound::Excluded(self.ripened.clone()), Bound::Unbounded);
-        let next = self.ripe.range(after).next().or_else(|| self.ripe.first()).cloned()?;
-        self.ripe.remove(&next);
-        self.ripened = next.clone();
-        Some(next)
     }
 
     /// Paints the picture anew.

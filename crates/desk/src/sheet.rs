@@ -69,11 +69,16 @@ impl Draft {
     /// When the database fails.
     pub(crate) fn sheet(self, looked_up: &mut Lookup<'_>) -> Result<Sheet, DeskError> {
         let Draft { mut sheet, strict, tip, at, reckoned } = self;
-        for Reckoned { pair, place, group, known } in reckoned {
-            let (then, now) = match known {
-                Some(known) => known,
-                None => (looked_up.standing(pair, at)?, looked_up.standing(pair, tip)?),
+        // One block after the other: from pair to pair it is not far.
+        let mut all = |height, of: fn((Standing, Standing)) -> Standing| -> Result<Vec<Standing>, DeskError> {
+            let standing = |one: &Reckoned| match one.known.clone() {
+                Some(known) => Ok(of(known)),
+                None => Ok(looked_up.standing(one.pair, height)?),
             };
+            reckoned.iter().map(standing).collect()
+        };
+        let (then, now) = (all(at, |(then, _)| then)?, all(tip, |(_, now)| now)?);
+        for (Reckoned { place, group, .. }, (then, now)) in reckoned.into_iter().zip(then.into_iter().zip(now)) {
             let (now_proven, then_proven) = (grade(&now, strict), grade(&then, strict));
             if then_proven.is_none() {
                 sheet.apart.insert(place);

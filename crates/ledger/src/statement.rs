@@ -1,12 +1,12 @@
 //! `assay.statement/1`: one exchange's internal ledger as of an instant.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use assay_types::{
     Account, AssetEntry, BlockHash, BlockRef, ChainEntry, ChainId, Digest, Directory, Height, InputErrors, Statement,
     Timestamp, WalletClaim, suggestion,
 };
+use foldhash::{HashSet, HashSetExt as _};
 
 use crate::json::{Document, Object, Refused, Value};
 use crate::report;

@@ -293,21 +293,36 @@ impl Past {
     }
 
     /// How a pair stood before these blocks, as [`Past::standing`] says, and how it stands after them, up to `to`: much quicker than
-    /// to look up both.
+    /// to look up both. `known`: how well it was known before, where that is at hand.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn change(&self, now: &mut Lookup<'_>, pair: Pair, to: Height) -> Result<(Standing, Standing), StoreError> {
-        let last = now.last_coverage(pair, to)?;
-        let is_old = last.as_ref().is_none_or(|(from, _)| *from <= self.at);
+    pub fn change(
+        &self,
+        now: &mut Lookup<'_>,
+        pair: Pair,
+        to: Height,
+        known: Option<Coverage>,
+    ) -> Result<(Standing, Standing), StoreError> {
         let replaced = self.coverage.range((pair, Height(0))..=(pair, to)).next().is_some();
-        let after = last.map_or_else(|| Coverage::Unknown(UNFOLLOWED.into()), |(_, grade)| grade);
-        let before = if is_old && !replaced { after.clone() } else { self.coverage_before(now, pair)? };
+        let (before, after) = match known {
+            Some(known) if !replaced => (known.clone(), known),
+            _ => {
+                let last = now.last_coverage(pair, to)?;
+                let is_old = last.as_ref().is_none_or(|(from, _)| *from <= self.at);
+                let after = last.map_or_else(|| Coverage::Unknown(UNFOLLOWED.into()), |(_, grade)| grade);
+                (if is_old && !replaced { after.clone() } else { self.coverage_before(now, pair)? }, after)
+            }
+        };
         let (was, is) = match self.moved.get(&pair) {
-            Some((first, last)) => match (self.movement(now.store, first)?, self.movement(now.store, last)?) {
-                (Some(first), Some(last)) => (first.balance_before(), Some(last.balance)),
-                _ => (None, None),
-            },
+            Some((first, last)) => {
+                let earliest = self.movement(now.store, first)?;
+                let latest = if first == last { earliest.clone() } else { self.movement(now.store, last)? };
+                match (earliest, latest) {
+                    (Some(earliest), Some(latest)) => (earliest.balance_before(), Some(latest.balance)),
+                    _ => (None, None),
+                }
+            }
             None => {
                 let balance = now.last_balance(pair, to)?;
                 (Some(balance), Some(balance))

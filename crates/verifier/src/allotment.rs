@@ -4,9 +4,9 @@
 //! withdrawals. It does not ask where the transaction is, or what follows from it.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
 
 use assay_types::{Account, InFlight, Placement};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use crate::Paid;
 use crate::coins::{Wide, wide};

@@ -4,9 +4,10 @@
 //! or its last verified balance if larger; without a claim nothing bounds it, but that of nodes that disagree each was asked. An account that another exchange declares
 //! too counts zero in low and its balance in high.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use assay_types::{Account, Amount, ChainId, Height, Statement};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use serde::Serialize;
 
 use crate::coins::{Coins, Wide, wide};

@@ -8,9 +8,10 @@
 //!
 //! What is said about an item is the business of the rule `unsettled-item`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use assay_types::{Account, BlockRef, ChainId, InFlight, Statement, TxId};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use serde::Serialize;
 
 use crate::allotment::{Fit, Owner, Share, Use, allot, forgive_the_untold};

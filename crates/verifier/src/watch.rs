@@ -1,9 +1,10 @@
 //! What continuous watching adds to one reconciliation: the rules that look at the statements before it, at levels, and at
 //! ourselves. Pure, like all of the verifier.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use assay_types::{Statement, Timestamp};
+use foldhash::HashMap;
 
 use crate::rules::{self, Before, Dropped, Following, Previous, RangeUse, Rewritten, Unreported};
 use crate::{Finding, Line, Ordinary, Policy, Reconciliation, Wide};

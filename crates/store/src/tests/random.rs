@@ -363,7 +363,10 @@ fn sums_can_follow(store: &Store, stood: &BTreeMap<Pair, Standing>) {
         let mut now = store.lookup().unwrap();
         assert_eq!(past.standing(&mut now, *pair).unwrap(), *was, "{pair:?} before {tip}");
         let is = now.standing(*pair, tip).unwrap();
-        assert_eq!(past.change(&mut now, *pair, tip).unwrap(), (was.clone(), is), "{pair:?} to {tip}");
+        for known in [None, Some(was.coverage.clone())] {
+            let change = past.change(&mut now, *pair, tip, known).unwrap();
+            assert_eq!(change, (was.clone(), is.clone()), "{pair:?} to {tip}");
+        }
         if !touched.contains(pair) {
             assert_eq!(stands.get(pair), stood.get(pair), "{pair:?} at {tip}");
         }

@@ -1,6 +1,5 @@
-use std::collections::HashMap;
-
 use assay_types::{Account, AssetReport, ChainId, Statement, WalletClaim};
+use foldhash::HashMap;
 use serde_json::json;
 
 use crate::coins::{Coins, Wide, wide};
