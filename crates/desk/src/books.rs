@@ -497,7 +497,7 @@ impl Book {
         // What the last block proved holds for that block alone: the next one may know it less well.
         let Some(last) = store.touched(self.at.height)? else { return Ok(Way::Lost) };
         let mut pairs: Vec<Pair> = past.touched().iter().copied().collect();
-        let untouched: Vec<Pair> = last.into_iter().filter(|pair| !past.touched().contains(pair)).collect();
+        let untouched: Vec<Pair> = last.iter().copied().filter(|pair| !past.touched().contains(pair)).collect();
         let changes = |pairs: &[Pair], now: &mut Lookup<'_>, untouched: bool| -> Result<Vec<Change>, DeskError> {
             let mut changes = Vec::new();
             for pair in pairs {
@@ -505,7 +505,8 @@ impl Book {
                 if untouched && now.is_as_known(*pair, self.at.height, tip.height)? {
                     continue;
                 }
-                let (before, after) = past.change(now, *pair, tip.height, self.grade_of(*pair))?;
+                let grade = if last.contains(pair) { None } else { self.grade_of(*pair) };
+                let (before, after) = past.change(now, *pair, tip.height, grade)?;
                 if before != after {
                     changes.push(Change { exchange, pair: *pair, before, after });
                 }

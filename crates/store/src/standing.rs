@@ -293,7 +293,8 @@ impl Past {
     }
 
     /// How a pair stood before these blocks, as [`Past::standing`] says, and how it stands after them, up to `to`: much quicker than
-    /// to look up both. `known`: how well it was known before, where that is at hand.
+    /// to look up both. `known`: how well it was known before, where that is at hand and the block before these did not touch the
+    /// pair: what that proved may hold for itself alone.
     ///
     /// # Errors
     /// When the database fails.
