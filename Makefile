@@ -10,6 +10,7 @@ export ANVIL := $(or $(ANVIL),$(ASSAY_CACHE)/nodes/bin/anvil)
 export ALERTMANAGER := $(or $(ALERTMANAGER),$(ASSAY_CACHE)/nodes/bin/alertmanager)
 export POSTGRES := $(or $(POSTGRES),$(ASSAY_CACHE)/nodes/postgres)
 export SCHEMATHESIS := $(or $(SCHEMATHESIS),$(ASSAY_CACHE)/nodes/bin/schemathesis)
+export AXE := $(or $(AXE),$(ASSAY_CACHE)/nodes/axe-4.14.1.js)
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ifndef ROCKSDB_LIB_DIR

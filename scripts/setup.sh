@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what the arguments name, in this order whatever theirs: "nodes" (bitcoind, anvil; alertmanager, postgres and schemathesis), "lint" (rustfmt, clippy), "build" (Rust,
+# Sets up what the arguments name, in this order whatever theirs: "nodes" (bitcoind, anvil; alertmanager, postgres, schemathesis, chromium and axe-core), "lint" (rustfmt, clippy), "build" (Rust,
 # compilers, RocksDB). What is there already costs nothing, so every make target calls it.
 set -euo pipefail
 source "${BASH_SOURCE[0]%/*}/common.sh"
@@ -22,5 +22,6 @@ if wants nodes; then
     "$scripts/alertmanager.sh"
     "$scripts/postgres.sh"
     "$scripts/schemathesis.sh"
+    "$scripts/axe.sh"
 fi
 if wants build; then "$scripts/rocksdb.sh"; fi

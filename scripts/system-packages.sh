@@ -36,6 +36,8 @@ look() {
             ;;
         nodes)
             have_anvil || have npm || missing npm "npm, to fetch anvil with (or ANVIL=/path to an anvil)"
+            have "${CHROMIUM:-chromium}" || missing chromium "chromium, in which the tests look at the pages (or CHROMIUM=/path)"
+            have "${CHROMEDRIVER:-chromedriver}" || missing chromium-driver "its chromedriver (or CHROMEDRIVER=/path)"
             have openssl || missing openssl "openssl, by which the tests make certificates"
             ;;
         *) fail "no such need is known here: $need" ;;

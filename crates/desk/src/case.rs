@@ -9,6 +9,7 @@ use assay_types::{BlockRef, Statement, Timestamp};
 use assay_verifier::rules::{Before, Following, Previous, Rewritten, Unreported, unreported};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, again, reconcile, watch};
 
+use crate::course::{self, Course, Moment, ShortSince};
 use crate::daily::Daily;
 use crate::evidence::{Question, gather};
 use crate::keep::{self, KeptStatement, KeptVerdict, LastFinal, Rewrite};
@@ -63,6 +64,10 @@ pub(crate) struct Case {
     watched: Option<Watched>,
     /// What is found once a day.
     pub(crate) daily: Daily,
+    /// What its statements came to.
+    course: Course,
+    /// Since when what is short is.
+    pub(crate) short_since: Arc<BTreeMap<String, ShortSince>>,
     next_verdict: u64,
     /// For the marks of evidence.
     keys: RandomState,
@@ -165,6 +170,8 @@ impl Case {
             _ => BTreeMap::new(),
         };
         let dropped = world.exchange(exchange).map(|exchange| dropped::note(records, world, exchange)).transpose()?;
+        let course = Course::resume(records, exchange)?;
+        let short_since = Arc::new(course::kept_short_since(world, &kept));
         let (dropped, exchange) = (dropped.unwrap_or_default(), exchange.to_owned());
         let (shelved, watched, daily) = Default::default();
         Ok(Case {
@@ -179,6 +186,8 @@ impl Case {
             dropped,
             watched,
             daily,
+            course,
+            short_since,
             next_verdict,
             keys: RandomState::new(),
         })
@@ -270,6 +279,9 @@ impl Case {
         if self.before.is_empty() && self.previous.as_ref().is_some_and(|(number, _)| *number == sequence) {
             self.before = lines(&verdict);
         }
+        if is_latest {
+            self.short_since = course::short_since(world, &self.short_since, sequence, &verdict).into();
+        }
         let changed = !open.kept.is(&verdict)?;
         let was_final = open.kept.is_final();
         open.verdict = Some(verdict.clone());
@@ -282,7 +294,9 @@ impl Case {
                 _ => None,
             };
             rows.push(keep::verdict_row(number, sequence, now, &verdict, repeats)?);
-            rows.push(keep::as_of_row(&self.exchange, statement.as_of, sequence, Some(number)));
+            let moment = Moment::of(&verdict, sequence);
+            rows.push(keep::as_of_row(&self.exchange, statement.as_of, sequence, Some((number, moment))));
+            self.course.add(moment);
             open.kept = Kept::Given { number, whole: repeats.unwrap_or(number), verdict: verdict.clone() };
             if verdict.stage == Stage::Final {
                 rows.push(keep::closed_row(&self.exchange, sequence));
@@ -407,6 +421,11 @@ impl Case {
     /// Is something unknown of the asset on the last blocks?
     pub(crate) fn is_unknown_now(&self, asset: &str) -> bool {
         self.watched.as_ref().is_some_and(|watched| watched.unknown_now.contains(asset))
+    }
+
+    /// What its statements of the last day came to, the oldest first.
+    pub(crate) fn course(&self) -> Arc<Vec<Moment>> {
+        self.course.moments()
     }
 
     /// Lets go of a statement that is not the latest: for ever if its verdict is final, else until its blocks are.

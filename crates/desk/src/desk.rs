@@ -20,7 +20,7 @@ use crate::gate::GateSettings;
 use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
 use crate::outbox::{self, Message};
-use crate::{Branch, DeskError, Priced, Source, StatementView, View, World, case, evidence, run};
+use crate::{Branch, DeskError, Point, Priced, Source, StatementView, View, World, case, course, evidence, run};
 
 /// The desk, as everyone else has it.
 #[derive(Clone)]
@@ -259,6 +259,14 @@ impl Desk {
     ) -> Result<Vec<StatementView>, DeskError> {
         let kept = keep::statements(&self.0.records, exchange, before, limit)?;
         Ok(kept.into_iter().map(|kept| kept.view).collect())
+    }
+
+    /// One asset of an exchange over time, since an instant, the oldest first: of more than `most` statements the worst of each few.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn points(&self, exchange: &str, asset: &str, from: Timestamp, most: usize) -> Result<Vec<Point>, DeskError> {
+        course::points(&self.0.records, exchange, asset, from, most)
     }
 
     /// A statement's bytes as received.

@@ -12,6 +12,7 @@ use assay_verifier::{Coins, Ordinary, Reconciliation, Stage, Verdict, Wide};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::course::Moment;
 use crate::{Alert, DeskError, Gate, Signal, StatementView, Trouble};
 
 /// A verdict as it was given.
@@ -143,11 +144,48 @@ fn as_of_key(exchange: &str, as_of: Timestamp) -> Vec<u8> {
     [AS_OF, exchange.as_bytes(), &[0], &(as_of.unix_s() ^ i64::MIN).to_be_bytes()].concat()
 }
 
-/// The row by which a statement is found by its instant, with its last verdict.
-pub(crate) fn as_of_row(exchange: &str, as_of: Timestamp, sequence: u64, verdict: Option<u64>) -> Row {
+/// The row by which a statement is found by its instant, with the number of its last verdict and what that came to.
+pub(crate) fn as_of_row(exchange: &str, as_of: Timestamp, sequence: u64, verdict: Option<(u64, Moment)>) -> Row {
     let key = [as_of_key(exchange, as_of), sequence.to_be_bytes().to_vec()].concat();
-    let value = verdict.map_or_else(Vec::new, |number| number.to_be_bytes().to_vec());
+    let value = verdict.map_or_else(Vec::new, |(number, moment)| {
+        let verdict = VERDICTS.iter().position(|one| *one == moment.verdict).and_then(|place| u8::try_from(place).ok());
+        let ratio = moment.ratio.unwrap_or(u32::MAX).to_be_bytes();
+        [&number.to_be_bytes()[..], &[verdict.unwrap_or(u8::MAX)], &ratio].concat()
+    });
     Row { table: Table::Meta, key, value: Some(value) }
+}
+
+/// As they are numbered in rows.
+const VERDICTS: [Verdict; 3] = [Verdict::Backed, Verdict::Indeterminate, Verdict::Short];
+
+/// What an exchange's statements came to since an instant, each with its verdict's number, the newest first. Those that are not
+/// judged are left out, and those of earlier versions, which did not keep it.
+pub(crate) fn moments(
+    records: &Records,
+    exchange: &str,
+    from: Option<Timestamp>,
+    limit: usize,
+) -> Result<Vec<(Moment, u64)>, DeskError> {
+    let prefix = [AS_OF, exchange.as_bytes(), &[0]].concat();
+    let mut moments = Vec::new();
+    for (key, value) in records.newest_first(Table::Meta, &prefix, &[&prefix[..], &[u8::MAX; 17]].concat(), limit)? {
+        let (as_of, sequence) = read_as_of(records, &prefix, &key)?;
+        if from.is_some_and(|from| as_of < from) {
+            break;
+        }
+        let Some((number, [verdict, ratio @ ..])) = value.split_first_chunk() else { continue };
+        let (Some(verdict), Ok(ratio)) = (VERDICTS.get(usize::from(*verdict)), ratio.try_into()) else { continue };
+        let ratio = Some(u32::from_be_bytes(ratio)).filter(|ratio| *ratio < u32::MAX);
+        moments.push((Moment { as_of, sequence, verdict: *verdict, ratio }, u64::from_be_bytes(*number)));
+    }
+    Ok(moments)
+}
+
+fn read_as_of(records: &Records, prefix: &[u8], key: &[u8]) -> Result<(Timestamp, u64), DeskError> {
+    let damaged = || records.damaged("where a statement is found by its instant is cut short");
+    let (instant, sequence) = key.strip_prefix(prefix).and_then(|rest| rest.split_first_chunk()).ok_or_else(damaged)?;
+    let as_of = Timestamp::from_unix_s(i64::from_be_bytes(*instant) ^ i64::MIN);
+    Ok((as_of, u64::from_be_bytes(sequence.try_into().map_err(|_| damaged())?)))
 }
 
 /// The statement of the latest instant up to this one; of several the one with the highest number.
@@ -156,15 +194,8 @@ pub(crate) fn in_force(records: &Records, exchange: &str, at: Timestamp) -> Resu
     let end = as_of_key(exchange, Timestamp::from_unix_s(at.unix_s() + 1));
     let found = records.newest_first(Table::Meta, &prefix, &end, 1)?;
     let Some((key, value)) = found.first() else { return Ok(None) };
-    let damaged = || records.damaged("where a statement is found by its instant is cut short");
-    let (instant, sequence) =
-        key.strip_prefix(&*prefix).and_then(|rest| rest.split_first_chunk()).ok_or_else(damaged)?;
-    let as_of = Timestamp::from_unix_s(i64::from_be_bytes(*instant) ^ i64::MIN);
-    let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| damaged())?);
-    let verdict = match &value[..] {
-        [] => None,
-        number => Some(u64::from_be_bytes(number.try_into().map_err(|_| damaged())?)),
-    };
+    let (as_of, sequence) = read_as_of(records, &prefix, key)?;
+    let verdict = value.first_chunk().map(|number| u64::from_be_bytes(*number));
     Ok(Some(InForce { as_of, sequence, verdict }))
 }
 
@@ -481,11 +512,17 @@ mod tests {
             let found = in_force(&records, "acme", at(seconds)).unwrap();
             found.map(|found| (found.as_of.unix_s(), found.sequence, found.verdict))
         };
+        let judged = |seconds, sequence, number| {
+            let (verdict, ratio) = (Verdict::Short, Some(645));
+            Some((number, Moment { as_of: at(seconds), sequence, verdict, ratio }))
+        };
         // Instants do not come in the order of the numbers, and one is of before 1970.
         let rows =
             [(100, 1), (300, 2), (200, 3), (200, 4), (-5, 9)].map(|(s, number)| as_of_row("acme", at(s), number, None));
         records.write(&rows).unwrap();
-        records.write(&[as_of_row("acme-2", at(150), 7, None), as_of_row("acm", at(150), 8, Some(1))]).unwrap();
+        records
+            .write(&[as_of_row("acme-2", at(150), 7, None), as_of_row("acm", at(150), 8, judged(150, 8, 1))])
+            .unwrap();
         let table = [
             (-6, None),
             (-5, Some((-5, 9, None))),
@@ -499,8 +536,15 @@ mod tests {
         for (seconds, expected) in table {
             assert_eq!(found(seconds), expected, "{seconds}");
         }
-        records.write(&[as_of_row("acme", at(200), 4, Some(12))]).unwrap();
+        records.write(&[as_of_row("acme", at(200), 4, judged(200, 4, 12))]).unwrap();
         assert_eq!(found(250), Some((200, 4, Some(12))), "its last verdict");
+        records.write(&[as_of_row("acme", at(-5), 9, judged(-5, 9, 3))]).unwrap();
+        let came_to = |from| {
+            let moments = moments(&records, "acme", from, 100).unwrap();
+            moments.iter().map(|(moment, number)| (moment.sequence, moment.ratio, *number)).collect::<Vec<_>>()
+        };
+        assert_eq!(came_to(None), [(4, Some(645), 12), (9, Some(645), 3)], "those that are judged, the newest first");
+        assert_eq!(came_to(Some(at(200))), [(4, Some(645), 12)]);
         assert_eq!(in_force(&records, "nobody", at(5000)).unwrap(), None);
     }
 }

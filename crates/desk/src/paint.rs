@@ -60,7 +60,20 @@ impl Easel<'_> {
         let mut maintenance: Vec<Maintenance> = self.maintenance.iter().filter(mine).cloned().collect();
         maintenance.sort_by_key(|one| one.from);
         let trouble = self.trouble.take();
-        let view = ExchangeView { id, name, statement, verdict, last_final, trouble, findings, gates, maintenance };
+        let (short_since, course) = (case.short_since.clone(), case.course());
+        let view = ExchangeView {
+            id,
+            name,
+            statement,
+            verdict,
+            short_since,
+            course,
+            last_final,
+            trouble,
+            findings,
+            gates,
+            maintenance,
+        };
         let observed = observations(&view).collect();
         Painted { at: now, view: Arc::new(view), observed }
     }

@@ -8,6 +8,7 @@ use assay_verifier::{Finding, Reconciliation};
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
+use crate::course::{Moment, ShortSince};
 use crate::gate::Gate;
 use crate::handling::{Maintenance, Silence};
 use crate::keep::LastFinal;
@@ -84,6 +85,11 @@ pub struct ExchangeView {
     pub statement: Option<StatementView>,
     /// The latest statement's verdict, provisional or final; `None` before the first.
     pub verdict: Option<Arc<Reconciliation>>,
+    /// Of each asset that is short, since when it is.
+    pub short_since: Arc<BTreeMap<String, ShortSince>>,
+    /// What its statements of the last day came to, the oldest first.
+    #[serde(skip)]
+    pub course: Arc<Vec<Moment>>,
     /// The last final verdict, of whichever statement.
     pub last_final: Option<LastFinal>,
     /// Why it cannot be judged at the moment, if so: the verdict above is then what was last known.

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use crate::answer::Tagged;
 use crate::app::{App, Caller, Shared, clock};
+use crate::pages::{self, Reader};
 use crate::problem::Problem;
 use crate::scope::Scope;
 
@@ -24,6 +25,7 @@ pub(crate) async fn guard(State(app): State<Shared>, mut request: Request, next:
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
     let id = request_id(request.headers());
     let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let reader = page_reader(&request);
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), %method, path);
     let answer = async {
         match admit(&app, &mut request) {
@@ -33,10 +35,21 @@ pub(crate) async fn guard(State(app): State<Shared>, mut request: Request, next:
     };
     let began = Instant::now();
     let answer = answer.instrument(span.clone()).await;
-    let mut answer = finish(answer, &path, &method, wanted.as_ref());
+    let mut answer = finish(answer, &path, &method, wanted.as_ref(), reader.as_ref());
     let (status, took_us) = (answer.status().as_u16(), began.elapsed().as_micros());
     span.in_scope(|| tracing::info!(status, took_us, "answered"));
+    let is_page = answer.extensions().get::<pages::Page>().is_some();
+    let lasts = answer.extensions().get::<pages::Lasting>().is_some();
     dress(answer.headers_mut(), app.tls);
+    if is_page {
+        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(pages::POLICY));
+        // Without it a browser does not say from where a form comes.
+        answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    }
+    if lasts {
+        let for_ever = HeaderValue::from_static("public, max-age=31536000, immutable");
+        answer.headers_mut().insert(header::CACHE_CONTROL, for_ever);
+    }
     answer.headers_mut().insert(REQUEST_ID, id);
     answer
 }
@@ -58,7 +71,8 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
         request.extensions_mut().insert(Caller { name: "local".into(), scope: Scope::Local, digest: None });
         return Ok(());
     };
-    let secret = bearer(request.headers());
+    let secret = secret(request)?;
+    let secret = secret.as_deref();
     let digest: Option<[u8; 32]> = secret.map(|secret| Sha256::digest(secret).into());
     match digest.and_then(|digest| Some((digest, tokens.holder_of(&digest, clock())?))) {
         Some((digest, holder)) => {
@@ -68,13 +82,45 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
         }
         None => {
             permit(&peer)?;
-            match (OPEN.contains(&request.uri().path()), secret) {
+            match (is_open(request.uri().path()), secret) {
                 (true, _) => Ok(()),
                 (false, None) => Err(Problem::unauthorized("send a token: Authorization: Bearer assay_...")),
                 (false, Some(_)) => Err(Problem::unauthorized("this token does not count, or no longer")),
             }
         }
     }
+}
+
+/// What is there for everybody: nothing of it is about anybody.
+fn is_open(path: &str) -> bool {
+    OPEN.contains(&path) || path == pages::SIGN_IN || pages::is_file(path) || path.starts_with("/set/")
+}
+
+/// The token that comes with the request, or that the browser was given when somebody signed in. The latter changes nothing but from
+/// our own pages.
+fn secret(request: &Request) -> Result<Option<String>, Problem> {
+    if let Some(secret) = bearer(request.headers()) {
+        return Ok(Some(secret.to_owned()));
+    }
+    let Some(secret) = pages::cookie(request.headers(), pages::COOKIE).filter(|secret| !secret.is_empty()) else {
+        return Ok(None);
+    };
+    let text = |name: &str| request.headers().get(name).and_then(|text| text.to_str().ok());
+    let host = text("host").unwrap_or_default();
+    let is_ours = |origin: &str| origin.split_once("://").is_some_and(|(_, name)| name == host);
+    let asks = request.method() == Method::GET || request.method() == Method::HEAD;
+    if asks || text("origin").is_some_and(is_ours) {
+        return Ok(Some(secret.to_owned()));
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this came from another site's page"))
+}
+
+/// Whoever asks for a page with a browser.
+fn page_reader(request: &Request) -> Option<Reader> {
+    let wants = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let is_browser = wants.is_some_and(|accept| accept.contains("text/html"));
+    let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
+    (is_browser && pages::is_page(request.uri().path())).then(|| Reader::of(request.headers(), here.to_owned(), None))
 }
 
 /// A page of another site that a browser on this machine shows must not reach us under its own name.
@@ -114,11 +160,20 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// Errors become problems, and what the caller has already is not sent again.
-fn finish(answer: Response, path: &str, method: &Method, wanted: Option<&HeaderValue>) -> Response {
+fn finish(
+    answer: Response,
+    path: &str,
+    method: &Method,
+    wanted: Option<&HeaderValue>,
+    reader: Option<&Reader>,
+) -> Response {
     let status = answer.status();
     if status.is_client_error() || status.is_server_error() {
         let problem = answer.extensions().get::<Problem>().cloned().unwrap_or_else(|| Problem::of(status));
-        let mut rendered = problem.render(path);
+        let mut rendered = match reader {
+            Some(reader) => pages::failure(reader, &problem, method),
+            None => problem.render(path),
+        };
         if let Some(allow) = answer.headers().get(header::ALLOW) {
             rendered.headers_mut().insert(header::ALLOW, allow.clone());
         }

@@ -9,6 +9,7 @@ mod app;
 mod cursor;
 mod guard;
 mod metrics;
+mod pages;
 mod problem;
 mod rate;
 mod router;

@@ -9,7 +9,7 @@ use serde_json::json;
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     slug: &'static str,
-    detail: String,
+    pub(crate) detail: String,
     header: Option<(HeaderName, HeaderValue)>,
 }
 

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::api::{accounts, alerts, events, exchanges, gate, probes, statements, wallets};
 use crate::app::Shared;
 use crate::guard::guard;
+use crate::pages;
 use crate::problem::Problem;
 
 const PROBLEM: &str = "application/problem+json";
@@ -95,6 +96,6 @@ fn describe_problems(document: &mut openapi::OpenApi) {
 
 /// The whole service.
 pub(crate) fn service(app: Shared, routes: Router<Shared>) -> Router {
-    let guarded = routes.fallback(async || Problem::not_found());
+    let guarded = routes.merge(pages::routes()).fallback(async || Problem::not_found());
     guarded.layer(middleware::from_fn_with_state(app.clone(), guard)).with_state(app)
 }

@@ -61,6 +61,13 @@ pub struct Line {
     pub in_flight: Vec<InFlightLine>,
 }
 
+impl Line {
+    /// (high + deductions) / owed, four digits, rounded down; `None` where nothing is owed, or nothing bounds what is held.
+    pub fn ratio_at_most(&self) -> Option<String> {
+        ratio(self.holdings.high.as_ref()?.units() + self.deductions.units(), self.owed.units())
+    }
+}
+
 /// Holdings, when something may be unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Interval {

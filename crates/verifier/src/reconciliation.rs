@@ -214,6 +214,18 @@ pub enum Severity {
     Notice,
 }
 
+impl Severity {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Critical => "critical",
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Notice => "notice",
+        }
+    }
+}
+
 /// The exit code of `assay verify`: 1 for a discrepancy, 3 for what is not known or too old to say, else 0.
 pub fn exit_code(reconciliation: &Reconciliation) -> u8 {
     let findings = &reconciliation.findings;

@@ -169,7 +169,7 @@ fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
     text.parse().map_err(|error| Problem::bad(format!("{field}: {error}")))
 }
 
-async fn handle(app: &Shared, wish: Handling) -> Result<Value, Problem> {
+pub(crate) async fn handle(app: &Shared, wish: Handling) -> Result<Value, Problem> {
     let desk = app.desk.clone();
     let done = blocking(move || Ok(desk.handle(wish))).await?;
     done.map_err(|error| match &error {

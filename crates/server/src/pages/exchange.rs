@@ -1,0 +1,130 @@
+//! One exchange: every asset that it reports, what is found of it, and its statements.
+
+use askama::Template;
+use assay_desk::{Signal, StatementView};
+use assay_verifier::{Finding, Stage};
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::frame::{Frame, Reader};
+use super::show::{self, Html, segment};
+use super::shown;
+use crate::answer::{Asked, Nothing};
+use crate::api::exchanges::find;
+use crate::app::{Shared, blocking};
+use crate::problem::Problem;
+
+/// So many of its last statements are listed.
+const STATEMENTS: usize = 20;
+
+#[derive(Template)]
+#[template(path = "exchange.html")]
+struct ExchangePage {
+    f: Frame,
+    name: String,
+    verdict: Option<Html>,
+    stage: Option<&'static str>,
+    trouble: Option<(String, Html)>,
+    rows: Vec<Row>,
+    findings: Vec<Found>,
+    statements: Vec<Stated>,
+}
+
+struct Row {
+    link: String,
+    asset: String,
+    verdict: Html,
+    coverage: String,
+    holds: Html,
+    owed: Html,
+    missing: Html,
+    difference: Html,
+    gate: &'static str,
+    halted: bool,
+}
+
+/// One thing wrong.
+pub(super) struct Found {
+    pub(super) severity: &'static str,
+    pub(super) rule: &'static str,
+    pub(super) asset: String,
+    pub(super) message: String,
+    pub(super) evidence: String,
+}
+
+impl Found {
+    pub(super) fn of(finding: &Finding) -> Found {
+        Found {
+            severity: finding.severity.as_str(),
+            rule: finding.rule,
+            asset: finding.asset.clone().unwrap_or_default(),
+            message: finding.message.clone(),
+            evidence: serde_json::to_string_pretty(&finding.evidence.json()).unwrap_or_default(),
+        }
+    }
+}
+
+/// One statement.
+pub(super) struct Stated {
+    pub(super) sequence: u64,
+    pub(super) as_of: Html,
+    pub(super) received: Html,
+    pub(super) digest: String,
+    pub(super) signed_by: Option<String>,
+    pub(super) link: String,
+}
+
+impl Stated {
+    pub(super) fn of(exchange: &str, one: &StatementView) -> Stated {
+        Stated {
+            sequence: one.sequence,
+            as_of: show::time(one.as_of),
+            received: show::time(one.received_at),
+            digest: one.digest.to_string(),
+            signed_by: one.signed_by.clone(),
+            link: format!("/v1/exchanges/{}/statements/{}", segment(exchange), one.sequence),
+        }
+    }
+}
+
+pub(super) async fn page(
+    State(app): State<Shared>,
+    reader: Reader,
+    Path(id): Path<String>,
+    Asked(_): Asked<Nothing>,
+) -> Result<Response, Problem> {
+    let view = app.desk.view();
+    let exchange = find(&view, reader.caller()?, &id)?.clone();
+    let (desk, asked) = (app.desk.clone(), id.clone());
+    let statements = blocking(move || desk.statements(&asked, None, STATEMENTS).map_err(Problem::internal)).await?;
+    let lines = exchange.verdict.as_ref().map_or(&[][..], |verdict| &verdict.lines);
+    let mut lines: Vec<_> = lines.iter().collect();
+    lines.sort_by_key(|line| std::cmp::Reverse(line.verdict)); // and else in the statement's order
+    let row = |line: &&assay_verifier::Line| {
+        let (asset, gate) = (&line.asset, exchange.gates.iter().find(|gate| gate.asset == line.asset));
+        let halted = gate.is_some_and(|gate| gate.signal == Signal::Halt);
+        Row {
+            link: format!("/exchanges/{}/assets/{}", segment(&id), segment(asset)),
+            asset: asset.clone(),
+            verdict: show::verdict(line.verdict, reader.words),
+            coverage: line.coverage_ratio.clone().unwrap_or_else(|| "–".into()),
+            holds: super::asset::holdings(&line.holdings, asset),
+            owed: show::amount(&line.owed, asset),
+            missing: if line.missing.is_zero() { Html("–".into()) } else { show::amount(&line.missing, asset) },
+            difference: line.difference.as_ref().map_or_else(|| Html("?".into()), |one| show::signed(one, asset)),
+            gate: gate.map_or("–", |_| if halted { "halt" } else { "allow" }),
+            halted,
+        }
+    };
+    let page = ExchangePage {
+        f: Frame::of(&reader, &exchange.name, &view),
+        name: exchange.name.clone(),
+        verdict: exchange.verdict.as_ref().map(|one| show::verdict(one.verdict, reader.words)),
+        stage: exchange.verdict.as_ref().map(|one| if one.stage == Stage::Final { "final" } else { "provisional" }),
+        trouble: exchange.trouble.as_ref().map(|trouble| (trouble.why.clone(), show::age(trouble.since, view.at))),
+        rows: lines.iter().map(row).collect(),
+        findings: exchange.findings.iter().map(|one| Found::of(one)).collect(),
+        statements: statements.iter().map(|one| Stated::of(&id, one)).collect(),
+    };
+    shown(&page)
+}

@@ -1,0 +1,89 @@
+// What makes the pages live. Without it they say the same, as of when they were made.
+(() => {
+  "use strict";
+  const pad = (n) => String(n).padStart(2, "0");
+  // Local time to read, UTC on hover.
+  const times = (root) => root.querySelectorAll("time[datetime]:not([data-done])").forEach((one) => {
+    const at = new Date(one.dateTime);
+    if (isNaN(at)) return;
+    one.dataset.done = "1";
+    one.title = one.dateTime;
+    if (one.dataset.age !== undefined) return;
+    const date = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
+    one.textContent = `${date} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+  });
+  const age = (s) => s < 3600 ? `${Math.floor(s / 60)}:${pad(s % 60)}`
+    : s < 86400 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 86400)} d`;
+  const skew = Date.parse(document.documentElement.dataset.now) - Date.now();
+  const tick = () => document.querySelectorAll("time[data-age]").forEach((one) => {
+    const s = Math.max(0, Math.floor((Date.now() + skew - Date.parse(one.dateTime)) / 1000));
+    one.textContent = age(s);
+  });
+  const clock = () => {
+    const now = new Date(Date.now() + skew), one = document.getElementById("clock");
+    if (one) one.textContent = `${pad(now.getHours())}:${pad(now.getMinutes())}:${pad(now.getSeconds())}`;
+  };
+
+  // The exact amount is copied, also where a short one is read.
+  document.addEventListener("copy", (event) => {
+    const range = getSelection().rangeCount ? getSelection().getRangeAt(0) : null;
+    const within = range && range.commonAncestorContainer;
+    const one = within && (within.nodeType === 1 ? within : within.parentElement).closest("data");
+    if (one) { event.clipboardData.setData("text/plain", one.value); event.preventDefault(); }
+  });
+
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const charts = new Map();
+  const draw = async (box) => {
+    if (!window.uPlot) return;
+    const answer = await fetch(box.dataset.course);
+    if (!answer.ok) return;
+    const { x, low, high, owed, marks, words } = await answer.json();
+    if (x.length === 0) return;
+    const step = uPlot.paths.stepped({ align: 1 });
+    const fg = css("--fg"), dim = css("--dim"), line = css("--line"), red = css("--red");
+    const axis = { stroke: dim, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
+    const gap = high.map((h, i) => h === null || owed[i] === null ? null : Math.min(h, owed[i]));
+    const size = () => ({ width: box.clientWidth, height: 300 });
+    const count = (u, v) => v === null ? "?" : v.toLocaleString("en", { maximumFractionDigits: 8 });
+    const signs = (u) => {
+      const c = u.ctx, top = u.bbox.top;
+      marks.forEach((at) => {
+        const left = u.valToPos(at, "x", true);
+        if (left < u.bbox.left || left > u.bbox.left + u.bbox.width) return;
+        c.fillStyle = red; c.beginPath(); c.arc(left, top + 8, 4 * devicePixelRatio, 0, 7); c.fill();
+      });
+    };
+    const plot = new uPlot({
+      ...size(), cursor: { y: false }, legend: { live: true },
+      scales: { x: { time: true }, y: { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] } },
+      axes: [axis, { ...axis, size: 90 }],
+      bands: [{ series: [3, 4], fill: red + "2e" }, { series: [2, 1], fill: dim + "33" }],
+      series: [{ label: words.time },
+        { label: words.low, stroke: fg, width: 2, paths: step, value: count },
+        { label: words.high, stroke: dim, width: 1, paths: step, value: count },
+        { label: words.owed, stroke: red, width: 2, dash: [6, 4], paths: step, value: count, points: { show: x.length < 90, size: 5 } },
+        { label: "", stroke: "transparent", paths: step, points: { show: false }, value: () => "" }],
+      hooks: { draw: [signs] },
+    }, [x, low, high, owed, gap], box);
+    charts.get(box)?.destroy();
+    charts.set(box, plot);
+    box.querySelector(".later")?.remove();
+    new ResizeObserver(() => plot.setSize(size())).observe(box);
+  };
+
+  const dress = () => { times(document); tick(); document.querySelectorAll("[data-course]").forEach((box) => charts.has(box) || draw(box)); };
+  document.addEventListener("DOMContentLoaded", () => {
+    dress(); clock();
+    setInterval(() => { tick(); clock(); }, 1000);
+    if (!document.querySelector("[data-live]")) return;
+    let due = null;
+    const news = () => { due ??= setTimeout(() => { due = null; document.body.dispatchEvent(new CustomEvent("news")); }, 150); };
+    const events = new EventSource("/v1/events");
+    ["verdict", "statement", "alert", "gate", "block", "lagged"].forEach((kind) => events.addEventListener(kind, news));
+    const link = document.getElementById("link");
+    events.onerror = () => link && (link.hidden = false);
+    events.onopen = () => link && (link.hidden = true);
+  });
+  document.addEventListener("htmx:after:swap", () => { dress(); document.querySelectorAll("[data-course]").forEach(draw); });
+})();

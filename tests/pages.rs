@@ -1,0 +1,215 @@
+//! The pages in a real browser, on a real node: what they say, to whom, in every language, theme and width.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "lab/browser.rs"]
+mod browser;
+mod lab;
+#[path = "lab/scene.rs"]
+mod scene;
+#[path = "lab/serving.rs"]
+mod serving;
+
+use std::future::Future;
+
+use browser::Browser;
+use fantoccini::Locator;
+use scene::{SUBSIDY, Scene, indexed, submit, token};
+use serving::Serving;
+
+/// As wide as a desk's screen, and a phone's.
+const DESK: (u32, u32) = (1280, 900);
+const PHONE: (u32, u32) = (390, 844);
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Runtime::new().unwrap().block_on(test);
+}
+
+/// An exchange that was backed at statement 1, and is short since statement 2 and block 11.
+fn short() -> (Scene, Serving) {
+    let scene = Scene::new(10);
+    let serving = scene.serve();
+    indexed(&serving, 10);
+    assert_eq!(submit(&serving, &scene.acme, "acme", &scene.statement(1, 10 * SUBSIDY)).status, 201);
+    scene.mine(1);
+    indexed(&serving, 11);
+    goes_short(&scene, &serving);
+    (scene, serving)
+}
+
+fn goes_short(scene: &Scene, serving: &Serving) {
+    let height = scene.height();
+    let receipt = submit(serving, &scene.acme, "acme", &scene.statement(2, height * SUBSIDY + 61_982));
+    assert_eq!(receipt.json()["verdict"]["verdict"], "short");
+}
+
+fn base(serving: &Serving) -> String {
+    format!("http://{}", serving.address())
+}
+
+#[test]
+fn every_page_is_sound_in_every_language_theme_and_width() {
+    let (scene, serving) = short();
+    let pages = [
+        ("overview", "/"),
+        ("exchange", "/exchanges/acme"),
+        ("asset", "/exchanges/acme/assets/BTC"),
+        ("alerts", "/alerts"),
+        ("chains", "/chains"),
+        ("missing", "/exchanges/nobody"),
+        ("sign-in", "/sign-in"),
+    ];
+    run(async {
+        for (width, size) in [("desk", DESK), ("phone", PHONE)] {
+            let browser = Browser::open(&base(&serving), size).await;
+            browser.sign_in(&scene.regulator).await;
+            for theme in ["light", "dark"] {
+                for language in ["en", "ko"] {
+                    browser.go(&format!("/set/theme/{theme}")).await;
+                    browser.go(&format!("/set/language/{language}")).await;
+                    for (name, path) in pages {
+                        let what = format!("{name} {width} {theme} {language}");
+                        browser.go(path).await;
+                        if name == "asset" {
+                            browser.wait("the chart", "return !!document.querySelector('.chart canvas')").await;
+                        }
+                        let loaded = browser.loaded().await;
+                        assert_eq!(loaded.outside, Vec::<String>::new(), "{what}");
+                        assert!((1000..200_000).contains(&loaded.bytes), "{what}: {} bytes", loaded.bytes);
+                        let console = browser.console().await;
+                        let expected = |said: &String| name == "missing" && said.contains("404");
+                        assert!(console.iter().all(expected), "{what}: {console:#?}");
+                        let head = "return [document.documentElement.lang, document.documentElement.dataset.theme]";
+                        assert_eq!(browser.run(head).await, serde_json::json!([language, theme]), "{what}");
+                        let wide = "return document.documentElement.scrollWidth <= window.innerWidth";
+                        assert_eq!(browser.run(wide).await, true, "{what} is wider than its window");
+                        assert_eq!(browser.complaints().await, Vec::<String>::new(), "{what}");
+                        browser.picture(&what.replace(' ', "-")).await;
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn whoever_has_never_seen_it_finds_block_and_statement_in_three_clicks() {
+    let (scene, serving) = short();
+    run(async {
+        let browser = Browser::open(&base(&serving), DESK).await;
+        browser.go("/").await;
+        assert!(browser.client.current_url().await.unwrap().path() == "/sign-in", "nothing without a token");
+        browser.sign_in(&scene.regulator).await;
+        let overview = browser.text().await;
+        for said in ["SHORT", "Acme", "BTC", "61,982", "block 11", "statement 2"] {
+            assert!(overview.contains(said), "{said}: {overview}");
+        }
+        browser.client.find(Locator::Css(".shorts a")).await.unwrap().click().await.unwrap();
+        let asset = browser.text().await;
+        assert!(asset.contains("Short since statement 2") && asset.contains("bitcoin block 11"), "{asset}");
+        // Each number opens where it comes from.
+        browser.client.find(Locator::LinkText("1 accounts")).await.unwrap().click().await.unwrap();
+        let is_there = "return document.querySelector('#wallets').getBoundingClientRect().top < innerHeight";
+        assert_eq!(browser.run(is_there).await, true);
+        assert!(browser.text().await.contains(&scene.address));
+    });
+}
+
+#[test]
+fn a_new_verdict_is_on_an_open_page_within_a_second() {
+    let scene = Scene::new(10);
+    let serving = scene.serve();
+    indexed(&serving, 10);
+    assert_eq!(submit(&serving, &scene.acme, "acme", &scene.statement(1, 10 * SUBSIDY)).status, 201);
+    run(async {
+        let browser = Browser::open(&base(&serving), DESK).await;
+        browser.sign_in(&scene.regulator).await;
+        assert!(browser.text().await.contains("Every exchange that is shown is backed"));
+        let is_live = "return document.getElementById('link').hidden && performance.getEntriesByType('resource')\
+            .some(e => e.name.endsWith('/v1/events')) || document.readyState === 'complete'";
+        browser.wait("the stream", is_live).await;
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // it tells nobody that it listens
+        tokio::task::block_in_place(|| goes_short(&scene, &serving));
+        let took_ms = browser.wait("the shortage", "return !!document.querySelector('.shorts')").await;
+        assert!(took_ms < 1000, "{took_ms} ms");
+        assert_eq!(browser.console().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_alert_is_taken_on_and_kept_quiet_from_its_page() {
+    let (scene, serving) = short();
+    run(async {
+        let browser = Browser::open(&base(&serving), DESK).await;
+        browser.sign_in(&scene.regulator).await;
+        browser.go("/alerts").await;
+        let fill = "document.querySelector(arguments[0]).value = arguments[1]";
+        for (form, field, text) in [("acknowledge", "note", "calling them"), ("silence", "why", "known since noon")] {
+            let css = format!("form[action$='/{form}']");
+            let field = format!("{css} [name={field}]");
+            browser.client.execute(fill, vec![field.into(), text.into()]).await.unwrap();
+            browser.client.find(Locator::Css(&format!("{css} button"))).await.unwrap().click().await.unwrap();
+            let said = format!("return document.body.innerText.includes('{text}')");
+            browser.wait(text, &said).await;
+        }
+    });
+    let alerts = serving.get("/v1/alerts");
+    let alerts = alerts["alerts"].as_array().unwrap();
+    assert!(alerts.iter().any(|alert| alert["acknowledged"]["note"] == "calling them"), "{alerts:#?}");
+    assert!(alerts.iter().any(|alert| alert["silenced"]["why"] == "known since noon"), "{alerts:#?}");
+}
+
+#[test]
+fn pages_show_each_only_what_is_theirs_and_other_sites_change_nothing() {
+    let (scene, serving) = short();
+    scene.lab.write("exchanges/globex/exchange.toml", "id = \"globex\"\nname = \"Globex\"\n");
+    let analyst = token(&scene.lab, &["ana", "--scope", "analyst"]);
+    let globex = token(&scene.lab, &["globex-1", "--scope", "exchange", "--exchange", "globex"]);
+    let ask = |token: &str, method: &str, path: &str, more: &[(&str, &str)]| {
+        let cookie = format!("assay={token}");
+        let mut headers = vec![("cookie", cookie.as_str()), ("accept", "text/html")];
+        headers.extend(more);
+        headers.push(("content-type", "application/x-www-form-urlencoded"));
+        let form = if path.ends_with("/silence") { "why=mine&hours=1" } else { "note=mine" };
+        serving.ask(method, path, &headers, form.as_bytes())
+    };
+    let begun = std::time::Instant::now();
+    while ask(&globex, "GET", "/", &[]).status != 200 {
+        assert!(begun.elapsed().as_secs() < 30, "the new tokens are never read");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let alert = serving.get("/v1/alerts")["alerts"][0]["id"].as_str().unwrap().to_owned();
+    let ours = [("origin", "http://localhost")];
+    let acknowledge = format!("/alerts/{alert}/acknowledge");
+    let silence = format!("/alerts/{alert}/silence");
+    let pages = ["/exchanges/acme", "/exchanges/acme/assets/BTC", "/exchanges/acme/assets/BTC/course"];
+    for foreign in [&analyst, &globex] {
+        for page in pages {
+            assert_eq!(ask(foreign, "GET", page, &[]).status, 404, "{page}");
+        }
+        for page in ["/", "/alerts"] {
+            let answer = ask(foreign, "GET", page, &[]);
+            assert_eq!(answer.status, 200);
+            assert!(!answer.body.contains("Acme") && !answer.body.contains("acme"), "{page}: {}", answer.body);
+        }
+        assert_eq!(ask(foreign, "POST", &acknowledge, &ours).status, 404);
+        assert_eq!(ask(foreign, "POST", &silence, &ours).status, 404);
+    }
+    assert_eq!(ask(&globex, "GET", "/chains", &[]).status, 403);
+    assert_eq!(ask(&analyst, "GET", "/chains", &[]).status, 200);
+    assert_eq!(ask(&scene.acme, "GET", pages[1], &[]).status, 200);
+    assert_eq!(ask(&scene.acme, "POST", &silence, &ours).status, 403, "whoever is watched silences nothing");
+    // A form on another site's page, and none at all.
+    for origin in [&[("origin", "https://evil.example")][..], &[("origin", "null")], &[]] {
+        assert_eq!(ask(&scene.regulator, "POST", &acknowledge, origin).status, 403, "{origin:?}");
+    }
+    assert_eq!(serving.ask("GET", "/alerts", &[("accept", "text/html")], b"").status, 303, "to sign in");
+    let wrong = serving.ask("POST", "/sign-in", &[("content-type", "application/x-www-form-urlencoded")], b"token=no");
+    assert!(wrong.header("set-cookie").is_none() && wrong.body.contains("does not count"), "{}", wrong.body);
+    let right = format!("token={}&to=//evil.example", scene.regulator);
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    let right = serving.ask("POST", "/sign-in", &kind, right.as_bytes());
+    assert_eq!((right.status, right.header("location")), (303, Some("/")));
+    let cookie = right.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+}
