@@ -50,10 +50,12 @@ fn base(serving: &Serving) -> String {
 #[test]
 fn every_page_is_sound_in_every_language_theme_and_width() {
     let (scene, serving) = short();
+    let account = format!("/accounts/bitcoin/{}", scene.address);
     let pages = [
         ("overview", "/"),
         ("exchange", "/exchanges/acme"),
         ("asset", "/exchanges/acme/assets/BTC"),
+        ("account", &account),
         ("alerts", "/alerts"),
         ("chains", "/chains"),
         ("missing", "/exchanges/nobody"),
@@ -70,7 +72,7 @@ fn every_page_is_sound_in_every_language_theme_and_width() {
                     for (name, path) in pages {
                         let what = format!("{name} {width} {theme} {language}");
                         browser.go(path).await;
-                        if name == "asset" {
+                        if name == "asset" || name == "account" {
                             browser.wait("the chart", "return !!document.querySelector('.chart canvas')").await;
                         }
                         let loaded = browser.loaded().await;
@@ -104,7 +106,7 @@ fn whoever_has_never_seen_it_finds_block_and_statement_in_three_clicks() {
         for said in ["SHORT", "Acme", "BTC", "61,982", "block 11", "statement 2"] {
             assert!(overview.contains(said), "{said}: {overview}");
         }
-        browser.client.find(Locator::Css(".shorts a")).await.unwrap().click().await.unwrap();
+        browser.follow(".shorts a").await;
         let asset = browser.text().await;
         assert!(asset.contains("Short since statement 2") && asset.contains("bitcoin block 11"), "{asset}");
         // Each number opens where it comes from.
@@ -160,6 +162,34 @@ fn an_alert_is_taken_on_and_kept_quiet_from_its_page() {
 }
 
 #[test]
+fn a_history_is_paged_from_the_newest_on_and_exported_as_the_command_line_does() {
+    let scene = Scene::new(120);
+    let serving = scene.serve();
+    indexed(&serving, 120);
+    let account = format!("/accounts/bitcoin/{}", scene.address);
+    let cookie = format!("assay={}", scene.regulator);
+    let get = |path: &str| serving.ask("GET", path, &[("cookie", &cookie), ("accept", "text/html")], b"");
+    let (mut path, mut seen) = (account.clone(), Vec::new());
+    loop {
+        let page = get(&path).body;
+        let rows = page.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
+        seen.extend(
+            rows.split("<tr")
+                .skip(1)
+                .map(|row| row.split("class=\"n\">").nth(1).unwrap().split('<').next().unwrap().to_owned()),
+        );
+        let Some(older) = page.split_once("\" rel=\"next\"") else { break };
+        path = older.0.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");
+    }
+    assert_eq!(seen, (1..=120).rev().map(|height: u64| height.to_string()).collect::<Vec<_>>());
+    for format in ["csv", "ndjson"] {
+        let exported = get(&format!("{account}/history.{format}"));
+        let said = scene.lab.assay(&["history", &scene.address, "--chain", "bitcoin", "--format", format]);
+        assert_eq!(exported.body, said.stdout, "{format}");
+    }
+}
+
+#[test]
 fn pages_show_each_only_what_is_theirs_and_other_sites_change_nothing() {
     let (scene, serving) = short();
     scene.lab.write("exchanges/globex/exchange.toml", "id = \"globex\"\nname = \"Globex\"\n");
@@ -199,6 +229,11 @@ fn pages_show_each_only_what_is_theirs_and_other_sites_change_nothing() {
     assert_eq!(ask(&analyst, "GET", "/chains", &[]).status, 200);
     assert_eq!(ask(&scene.acme, "GET", pages[1], &[]).status, 200);
     assert_eq!(ask(&scene.acme, "POST", &silence, &ours).status, 403, "whoever is watched silences nothing");
+    let account = format!("/accounts/bitcoin/{}", scene.address);
+    for path in [account.clone(), format!("{account}/course"), format!("{account}/history.csv")] {
+        assert_eq!(ask(&globex, "GET", &path, &[]).status, 403, "{path}");
+        assert_eq!(ask(&analyst, "GET", &path, &[]).status, 200, "{path}");
+    }
     // A form on another site's page, and none at all.
     for origin in [&[("origin", "https://evil.example")][..], &[("origin", "null")], &[]] {
         assert_eq!(ask(&scene.regulator, "POST", &acknowledge, origin).status, 403, "{origin:?}");

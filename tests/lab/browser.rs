@@ -89,6 +89,16 @@ impl Browser {
         self.go("/sign-in").await;
         let form = self.client.form(fantoccini::Locator::Css("form.sign")).await.unwrap();
         form.set_by_name("token", token).await.unwrap().submit().await.unwrap();
+        self.wait("signed in", "return document.readyState === 'complete' && location.pathname !== '/sign-in'").await;
+    }
+
+    /// Clicks what leads to another page, and waits until that is there.
+    pub async fn follow(&self, css: &str) {
+        let link = self.client.find(fantoccini::Locator::Css(css)).await.unwrap();
+        let path = link.attr("href").await.unwrap().unwrap();
+        link.click().await.unwrap();
+        let is_there = format!("return document.readyState === 'complete' && location.pathname === '{path}'");
+        self.wait(&path, &is_there).await;
     }
 
     /// What the page in view loaded.

@@ -197,14 +197,29 @@ impl Drop for Serving {
     }
 }
 
+/// What came in chunks, together: it ends with an empty one, else it broke off.
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    loop {
+        let (length, rest) = body.split_once("\r\n").expect("the answer broke off");
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return whole;
+        }
+        whole += &rest[..length];
+        body = &rest[length + 2..];
+    }
+}
+
 impl Answer {
     fn read(text: &str) -> Answer {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-        let headers = lines.filter_map(header).collect();
-        Answer { status, headers, body: body.to_owned() }
+        let headers: Vec<_> = lines.filter_map(header).collect();
+        let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+        Answer { status, headers, body: if chunked { unchunked(body) } else { body.to_owned() } }
     }
 
     /// A header's value.

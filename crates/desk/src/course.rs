@@ -227,6 +227,39 @@ pub(crate) fn points(
         let Each { holdings: Held { low, high }, owed, verdict } = serde_json::from_str(line.get()).map_err(damaged)?;
         points.push(Point { as_of: moment.as_of, sequence: moment.sequence, low, high, owed, verdict });
     }
+    // Of several of one instant the last one counts.
+    points.dedup_by_key(|point: &mut Point| point.as_of);
     points.reverse();
     Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(seconds: i64, sequence: u64, ratio: u32) -> Moment {
+        let verdict = if ratio < 10_000 { Verdict::Short } else { Verdict::Backed };
+        Moment { as_of: Timestamp::from_unix_s(seconds), sequence, verdict, ratio: Some(ratio) }
+    }
+
+    #[test]
+    fn a_day_is_remembered_in_order_and_each_statement_once() {
+        let mut course = Course::default();
+        for one in [moment(100, 1, 10_000), moment(300, 3, 645), moment(200, 2, 10_000), moment(300, 3, 12_000)] {
+            course.add(one);
+        }
+        let seen = |course: &Course| course.moments().iter().map(|one| (one.sequence, one.ratio)).collect::<Vec<_>>();
+        assert_eq!(seen(&course), [(1, Some(10_000)), (2, Some(10_000)), (3, Some(12_000))]);
+        course.add(moment(200 + DAY_S, 4, 10_000));
+        assert_eq!(seen(&course), [(2, Some(10_000)), (3, Some(12_000)), (4, Some(10_000))], "the first is too old");
+    }
+
+    #[test]
+    fn ratios_are_read_as_they_are_written() {
+        let table =
+            [("0.0645", Some(645)), ("1.2500", Some(12_500)), ("99999999999.0000", Some(u32::MAX)), ("?", None)];
+        for (text, expected) in table {
+            assert_eq!(ten_thousandths(text), expected, "{text}");
+        }
+    }
 }

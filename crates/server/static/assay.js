@@ -38,14 +38,14 @@
     if (!window.uPlot) return;
     const answer = await fetch(box.dataset.course);
     if (!answer.ok) return;
-    const { x, low, high, owed, marks, words } = await answer.json();
+    const { x, low, high, owed, balance, marks, words } = await answer.json();
     if (x.length === 0) return;
     const step = uPlot.paths.stepped({ align: 1 });
     const fg = css("--fg"), dim = css("--dim"), line = css("--line"), red = css("--red");
     const axis = { stroke: dim, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
-    const gap = high.map((h, i) => h === null || owed[i] === null ? null : Math.min(h, owed[i]));
+    const gap = balance ? [] : high.map((h, i) => h === null || owed[i] === null ? null : Math.min(h, owed[i]));
     const size = () => ({ width: box.clientWidth, height: 300 });
-    const count = (u, v) => v === null ? "?" : v.toLocaleString("en", { maximumFractionDigits: 8 });
+    const count = (u, v) => v == null ? "–" : v.toLocaleString("en", { maximumFractionDigits: 8 });
     const signs = (u) => {
       const c = u.ctx, top = u.bbox.top;
       marks.forEach((at) => {
@@ -54,9 +54,13 @@
         c.fillStyle = red; c.beginPath(); c.arc(left, top + 8, 4 * devicePixelRatio, 0, 7); c.fill();
       });
     };
-    const plot = new uPlot({
+    const y = { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] };
+    const plot = balance ? new uPlot({
+      ...size(), cursor: { y: false }, scales: { y }, axes: [axis, { ...axis, size: 90 }],
+      series: [{ label: words.time }, { label: words.balance, stroke: fg, width: 2, fill: dim + "22", paths: step, value: count }],
+    }, [x, balance], box) : new uPlot({
       ...size(), cursor: { y: false }, legend: { live: true },
-      scales: { x: { time: true }, y: { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] } },
+      scales: { y },
       axes: [axis, { ...axis, size: 90 }],
       bands: [{ series: [3, 4], fill: red + "2e" }, { series: [2, 1], fill: dim + "33" }],
       series: [{ label: words.time },

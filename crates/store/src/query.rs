@@ -154,6 +154,34 @@ impl Store {
         }))
     }
 
+    /// The movements of an account in an asset before one at this height and place, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn movements_before(
+        &self,
+        account: AccountNo,
+        asset: Asset,
+        (height, place): (Height, u32),
+    ) -> Result<impl Iterator<Item = Result<Movement, StoreError>> + '_, StoreError> {
+        let prefix = account_prefix(account, asset);
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Movements)?);
+        let before = Movement::key_at(&prefix, height, place);
+        rows.seek_for_prev(&before);
+        if rows.key() == Some(&before[..]) {
+            rows.prev();
+        }
+        Ok(std::iter::from_fn(move || {
+            if let Err(error) = rows.status() {
+                return Some(Err(self.database(error)));
+            }
+            let (key, value) = rows.item().filter(|(key, _)| key.starts_with(&prefix))?;
+            let movement = self.read(Family::Movements, key, Movement::read(&key[prefix.len()..], value));
+            rows.prev();
+            Some(movement)
+        }))
+    }
+
     /// How well an account's balance in an asset is known after the block at this height.
     ///
     /// # Errors

@@ -108,7 +108,7 @@ fn movements(
     Ok((rows, None))
 }
 
-fn row(subject: &Subject, movement: &Movement, final_height: Option<Height>) -> Result<Value, StoreError> {
+pub(crate) fn row(subject: &Subject, movement: &Movement, final_height: Option<Height>) -> Result<Value, StoreError> {
     let header = subject.store.header(movement.height)?;
     let show = |hash: &[u8; 32]| subject.chain.id.show_hash(hash);
     Ok(json!({

@@ -82,6 +82,7 @@ struct Item {
 
 struct Wallet {
     chain: String,
+    link: String,
     address: String,
     role: &'static str,
     owner: &'static str,
@@ -306,19 +307,21 @@ fn wallets(
     let finest = entry.decimals();
     let size = |coins: &Coins| coins.units() * Wide::from(10).pow(Wide::from(finest.saturating_sub(coins.decimals())));
     rows.sort_by_cached_key(|(balance, ..)| balance.as_ref().map(|coins| std::cmp::Reverse(size(coins))));
-    all.shown = rows
-        .into_iter()
-        .take(WALLETS)
-        .map(|(balance, grade, why, on)| Wallet {
-            chain: directory.chain(on.terms.chain.as_str()).map_or_else(String::new, |chain| chain.name.clone()),
-            address: directory.address(&on.terms.chain, &on.account),
+    let row = |(balance, grade, why, on): (Option<Coins>, &'static str, String, &Declared)| {
+        let chain = directory.chain(on.terms.chain.as_str()).map_or_else(String::new, |chain| chain.name.clone());
+        let address = directory.address(&on.terms.chain, &on.account);
+        Wallet {
+            link: format!("/accounts/{}/{}?asset={}", segment(&chain), segment(&address), segment(asset)),
+            chain,
+            address,
             role: on.terms.role.as_str(),
             owner: on.terms.owner.as_str(),
             balance: balance.map_or_else(|| Html("?".into()), |coins| show::amount(&coins, asset)),
             grade,
             why,
-        })
-        .collect();
+        }
+    };
+    all.shown = rows.into_iter().take(WALLETS).map(row).collect();
     Ok(all)
 }
 

@@ -75,6 +75,7 @@ pub(super) struct Frame {
     pub(super) state: Vec<Html>,
     pub(super) firing: usize,
     pub(super) sees_chains: bool,
+    pub(super) sees_accounts: bool,
     pub(super) program: &'static str,
     /// Does anything on it come again by itself?
     pub(super) live: bool,
@@ -104,8 +105,16 @@ impl Frame {
             alert.state == assay_desk::State::Firing && may(&Act::ReadExchange(&alert.exchange))
         };
         let firing = view.alerts.iter().filter(firing).count();
-        let sees_chains = may(&Act::ReadChains);
-        Frame { state, firing, sees_chains, now: view.at.to_string(), live: true, ..Frame::bare(reader, title) }
+        let (sees_chains, sees_accounts) = (may(&Act::ReadChains), may(&Act::ReadAccounts));
+        Frame {
+            state,
+            firing,
+            sees_chains,
+            sees_accounts,
+            now: view.at.to_string(),
+            live: true,
+            ..Frame::bare(reader, title)
+        }
     }
 
     /// Around a page that says nothing about now.
@@ -128,6 +137,7 @@ impl Frame {
             state: Vec::new(),
             firing: 0,
             sees_chains: false,
+            sees_accounts: false,
             program: env!("CARGO_PKG_VERSION"),
             live: false,
             charts: false,

@@ -1,6 +1,7 @@
 //! Pages for people: made here, readable without JavaScript, and with nothing from outside. They say what the API says, to whom the
 //! API says it.
 
+mod account;
 mod alerts;
 mod asset;
 mod chains;
@@ -40,6 +41,9 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/exchanges/{id}", get(exchange::page))
         .route("/exchanges/{id}/assets/{asset}", get(asset::page))
         .route("/exchanges/{id}/assets/{asset}/course", get(asset::course))
+        .route("/accounts/{chain}/{address}", get(account::page))
+        .route("/accounts/{chain}/{address}/course", get(account::course))
+        .route("/accounts/{chain}/{address}/{file}", get(account::export))
         .route("/alerts", get(alerts::page))
         .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/alerts/{id}/silence", post(alerts::silence))

@@ -209,6 +209,15 @@ impl Model {
         let ours = self.histories.get(&(who, asset)).unwrap_or(&none);
         let theirs = store.movements(AccountNo(who), asset, Height(0), Height(self.blocks)).unwrap();
         assert_eq!(&theirs.map(Result::unwrap).collect::<Vec<_>>(), ours, "history of account {who}");
+        let places = ours.iter().map(|movement| (movement.height, movement.place));
+        for before in places.chain([(Height(0), 0), (Height(u64::MAX), 0)]) {
+            let theirs = store.movements_before(AccountNo(who), asset, before).unwrap().map(Result::unwrap);
+            let ours = ours.iter().rfold(Vec::new(), |mut all, one| {
+                all.extend(Some(one.clone()).filter(|one| (one.height, one.place) < before));
+                all
+            });
+            assert_eq!(theirs.collect::<Vec<_>>(), ours, "history of account {who} before {before:?}");
+        }
         for height in 0..self.blocks {
             let balance = ours.iter().rfind(|movement| movement.height.0 <= height).map(|movement| movement.balance);
             let theirs = store.balance(AccountNo(who), asset, Height(height)).unwrap();
