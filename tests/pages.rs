@@ -56,6 +56,7 @@ fn every_page_is_sound_in_every_language_theme_and_width() {
         ("exchange", "/exchanges/acme"),
         ("asset", "/exchanges/acme/assets/BTC"),
         ("account", &account),
+        ("report", "/exchanges/acme/verdicts/2"),
         ("alerts", "/alerts"),
         ("chains", "/chains"),
         ("missing", "/exchanges/nobody"),
@@ -114,6 +115,29 @@ fn whoever_has_never_seen_it_finds_block_and_statement_in_three_clicks() {
         let is_there = "return document.querySelector('#wallets').getBoundingClientRect().top < innerHeight";
         assert_eq!(browser.run(is_there).await, true);
         assert!(browser.text().await.contains(&scene.address));
+    });
+}
+
+#[test]
+fn a_verdict_is_printed_on_one_page_of_a4_with_all_that_it_rests_on() {
+    let (scene, serving) = short();
+    let verdict = serving.get("/v1/exchanges/acme/verdicts?limit=1")["verdicts"][0].clone();
+    run(async {
+        let browser = Browser::open(&base(&serving), DESK).await;
+        browser.sign_in(&scene.regulator).await;
+        browser.go("/exchanges/acme/assets/BTC").await;
+        browser.go(&format!("/exchanges/acme/verdicts/{}?asset=BTC", verdict["number"])).await;
+        let text = browser.text().await;
+        let verdict = &verdict["verdict"];
+        let title = "Acme was short 61,982 BTC at bitcoin block 11";
+        let hashes = [&verdict["blocks"][0]["hash"], &verdict["statement"]["digest"], &verdict["policy"]["digest"]];
+        let hashes = hashes.map(|one| one.as_str().unwrap());
+        for said in [&[title][..], &hashes, &["62,532", "550", "assay verify acme"]].concat() {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+        let pdf = browser.print().await;
+        let pages = String::from_utf8_lossy(&pdf).matches("/Type /Page\n").count();
+        assert_eq!((&pdf[..5], pages), (&b"%PDF-"[..], 1));
     });
 }
 

@@ -131,6 +131,11 @@ impl Browser {
         matters.map(|one| one["message"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Prints the page, and gives the PDF.
+    pub async fn print(&self) -> Vec<u8> {
+        self.client.print(fantoccini::wd::PrintConfiguration::default()).await.unwrap()
+    }
+
     /// Keeps a picture of it beside the tests' programs, to be looked at.
     pub async fn picture(&self, name: &str) {
         let folder = pictures();

@@ -1,5 +1,6 @@
 //! The API under load, on two cores with whoever asks: an account's history at 500 requests a second, then 72,000 requests of mixed
-//! kinds while blocks come. `cargo bench --bench requests`
+//! kinds while blocks come; and the pages: an account of a million movements, and the overview of 100 exchanges and 300 assets.
+//! `cargo bench --bench requests`
 //!
 //! Requests are due at fixed instants and their time counts from there, so that a server that stalls is not spared the ones
 //! that would have come meanwhile.
@@ -38,7 +39,7 @@ use serde_json::json;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BLOCKS: u64 = 10_000;
-const IN_EACH: u32 = 10;
+const IN_EACH: u32 = 100;
 const HISTORIES: u32 = 5_000;
 const A_SECOND: u32 = 500;
 const MIXED: u32 = 72_000;
@@ -76,7 +77,7 @@ fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
-/// The next block: ten payments to the one account.
+/// The next block: a hundred payments to the one account.
 fn apply(store: &Store) {
     let tip = store.tip().unwrap();
     let height = tip.as_ref().map_or(Height(0), |tip| tip.height.next());
@@ -96,7 +97,7 @@ fn apply(store: &Store) {
     };
     let txid = |place: u32| {
         let mut txid = hash;
-        txid[31] = place as u8;
+        txid[30..].copy_from_slice(&(place as u16).to_be_bytes());
         TxId(txid)
     };
     let block = Block {
@@ -152,6 +153,11 @@ impl Client {
 
     /// Asks, and gives the status.
     fn ask(&mut self, method: &str, path: &str, secret: &str, body: &str) -> u16 {
+        self.read(method, path, secret, body).0
+    }
+
+    /// Asks, and gives the status with the body.
+    fn read(&mut self, method: &str, path: &str, secret: &str, body: &str) -> (u16, Vec<u8>) {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
@@ -172,7 +178,7 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).unwrap();
-        status
+        (status, body)
     }
 }
 
@@ -218,7 +224,7 @@ fn histories(address: SocketAddr, secret: &str) {
         let threads: Vec<_> = (0..CONNECTIONS).map(|connection| scope.spawn(one(connection))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    report(&format!("history of 100,000 movements, {A_SECOND} requests/s, pages of 100"), each);
+    report(&format!("history of 1,000,000 movements, {A_SECOND} requests/s, pages of 100"), each);
 }
 
 /// Everything that the API has, while blocks come.
@@ -286,18 +292,61 @@ fn mixed(address: SocketAddr, regulator: &str, acme: &str, next_block: &(dyn Fn(
     assert_eq!(errors, 0);
 }
 
-fn main() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::open(&folder.path().join("bitcoin"), &chain(), Mode::Write).unwrap());
-    store.declare(&[Account::new(b"busy")]).unwrap();
-    (0..BLOCKS).for_each(|_| apply(&store));
-    store.cover_by_walking(Height(0)).unwrap();
-    let records = Records::open(&folder.path().join("desk")).unwrap();
-    let (desk, judging) = Desk::start(records, world(&store), assay_desk::Settings::default()).unwrap();
+/// A page, again and again, with what it loads beside.
+fn pages(address: SocketAddr, secret: &str, what: &str, path: &dyn Fn(u32) -> String) {
+    let mut client = Client::new(address);
+    let (mut each, mut bytes, mut files) = (Vec::new(), 0, String::new());
+    for number in 0..300 {
+        let began = Instant::now();
+        let (status, body) = client.read("GET", &path(number), secret, "");
+        each.push(began.elapsed());
+        assert_eq!(status, 200, "{}", path(number));
+        (bytes, files) = (body.len(), String::from_utf8(body).unwrap());
+    }
+    let names = files.split('"').filter(|part| part.starts_with("/files/"));
+    let loaded: usize = names.map(|name| client.read("GET", name, secret, "").1.len()).sum();
+    report(what, each);
+    println!("{what}: {bytes} bytes, {} with all that it loads", bytes + loaded);
+}
 
+/// A hundred exchanges that each report 300 assets, and a server of theirs.
+fn overview(folder: &Path, store: &Arc<Store>) {
+    let plain = world(store);
+    let token = |number: u32| {
+        let mut token = [7; 20];
+        token[..4].copy_from_slice(&number.to_be_bytes());
+        let on = vec![Deployment { chain: chain(), asset: Asset::Token(token), decimals: 6 }];
+        AssetEntry { symbol: format!("T{number:03}"), on }
+    };
+    let mut directory = Directory::clone(&plain.directory);
+    directory.assets.extend((1..300).map(token));
+    let one = plain.declarations.exchange("acme").unwrap();
+    let exchange =
+        |number: u32| Exchange { id: format!("x{number:03}"), name: format!("Exchange {number}"), ..one.clone() };
+    let declarations = Declarations::new((0..100).map(exchange).collect());
+    let symbols: Vec<String> = directory.assets.iter().map(|entry| entry.symbol.clone()).collect();
+    let world = World { directory: Arc::new(directory), declarations: Arc::new(declarations), ..plain };
+    let records = Records::open(&folder.join("overview")).unwrap();
+    let (desk, judging) = Desk::start(records, world, assay_desk::Settings::default()).unwrap();
+    for number in 0..100 {
+        let assets = symbols.iter().map(|symbol| json!({ "asset": symbol, "customers": "0.1" })).collect::<Vec<_>>();
+        let statement = json!({ "format": "assay.statement/1", "exchange": format!("x{number:03}"), "sequence": 1,
+            "as_of": { "time": Timestamp::from_unix_s(now()) }, "assets": assets });
+        desk.submit(&format!("x{number:03}"), statement.to_string().as_bytes(), None).unwrap();
+    }
+    served(&desk, folder, |address, regulator, _| {
+        pages(address, regulator, "overview of 100 exchanges and 300 assets", &|_| "/".into());
+        pages(address, regulator, "an exchange with 300 assets", &|number| format!("/exchanges/x{:03}", number % 100));
+    });
+    desk.stop();
+    judging.join().unwrap();
+}
+
+/// Serves a desk while `ask` asks it, with a regulator's token and an exchange's.
+fn served(desk: &Desk, folder: &Path, ask: impl FnOnce(SocketAddr, &str, &str)) {
     let regulator = create_token("regulator", &Scope::Regulator, None).unwrap();
     let acme = create_token("acme", &Scope::Exchange("acme".into()), None).unwrap();
-    let tokens = folder.path().join("tokens");
+    let tokens = folder.join("tokens");
     std::fs::write(&tokens, [&*regulator.entry, &*acme.entry].concat()).unwrap();
     let settings =
         Settings { listen: "127.0.0.1:0".parse().unwrap(), tls: None, tokens_file: Some(tokens), rate: 1_000_000 };
@@ -316,15 +365,35 @@ fn main() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(assay_server::serve(served, settings, |address| tell.send(address).unwrap(), wished)).unwrap();
     });
-    let address = address.recv().unwrap();
-    histories(address, &regulator.secret);
-    let next_block = || {
-        apply(&store);
-        desk.look();
-    };
-    mixed(address, &regulator.secret, &acme.secret, &next_block);
+    ask(address.recv().unwrap(), &regulator.secret, &acme.secret);
     stop.store(true, Ordering::Relaxed);
     serving.join().unwrap();
+}
+
+fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(&folder.path().join("bitcoin"), &chain(), Mode::Write).unwrap());
+    store.declare(&[Account::new(b"busy")]).unwrap();
+    (0..BLOCKS).for_each(|_| apply(&store));
+    store.cover_by_walking(Height(0)).unwrap();
+    let records = Records::open(&folder.path().join("desk")).unwrap();
+    let (desk, judging) = Desk::start(records, world(&store), assay_desk::Settings::default()).unwrap();
+
+    served(&desk, folder.path(), |address, regulator, acme| {
+        histories(address, regulator);
+        let older = |number: u32| {
+            let before = u64::from(number).wrapping_mul(7919) % BLOCKS;
+            format!("/accounts/bitcoin/busy?before={before}-{}", number % IN_EACH)
+        };
+        pages(address, regulator, "page of an account of 1,000,000 movements", &older);
+        pages(address, regulator, "its chart", &|_| "/accounts/bitcoin/busy/course".into());
+        let next_block = || {
+            apply(&store);
+            desk.look();
+        };
+        mixed(address, regulator, acme, &next_block);
+    });
     desk.stop();
     judging.join().unwrap();
+    overview(folder.path(), &store);
 }

@@ -61,6 +61,7 @@ struct AssetPage {
     findings: Vec<Found>,
     statements: Vec<Stated>,
     report: Vec<(&'static str, String)>,
+    print: Option<String>,
 }
 
 /// One line of the arithmetic.
@@ -105,10 +106,11 @@ pub(super) async fn page(
     let (words, symbol) = (reader.words, line.asset.clone());
     let (shared, wanted, at) = (app.clone(), id.clone(), verdict.clone());
     let wallets_of = line.asset.clone();
-    let (statements, wallets) = blocking(move || {
+    let (statements, last, wallets) = blocking(move || {
         let statements = shared.desk.statements(&wanted, None, STATEMENTS).map_err(Problem::internal)?;
+        let last = shared.desk.verdicts(&wanted, None, 1).map_err(Problem::internal)?.first().map(|last| last.number);
         let height = |chain: &str| at.blocks.iter().find(|block| block.chain == chain).and_then(|block| block.height);
-        Ok((statements, wallets(&shared, &wanted, &wallets_of, height)?))
+        Ok((statements, last, wallets(&shared, &wanted, &wallets_of, height)?))
     })
     .await?;
     let path = format!("/exchanges/{}/assets/{}", segment(&id), segment(&asset));
@@ -159,6 +161,7 @@ pub(super) async fn page(
             .collect(),
         statements: statements.iter().map(|one| Stated::of(&id, one)).collect(),
         report: report.into(),
+        print: last.map(|last| format!("/exchanges/{}/verdicts/{last}?asset={}", segment(&id), segment(&asset))),
         asset,
     };
     shown(&page)

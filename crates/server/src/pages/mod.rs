@@ -9,6 +9,7 @@ mod exchange;
 mod files;
 mod frame;
 mod overview;
+mod report;
 mod show;
 mod sign_in;
 mod words;
@@ -41,6 +42,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/exchanges/{id}", get(exchange::page))
         .route("/exchanges/{id}/assets/{asset}", get(asset::page))
         .route("/exchanges/{id}/assets/{asset}/course", get(asset::course))
+        .route("/exchanges/{id}/verdicts/{number}", get(report::page))
         .route("/accounts/{chain}/{address}", get(account::page))
         .route("/accounts/{chain}/{address}/course", get(account::course))
         .route("/accounts/{chain}/{address}/{file}", get(account::export))

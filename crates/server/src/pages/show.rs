@@ -29,6 +29,23 @@ fn number(grouped: &str, exact: &str, unit: &str) -> Html {
     Html(format!(r#"<data value="{exact}" title="{grouped} {unit}">{whole}<i>{fraction}</i></data>"#))
 }
 
+/// An exact amount that is there as text, whole.
+pub(super) fn exact(plain: &str, unit: &str) -> Html {
+    let grouped = grouped(plain);
+    let (plain, unit) = (Escaped(plain), Escaped(unit));
+    Html(format!(r#"<data value="{plain}" title="{grouped} {unit}">{grouped}</data>"#))
+}
+
+/// Digits with commas between thousands; what is no number stays as it is.
+pub(super) fn grouped(plain: &str) -> String {
+    let (whole, fraction) =
+        plain.split_once('.').map_or((plain, String::new()), |(whole, rest)| (whole, format!(".{rest}")));
+    match whole.parse().ok().filter(|_| whole.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(whole) => Coins::new(assay_types::Amount(whole), 0).grouped() + &fraction,
+        None => Escaped(plain).to_string(),
+    }
+}
+
 /// Before the point, and from it on as far as it is read. Dots say that there is more.
 fn cut(grouped: &str) -> (&str, String) {
     let Some((whole, fraction)) = grouped.split_once('.') else { return (grouped, String::new()) };
