@@ -57,6 +57,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use assay_registry::{Owner, Role};
+    use assay_verifier::Severity;
+
     use super::*;
 
     #[test]
@@ -75,8 +78,16 @@ mod tests {
         let files = [crate_folder.join("templates"), crate_folder.join("src/pages")];
         let files = files.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
         let text: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        // Words that come from elsewhere, and must be there.
+        let severities =
+            [Severity::Critical, Severity::Error, Severity::Warning, Severity::Notice].map(Severity::as_str);
+        let elsewhere = [Role::Cold, Role::Hot, Role::Deposit].map(Role::as_str).into_iter();
+        let elsewhere = elsewhere.chain([Owner::Customers, Owner::House].map(Owner::as_str)).chain(severities);
+        let elsewhere: BTreeSet<&str> = elsewhere.collect();
+        assert!(elsewhere.iter().all(|key| first.contains(*key)), "{elsewhere:?}");
         for key in &first {
             let used = text.contains(&format!("\"{key}\"")) || ["err-", "span-"].iter().any(|one| key.starts_with(one));
+            let used = used || elsewhere.contains(key.as_str());
             assert!(used, "`{key}` is said nowhere");
         }
     }
