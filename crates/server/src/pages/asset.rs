@@ -157,6 +157,7 @@ pub(super) async fn page(
             .findings
             .iter()
             .filter(|one| one.asset.as_ref().is_none_or(|of| *of == asset))
+            .take(super::exchange::FINDINGS)
             .map(|one| Found::of(one))
             .collect(),
         statements: statements.iter().map(|one| Stated::of(&id, one)).collect(),

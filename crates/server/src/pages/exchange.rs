@@ -5,17 +5,21 @@ use assay_desk::{Signal, StatementView};
 use assay_verifier::{Finding, Stage};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::frame::{Frame, Reader};
 use super::show::{self, Html, segment};
 use super::shown;
-use crate::answer::{Asked, Nothing};
+use crate::answer::Asked;
 use crate::api::exchanges::find;
 use crate::app::{Shared, blocking};
 use crate::problem::Problem;
 
 /// So many of its last statements are listed.
 const STATEMENTS: usize = 20;
+/// So many assets are on a page, and so many findings with their evidence.
+const ASSETS: usize = 100;
+pub(super) const FINDINGS: usize = 25;
 
 #[derive(Template)]
 #[template(path = "exchange.html")]
@@ -27,6 +31,8 @@ struct ExchangePage {
     trouble: Option<(String, Html)>,
     rows: Vec<Row>,
     findings: Vec<Found>,
+    more: usize,
+    next: Option<String>,
     statements: Vec<Stated>,
 }
 
@@ -87,11 +93,18 @@ impl Stated {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// The first asset that is shown, counted from the worst.
+    from: Option<usize>,
+}
+
 pub(super) async fn page(
     State(app): State<Shared>,
     reader: Reader,
     Path(id): Path<String>,
-    Asked(_): Asked<Nothing>,
+    Asked(part): Asked<Part>,
 ) -> Result<Response, Problem> {
     let view = app.desk.view();
     let exchange = find(&view, reader.caller()?, &id)?.clone();
@@ -100,6 +113,7 @@ pub(super) async fn page(
     let lines = exchange.verdict.as_ref().map_or(&[][..], |verdict| &verdict.lines);
     let mut lines: Vec<_> = lines.iter().collect();
     lines.sort_by_key(|line| std::cmp::Reverse(line.verdict)); // and else in the statement's order
+    let from = part.from.unwrap_or(0);
     let row = |line: &&assay_verifier::Line| {
         let (asset, gate) = (&line.asset, exchange.gates.iter().find(|gate| gate.asset == line.asset));
         let halted = gate.is_some_and(|gate| gate.signal == Signal::Halt);
@@ -122,8 +136,10 @@ pub(super) async fn page(
         verdict: exchange.verdict.as_ref().map(|one| show::verdict(one.verdict, reader.words)),
         stage: exchange.verdict.as_ref().map(|one| if one.stage == Stage::Final { "final" } else { "provisional" }),
         trouble: exchange.trouble.as_ref().map(|trouble| (trouble.why.clone(), show::age(trouble.since, view.at))),
-        rows: lines.iter().map(row).collect(),
-        findings: exchange.findings.iter().map(|one| Found::of(one)).collect(),
+        rows: lines.iter().skip(from).take(ASSETS).map(row).collect(),
+        next: (from.saturating_add(ASSETS) < lines.len()).then(|| format!("?from={}", from + ASSETS)),
+        findings: exchange.findings.iter().take(FINDINGS).map(|one| Found::of(one)).collect(),
+        more: exchange.findings.len().saturating_sub(FINDINGS),
         statements: statements.iter().map(|one| Stated::of(&id, one)).collect(),
     };
     shown(&page)

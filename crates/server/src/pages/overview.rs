@@ -1,6 +1,6 @@
 //! The answer before the question: who is short, by how much and since when; then every exchange by asset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use askama::Template;
@@ -19,8 +19,10 @@ use crate::app::Shared;
 use crate::problem::Problem;
 use crate::scope::Act;
 
+/// So many of what is short are said in words; all are in the matrix.
+const SHORTS: usize = 20;
 /// So many assets have a column of their own.
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 6;
 /// The trend's width in steps, over a day.
 const STEPS: i64 = 48;
 const DAY_S: i64 = 86_400;
@@ -44,6 +46,7 @@ struct Overview {
     declared: usize,
     all_backed: bool,
     shorts: Vec<Short>,
+    more_shorts: usize,
     columns: Vec<String>,
     has_others: bool,
     rows: Vec<Row>,
@@ -101,8 +104,23 @@ pub(super) async fn page(
     let mut exchanges: Vec<&Arc<ExchangeView>> = seen.iter().filter(wanted).copied().collect();
     exchanges.sort_by_key(|one| (rank(one, view.at, max_age_s), one.name.to_lowercase()));
     let columns = columns(&exchanges, filter.asset.trim());
-    let shorts = exchanges.iter().flat_map(|one| shorts(&reader, one, &view)).collect();
-    let rows: Vec<Row> = exchanges.iter().map(|one| row(&reader, one, &columns, &view, max_age_s)).collect();
+    let mut shorts: Vec<Short> = exchanges.iter().flat_map(|one| shorts(&reader, one, &view)).collect();
+    let more_shorts = shorts.len().saturating_sub(SHORTS);
+    shorts.truncate(SHORTS);
+    let mut alerts: HashMap<&str, (usize, usize)> = HashMap::new();
+    for alert in &view.alerts {
+        let known = alerts.entry(&alert.exchange).or_default();
+        match alert.state {
+            AlertState::Firing => known.0 += 1,
+            AlertState::Pending => known.1 += 1,
+            AlertState::Resolved => {}
+        }
+    }
+    let row = |one: &&Arc<ExchangeView>| {
+        let alerts = alerts.get(one.id.as_str()).copied().unwrap_or_default();
+        row(&reader, one, &columns, (view.at, max_age_s), alerts)
+    };
+    let rows: Vec<Row> = exchanges.iter().map(row).collect();
     let all_backed =
         exchanges.iter().all(|one| one.verdict.as_ref().is_some_and(|verdict| verdict.verdict == Verdict::Backed));
     let page = Overview {
@@ -111,6 +129,7 @@ pub(super) async fn page(
         declared: seen.len(),
         all_backed,
         shorts,
+        more_shorts,
         has_others: rows.iter().any(|row| !row.others.is_empty()),
         columns: columns.iter().map(|one| (*one).to_owned()).collect(),
         rows,
@@ -182,12 +201,25 @@ fn link(exchange: &str, asset: &str) -> String {
     format!("/exchanges/{}/assets/{}", segment(exchange), segment(asset))
 }
 
-fn row(reader: &Reader, exchange: &ExchangeView, columns: &[&str], view: &View, max_age_s: i64) -> Row {
+fn row(
+    reader: &Reader,
+    exchange: &ExchangeView,
+    columns: &[&str],
+    (now, max_age_s): (Timestamp, i64),
+    (firing, pending): (usize, usize),
+) -> Row {
     let (words, lines) = (reader.words, lines(exchange));
-    let by_asset: BTreeMap<&str, &Line> = lines.iter().map(|line| (line.asset.as_str(), line)).collect();
-    let cell = |asset: &&str| {
+    let mut found: Vec<Option<&Line>> = vec![None; columns.len()];
+    let mut others = [0usize; 3];
+    for line in lines {
+        match columns.iter().position(|asset| *asset == line.asset) {
+            Some(place) => found[place] = Some(line),
+            None => others[usize::from(show::order(line.verdict))] += 1,
+        }
+    }
+    let cell = |(asset, line): (&&str, &Option<&Line>)| {
         let link = link(&exchange.id, asset);
-        match by_asset.get(asset) {
+        match line {
             Some(line) => line_cell(reader, line, link),
             None => {
                 let said = words.say("not-reported").to_owned();
@@ -195,25 +227,21 @@ fn row(reader: &Reader, exchange: &ExchangeView, columns: &[&str], view: &View, 
             }
         }
     };
-    let mut others: BTreeMap<Verdict, usize> = BTreeMap::new();
-    for line in lines.iter().filter(|line| !columns.contains(&line.asset.as_str())) {
-        *others.entry(line.verdict).or_default() += 1;
-    }
-    let others = others.iter().rev().map(|(verdict, number)| format!("{number} {}", show::mark(*verdict)));
-    let mine = |state| view.alerts.iter().filter(|one| one.exchange == exchange.id && one.state == state).count();
-    let (firing, pending) = (mine(AlertState::Firing), mine(AlertState::Pending));
+    let worst_first = [Verdict::Short, Verdict::Indeterminate, Verdict::Backed].into_iter();
+    let others = worst_first.map(|verdict| (others[usize::from(show::order(verdict))], show::mark(verdict)));
+    let others = others.filter(|(number, _)| *number > 0).map(|(number, mark)| format!("{number} {mark}"));
     let alerts = [("firing-n", firing), ("pending-n", pending)].into_iter().filter(|(_, number)| *number > 0);
     let alerts: Vec<String> = alerts.map(|(key, number)| words.fill(key, &[&number.to_string()])).collect();
     Row {
         id: segment(&exchange.id),
         name: exchange.name.clone(),
-        age: exchange.statement.as_ref().map(|statement| show::age(statement.as_of, view.at)),
-        stale: is_stale(exchange, view.at, max_age_s),
+        age: exchange.statement.as_ref().map(|statement| show::age(statement.as_of, now)),
+        stale: is_stale(exchange, now, max_age_s),
         trouble: exchange.trouble.as_ref().map(|trouble| trouble.why.clone()),
-        cells: columns.iter().map(cell).collect(),
+        cells: columns.iter().zip(&found).map(cell).collect(),
         others: others.collect::<Vec<_>>().join(" "),
         alerts: if alerts.is_empty() { "–".into() } else { alerts.join(", ") },
-        trend: trend(&exchange.course, view.at),
+        trend: trend(&exchange.course, now),
     }
 }
 
@@ -231,7 +259,7 @@ fn line_cell(reader: &Reader, line: &Line, link: String) -> Cell {
         }
         (verdict, _) => (show::word(verdict), show::mark(verdict), low.unwrap_or_else(|| "0".into())),
     };
-    let said = format!("{} {}: {} {}", line.asset, words.say(class), words.say("owes"), line.owed.grouped());
+    let said = format!("{} {}", line.asset, words.say(class));
     Cell { class, mark, text, said, link }
 }
 

@@ -89,6 +89,15 @@ pub(super) fn word(verdict: Verdict) -> &'static str {
     }
 }
 
+/// The worse, the higher.
+pub(super) fn order(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Backed => 0,
+        Verdict::Indeterminate => 1,
+        Verdict::Short => 2,
+    }
+}
+
 pub(super) fn mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Short => "■",
