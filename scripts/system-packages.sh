@@ -22,6 +22,8 @@ have_libclang() {
 have_certificates() { any "${SSL_CERT_FILE:-/none}" /etc/ssl/certs/ca-*.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; }
 have_anvil() { [[ -n ${ANVIL:-} && $ANVIL != "$cache/nodes/bin/anvil" || -x $cache/nodes/bin/anvil ]]; }
 
+have_axe() { [[ -n ${AXE:-} && -s $AXE ]] || compgen -G "$cache/nodes/axe-*.js" >/dev/null; }
+
 # Fills packages (Debian's names) and tools (for people elsewhere).
 look() {
     packages=()
@@ -35,7 +37,7 @@ look() {
             have_certificates || missing ca-certificates "the system's certificate authorities"
             ;;
         nodes)
-            have_anvil || have npm || missing npm "npm, to fetch anvil with (or ANVIL=/path to an anvil)"
+            { have_anvil && have_axe; } || have npm || missing npm "npm, to fetch anvil and axe-core with (or ANVIL=/path, AXE=/path)"
             have "${CHROMIUM:-chromium}" || missing chromium "chromium, in which the tests look at the pages (or CHROMIUM=/path)"
             have "${CHROMEDRIVER:-chromedriver}" || missing chromium-driver "its chromedriver (or CHROMEDRIVER=/path)"
             have openssl || missing openssl "openssl, by which the tests make certificates"
