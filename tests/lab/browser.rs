@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, dead_code)]
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -32,6 +33,7 @@ impl Browser {
         let program = |name: &str, or: &str| std::env::var(name).unwrap_or_else(|_| or.into());
         let mut driver = Command::new(program("CHROMEDRIVER", "chromedriver"))
             .arg("--port=0")
+            .process_group(0) // with the browser that it starts
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -165,7 +167,8 @@ impl WebDriverCompatibleCommand for Console {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = self.driver.kill(); // its browser ends with it
+        let group = format!("-{}", self.driver.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status(); // a browser does not end with its driver
         let _ = self.driver.wait();
     }
 }
