@@ -151,10 +151,7 @@ fn a_new_verdict_is_on_an_open_page_within_a_second() {
         let browser = Browser::open(&base(&serving), DESK).await;
         browser.sign_in(&scene.regulator).await;
         assert!(browser.text().await.contains("Every exchange that is shown is backed"));
-        let is_live = "return document.getElementById('link').hidden && performance.getEntriesByType('resource')\
-            .some(e => e.name.endsWith('/v1/events')) || document.readyState === 'complete'";
-        browser.wait("the stream", is_live).await;
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // it tells nobody that it listens
+        browser.wait("the stream", "return 'live' in document.documentElement.dataset").await;
         tokio::task::block_in_place(|| goes_short(&scene, &serving));
         let took_ms = browser.wait("the shortage", "return !!document.querySelector('.shorts')").await;
         assert!(took_ms < 1000, "{took_ms} ms");

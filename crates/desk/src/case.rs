@@ -294,8 +294,8 @@ impl Case {
                 _ => None,
             };
             rows.push(keep::verdict_row(number, sequence, now, &verdict, repeats)?);
-            let moment = Moment::of(&verdict, sequence);
-            rows.push(keep::as_of_row(&self.exchange, statement.as_of, sequence, Some((number, moment))));
+            let moment = Moment::of(&verdict, sequence, number);
+            rows.push(keep::as_of_row(&self.exchange, statement.as_of, sequence, Some(moment)));
             self.course.add(moment);
             open.kept = Kept::Given { number, whole: repeats.unwrap_or(number), verdict: verdict.clone() };
             if verdict.stage == Stage::Final {

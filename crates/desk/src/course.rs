@@ -1,6 +1,7 @@
 //! How an exchange went: what each of its statements came to, for pictures over time.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct Moment {
     pub as_of: Timestamp,
     /// Its number.
     pub sequence: u64,
+    /// That of its last verdict.
+    pub number: u64,
     /// The worst line's.
     pub verdict: Verdict,
     /// The least coverage ratio of any line, in ten-thousandths, rounded down; `None` where nothing is owed.
@@ -61,9 +64,9 @@ const MOMENTS: usize = 3000;
 const MOST_STATEMENTS: usize = 50_000;
 
 impl Moment {
-    pub(crate) fn of(verdict: &Reconciliation, sequence: u64) -> Moment {
+    pub(crate) fn of(verdict: &Reconciliation, sequence: u64, number: u64) -> Moment {
         let ratios = verdict.lines.iter().filter_map(|line| ten_thousandths(line.coverage_ratio.as_deref()?));
-        Moment { as_of: verdict.statement.as_of, sequence, verdict: verdict.verdict, ratio: ratios.min() }
+        Moment { as_of: verdict.statement.as_of, sequence, number, verdict: verdict.verdict, ratio: ratios.min() }
     }
 }
 
@@ -83,7 +86,7 @@ impl Course {
     pub(crate) fn resume(records: &Records, exchange: &str) -> Result<Course, DeskError> {
         let moments = keep::moments(records, exchange, None, MOMENTS)?;
         let mut course = Course::default();
-        moments.into_iter().rev().for_each(|(moment, _)| course.add(moment));
+        moments.into_iter().rev().for_each(|moment| course.add(moment));
         Ok(course)
     }
 
@@ -216,9 +219,9 @@ pub(crate) fn points(
     let few = moments.len().div_ceil(most.max(1)).max(1);
     let mut points = Vec::new();
     for some in moments.chunks(few) {
-        let worst = some.iter().max_by_key(|(moment, _)| (moment.verdict, std::cmp::Reverse(moment.ratio)));
-        let Some((moment, number)) = worst else { continue };
-        let Some(kept) = keep::verdict(records, exchange, *number)? else { continue };
+        let worst = some.iter().max_by_key(|one| (one.verdict, Reverse(one.ratio.unwrap_or(u32::MAX))));
+        let Some(moment) = worst else { continue };
+        let Some(kept) = keep::verdict(records, exchange, moment.number)? else { continue };
         let damaged = |error: serde_json::Error| DeskError::Damaged(error.to_string());
         let said: Said<'_> = serde_json::from_str(kept.verdict.get()).map_err(damaged)?;
         let is_it =
@@ -239,7 +242,7 @@ mod tests {
 
     fn moment(seconds: i64, sequence: u64, ratio: u32) -> Moment {
         let verdict = if ratio < 10_000 { Verdict::Short } else { Verdict::Backed };
-        Moment { as_of: Timestamp::from_unix_s(seconds), sequence, verdict, ratio: Some(ratio) }
+        Moment { as_of: Timestamp::from_unix_s(seconds), sequence, number: sequence, verdict, ratio: Some(ratio) }
     }
 
     #[test]

@@ -145,12 +145,12 @@ fn as_of_key(exchange: &str, as_of: Timestamp) -> Vec<u8> {
 }
 
 /// The row by which a statement is found by its instant, with the number of its last verdict and what that came to.
-pub(crate) fn as_of_row(exchange: &str, as_of: Timestamp, sequence: u64, verdict: Option<(u64, Moment)>) -> Row {
+pub(crate) fn as_of_row(exchange: &str, as_of: Timestamp, sequence: u64, verdict: Option<Moment>) -> Row {
     let key = [as_of_key(exchange, as_of), sequence.to_be_bytes().to_vec()].concat();
-    let value = verdict.map_or_else(Vec::new, |(number, moment)| {
+    let value = verdict.map_or_else(Vec::new, |moment| {
         let verdict = VERDICTS.iter().position(|one| *one == moment.verdict).and_then(|place| u8::try_from(place).ok());
         let ratio = moment.ratio.unwrap_or(u32::MAX).to_be_bytes();
-        [&number.to_be_bytes()[..], &[verdict.unwrap_or(u8::MAX)], &ratio].concat()
+        [&moment.number.to_be_bytes()[..], &[verdict.unwrap_or(u8::MAX)], &ratio].concat()
     });
     Row { table: Table::Meta, key, value: Some(value) }
 }
@@ -158,14 +158,14 @@ pub(crate) fn as_of_row(exchange: &str, as_of: Timestamp, sequence: u64, verdict
 /// As they are numbered in rows.
 const VERDICTS: [Verdict; 3] = [Verdict::Backed, Verdict::Indeterminate, Verdict::Short];
 
-/// What an exchange's statements came to since an instant, each with its verdict's number, the newest first. Those that are not
+/// What an exchange's statements came to since an instant, the newest first. Those that are not
 /// judged are left out, and those of earlier versions, which did not keep it.
 pub(crate) fn moments(
     records: &Records,
     exchange: &str,
     from: Option<Timestamp>,
     limit: usize,
-) -> Result<Vec<(Moment, u64)>, DeskError> {
+) -> Result<Vec<Moment>, DeskError> {
     let prefix = [AS_OF, exchange.as_bytes(), &[0]].concat();
     let mut moments = Vec::new();
     for (key, value) in records.newest_first(Table::Meta, &prefix, &[&prefix[..], &[u8::MAX; 17]].concat(), limit)? {
@@ -176,7 +176,7 @@ pub(crate) fn moments(
         let Some((number, [verdict, ratio @ ..])) = value.split_first_chunk() else { continue };
         let (Some(verdict), Ok(ratio)) = (VERDICTS.get(usize::from(*verdict)), ratio.try_into()) else { continue };
         let ratio = Some(u32::from_be_bytes(ratio)).filter(|ratio| *ratio < u32::MAX);
-        moments.push((Moment { as_of, sequence, verdict: *verdict, ratio }, u64::from_be_bytes(*number)));
+        moments.push(Moment { as_of, sequence, number: u64::from_be_bytes(*number), verdict: *verdict, ratio });
     }
     Ok(moments)
 }
@@ -514,7 +514,7 @@ mod tests {
         };
         let judged = |seconds, sequence, number| {
             let (verdict, ratio) = (Verdict::Short, Some(645));
-            Some((number, Moment { as_of: at(seconds), sequence, verdict, ratio }))
+            Some(Moment { as_of: at(seconds), sequence, number, verdict, ratio })
         };
         // Instants do not come in the order of the numbers, and one is of before 1970.
         let rows =
@@ -541,7 +541,7 @@ mod tests {
         records.write(&[as_of_row("acme", at(-5), 9, judged(-5, 9, 3))]).unwrap();
         let came_to = |from| {
             let moments = moments(&records, "acme", from, 100).unwrap();
-            moments.iter().map(|(moment, number)| (moment.sequence, moment.ratio, *number)).collect::<Vec<_>>()
+            moments.iter().map(|moment| (moment.sequence, moment.ratio, moment.number)).collect::<Vec<_>>()
         };
         assert_eq!(came_to(None), [(4, Some(645), 12), (9, Some(645), 3)], "those that are judged, the newest first");
         assert_eq!(came_to(Some(at(200))), [(4, Some(645), 12)]);

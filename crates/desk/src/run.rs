@@ -723,5 +723,6 @@ fn chain_view(source: &Source) -> ChainView {
         reorgs: heard.reorgs,
         source_errors: heard.errors,
         trouble: source.trouble(),
+        dissenting_nodes: source.dissent().len(),
     }
 }

@@ -47,6 +47,8 @@ pub struct ChainView {
     pub source_errors: BTreeMap<&'static str, u64>,
     /// Why it is not followed at the moment.
     pub trouble: Option<Trouble>,
+    /// How many of its nodes have other final blocks than those that are followed.
+    pub dissenting_nodes: usize,
 }
 
 /// A block, for people and machines.

@@ -70,10 +70,10 @@
         { label: "", stroke: "transparent", paths: step, points: { show: false }, value: () => "" }],
       hooks: { draw: [signs] },
     }, [x, low, high, owed, gap], box);
-    charts.get(box)?.destroy();
+    if (charts.has(box)) charts.get(box).destroy();
+    else new ResizeObserver(() => charts.get(box).setSize(size())).observe(box);
     charts.set(box, plot);
     box.querySelector(".later")?.remove();
-    new ResizeObserver(() => plot.setSize(size())).observe(box);
   };
 
   const dress = () => { times(document); tick(); document.querySelectorAll("[data-course]").forEach((box) => charts.has(box) || draw(box)); };
@@ -87,7 +87,7 @@
     ["verdict", "statement", "alert", "gate", "block", "lagged"].forEach((kind) => events.addEventListener(kind, news));
     const link = document.getElementById("link");
     events.onerror = () => link && (link.hidden = false);
-    events.onopen = () => link && (link.hidden = true);
+    events.onopen = () => { document.documentElement.dataset.live = ""; if (link) link.hidden = true; };
   });
   document.addEventListener("htmx:after:swap", () => { dress(); document.querySelectorAll("[data-course]").forEach(draw); });
 })();

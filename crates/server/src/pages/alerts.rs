@@ -72,13 +72,15 @@ pub(super) async fn page(
         let exchange = view.exchanges.iter().find(|one| one.id == alert.exchange);
         let is_it = |one: &&std::sync::Arc<assay_verifier::Finding>| one.rule == alert.rule && one.asset == alert.asset;
         let finding = exchange.and_then(|exchange| exchange.findings.iter().find(is_it));
-        let place = format!("/exchanges/{}", segment(&alert.exchange));
         Row {
             id: segment(&alert.id),
             state: state(alert.state).0,
             severity: alert.severity.as_str(),
             exchange: exchange.map_or_else(|| alert.exchange.clone(), |exchange| exchange.name.clone()),
-            link: alert.asset.as_ref().map_or(place.clone(), |asset| format!("{place}/assets/{}", segment(asset))),
+            link: match &alert.asset {
+                Some(asset) => show::asset_page(&alert.exchange, asset),
+                None => show::exchange_page(&alert.exchange),
+            },
             asset: alert.asset.clone().unwrap_or_default(),
             rule: alert.rule.clone(),
             message: alert.message.clone(),

@@ -106,21 +106,23 @@ pub(super) async fn page(
     let (words, symbol) = (reader.words, line.asset.clone());
     let (shared, wanted, at) = (app.clone(), id.clone(), verdict.clone());
     let wallets_of = line.asset.clone();
-    let (statements, last, wallets) = blocking(move || {
+    let (statements, wallets) = blocking(move || {
         let statements = shared.desk.statements(&wanted, None, STATEMENTS).map_err(Problem::internal)?;
-        let last = shared.desk.verdicts(&wanted, None, 1).map_err(Problem::internal)?.first().map(|last| last.number);
         let height = |chain: &str| at.blocks.iter().find(|block| block.chain == chain).and_then(|block| block.height);
-        Ok((statements, last, wallets(&shared, &wanted, &wallets_of, height)?))
+        Ok((statements, wallets(&shared, &wanted, &wallets_of, height)?))
     })
     .await?;
-    let path = format!("/exchanges/{}/assets/{}", segment(&id), segment(&asset));
+    // Older statements may have got their verdicts since.
+    let sequence = exchange.statement.as_ref().map(|statement| statement.sequence);
+    let last = exchange.course.iter().rfind(|one| Some(one.sequence) == sequence).map(|one| one.number);
+    let path = show::asset_page(&id, &asset);
     let chosen = SPANS.iter().find(|(name, ..)| span.span.as_deref() == Some(*name)).unwrap_or(&SPANS[1]).0;
     let spans = SPANS.iter().map(|(name, key, _)| Choice { name, text: words.say(key), chosen: *name == chosen });
     let since = exchange.short_since.get(&asset).map(|since| {
         let block = since.block.as_ref().map(|(chain, height)| words.fill("block-n", &[chain, &show::count(*height)]));
         let (number, at) = (since.sequence.to_string(), show::time(since.as_of));
         let said = words.fill("since-short", &[&number, "\u{1}", &block.unwrap_or_else(|| "?".into())]);
-        Html(said.replace('<', "&lt;").replace('\u{1}', &at.0))
+        Html(show::escaped(&said).0.replace('\u{1}', &at.0))
     });
     let block = verdict.blocks.iter().map(|block| {
         let height = block.height.map_or_else(|| "?".into(), |height| show::count(height.0));
@@ -138,7 +140,7 @@ pub(super) async fn page(
     let page = AssetPage {
         f: Frame::of(&reader, format!("{} {asset}", exchange.name), &view).with_charts(),
         exchange: exchange.name.clone(),
-        exchange_link: format!("/exchanges/{}", segment(&id)),
+        exchange_link: show::exchange_page(&id),
         course: format!("{path}/course?span={chosen}"),
         spans: spans.collect(),
         verdict: show::verdict(line.verdict, words),
@@ -162,7 +164,7 @@ pub(super) async fn page(
             .collect(),
         statements: statements.iter().map(|one| Stated::of(&id, one)).collect(),
         report: report.into(),
-        print: last.map(|last| format!("/exchanges/{}/verdicts/{last}?asset={}", segment(&id), segment(&asset))),
+        print: last.map(|last| format!("{}/verdicts/{last}?asset={}", show::exchange_page(&id), segment(&asset))),
         asset,
     };
     shown(&page)

@@ -118,7 +118,7 @@ pub(super) async fn page(
         let (asset, gate) = (&line.asset, exchange.gates.iter().find(|gate| gate.asset == line.asset));
         let halted = gate.is_some_and(|gate| gate.signal == Signal::Halt);
         Row {
-            link: format!("/exchanges/{}/assets/{}", segment(&id), segment(asset)),
+            link: show::asset_page(&id, asset),
             asset: asset.clone(),
             verdict: show::verdict(line.verdict, reader.words),
             coverage: line.coverage_ratio.clone().unwrap_or_else(|| "–".into()),

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::show::{self, Html};
+use super::show::{self, Html, escaped};
 use super::words::{Words, cookie, languages};
 use super::{SIGN_IN, files, shown};
 use crate::app::{Caller, Shared, clock};
@@ -97,7 +97,8 @@ impl Frame {
         }
         if caller.is_some() {
             state.extend(view.chains.iter().map(|chain| chain_state(reader.words, chain, view)));
-            if view.chains.iter().all(|chain| chain.trouble.is_none()) && !view.chains.is_empty() {
+            let is_well = |chain: &ChainView| chain.trouble.is_none() && chain.dissenting_nodes == 0;
+            if view.chains.iter().all(is_well) && !view.chains.is_empty() {
                 state.push(escaped(reader.words.say("nodes-agree")));
             }
         }
@@ -153,24 +154,21 @@ impl Frame {
     }
 }
 
-fn escaped(text: &str) -> Html {
-    Html(text.replace('&', "&amp;").replace('<', "&lt;"))
-}
-
 /// Where one chain stands, in a few words.
 fn chain_state(words: &Words, chain: &ChainView, view: &View) -> Html {
+    let stale = |said: &str| Html(format!(r#"<b class="stale">{}</b>"#, escaped(said)));
     if let Some(trouble) = &chain.trouble {
-        let (since, why) = (show::age(trouble.since, view.at), trouble.why.replace('"', "'"));
+        let since = show::age(trouble.since, view.at);
         let said = escaped(&words.fill("chain-trouble", &[&chain.name]));
-        return Html(format!(r#"<b class="stale" title="{}">{said} {since}</b>"#, escaped(&why)));
+        return Html(format!(r#"<b class="stale" title="{}">{said} {since}</b>"#, escaped(&trouble.why)));
+    }
+    if chain.dissenting_nodes > 0 {
+        return stale(&words.fill("chain-disagree", &[&chain.name]));
     }
     let behind =
         chain.head.zip(chain.indexed.as_ref()).map_or(0, |(head, indexed)| head.0.saturating_sub(indexed.height.0));
     if behind > 1 {
-        return Html(format!(
-            r#"<b class="stale">{}</b>"#,
-            escaped(&words.fill("chain-behind", &[&chain.name, &show::count(behind)]))
-        ));
+        return stale(&words.fill("chain-behind", &[&chain.name, &show::count(behind)]));
     }
     escaped(&match chain.final_height {
         Some(height) => words.fill("chain-final", &[&chain.name, &show::count(height.0)]),

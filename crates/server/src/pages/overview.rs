@@ -185,7 +185,7 @@ fn shorts<'a>(reader: &'a Reader, exchange: &'a ExchangeView, view: &'a View) ->
         let statement = since.map(|since| reader.words.fill("statement-n", &[&since.sequence.to_string()]));
         let high = line.holdings.high.as_ref().unwrap_or(&line.holdings.low);
         Short {
-            link: link(&exchange.id, &line.asset),
+            link: show::asset_page(&exchange.id, &line.asset),
             name: exchange.name.clone(),
             asset: line.asset.clone(),
             holds: show::amount(high, &line.asset),
@@ -195,10 +195,6 @@ fn shorts<'a>(reader: &'a Reader, exchange: &'a ExchangeView, view: &'a View) ->
             age: since.map(|since| show::age(since.as_of, view.at)).unwrap_or_default(),
         }
     })
-}
-
-fn link(exchange: &str, asset: &str) -> String {
-    format!("/exchanges/{}/assets/{}", segment(exchange), segment(asset))
 }
 
 fn row(
@@ -218,7 +214,7 @@ fn row(
         }
     }
     let cell = |(asset, line): (&&str, &Option<&Line>)| {
-        let link = link(&exchange.id, asset);
+        let link = show::asset_page(&exchange.id, asset);
         match line {
             Some(line) => line_cell(reader, line, link),
             None => {

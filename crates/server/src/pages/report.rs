@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::frame::{Frame, Reader};
-use super::show::{self, Html, segment};
+use super::show::{self, Html};
 use super::shown;
 use crate::answer::Asked;
 use crate::api::exchanges::must_exist;
@@ -105,7 +105,7 @@ fn report(
     let unknown = line["unknown"].as_array().map_or(&[][..], Vec::as_slice).iter();
     Report {
         f: Frame::bare(reader, &title),
-        back: format!("/exchanges/{}/assets/{}", segment(id), segment(&asset)),
+        back: show::asset_page(id, &asset),
         title,
         verdict: said,
         stage: text(&verdict["stage"]),

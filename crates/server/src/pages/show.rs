@@ -25,14 +25,14 @@ pub(super) fn signed(coins: &SignedCoins, unit: &str) -> Html {
 
 fn number(grouped: &str, exact: &str, unit: &str) -> Html {
     let (whole, fraction) = cut(grouped);
-    let unit = Escaped(unit);
+    let unit = escaped(unit);
     Html(format!(r#"<data value="{exact}" title="{grouped} {unit}">{whole}<i>{fraction}</i></data>"#))
 }
 
 /// An exact amount that is there as text, whole.
 pub(super) fn exact(plain: &str, unit: &str) -> Html {
     let grouped = grouped(plain);
-    let (plain, unit) = (Escaped(plain), Escaped(unit));
+    let (plain, unit) = (escaped(plain), escaped(unit));
     Html(format!(r#"<data value="{plain}" title="{grouped} {unit}">{grouped}</data>"#))
 }
 
@@ -42,7 +42,7 @@ pub(super) fn grouped(plain: &str) -> String {
         plain.split_once('.').map_or((plain, String::new()), |(whole, rest)| (whole, format!(".{rest}")));
     match whole.parse().ok().filter(|_| whole.bytes().all(|byte| byte.is_ascii_digit())) {
         Some(whole) => Coins::new(assay_types::Amount(whole), 0).grouped() + &fraction,
-        None => Escaped(plain).to_string(),
+        None => escaped(plain).0,
     }
 }
 
@@ -140,21 +140,20 @@ impl Display for Html {
 
 impl askama::filters::HtmlSafe for Html {}
 
-struct Escaped<'a>(&'a str);
+/// Any text as HTML, within an element or an attribute.
+pub(super) fn escaped(text: &str) -> Html {
+    let one = |all: String, (sign, written)| all.replace(sign, written);
+    Html([('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;")].into_iter().fold(text.to_owned(), one))
+}
 
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for char in self.0.chars() {
-            match char {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                char => write!(f, "{char}")?,
-            }
-        }
-        Ok(())
-    }
+/// Where an exchange's page is.
+pub(super) fn exchange_page(exchange: &str) -> String {
+    format!("/exchanges/{}", segment(exchange))
+}
+
+/// Where the page of one of its assets is.
+pub(super) fn asset_page(exchange: &str, asset: &str) -> String {
+    format!("{}/assets/{}", exchange_page(exchange), segment(asset))
 }
 
 #[cfg(test)]
