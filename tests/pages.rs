@@ -11,6 +11,8 @@ mod scene;
 mod serving;
 
 use std::future::Future;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use browser::Browser;
 use fantoccini::Locator;
@@ -47,6 +49,41 @@ fn base(serving: &Serving) -> String {
     format!("http://{}", serving.address())
 }
 
+/// Looks at pages in every language, theme and width: nothing is asked of others, nothing is complained about, a picture is kept.
+async fn tour(base: &str, token: Option<&str>, pages: &[(&str, &str)]) {
+    for (width, size) in [("desk", DESK), ("phone", PHONE)] {
+        let browser = Browser::open(base, size).await;
+        if let Some(token) = token {
+            browser.sign_in(token).await;
+        }
+        for theme in ["light", "dark"] {
+            for language in ["en", "ko"] {
+                browser.go(&format!("/set/theme/{theme}")).await;
+                browser.go(&format!("/set/language/{language}")).await;
+                for (name, path) in pages {
+                    let what = format!("{name} {width} {theme} {language}");
+                    browser.go(path).await;
+                    if name.ends_with("asset") || name.ends_with("account") {
+                        browser.wait("the chart", "return !!document.querySelector('.chart canvas')").await;
+                    }
+                    let loaded = browser.loaded().await;
+                    assert_eq!(loaded.outside, Vec::<String>::new(), "{what}");
+                    assert!((1000..200_000).contains(&loaded.bytes), "{what}: {} bytes", loaded.bytes);
+                    let console = browser.console().await;
+                    let expected = |said: &String| *name == "missing" && said.contains("404");
+                    assert!(console.iter().all(expected), "{what}: {console:#?}");
+                    let head = "return [document.documentElement.lang, document.documentElement.dataset.theme]";
+                    assert_eq!(browser.run(head).await, serde_json::json!([language, theme]), "{what}");
+                    let wide = "return document.documentElement.scrollWidth <= window.innerWidth";
+                    assert_eq!(browser.run(wide).await, true, "{what} is wider than its window");
+                    assert_eq!(browser.complaints().await, Vec::<String>::new(), "{what}");
+                    browser.picture(&what.replace(' ', "-")).await;
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_page_is_sound_in_every_language_theme_and_width() {
     let (scene, serving) = short();
@@ -62,37 +99,80 @@ fn every_page_is_sound_in_every_language_theme_and_width() {
         ("missing", "/exchanges/nobody"),
         ("sign-in", "/sign-in"),
     ];
-    run(async {
-        for (width, size) in [("desk", DESK), ("phone", PHONE)] {
-            let browser = Browser::open(&base(&serving), size).await;
-            browser.sign_in(&scene.regulator).await;
-            for theme in ["light", "dark"] {
-                for language in ["en", "ko"] {
-                    browser.go(&format!("/set/theme/{theme}")).await;
-                    browser.go(&format!("/set/language/{language}")).await;
-                    for (name, path) in pages {
-                        let what = format!("{name} {width} {theme} {language}");
-                        browser.go(path).await;
-                        if name == "asset" || name == "account" {
-                            browser.wait("the chart", "return !!document.querySelector('.chart canvas')").await;
-                        }
-                        let loaded = browser.loaded().await;
-                        assert_eq!(loaded.outside, Vec::<String>::new(), "{what}");
-                        assert!((1000..200_000).contains(&loaded.bytes), "{what}: {} bytes", loaded.bytes);
-                        let console = browser.console().await;
-                        let expected = |said: &String| name == "missing" && said.contains("404");
-                        assert!(console.iter().all(expected), "{what}: {console:#?}");
-                        let head = "return [document.documentElement.lang, document.documentElement.dataset.theme]";
-                        assert_eq!(browser.run(head).await, serde_json::json!([language, theme]), "{what}");
-                        let wide = "return document.documentElement.scrollWidth <= window.innerWidth";
-                        assert_eq!(browser.run(wide).await, true, "{what} is wider than its window");
-                        assert_eq!(browser.complaints().await, Vec::<String>::new(), "{what}");
-                        browser.picture(&what.replace(' ', "-")).await;
-                    }
-                }
-            }
+    run(tour(&base(&serving), Some(&scene.regulator), &pages));
+}
+
+/// `assay demo` with its pages open; stopped as a person stops it.
+struct Demo {
+    process: Child,
+    base: String,
+}
+
+impl Demo {
+    fn play() -> Demo {
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_assay"));
+        demo.args(["demo", "--port", "0"]).env_remove("ASSAY_CONFIG").env_remove("DISPLAY").stdout(Stdio::piped());
+        let mut process = demo.spawn().unwrap();
+        let mut told = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let base = told.find_map(|line| line.trim().starts_with("http://").then(|| line.trim().to_owned())).unwrap();
+        assert!(told.any(|line| line.contains("Ctrl-C")), "how it ends");
+        Demo { process, base }
+    }
+
+    fn interrupt(&self) {
+        let asked = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+    }
+
+    fn end(mut self) {
+        self.interrupt();
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+/// A test that fails leaves no demo behind.
+impl Drop for Demo {
+    fn drop(&mut self) {
+        if self.process.try_wait().unwrap().is_none() {
+            self.interrupt();
+            self.process.wait().unwrap();
         }
+    }
+}
+
+#[test]
+fn the_demo_ends_with_its_pages_open_and_the_day_goes_on() {
+    let demo = Demo::play();
+    run(async {
+        let browser = Browser::open(&demo.base, DESK).await;
+        browser.go("/").await;
+        let first = "return document.querySelector('main table tbody tr').innerText";
+        assert!(browser.run(first).await.as_str().unwrap().starts_with("Acme"), "the flagged exchange first");
+        let overview = browser.text().await;
+        for said in ["SHORT", "holds 4,279.4", "owes 66,261.9", "missing 61,982.5", "statement 3"] {
+            assert!(overview.contains(said), "{said}: {overview}");
+        }
+        browser.follow(".shorts a").await;
+        let asset = browser.text().await;
+        let (_, since) = asset.split_once("Short since statement 3 of ").unwrap();
+        assert!(since.lines().next().unwrap().contains("bitcoin block 2"), "{since}");
+        let largest = "return document.querySelector('a[href^=\"/accounts/\"]').getAttribute('href')";
+        let account = browser.run(largest).await.as_str().unwrap().to_owned();
+        let pages = [
+            ("demo-overview", "/"),
+            ("demo-exchange", "/exchanges/acme"),
+            ("demo-asset", "/exchanges/acme/assets/BTC"),
+            ("demo-account", &account),
+            ("demo-report", "/exchanges/acme/verdicts/4"),
+            ("demo-alerts", "/alerts"),
+            ("demo-chains", "/chains"),
+        ];
+        tour(&demo.base, None, &pages).await;
+        // The next statement is on the page that was left open.
+        let next = "return document.body.innerText.includes('statement 6')";
+        browser.wait("the statement of the next minute", next).await;
     });
+    demo.end();
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Browser {
     pub async fn wait(&self, what: &str, script: &str) -> u128 {
         let began = std::time::Instant::now();
         while self.run(script).await != json!(true) {
-            assert!(began.elapsed().as_secs() < 30, "{what}: {}", self.text().await);
+            assert!(began.elapsed().as_secs() < 90, "{what}: {}", self.text().await);
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         began.elapsed().as_millis()

@@ -228,12 +228,12 @@ pub enum ScopeName {
 
 #[derive(Args)]
 pub struct DemoArgs {
-    /// End with the story; otherwise the nodes stay up, and commands to try are printed
+    /// End with the story; otherwise the day goes on, with the pages open and commands to try
     #[arg(long)]
     pub once: bool,
-    /// For the pages, which come with a later version: taken, and not used yet
-    #[arg(long, value_name = "N")]
-    pub port: Option<u16>,
+    /// Where the pages are to be, on this machine; 0: any port that is free
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub port: u16,
 }
 
 #[derive(Args)]

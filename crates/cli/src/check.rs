@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::config::ChainConfig;
 use crate::failure::{Failure, UNKNOWN};
 use crate::setup::Setup;
-use crate::{output, place, prices};
+use crate::{output, prices};
+use assay_desk::clock;
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -105,7 +106,7 @@ fn prices(setup: &Setup, report: &mut Report) {
         Ok(prices) => prices,
         Err(failure) => return report.failed("prices", failure),
     };
-    let age_s = place::now().seconds_since(prices.fetched_at);
+    let age_s = clock::now().seconds_since(prices.fetched_at);
     let newest = prices.newest().map_or_else(String::new, |day| day.to_string());
     let (count, currency, fetched_at) = (prices.symbols().count(), &prices.currency, prices.fetched_at);
     let found = format!("of {count} assets in {currency}, up to {newest}, as of {fetched_at}, {age_s} s ago");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_desk::Explanation;
+use assay_desk::{Explanation, clock};
 use assay_store::Records;
 use assay_types::{InputError, suggestion};
 use assay_verifier::Verdict;
@@ -12,7 +12,7 @@ use crate::args::ExplainArgs;
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
 use crate::serve::DESK;
 use crate::setup::{self, Setup};
-use crate::{output, place, statement};
+use crate::{output, statement};
 
 const SHOWN: usize = 20;
 
@@ -37,7 +37,7 @@ pub fn run(setup: &Arc<Setup>, wished: &ExplainArgs, json: bool) -> Result<u8, F
         let why = format!("the statement does not report `{}`", wished.asset);
         Failure::new(WRONG_INPUT, why).hint(suggestion(&wished.asset, known.clone()))
     };
-    let explained = assay_desk::explain(&world, records.as_ref(), exchange, &statement, &wished.asset, place::now())?;
+    let explained = assay_desk::explain(&world, records.as_ref(), exchange, &statement, &wished.asset, clock::now())?;
     let explained = explained.ok_or_else(unknown)?;
     if json {
         output::document(&explained);

@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::failure::{Failure, UNKNOWN};
 use crate::setup::{self, Setup};
 use crate::{output, place};
+use assay_desk::clock;
 
 pub fn run(setup: &Arc<Setup>, exchange: &str, at: Option<&str>, json: bool) -> Result<u8, Failure> {
     let at = at.map(|at| place::time("--at", at)).transpose()?;
     let world = setup.world_to_read()?;
     let exchange = setup::exchange(&world.declarations, exchange)?;
-    let (answer, exact) = assay_desk::holdings(&world, exchange, at, place::now())?;
+    let (answer, exact) = assay_desk::holdings(&world, exchange, at, clock::now())?;
     let each = |field: &str| answer[field].as_array().cloned().unwrap_or_default();
     if json {
         output::document(&answer);

@@ -7,9 +7,10 @@ use assay_types::{Account, BlockHash};
 use crate::args::IndexArgs;
 use crate::config::ChainConfig;
 use crate::failure::{Failure, WRONG_INPUT};
+use crate::output;
 use crate::progress::{self, Bars};
 use crate::setup::Setup;
-use crate::{output, place};
+use assay_desk::clock;
 
 pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failure> {
     let chains = chosen(setup, &arguments.chain)?;
@@ -140,7 +141,7 @@ fn report(reached: &[(&ChainConfig, Reached)], json: bool) {
                 "removed": now.removed,
             })
         });
-        output::document(&serde_json::json!({ "evaluated_at": place::now(), "chains": chains.collect::<Vec<_>>() }));
+        output::document(&serde_json::json!({ "evaluated_at": clock::now(), "chains": chains.collect::<Vec<_>>() }));
         return;
     }
     for (chain, now) in reached {

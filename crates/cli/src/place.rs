@@ -41,15 +41,3 @@ fn nothing_indexed(why: impl ToString) -> Failure {
 pub fn time(option: &str, text: &str) -> Result<Timestamp, Failure> {
     text.parse().map_err(|error| Failure::new(WRONG_INPUT, error).during(option))
 }
-
-/// The clock.
-pub fn now() -> Timestamp {
-    ago(std::time::Duration::ZERO)
-}
-
-/// The clock, so long ago.
-pub fn ago(elapsed: std::time::Duration) -> Timestamp {
-    let then = std::time::SystemTime::now() - elapsed;
-    let since_epoch = then.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_s(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
-}

@@ -8,8 +8,8 @@ use assay_types::Timestamp;
 
 use crate::config::{PricesConfig, PricesFrom};
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
-use crate::place;
 use crate::setup::url;
+use assay_desk::clock;
 
 /// The prices, with the time that they are of: when their file was written, or when they were asked for.
 pub fn read(config: &PricesConfig) -> Result<Prices, Failure> {
@@ -27,7 +27,7 @@ pub fn read(config: &PricesConfig) -> Result<Prices, Failure> {
         PricesFrom::Url(address) => {
             let endpoint = Endpoint::new(&url(address)?, Login::None);
             let endpoint = endpoint.map_err(|error| Failure::new(WRONG_INPUT, error).during("prices"))?;
-            let fetched_at = place::now();
+            let fetched_at = clock::now();
             let shown = endpoint.shown();
             let failed = |why: String| Failure::new(UNKNOWN, why).during(format!("prices from {shown}"));
             let longest = usize::try_from(Prices::LONGEST_BYTES).unwrap_or(usize::MAX);

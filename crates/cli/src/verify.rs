@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use assay_desk::clock;
 use assay_desk::evidence::{self, Question};
 use assay_types::{InputError, Timestamp};
 use assay_verifier::{Reconciliation, exit_code, reconcile};
@@ -17,7 +18,7 @@ use crate::{output, place};
 pub const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
 
 pub fn run(setup: &Arc<Setup>, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
-    let now = question.now.as_deref().map_or_else(|| Ok(place::now()), |now| place::time("--now", now))?;
+    let now = question.now.as_deref().map_or_else(|| Ok(clock::now()), |now| place::time("--now", now))?;
     let reconciliation = verify(setup, &question.exchange, &question.statement, now)?;
     if json {
         output::document(&reconciliation);

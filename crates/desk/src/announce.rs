@@ -12,8 +12,9 @@ use assay_types::{Account, Asset, BlockRef, ChainEntry, ChainId, Timestamp, sugg
 use assay_verifier::Coins;
 
 use crate::announced::{self, Announced, KnownFrom};
+use crate::clock;
 use crate::desk::Work;
-use crate::{Desk, DeskError, Source, World, run};
+use crate::{Desk, DeskError, Source, World};
 
 /// An account as an exchange announces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +167,7 @@ impl Wanted<'_> {
             from: stands.from,
             coverage: stands.coverage.into(),
             by: by.into(),
-            announced_at: run::clock(),
+            announced_at: clock::now(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! added to the sums that there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +16,7 @@ use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
 use assay_store::{Coverage, Lookup, Pair, Standing, Store};
 use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
 use assay_verifier::{Require, Wide};
+use hashbrown::HashTable;
 
 use crate::parts::side_by_side;
 use crate::sheet::{Draft, Group, Reckoned, Sheet, grade};
@@ -68,6 +70,9 @@ struct Book {
     at: BlockRef,
     /// By the account's number; nobody's where it is not declared, or declared by several.
     members: Vec<Member>,
+    /// The numbers of the same accounts, to be found by account.
+    numbers: HashTable<u32>,
+    hashing: foldhash::fast::RandomState,
     /// How many accounts of each exchange were looked at.
     enrolled: Vec<usize>,
     /// Are there declared accounts that are not followed yet?
@@ -222,6 +227,8 @@ impl Book {
             amended,
             at: tip,
             members: vec![NOBODY; usize::try_from(published).unwrap_or(0)],
+            numbers: HashTable::with_capacity(usize::try_from(published).unwrap_or(0)),
+            hashing: foldhash::fast::RandomState::default(),
             enrolled: vec![0; world.declarations.exchanges.len()],
             waiting: false,
             cohorts: BTreeMap::new(),
@@ -332,6 +339,10 @@ impl Book {
         };
         let cohort = self.cohort(cohort);
         self.members[place] = Member { exchange, cohort, declared };
+        let mut numbers = std::mem::take(&mut self.numbers);
+        let hash = |number: &u32| self.account(*number).map_or(0, |account| self.hashing.hash_one(account));
+        numbers.insert_unique(hash(&number), number, hash);
+        self.numbers = numbers;
         Ok(Some(number))
     }
 
@@ -421,6 +432,18 @@ impl Book {
                 }
             }
         }
+    }
+
+    /// The account with this number, where it is one exchange's.
+    fn account(&self, number: u32) -> Option<&Account> {
+        let member = self.members.get(usize::try_from(number).ok()?).filter(|member| **member != NOBODY)?;
+        let exchange = self.declarations.exchanges.get(usize::from(member.exchange))?;
+        Some(&exchange.accounts.get(usize::try_from(member.declared).ok()?)?.account)
+    }
+
+    fn number(&self, account: &Account) -> Option<AccountNo> {
+        let is_it = |number: &u32| self.account(*number) == Some(account);
+        self.numbers.find(self.hashing.hash_one(account), is_it).copied().map(AccountNo)
     }
 
     fn member(&self, pair: Pair) -> Option<(Member, u16)> {
@@ -575,6 +598,14 @@ impl Book {
             }
         }
         let Some(changed) = self.changed_since(store, place, at)? else { return Ok(None) };
+        for (account, asset) in named {
+            let Some(pair) = self.number(account).map(|number| (number, *asset)) else { continue };
+            let Some((member, asset)) = self.member(pair).filter(|(member, _)| member.exchange == place) else {
+                continue;
+            };
+            let grade = if changed.contains_key(&pair) { None } else { self.grade_of(pair) };
+            sheet.named.insert((member.declared, asset), (pair.0, grade));
+        }
         let mut reckoned = Vec::with_capacity(changed.len());
         for (pair, known) in changed {
             let Some((member, asset)) = self.member(pair).filter(|(member, _)| member.exchange == place) else {
@@ -585,16 +616,6 @@ impl Book {
                 let group = Some(cohort).filter(|cohort| counts(cohort)).map(|cohort| cohort.group(asset, false));
                 reckoned.push(Reckoned { pair, place: (member.declared, asset), group, known });
             } // else it is looked up anyhow
-        }
-        let mut accounts: Vec<&Account> = named.iter().map(|(account, _)| *account).collect();
-        accounts.dedup();
-        let numbers = side_by_side(&mut accounts, FEW_PAIRS, |accounts| store.numbers(accounts));
-        let numbers: Vec<_> = numbers.into_iter().collect::<Result<_, _>>()?;
-        let numbers: HashMap<&Account, _> = accounts.iter().copied().zip(numbers.into_iter().flatten()).collect();
-        for (account, asset) in named {
-            let Some((number, _)) = numbers.get(account).copied().flatten() else { continue };
-            let member = self.member((number, *asset)).filter(|(member, _)| member.exchange == place);
-            sheet.named.extend(member.map(|(member, asset)| ((member.declared, asset), number)));
         }
         Ok(Some(Draft { sheet, strict: self.strict, tip: self.at.height, at: at.height, reckoned }))
     }

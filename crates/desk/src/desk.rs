@@ -16,6 +16,7 @@ use tokio::sync::broadcast;
 use crate::alert::AlertSettings;
 use crate::announce::AnnounceError;
 use crate::announced::{Announced, with_announced};
+use crate::clock;
 use crate::gate::GateSettings;
 use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
@@ -137,7 +138,7 @@ impl Desk {
         let (work, waiting): (_, Receiver<Work>) = sync_channel(WORK_WAITING);
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let view = View {
-            at: run::clock(),
+            at: clock::now(),
             chains: Vec::new(),
             exchanges: Vec::new(),
             alerts: Vec::new(),
@@ -324,7 +325,7 @@ impl Desk {
     pub fn holdings(&self, exchange: &str) -> Result<Option<serde_json::Value>, DeskError> {
         let world = self.world();
         let Some(exchange) = world.exchange(exchange) else { return Ok(None) };
-        Ok(Some(crate::holdings(&world, exchange, None, run::clock())?.0))
+        Ok(Some(crate::holdings(&world, exchange, None, clock::now())?.0))
     }
 
     /// What everything is judged with.
@@ -348,7 +349,7 @@ fn await_blocks(world: &World, statement: &Statement) {
     let Some(exchange) = world.exchange(&statement.exchange) else { return };
     let until = Instant::now() + LONGEST;
     let named = |source: &Source| statement.blocks.iter().find(|(id, _)| *id == source.id).map(|(_, at)| *at);
-    let there = |source: &Source| source.has(statement.as_of, named(source), run::clock());
+    let there = |source: &Source| source.has(statement.as_of, named(source), clock::now());
     while Instant::now() < until && !evidence::concerned(world, exchange, Some(statement)).all(there) {
         std::thread::sleep(LOOK);
     }

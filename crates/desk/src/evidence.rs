@@ -9,8 +9,8 @@ use std::sync::Arc;
 use assay_registry::{Declared, Exchange};
 use assay_store::{Coverage, Lookup, Store};
 use assay_types::{
-    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment,
-    Statement, Timestamp, TxId,
+    Account, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement,
+    Timestamp, TxId,
 };
 use assay_verifier::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::books::FEW_PAIRS;
 use crate::dispute::{Disputed, disputed};
 use crate::parts::side_by_side;
-use crate::sheet::{Group, Sheet};
+use crate::sheet::{Group, Named, Sheet};
 use crate::{DeskError, Source, World};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
@@ -304,18 +304,19 @@ fn accounts(
     };
     let mut sums = sheet.sums;
     let apart = sheet.apart.iter().map(|place| (*place, None));
-    let spoken_of = sheet.named.iter().map(|(place, number)| (*place, Some(*number)));
-    let listed: BTreeMap<(u32, u16), Option<AccountNo>> = apart.chain(spoken_of).collect();
+    let spoken_of = sheet.named.into_iter().map(|(place, known)| (place, Some(known)));
+    let listed: BTreeMap<(u32, u16), Option<Named>> = apart.chain(spoken_of).collect();
     let mut listed: Vec<Listed<'_>> = listed
         .into_iter()
-        .filter_map(|((place, asset), number)| {
+        .filter_map(|((place, asset), known)| {
             let declared = question.exchange.accounts.get(usize::try_from(place).ok()?)?;
-            Some(Listed { place, declared, asset, on: *assets.get(usize::from(asset))?, number })
+            Some(Listed { place, declared, asset, on: *assets.get(usize::from(asset))?, known })
         })
         .collect();
     let balances = side_by_side(&mut listed, FEW_PAIRS, |listed| -> Result<Vec<Balance>, DeskError> {
         let mut looked_up = lookup(opened)?;
-        let balance = |one: &Listed<'_>| balance(opened, looked_up.as_mut(), &one.declared.account, one.number, one.on);
+        let balance =
+            |one: &Listed<'_>| balance(opened, looked_up.as_mut(), &one.declared.account, one.known.clone(), one.on);
         listed.iter().map(balance).collect()
     });
     let balances: Vec<Vec<Balance>> = balances.into_iter().collect::<Result<_, _>>()?;
@@ -354,8 +355,8 @@ struct Listed<'a> {
     /// The asset's place among the chain's.
     asset: u16,
     on: (&'a AssetEntry, &'a Deployment),
-    /// The account's, where it is known already.
-    number: Option<AccountNo>,
+    /// Where the account was asked for.
+    known: Option<Named>,
 }
 
 /// To look up balances in a chain's store, if it is there.
@@ -371,8 +372,8 @@ fn take_out(
     one: &Listed<'_>,
 ) -> Result<(), DeskError> {
     let moved = || DeskError::Damaged("a block was taken back while its balances were summed".into());
-    let (Some(looked_up), Some(block), Some(number)) = (looked_up, block, one.number) else { return Err(moved()) };
-    let standing = looked_up.standing((number, one.on.1.asset), block)?;
+    let (Some(looked_up), Some(block), Some((number, _))) = (looked_up, block, &one.known) else { return Err(moved()) };
+    let standing = looked_up.standing((*number, one.on.1.asset), block)?;
     let group = Group::of(one.declared, one.asset, standing.coverage == Coverage::Verified);
     let (accounts, amount) = sums.get_mut(&group).ok_or_else(moved)?;
     *accounts = accounts.checked_sub(1).ok_or_else(moved)?;
@@ -428,7 +429,7 @@ fn balance(
     opened: &Opened<'_>,
     looked_up: Option<&mut Lookup<'_>>,
     account: &Account,
-    number: Option<AccountNo>,
+    known: Option<Named>,
     (entry, deployment): (&AssetEntry, &Deployment),
 ) -> Result<Balance, DeskError> {
     let unknown = |reason: &str| Ok(Balance::Unknown { reason: reason.into(), last_verified: None, at_most: None });
@@ -438,7 +439,8 @@ fn balance(
         (Err(reason), ..) => return unknown(reason),
         _ => return unknown("no block"),
     };
-    let number = match number.map_or_else(|| store.number(account), |known| Ok(Some((known, true))))? {
+    let (number, grade) = known.map_or((None, None), |(number, grade)| (Some((number, true)), grade));
+    let number = match number.map_or_else(|| store.number(account), |known| Ok(Some(known)))? {
         None => return unknown("declared, and not indexed yet: run assay index"),
         Some((_, false)) => return unknown("declared late: its history is still being filled in"),
         Some((number, true)) => number,
@@ -457,7 +459,11 @@ fn balance(
         let (reason, at_most) = ("the chain's nodes disagree about it".into(), most.map(scaled).transpose()?);
         return Ok(Balance::Unknown { reason, last_verified: None, at_most });
     }
-    let standing = looked_up.standing((number, asset), header.height)?;
+    let pair = (number, asset);
+    let standing = match grade {
+        Some(grade) => looked_up.with_balance(pair, grade, header.height)?,
+        None => looked_up.standing(pair, header.height)?,
+    };
     match standing.coverage {
         Coverage::Unknown(reason) => last_known(reason),
         grade => Ok(Balance::Known { amount: scaled(standing.balance)?, proven: grade == Coverage::Verified }),

@@ -8,6 +8,7 @@ mod announce;
 mod announced;
 mod books;
 mod case;
+pub mod clock;
 mod course;
 mod daily;
 mod desk;

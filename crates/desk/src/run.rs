@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use assay_registry::{Declarations, Declared};
 use assay_store::{Row, Store};
@@ -16,6 +16,7 @@ use crate::alert::{Alert, Observation, State, observe, to_tell};
 use crate::announce::AnnounceError;
 use crate::announced::{self, Announced, with_announced};
 use crate::case::{Case, Judged};
+use crate::clock;
 use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
 use crate::dropped::{self, Gone};
 use crate::gate::{Gate, STALE};
@@ -96,12 +97,6 @@ enum Scope {
     Daily,
     /// And what has grown old.
     All,
-}
-
-/// The clock.
-pub(crate) fn clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_s(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
 }
 
 impl Run {
@@ -307,7 +302,7 @@ impl Run {
         if let Some(kept) = keep::statement(&self.inner.records, exchange, sequence).map_err(failed)? {
             return self.again(exchange, &kept.view, statement.digest);
         }
-        let (digest, as_of, received_at) = (statement.digest, statement.as_of, clock());
+        let (digest, as_of, received_at) = (statement.digest, statement.as_of, clock::now());
         // By the keys of now: they may have changed while it waited.
         let signed_by = signed_by(&self.world(), exchange, digest, signature.as_deref())?;
         let view = StatementView { sequence, digest, as_of, received_at, signature, signed_by };
@@ -336,7 +331,7 @@ impl Run {
         }
         let sequence = kept.sequence;
         let (was, came) = (kept.digest.to_string(), digest.to_string());
-        let rewrite = Rewrite { sequence, kept: was, came, at: clock() };
+        let rewrite = Rewrite { sequence, kept: was, came, at: clock::now() };
         let row = keep::rewrite_row(exchange, &rewrite).and_then(|row| Ok(self.inner.records.write(&[row])?));
         row.map_err(|error| SubmitError::Failed(error.to_string()))?;
         self.changed.insert(exchange.to_owned());
@@ -349,7 +344,7 @@ impl Run {
 
     /// Does what a person wishes: kept first, then done.
     fn handle(&mut self, wish: Handling) -> Result<serde_json::Value, HandlingError> {
-        let (now, failed) = (clock(), |error: DeskError| HandlingError::Failed(error.to_string()));
+        let (now, failed) = (clock::now(), |error: DeskError| HandlingError::Failed(error.to_string()));
         let keep =
             |row: Result<Row, DeskError>| row.and_then(|row| Ok(self.inner.records.write(&[row])?)).map_err(failed);
         match wish {
@@ -395,7 +390,7 @@ impl Run {
 
     /// Judges statements, the exchanges side by side, and keeps what is another verdict: in one write, then it is told.
     fn judge_all(&mut self, due: &[(String, u64)]) -> Vec<Arc<Reconciliation>> {
-        let (world, now, inner) = (self.world(), clock(), self.inner.clone());
+        let (world, now, inner) = (self.world(), clock::now(), self.inner.clone());
         let mut wanted: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         due.iter().for_each(|(exchange, sequence)| wanted.entry(exchange).or_default().push(*sequence));
         let cases = self.cases.iter_mut().filter_map(|(id, case)| Some((case, wanted.get(id.as_str())?)));
@@ -462,7 +457,7 @@ impl Run {
     fn look(&mut self) {
         self.looked_at = Instant::now();
         let world = self.world();
-        let now = clock();
+        let now = clock::now();
         if !world.sources.iter().all(|source| source.is_told(now)) {
             return self.paint(Scope::All);
         }
@@ -557,7 +552,7 @@ impl Run {
 
     /// Paints the picture anew.
     fn paint(&mut self, scope: Scope) {
-        let (world, now) = (self.world(), clock());
+        let (world, now) = (self.world(), clock::now());
         let chains = world.sources.iter().map(chain_view).collect();
         let chain_troubles: Vec<_> = world.sources.iter().map(|source| (source.trouble(), source.dissent())).collect();
         // How long a trouble lasts is shown, and matters to a rule.

@@ -15,11 +15,14 @@ pub(crate) struct Sheet {
     pub(crate) sums: BTreeMap<Group, (u64, Wide)>,
     /// What is to be looked up one by one, by place among the exchange's accounts and the chain's assets.
     pub(crate) apart: BTreeSet<(u32, u16)>,
-    /// What was asked for, by the same places, with the accounts' numbers.
-    pub(crate) named: BTreeMap<(u32, u16), AccountNo>,
+    /// What was asked for, by the same places.
+    pub(crate) named: BTreeMap<(u32, u16), Named>,
     /// Accounts that other exchanges declare too: which exchange, and where among its accounts.
     pub(crate) shared: BTreeMap<u32, Vec<(u16, u32)>>,
 }
+
+/// An account's number, and how well it is known in the asset, where that need not be looked up.
+pub(crate) type Named = (AccountNo, Option<Coverage>);
 
 /// Accounts of which a sheet tells the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

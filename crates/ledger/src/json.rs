@@ -49,7 +49,7 @@ impl<'a> Document<'a> {
 
     /// The whole document as one value.
     pub(crate) fn value(&self) -> Value<'_> {
-        Value { document: self, within: "".into(), step: Step::Whole, raw: self.text.trim_start() }
+        Value { document: self, within: None, step: Step::Whole, raw: self.text.trim_start() }
     }
 
     /// The value, if nothing was found to be wrong.
@@ -95,8 +95,8 @@ fn without_place(error: &serde_json::Error) -> String {
 #[derive(Clone)]
 pub(crate) struct Value<'a> {
     document: &'a Document<'a>,
-    /// The field that it is in.
-    within: Rc<str>,
+    /// The value that it is in: how that is called is only made out when it is asked for.
+    within: Option<Rc<Value<'a>>>,
     step: Step<'a>,
     raw: &'a str,
 }
@@ -112,11 +112,12 @@ enum Step<'a> {
 impl<'a> Value<'a> {
     /// Such as `assets[0].customers`.
     pub(crate) fn field(&self) -> String {
+        let within = self.within.as_ref().map_or_else(String::new, |within| within.field());
         match &self.step {
-            Step::Whole => String::new(),
-            Step::Key(key) if self.within.is_empty() => key.to_string(),
-            Step::Key(key) => format!("{}.{key}", self.within),
-            Step::Nth(nth) => format!("{}[{nth}]", self.within),
+            Step::Whole => within,
+            Step::Key(key) if within.is_empty() => key.to_string(),
+            Step::Key(key) => within + "." + key,
+            Step::Nth(nth) => format!("{within}[{nth}]"),
         }
     }
 
@@ -142,7 +143,7 @@ impl<'a> Value<'a> {
     pub(crate) fn map(&self) -> Result<Object<'a>, Refused> {
         self.must_be('{', "an object")?;
         let Members(raw) = self.read("an object")?;
-        let within: Rc<str> = self.field().into();
+        let within = Rc::new(self.clone());
         let mut members: Vec<Value<'a>> = Vec::with_capacity(raw.len());
         let mut many = HashSet::new();
         for (key, raw) in raw {
@@ -154,23 +155,25 @@ impl<'a> Value<'a> {
                 }
                 !many.insert(key.to_string())
             };
-            let value = Value { document: self.document, within: within.clone(), step: Step::Key(key), raw: raw.get() };
+            let (within, step) = (Some(within.clone()), Step::Key(key));
+            let value = Value { document: self.document, within, step, raw: raw.get() };
             if is_twice {
                 value.refuse("is there twice", None);
             } else {
                 members.push(value);
             }
         }
-        Ok(Object { whole: self.clone(), members })
+        Ok(Object { whole: within, members })
     }
 
     /// Each of its elements, as `read` reads them; an error in one does not hide those in others.
     pub(crate) fn list<T>(&self, mut read: impl FnMut(Value<'a>) -> Result<T, Refused>) -> Result<Vec<T>, Refused> {
         self.must_be('[', "a list")?;
         let elements: Vec<&'a RawValue> = self.read("a list")?;
-        let within: Rc<str> = self.field().into();
+        let within = Rc::new(self.clone());
         let each = elements.into_iter().enumerate().map(|(nth, raw)| {
-            read(Value { document: self.document, within: within.clone(), step: Step::Nth(nth), raw: raw.get() })
+            let (within, step) = (Some(within.clone()), Step::Nth(nth));
+            read(Value { document: self.document, within, step, raw: raw.get() })
         });
         let all: Vec<Result<T, Refused>> = each.collect();
         all.into_iter().collect()
@@ -234,7 +237,7 @@ impl<'a> Value<'a> {
 
 /// An object's members, each key once.
 pub(crate) struct Object<'a> {
-    whole: Value<'a>,
+    whole: Rc<Value<'a>>,
     members: Vec<Value<'a>>,
 }
 

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
-use assay_desk::{Desk, Event};
-use assay_types::Timestamp;
+use assay_desk::{Desk, Event, clock};
 
 use crate::problem::Problem;
 use crate::rate::Rate;
@@ -90,7 +88,7 @@ impl Caller {
     /// Does the token still count, with the scope that it had? For answers that go on and on.
     pub(crate) fn counts(&self, app: &App) -> bool {
         let holder = match (&app.tokens, &self.digest) {
-            (Some(tokens), Some(digest)) => tokens.holder_of(digest, clock()).map(|holder| holder.scope),
+            (Some(tokens), Some(digest)) => tokens.holder_of(digest, clock::now()).map(|holder| holder.scope),
             (Some(_), None) => None,
             (None, _) => Some(self.scope.clone()),
         };
@@ -110,12 +108,6 @@ impl Caller {
     pub(crate) fn must_see(&self, exchange: &str) -> Result<(), Problem> {
         if self.may(&Act::ReadExchange(exchange)) { Ok(()) } else { Err(Problem::not_found()) }
     }
-}
-
-/// The clock.
-pub(crate) fn clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_s(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Runs what reads a database off the threads that serve.

@@ -12,10 +12,11 @@ use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use crate::answer::Tagged;
-use crate::app::{App, Caller, Shared, clock};
+use crate::app::{App, Caller, Shared};
 use crate::pages::{self, Reader};
 use crate::problem::Problem;
 use crate::scope::Scope;
+use assay_desk::clock;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
@@ -74,7 +75,7 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     let secret = secret(request)?;
     let secret = secret.as_deref();
     let digest: Option<[u8; 32]> = secret.map(|secret| Sha256::digest(secret).into());
-    match digest.and_then(|digest| Some((digest, tokens.holder_of(&digest, clock())?))) {
+    match digest.and_then(|digest| Some((digest, tokens.holder_of(&digest, clock::now())?))) {
         Some((digest, holder)) => {
             permit(&format!("token {}", holder.id))?;
             request.extensions_mut().insert(Caller { name: holder.id, scope: holder.scope, digest: Some(digest) });

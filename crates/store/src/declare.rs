@@ -2,7 +2,7 @@
 //! then nothing is said about them.
 
 use assay_types::{Account, AccountNo, Block, Height, Watch};
-use rocksdb::{DBPinnableSlice, WriteBatch};
+use rocksdb::WriteBatch;
 
 use crate::bytes::{Reader, Writer};
 use crate::rows::account_prefix;
@@ -173,24 +173,6 @@ impl Store {
         let number = row.as_slice().try_into().ok().map(u32::from_be_bytes);
         let number = self.read(Family::Accounts, &key, number)?;
         Ok(Some((AccountNo(number), number < self.counter(PUBLISHED_KEY)?)))
-    }
-
-    /// The numbers of many accounts, in their order, as [`Store::number`] gives each.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn numbers(&self, accounts: &[&Account]) -> Result<Vec<Option<(AccountNo, bool)>>, StoreError> {
-        let published = self.counter(PUBLISHED_KEY)?;
-        let keys: Vec<Vec<u8>> = accounts.iter().map(|account| account_key(account)).collect();
-        let is_sorted = keys.is_sorted();
-        let rows = self.db.batched_multi_get_cf(self.family(Family::Accounts)?, &keys, is_sorted);
-        let number = |(key, row): (&Vec<u8>, Result<Option<DBPinnableSlice<'_>>, rocksdb::Error>)| {
-            let Some(row) = row.map_err(|error| self.database(error))? else { return Ok(None) };
-            let number = (*row).try_into().ok().map(u32::from_be_bytes);
-            let number = self.read(Family::Accounts, key, number)?;
-            Ok(Some((AccountNo(number), number < published)))
-        };
-        keys.iter().zip(rows).map(number).collect()
     }
 
     /// The account with this number.

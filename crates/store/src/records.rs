@@ -145,6 +145,12 @@ impl Records {
             blocks.set_block_cache(&CACHE);
             options.set_block_based_table_factory(&blocks);
             options.set_write_buffer_size(8 << 20);
+            if matches!(table, Table::Statements | Table::Verdicts) {
+                // They never go: a large one is written once, and not again with each compaction.
+                options.set_enable_blob_files(true);
+                options.set_min_blob_size(16 << 10);
+                options.set_blob_compression_type(rocksdb::DBCompressionType::Zstd);
+            }
             ColumnFamilyDescriptor::new(table.name(), options)
         })
     }
@@ -270,5 +276,41 @@ mod tests {
         drop(records);
         let again = Records::open(folder.path()).unwrap();
         assert_eq!(again.get(Table::Alerts, b"c1").unwrap().as_deref(), Some(&b"c1"[..]));
+    }
+
+    #[test]
+    fn large_rows_are_there_for_a_reader_beside_the_writer_and_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let mut state = 1u64;
+        let mut large = |number: u8| {
+            let mut value = vec![number];
+            value.resize_with(1 << 20, || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            });
+            Row { table: Table::Statements, key: vec![number], value: Some(value) }
+        };
+        let rows: Vec<Row> = (0..20).map(&mut large).collect();
+        rows.iter().for_each(|row| records.write(std::slice::from_ref(row)).unwrap());
+        let has = |name: &str| {
+            let of_blobs = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|kind| kind == name);
+            std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap).any(|entry| of_blobs(&entry))
+        };
+        // They are written from memory by another thread.
+        let patience = std::time::Instant::now();
+        while !has("blob") {
+            assert!(patience.elapsed().as_secs() < 60, "nothing was written from memory");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let check = |records: &Records| {
+            for row in &rows {
+                assert_eq!(records.get(row.table, &row.key).unwrap(), row.value, "{:?}", row.key);
+            }
+        };
+        check(&Records::open_to_read(folder.path()).unwrap().unwrap());
+        check(&records);
+        drop(records);
+        check(&Records::open(folder.path()).unwrap());
     }
 }

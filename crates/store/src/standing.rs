@@ -227,7 +227,11 @@ impl Lookup<'_> {
         row.map_or(Ok(Amount::ZERO), |row| self.store.read_balance(&prefix, row))
     }
 
-    fn with_balance(&mut self, pair: Pair, coverage: Coverage, at: Height) -> Result<Standing, StoreError> {
+    /// The same, where it is at hand how well the balance is known after that block.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn with_balance(&mut self, pair: Pair, coverage: Coverage, at: Height) -> Result<Standing, StoreError> {
         let balance = match coverage {
             Coverage::Unknown(_) => Amount::ZERO,
             _ => self.last_balance(pair, at)?,

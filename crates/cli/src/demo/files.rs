@@ -7,8 +7,8 @@ use super::figures::COLD_ADDRESSES;
 use super::stage::Stage;
 use crate::failure::Failure;
 
-/// Writes them; gives the configuration's path.
-pub fn write(stage: &Stage) -> Result<PathBuf, Failure> {
+/// Writes them; gives the configuration's path. `port`: of the pages; with 0 the system picks one.
+pub fn write(stage: &Stage, port: u16) -> Result<PathBuf, Failure> {
     let (bitcoin, evm) = (&stage.bitcoin, &stage.evm);
     stage.write("exchanges/acme/exchange.toml", exchange(stage))?;
     let header = "chain,address,role\n".to_owned();
@@ -16,10 +16,10 @@ pub fn write(stage: &Stage) -> Result<PathBuf, Failure> {
     stage.write("exchanges/acme/bitcoin-deposits.csv", header.clone() + &rows.collect::<String>())?;
     let rows = evm.deposits().iter().map(|address| format!("ethereum,{address},deposit\n"));
     stage.write("exchanges/acme/ethereum-deposits.csv", header + &rows.collect::<String>())?;
-    stage.write("assay.toml", configuration(stage))
+    stage.write("assay.toml", configuration(stage, port))
 }
 
-fn configuration(stage: &Stage) -> String {
+fn configuration(stage: &Stage, port: u16) -> String {
     format!(
         r#"# The demo's own configuration, for this run's nodes.
 data_dir = "assay-data"
@@ -48,6 +48,9 @@ on = [ {{ id = "{chain_id}/erc20:{token}", decimals = 6 }} ]
 
 [policy]
 max_statement_age = "5m"
+
+[serve]
+listen = "127.0.0.1:{port}"
 "#,
         bitcoin = stage.bitcoin.rpc_url(),
         evm = stage.evm.rpc_url(),

@@ -12,13 +12,13 @@ mod exchange;
 mod figures;
 mod files;
 mod judge;
+mod live;
 mod show;
 mod stage;
 mod story;
 mod told;
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use assay_indexer::Stop;
 use assay_testnodes::TestNodeError;
@@ -48,22 +48,24 @@ pub fn run(arguments: &DemoArgs, json: bool) -> Result<u8, Failure> {
 
 fn play(arguments: &DemoArgs, json: bool, stop: &Stop) -> Result<u8, Failure> {
     let since = Instant::now();
+    live::must_be_free(arguments.port)?;
     let told = Told::new(json, figures::kst(15, 0, 0));
     let stage = Stage::build(&told, stop)?;
-    let config = files::write(&stage)?;
+    let config = files::write(&stage, arguments.port)?;
     let setup = Setup::load(&config)?;
     let mut exchange = Exchange::new(stage);
     story::prologue(&mut exchange, &told)?;
-    let mut play = Play { exchange, told: &told, setup: &setup, stop, verdicts: vec![], wrong: vec![] };
+    let mut play = Play { exchange, told: &told, setup: &setup, stop, issued: vec![], verdicts: vec![], wrong: vec![] };
     play.acts()?;
     if json {
         output::document(&serde_json::json!({ "verdicts": play.verdicts }));
     }
     end(&play, since);
+    let outcome = if play.wrong.is_empty() { 0 } else { INTEGRITY };
     if !arguments.once {
-        stay(&play, &config, arguments.port);
+        live::go_on(play, &config)?;
     }
-    Ok(if play.wrong.is_empty() { 0 } else { INTEGRITY })
+    Ok(outcome)
 }
 
 /// The first signal asks for a stop, which removes everything; the second ends the process.
@@ -93,32 +95,6 @@ fn end(play: &Play<'_>, since: Instant) {
     };
     play.told.below("");
     play.told.line(format!("the end: {outcome} ({}.{} s of real time)", tenths / 10, tenths % 10));
-}
-
-/// Leaves the nodes up, says what can be tried, and waits for Ctrl-C.
-fn stay(play: &Play<'_>, config: &Path, port: Option<u16>) {
-    let stage = &play.exchange.stage;
-    let program = std::env::args().next().unwrap_or_else(|| "assay".into());
-    let statement = |file: &str| stage.folder().join("statements").join(file).display().to_string();
-    let commands = [
-        "holdings acme".to_owned(),
-        format!("balance {} --chain bitcoin", stage.bitcoin.hot),
-        format!("balance {} --chain ethereum --asset USDX --at 2026-02-06T16:00:00+09:00", stage.evm.cold()),
-        format!("history {} --chain bitcoin", stage.bitcoin.hot_taproot),
-        format!("history {} --chain ethereum", stage.evm.hot()),
-        format!("verify acme --statement {} --now 2026-02-06T17:00:05+09:00", statement("2-in-flight.json")),
-        format!("verify acme --statement {} --now 2026-02-06T19:01:05+09:00", statement("4-out-of-nothing.json")),
-        "check --deep".to_owned(),
-    ];
-    play.told.below(format!("\nThe nodes stay up. In another terminal:\n\nexport ASSAY_CONFIG={}", config.display()));
-    commands.iter().for_each(|command| play.told.below(format!("{program} {command}")));
-    if port.is_some() {
-        play.told.below("\n--port is for the pages, which do not exist yet.");
-    }
-    play.told.below("\nCtrl-C ends the nodes and removes their folder.");
-    while !play.stop.is_wished() {
-        play.stop.pause(Duration::from_millis(200));
-    }
 }
 
 /// Something in the play itself went wrong.

@@ -1,5 +1,7 @@
 //! The acts. What they do is played on real nodes; what they say comes from the nodes, the books and the verifier.
 
+use std::path::PathBuf;
+
 use assay_indexer::Stop;
 use assay_types::{Amount, Timestamp};
 use assay_verifier::{Coins, Reconciliation, Severity, Stage as Finality, Verdict};
@@ -25,6 +27,8 @@ pub struct Play<'a> {
     pub setup: &'a std::sync::Arc<Setup>,
     /// Somebody wants it to end.
     pub stop: &'a Stop,
+    /// Each statement's file, and when it arrived.
+    pub issued: Vec<(PathBuf, Timestamp)>,
     /// Each statement's last verdict.
     pub verdicts: Vec<Reconciliation>,
     /// Where an answer was not what it must be.
@@ -345,6 +349,7 @@ impl Play<'_> {
 
     fn issue(&mut self, name: &str) -> Result<Issued, Failure> {
         let issued = self.exchange.issue(name)?;
+        self.issued.push((issued.file.clone(), issued.arrives));
         let truth = issued.truth.iter();
         let owed: Vec<_> =
             truth.map(|of| format!("{} {}", Coins::new(of.customers, of.decimals).grouped(), of.symbol)).collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use assay_desk::{Alert, Desk, State, View};
+use assay_desk::{Alert, Desk, State, View, clock};
 use assay_indexer::Stop;
 use assay_types::Timestamp;
 use reqwest::Client;
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::webhook::keeps_watch;
 use crate::config::AlertmanagerConfig;
 use crate::failure::{Failure, WRONG_INPUT};
-use crate::place;
 
 const LOOK: Duration = Duration::from_millis(500);
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -53,13 +52,13 @@ impl Alertmanager {
             Ok(runtime) => runtime,
             Err(error) => return tracing::error!(receiver = self.name, %error, "alerts cannot be sent"),
         };
-        let started = place::now();
+        let started = clock::now();
         let (mut before, mut sent_at): (Told, Option<Instant>) = Default::default();
         while !stop.is_wished() {
             let told = told(&desk.view(), started, keeps_watch(desk));
             let due = told != before || sent_at.is_none_or(|at| at.elapsed() >= AGAIN);
             if due {
-                match runtime.block_on(self.send(&alerts(&told, &before, place::now()))) {
+                match runtime.block_on(self.send(&alerts(&told, &before, clock::now()))) {
                     Ok(()) => (before, sent_at) = (told, Some(Instant::now())),
                     Err(why) => {
                         tracing::warn!(receiver = self.name, why, "the Alertmanager could not be told: again soon");

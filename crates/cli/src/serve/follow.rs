@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_desk::{Desk, Source, Trouble};
+use assay_desk::{Desk, Source, Trouble, clock};
 use assay_indexer::{IndexError, Indexer, Progress, Reached, Settings, Stop, reach};
 use assay_store::{Mode, Store, StoreError};
 use assay_types::{Account, NodeError};
@@ -11,7 +11,6 @@ use assay_types::{Account, NodeError};
 use super::Shared;
 use crate::config::ChainConfig;
 use crate::failure::Failure;
-use crate::place;
 use crate::setup::Setup;
 
 /// How long to wait before a chain that cannot be followed is tried again.
@@ -38,7 +37,7 @@ pub fn follow(shared: &Shared, source: &Source) {
             Err(failure) => {
                 let why = failure.first();
                 tracing::error!(chain = source.name, %why, "this chain cannot be followed");
-                source.set_trouble(Some(Trouble { since: place::now(), why, lasting: true }));
+                source.set_trouble(Some(Trouble { since: clock::now(), why, lasting: true }));
                 shared.desk.look();
                 round.pause(AGAIN);
             }
@@ -101,7 +100,7 @@ fn follow_into(
     let reached = |reached: &Reached| {
         let healed = source.trouble().is_some();
         source.set_trouble(None);
-        source.reached_tip(place::ago(reached.asked.elapsed()));
+        source.reached_tip(clock::ago(reached.asked.elapsed()));
         source.hear(|heard| {
             heard.head = Some(reached.tip.height);
             heard.reorgs += u64::from(reached.removed > 0);
@@ -126,7 +125,7 @@ fn note(source: &Source, error: &IndexError) {
     let (kind, lasting) = kind(error);
     tracing::warn!(chain = source.name, %error, "not followed at the moment");
     source.hear(|heard| *heard.errors.entry(kind).or_default() += 1);
-    source.set_trouble(Some(Trouble { since: place::now(), why: error.to_string(), lasting }));
+    source.set_trouble(Some(Trouble { since: clock::now(), why: error.to_string(), lasting }));
 }
 
 /// What kind of error it is, and whether an operator is needed.
@@ -154,10 +153,10 @@ fn kind(error: &IndexError) -> (&'static str, bool) {
 /// Reads beside the process that indexes, anew at each block boundary that it has reached meanwhile.
 fn beside(setup: &Setup, chain: &ChainConfig, source: &Source, desk: &Desk, round: &Stop) {
     tracing::info!(chain = source.name, "another process indexes this chain: it is read beside it");
-    let trouble = |why: String, lasting| source.set_trouble(Some(Trouble { since: place::now(), why, lasting }));
+    let trouble = |why: String, lasting| source.set_trouble(Some(Trouble { since: clock::now(), why, lasting }));
     while !round.is_wished() {
         // The node first: what it had then, the store has by now if the other process keeps up.
-        let asked = place::now();
+        let asked = clock::now();
         let head = setup.connect(chain).map_err(|failure| failure.first());
         let head = head.and_then(|node| node.tip().map_err(|error| error.to_string())).map(|tip| tip.head);
         match setup.store_to_read(chain) {

@@ -14,7 +14,7 @@ mod webhook;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use assay_desk::Desk;
+use assay_desk::{Desk, clock};
 use assay_indexer::Stop;
 use assay_server::{Settings, Tls};
 use assay_store::Records;
@@ -22,7 +22,6 @@ use assay_store::Records;
 use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
-use crate::place;
 use crate::setup::{PROGRAM, Setup};
 use alertmanager::Alertmanager;
 use webhook::Receiver;
@@ -67,14 +66,22 @@ impl Shared {
     }
 }
 
+/// Keeps the watch until a signal ends it.
 pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
+    let listening = |_: &Desk, address: String| output::message(format!("listening on {address}"));
+    watch(setup, &stop_on_signals("stopping at the next block")?, listening)?;
+    output::message("stopped: nothing is lost, the next start goes on from here");
+    Ok(0)
+}
+
+/// Keeps the watch until a stop is wished. `listening` is told where the API and the pages are.
+pub fn watch(setup: &Arc<Setup>, stop: &Stop, listening: impl FnOnce(&Desk, String)) -> Result<(), Failure> {
     let alerts = &setup.config.alerts;
     let watchdog_every = Duration::from_secs(alerts.watchdog_every_s);
     let receivers = alerts.webhooks.iter().map(|config| Receiver::new(config, watchdog_every));
     let receivers = receivers.collect::<Result<Vec<_>, _>>()?;
     let alertmanagers = alerts.alertmanagers.iter().map(Alertmanager::new).collect::<Result<Vec<_>, _>>()?;
     let records = Records::open(&setup.config.data_dir.join(DESK))?;
-    let stop = stop_on_signals("stopping at the next block")?;
     let (desk, judging) = Desk::start(records, setup.world(PROGRAM), setup.config.desk.clone())?;
     let shared = Arc::new(Shared {
         desk: desk.clone(),
@@ -84,7 +91,7 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
     });
     let chains = desk.sources();
     for source in chains.iter() {
-        source.follow_from(place::now(), setup.chain(&source.name)?.nodes.len() > 1);
+        source.follow_from(clock::now(), setup.chain(&source.name)?.nodes.len() > 1);
     }
     let served = std::thread::scope(|scope| {
         for source in chains.iter() {
@@ -112,7 +119,7 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
                 }
             }
         });
-        let served = api(setup, &desk, &stop);
+        let served = api(setup, &desk, stop, listening);
         stop.now();
         shared.end_round();
         served
@@ -121,12 +128,11 @@ pub fn run(setup: &Arc<Setup>) -> Result<u8, Failure> {
     if judging.join().is_err() {
         return Err(Failure::new(INTEGRITY, "the desk's thread ended by itself").hint("see the log; start again"));
     }
-    output::message("stopped: nothing is lost, the next start goes on from here");
-    served.map(|()| 0)
+    served
 }
 
 /// Serves until a stop is wished.
-fn api(setup: &Setup, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
+fn api(setup: &Setup, desk: &Desk, stop: &Stop, listening: impl FnOnce(&Desk, String)) -> Result<(), Failure> {
     let serve = &setup.config.serve;
     let tls = serve.tls.clone().map(|(cert_file, key_file)| Tls { cert_file, key_file });
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -140,8 +146,8 @@ fn api(setup: &Setup, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
             }
         }
     };
-    let listening = |address| output::message(format!("listening on {scheme}://{address}"));
-    let served = runtime.block_on(assay_server::serve(desk.clone(), settings, listening, wished));
+    let bound = |address| listening(desk, format!("{scheme}://{address}"));
+    let served = runtime.block_on(assay_server::serve(desk.clone(), settings, bound, wished));
     runtime.shutdown_timeout(LAST_REQUESTS); // a node that reads through its unspent outputs is not waited for
     served.map_err(|error| Failure::new(WRONG_INPUT, error).hint("see [serve] in assay.toml"))
 }

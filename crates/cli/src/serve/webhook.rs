@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use assay_desk::{Desk, Message, sign};
+use assay_desk::{Desk, Message, clock, sign};
 use assay_indexer::Stop;
 use reqwest::Client;
 use serde_json::json;
 
 use crate::config::WebhookConfig;
 use crate::failure::{Failure, WRONG_INPUT};
-use crate::place;
 use crate::setup::PROGRAM;
 
 const LOOK: Duration = Duration::from_millis(200);
@@ -76,7 +75,7 @@ impl Receiver {
     }
 
     async fn send(&self, message: &Message) -> Result<(), String> {
-        let now = place::now().unix_s();
+        let now = clock::now().unix_s();
         let signature = sign(&self.secret, &message.id, now, &message.body)?;
         let request = self.client.post(&self.url).header("content-type", "application/json");
         let request = request.header("webhook-id", &message.id).header("webhook-timestamp", now.to_string());
@@ -89,12 +88,12 @@ impl Receiver {
 /// Does the desk still look at everything?
 pub fn keeps_watch(desk: &Desk) -> bool {
     const OLDEST_PICTURE_S: i64 = 60;
-    place::now().seconds_since(desk.view().at) <= OLDEST_PICTURE_S
+    clock::now().seconds_since(desk.view().at) <= OLDEST_PICTURE_S
 }
 
 /// Sent again and again: whoever no longer gets it knows that alerts would not come either.
 fn watchdog() -> Message {
-    let now = place::now();
+    let now = clock::now();
     let body = json!({ "type": "watchdog", "timestamp": now, "data": { "program": PROGRAM } });
     Message { number: 0, id: format!("watchdog-{}", now.unix_s()), body: body.to_string() }
 }

@@ -1,6 +1,6 @@
 //! Alerts, and what people do about them.
 
-use assay_desk::{Handling, HandlingError, Maintenance, Silence};
+use assay_desk::{Handling, HandlingError, Maintenance, Silence, clock};
 use assay_types::Timestamp;
 use axum::Extension;
 use axum::body::Bytes;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Asked, Nothing, read_body};
 use crate::api::exchanges::{dated, find, must_exist};
-use crate::app::{Caller, Shared, blocking, clock};
+use crate::app::{Caller, Shared, blocking};
 use crate::problem::Problem;
 use crate::scope::Act;
 
@@ -109,7 +109,7 @@ pub(crate) async fn silence(
 ) -> Result<Response, Problem> {
     caller.must(&Act::Silence)?;
     let Quiet { exchange, rule, asset, until, why } = read(&body)?;
-    let (until, since, by) = (instant("until", &until)?, clock(), caller.name);
+    let (until, since, by) = (instant("until", &until)?, clock::now(), caller.name);
     let silence = Silence { id: String::new(), exchange, rule, asset, since, until, by, why };
     Ok((StatusCode::CREATED, Answer(handle(&app, Handling::Silence(silence)).await?)).into_response())
 }
@@ -136,7 +136,7 @@ pub(crate) async fn maintenance(
     Path(id): Path<String>,
     Asked(_): Asked<Nothing>,
 ) -> Result<Answer, Problem> {
-    let (view, now) = (app.desk.view(), clock());
+    let (view, now) = (app.desk.view(), clock::now());
     let exchange = find(&view, &caller, &id)?;
     let ahead: Vec<_> = exchange.maintenance.iter().filter(|one| one.until > now).collect();
     Ok(Answer(json!({ "exchange": id, "maintenance": ahead })))
@@ -155,7 +155,7 @@ pub(crate) async fn announce(
     must_exist(&app, &caller, &id)?;
     caller.must(&Act::Submit(&id))?;
     let Window { from, until, why } = read(&body)?;
-    let now = clock();
+    let now = clock::now();
     let (until, from) = (instant("until", &until)?, from.map_or(Ok(now), |text| instant("from", &text))?);
     let announced = Maintenance { exchange: id, from, until, announced_at: now, by: caller.name, why };
     Ok((StatusCode::CREATED, Answer(handle(&app, Handling::Announce(announced)).await?)).into_response())

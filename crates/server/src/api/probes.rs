@@ -1,6 +1,6 @@
 //! For those who run it: is it alive, is it ready, what does it count, what does it offer?
 
-use assay_desk::View;
+use assay_desk::{View, clock};
 use assay_types::Timestamp;
 use axum::Extension;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::answer::{Answer, Asked, Nothing};
-use crate::app::{Caller, Shared, clock};
+use crate::app::{Caller, Shared};
 use crate::metrics;
 use crate::problem::Problem;
 use crate::scope::Act;
@@ -32,7 +32,7 @@ pub(crate) async fn readyz(
     caller: Option<Extension<Caller>>,
     Asked(_): Asked<Nothing>,
 ) -> Result<Answer, Problem> {
-    let reasons = reasons(&app.desk.view(), clock());
+    let reasons = reasons(&app.desk.view(), clock::now());
     if reasons.is_empty() {
         return Ok(Answer(json!({ "status": "ready" })));
     }
@@ -62,7 +62,7 @@ pub(crate) async fn metrics(
     Asked(_): Asked<Nothing>,
 ) -> Result<Response, Problem> {
     caller.must(&Act::ReadMetrics)?;
-    let text = metrics::text(&app.desk.view(), &app.verdicts(), clock()).map_err(Problem::internal)?;
+    let text = metrics::text(&app.desk.view(), &app.verdicts(), clock::now()).map_err(Problem::internal)?;
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

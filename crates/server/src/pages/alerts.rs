@@ -1,7 +1,7 @@
 //! Alerts for whoever is on duty: what, since when, how bad, what to do first; taking one on, and keeping one quiet.
 
 use askama::Template;
-use assay_desk::{Alert, Handling, Silence, State as AlertState};
+use assay_desk::{Alert, Handling, Silence, State as AlertState, clock};
 use assay_types::Timestamp;
 use axum::Form;
 use axum::extract::{Path, State};
@@ -14,7 +14,7 @@ use super::show::{self, Html, segment};
 use super::shown;
 use crate::answer::{Asked, Nothing};
 use crate::api::alerts::handle;
-use crate::app::{Shared, clock};
+use crate::app::Shared;
 use crate::problem::Problem;
 use crate::scope::Act;
 
@@ -158,7 +158,7 @@ pub(super) async fn silence(
     let caller = reader.caller()?;
     let Alert { exchange, rule, asset, .. } = find(&app, &reader, &id)?;
     caller.must(&Act::Silence)?;
-    let (since, by) = (clock(), caller.name.clone());
+    let (since, by) = (clock::now(), caller.name.clone());
     let until = Timestamp::from_unix_s(since.unix_s().saturating_add(i64::from(hours).saturating_mul(3600)));
     let silence =
         Silence { id: String::new(), exchange: Some(exchange), rule: Some(rule), asset, since, until, by, why };

@@ -1,7 +1,7 @@
 //! What every page has: whose it is, in which language, and whether Assay itself can be believed now.
 
 use askama::Template;
-use assay_desk::{ChainView, View};
+use assay_desk::{ChainView, View, clock};
 use axum::Extension;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::show::{self, Html, escaped};
 use super::words::{Words, cookie, languages};
 use super::{SIGN_IN, files, shown};
-use crate::app::{Caller, Shared, clock};
+use crate::app::{Caller, Shared};
 use crate::problem::Problem;
 use crate::scope::Act;
 
@@ -134,7 +134,7 @@ impl Frame {
             here_encoded: show::segment(&reader.here),
             languages: languages.collect(),
             signed_in: reader.signed_in,
-            now: clock().to_string(),
+            now: clock::now().to_string(),
             state: Vec::new(),
             firing: 0,
             sees_chains: false,

@@ -10,8 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::frame::{Frame, Reader};
 use super::{shown, words};
-use crate::app::{App, Shared, clock};
+use crate::app::{App, Shared};
 use crate::problem::Problem;
+use assay_desk::clock;
 
 /// The cookie that holds the token.
 pub(crate) const COOKIE: &str = "assay";
@@ -50,7 +51,7 @@ pub(super) async fn enter(
     Form(Entry { token, to }): Form<Entry>,
 ) -> Result<Response, Problem> {
     let (to, token) = (local(to.as_deref()), token.trim());
-    if !holds(&app, token, clock()) {
+    if !holds(&app, token, clock::now()) {
         let f = Frame::bare(&reader, reader.words.say("sign-in"));
         let mut page = shown(&SignIn { f, to: to.to_owned(), wrong: true })?;
         *page.status_mut() = StatusCode::OK; // the guard makes problems of all others

@@ -1,0 +1,134 @@
+//! After the story: the same day goes on, watched by `assay serve`, with the pages open.
+//!
+//! The daemon is given each statement at the hour at which it came, and from then on one each minute.
+
+use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use assay_desk::{ChainView, Desk, clock};
+use assay_types::Timestamp;
+
+use super::broken;
+use super::story::Play;
+use super::told;
+use crate::failure::{Failure, WRONG_INPUT};
+use crate::serve;
+
+/// So often the stage's clock is set, and blocks come that are due.
+const STEP: Duration = Duration::from_secs(5);
+const STATEMENT_EVERY_S: i64 = 60;
+
+/// Whoever wishes for a port learns at once that it is taken, not at the end of the story.
+pub fn must_be_free(port: u16) -> Result<(), Failure> {
+    let taken = |error| Failure::new(WRONG_INPUT, error).during(format!("--port {port}")).hint("--port 0 takes any");
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(taken)
+}
+
+/// Lets the day go on until Ctrl-C.
+pub fn go_on(mut play: Play<'_>, config: &Path) -> Result<(), Failure> {
+    let (setup, stop) = (play.setup, play.stop);
+    clock::set(play.issued.first().map_or_else(|| play.exchange.stage.now(), |(_, arrived)| *arrived));
+    let (ready, listens) = sync_channel(1);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(move || {
+            serve::watch(setup, stop, |desk, address| {
+                let _ = ready.send((desk.clone(), address)); // the play may have ended
+            })
+        });
+        let lived = match listens.recv() {
+            Ok((desk, address)) => live(&mut play, config, &desk, &address),
+            Err(_) => Ok(()), // the watch says why
+        };
+        stop.now();
+        watch.join().unwrap_or_else(|_| Err(broken("the watch ended by itself"))).and(lived)
+    })
+}
+
+fn live(play: &mut Play<'_>, config: &Path, desk: &Desk, address: &str) -> Result<(), Failure> {
+    await_tips(play, desk);
+    for (file, arrived) in std::mem::take(&mut play.issued) {
+        set_clock(desk, arrived);
+        submit(desk, &std::fs::read(file)?)?;
+    }
+    set_clock(desk, play.exchange.stage.now());
+    let mut reported = report(play, desk)?;
+    say(play, config, address);
+    loop {
+        play.stop.pause(STEP);
+        if play.stop.is_wished() {
+            return Ok(());
+        }
+        play.exchange.advance(clock::now(), play.told)?;
+        if play.exchange.stage.now().seconds_since(reported) >= STATEMENT_EVERY_S {
+            reported = report(play, desk)?;
+        }
+    }
+}
+
+/// Until the daemon has every block.
+fn await_tips(play: &Play<'_>, desk: &Desk) {
+    let is_there = || {
+        let indexed = |chain: &ChainView| chain.indexed.as_ref().map(|block| block.height);
+        desk.view().chains.iter().all(|chain| chain.head.is_some() && chain.head == indexed(chain))
+    };
+    while !play.stop.is_wished() && !is_there() {
+        play.stop.pause(Duration::from_millis(20));
+    }
+}
+
+/// Moves the daemon's clock. The nodes have no other blocks than a moment ago.
+fn set_clock(desk: &Desk, to: Timestamp) {
+    clock::set(to);
+    desk.sources().iter().for_each(|source| source.reached_tip(to));
+}
+
+/// The statement of this instant.
+fn report(play: &mut Play<'_>, desk: &Desk) -> Result<Timestamp, Failure> {
+    let issued = play.exchange.issue("live")?;
+    submit(desk, &std::fs::read(issued.file)?)?;
+    Ok(play.exchange.stage.now())
+}
+
+fn submit(desk: &Desk, bytes: &[u8]) -> Result<(), Failure> {
+    desk.submit("acme", bytes, None).map(drop).map_err(broken)
+}
+
+/// Says where the pages are and what else can be tried, and opens them.
+fn say(play: &Play<'_>, config: &Path, address: &str) {
+    let stage = &play.exchange.stage;
+    let program = std::env::args().next().unwrap_or_else(|| "assay".into());
+    let statement = |file: &str| stage.folder().join("statements").join(file).display().to_string();
+    let commands = [
+        "holdings acme".to_owned(),
+        "explain acme BTC".to_owned(),
+        format!("balance {} --chain bitcoin", stage.bitcoin.hot),
+        format!("balance {} --chain ethereum --asset USDX --at 2026-02-06T16:00:00+09:00", stage.evm.cold()),
+        format!("history {} --chain bitcoin", stage.bitcoin.hot_taproot),
+        format!("history {} --chain ethereum", stage.evm.hot()),
+        format!("verify acme --statement {} --now 2026-02-06T17:00:05+09:00", statement("2-in-flight.json")),
+        format!("verify acme --statement {} --now 2026-02-06T19:01:05+09:00", statement("4-out-of-nothing.json")),
+        "check --deep".to_owned(),
+    ];
+    play.told.below(format!(
+        "\nThe day goes on from {}, with a statement each minute, under the eyes of assay serve:\n\n{address}",
+        told::clock(stage.now())
+    ));
+    play.told.below(format!("\nIn another terminal:\n\nexport ASSAY_CONFIG={}", config.display()));
+    commands.iter().for_each(|command| play.told.below(format!("{program} {command}")));
+    play.told.below("\nCtrl-C ends it all and removes its folder.");
+    open(address);
+}
+
+/// Shows the pages to a person at a screen; everybody else has the address.
+fn open(address: &str) {
+    let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    if has_screen && std::io::stdout().is_terminal() {
+        let mut opener = Command::new("xdg-open");
+        let opener = opener.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = opener.spawn(); // without one there is still the address
+    }
+}
