@@ -16,7 +16,10 @@ use std::process::{Child, Command, Stdio};
 
 use browser::Browser;
 use fantoccini::Locator;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::Field;
 use scene::{SUBSIDY, Scene, indexed, submit, token};
+use serde_json::{Value, json};
 use serving::Serving;
 
 /// As wide as a desk's screen, and a phone's.
@@ -73,7 +76,7 @@ async fn tour(base: &str, token: Option<&str>, pages: &[(&str, &str)]) {
                     let expected = |said: &String| *name == "missing" && said.contains("404");
                     assert!(console.iter().all(expected), "{what}: {console:#?}");
                     let head = "return [document.documentElement.lang, document.documentElement.dataset.theme]";
-                    assert_eq!(browser.run(head).await, serde_json::json!([language, theme]), "{what}");
+                    assert_eq!(browser.run(head).await, json!([language, theme]), "{what}");
                     let wide = "return document.documentElement.scrollWidth <= window.innerWidth";
                     assert_eq!(browser.run(wide).await, true, "{what} is wider than its window");
                     assert_eq!(browser.complaints().await, Vec::<String>::new(), "{what}");
@@ -164,6 +167,9 @@ fn the_demo_ends_with_its_pages_open_and_the_day_goes_on() {
             ("demo-asset", "/exchanges/acme/assets/BTC"),
             ("demo-account", &account),
             ("demo-report", "/exchanges/acme/verdicts/4"),
+            ("demo-verdicts", "/exchanges/acme/verdicts"),
+            ("demo-rule", "/rules/phantom-assets"),
+            ("demo-rules", "/rules"),
             ("demo-alerts", "/alerts"),
             ("demo-chains", "/chains"),
         ];
@@ -270,23 +276,59 @@ fn a_history_is_paged_from_the_newest_on_and_exported_as_the_command_line_does()
     let account = format!("/accounts/bitcoin/{}", scene.address);
     let cookie = format!("assay={}", scene.regulator);
     let get = |path: &str| serving.ask("GET", path, &[("cookie", &cookie), ("accept", "text/html")], b"");
-    let (mut path, mut seen) = (account.clone(), Vec::new());
-    loop {
-        let page = get(&path).body;
-        let rows = page.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
-        seen.extend(
-            rows.split("<tr")
-                .skip(1)
-                .map(|row| row.split("class=\"n\">").nth(1).unwrap().split('<').next().unwrap().to_owned()),
-        );
-        let Some(older) = page.split_once("\" rel=\"next\"") else { break };
-        path = older.0.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");
+    let heights = |query: &str| -> Vec<u64> {
+        let (mut path, mut seen) = (account.clone() + query, Vec::new());
+        loop {
+            let page = get(&path).body;
+            let rows = page.split("<tbody>").nth(1).map_or("", |rows| rows.split("</tbody>").next().unwrap());
+            let height = |row: &str| row.split("class=\"n\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+            seen.extend(rows.split("<tr").skip(1).map(|row| height(row).parse::<u64>().unwrap()));
+            let Some(older) = page.split_once("\" rel=\"next\"") else { break };
+            path = older.0.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");
+        }
+        seen
+    };
+    assert_eq!(heights(""), (1..=120).rev().collect::<Vec<_>>());
+    // What a form leaves empty is not asked for.
+    assert_eq!(heights("?from=&to=&kind=&direction=credit"), (1..=120).rev().collect::<Vec<_>>());
+    assert_eq!(heights("?from=10&to=90&kind=coinbase"), (10..=90).rev().collect::<Vec<_>>());
+    assert_eq!(heights("?kind=transfer"), heights("?direction=debit"));
+    let hash = scene.node.call("getblockhash", json!([50])).unwrap();
+    let time = scene.node.call("getblockheader", json!([hash])).unwrap()["time"].as_u64().unwrap();
+    let then = scene::assay_time(time);
+    assert!(heights(&format!("?from={then}")).contains(&50) && heights(&format!("?to={then}")).contains(&50));
+    assert_eq!(heights("?to=2009-01-03"), [0; 0]);
+    for wrong in ["?from=noon", "?kind=theft", "?direction=up", "?before=7"] {
+        assert_eq!(get(&(account.clone() + wrong)).status, 400, "{wrong}");
     }
-    assert_eq!(seen, (1..=120).rev().map(|height: u64| height.to_string()).collect::<Vec<_>>());
     for format in ["csv", "ndjson"] {
+        let history = ["history", &scene.address, "--chain", "bitcoin", "--format", format];
         let exported = get(&format!("{account}/history.{format}"));
-        let said = scene.lab.assay(&["history", &scene.address, "--chain", "bitcoin", "--format", format]);
-        assert_eq!(exported.body, said.stdout, "{format}");
+        assert_eq!(exported.body, scene.lab.assay(&history).stdout, "{format}");
+        let some = get(&format!("{account}/history.{format}?from=20&to=40"));
+        assert_eq!(some.body, scene.lab.assay(&[&history[..], &["--from", "20", "--to", "40"]].concat()).stdout);
+    }
+    let file = serving.download(&format!("{account}/history.parquet"), &[("cookie", &cookie)]);
+    let path = scene.lab.path("history.parquet");
+    std::fs::write(&path, file).unwrap();
+    let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let lines = get(&format!("{account}/history.ndjson")).body;
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), lines.len());
+    for (row, line) in rows.iter().zip(&lines) {
+        let read = |(name, field): (&String, &Field)| {
+            let value = match field {
+                Field::Long(number) => json!(number),
+                Field::Str(text) => json!(text),
+                Field::Bool(is) => json!(is),
+                Field::TimestampMillis(millis) => json!(scene::assay_time(*millis as u64 / 1000)),
+                Field::Null => Value::Null,
+                other => panic!("{name}: {other:?}"),
+            };
+            (name.clone(), value)
+        };
+        assert_eq!(row.get_column_iter().map(read).collect::<serde_json::Map<_, _>>(), *line.as_object().unwrap());
     }
 }
 

@@ -80,6 +80,20 @@ impl Serving {
         Answer::read(&String::from_utf8(answer).unwrap())
     }
 
+    /// Gets what is no text, whole.
+    pub fn download(&self, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        // HTTP/1.0 has no chunks: what comes is the file.
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n{headers}\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        assert!(answer.starts_with(b"HTTP/1.0 200"), "{path}");
+        answer.split_off(head + 4)
+    }
+
     /// Asks as the holder of this token.
     pub fn ask_as(&self, secret: &str, method: &str, path: &str, body: &[u8]) -> Answer {
         let bearer = format!("Bearer {secret}");

@@ -129,6 +129,10 @@ impl Chain for BitcoinChain {
         true
     }
 
+    fn source(&self) -> Option<String> {
+        self.nodes.get(self.current.load(Ordering::Relaxed)).map(|node| node.shown().to_owned())
+    }
+
     fn tip(&self) -> Result<Tip, NodeError> {
         self.ask(|node| {
             let state: ChainState = node.call("the tip", "getblockchaininfo", &[])?;

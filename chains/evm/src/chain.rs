@@ -198,6 +198,10 @@ impl Chain for EvmChain {
         self.start
     }
 
+    fn source(&self) -> Option<String> {
+        self.nodes.get(self.current.load(Ordering::Relaxed)).map(|node| node.name.clone())
+    }
+
     fn tip(&self) -> Result<Tip, NodeError> {
         self.with_a_node(async |node| self.tip_of(node).await)
     }

@@ -30,9 +30,9 @@ pub struct Alert {
     pub since: Timestamp,
     /// When it was last observed, while it is pending or firing and no longer observed.
     pub unseen_since: Option<Timestamp>,
-    /// When it began to fire.
+    /// When it last began to fire.
     pub fired_at: Option<Timestamp>,
-    /// When it was resolved.
+    /// When it was last resolved; `None` while it fires.
     pub resolved_at: Option<Timestamp>,
     /// How many times it has fired.
     pub episodes: u64,
@@ -154,7 +154,8 @@ impl Observation {
         short_digest(&parts.join("\0"))
     }
 
-    fn alert(&self, id: String, now: Timestamp, episodes: u64) -> Alert {
+    /// `last`: the same as it was resolved before, if it ever was. Its episodes are counted on.
+    fn alert(&self, id: String, now: Timestamp, last: Option<&Alert>) -> Alert {
         Alert {
             id,
             rule: self.rule.to_owned(),
@@ -164,9 +165,9 @@ impl Observation {
             state: State::Pending,
             since: now,
             unseen_since: None,
-            fired_at: None,
-            resolved_at: None,
-            episodes,
+            fired_at: last.and_then(|last| last.fired_at),
+            resolved_at: last.and_then(|last| last.resolved_at),
+            episodes: last.map_or(0, |last| last.episodes),
             message: self.message.clone(),
             acknowledged: None,
             silenced: None,
@@ -197,12 +198,11 @@ pub fn observe(
     let mut changed = Vec::new();
     for (id, one) in &worst {
         let before = alerts.get(id).filter(|alert| alert.state != State::Resolved).cloned();
-        let episodes = alerts.get(id).map_or(0, |alert| alert.episodes);
-        let mut alert = before.clone().unwrap_or_else(|| one.alert(id.clone(), now, episodes));
+        let mut alert = before.clone().unwrap_or_else(|| one.alert(id.clone(), now, alerts.get(id)));
         (alert.severity, alert.message, alert.unseen_since) = (one.severity, one.message.clone(), None);
         if alert.state == State::Pending && now.seconds_since(alert.since) >= settings.raise_after_s(one) {
             alert.state = State::Firing;
-            alert.fired_at = Some(now);
+            (alert.fired_at, alert.resolved_at) = (Some(now), None);
             alert.episodes += 1;
         }
         if before.map(|before| before.state) != Some(alert.state) {
@@ -221,7 +221,8 @@ pub fn observe(
         let unseen_since = *alert.unseen_since.get_or_insert(now);
         match alert.state {
             State::Resolved => {}
-            // What never fired need not be resolved.
+            // What did not fire need not be resolved. What fired before counts its episodes on: receivers know them by number.
+            State::Pending if alert.episodes > 0 => alert.state = State::Resolved,
             State::Pending => drop(alerts.remove(&id)),
             State::Firing if now.seconds_since(unseen_since) >= settings.clear_after_s(&alert.rule) => {
                 alert.state = State::Resolved;
@@ -326,6 +327,25 @@ mod tests {
         for (times, expected) in table {
             assert_eq!(play(times), *expected, "{times:?}");
         }
+    }
+
+    #[test]
+    fn episodes_are_counted_on_also_after_one_that_never_fired() {
+        let mut alerts = BTreeMap::new();
+        let mut look = |seconds: i64, found: bool| {
+            let observed = if found { vec![short(Severity::Critical)] } else { vec![] };
+            observe(&mut alerts, &observed, |_, _| true, &settings(), at(seconds));
+            alerts.values().next().map(|alert| (alert.state, alert.episodes, alert.fired_at, alert.resolved_at))
+        };
+        let (first, resolved) = (Some(at(10)), Some(at(80)));
+        assert_eq!((look(0, true), look(1, false)), (Some((State::Pending, 0, None, None)), None));
+        look(0, true);
+        assert_eq!(look(10, true), Some((State::Firing, 1, first, None)));
+        assert_eq!((look(20, false), look(80, false)).1, Some((State::Resolved, 1, first, resolved)));
+        assert_eq!(look(90, true), Some((State::Pending, 1, first, resolved)));
+        assert_eq!(look(91, false), Some((State::Resolved, 1, first, resolved)));
+        look(100, true);
+        assert_eq!(look(110, true), Some((State::Firing, 2, Some(at(110)), None)));
     }
 
     #[test]

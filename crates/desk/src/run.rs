@@ -699,7 +699,7 @@ fn grows_stale(case: &Case, world: &World, now: Timestamp) -> bool {
 }
 
 fn chain_view(source: &Source) -> ChainView {
-    let heard = source.heard();
+    let (heard, dissent) = (source.heard(), source.dissent());
     let store = source.store();
     let tip = store.as_ref().ok().and_then(|store| store.tip().ok().flatten());
     let final_height = store.as_ref().ok().and_then(|store| store.final_height().ok().flatten());
@@ -713,11 +713,13 @@ fn chain_view(source: &Source) -> ChainView {
         name: source.name.clone(),
         id: source.id.clone(),
         head: heard.head,
+        source: heard.source,
         indexed,
         final_height,
         reorgs: heard.reorgs,
         source_errors: heard.errors,
         trouble: source.trouble(),
-        dissenting_nodes: source.dissent().len(),
+        dissenting_nodes: dissent.len(),
+        dissent,
     }
 }

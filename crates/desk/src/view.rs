@@ -7,6 +7,7 @@ use assay_types::{ChainId, Digest, Height, Timestamp};
 use assay_verifier::{Finding, Reconciliation};
 use serde::{Deserialize, Serialize};
 
+use crate::Dissent;
 use crate::alert::Alert;
 use crate::course::{Moment, ShortSince};
 use crate::gate::Gate;
@@ -37,6 +38,8 @@ pub struct ChainView {
     pub id: ChainId,
     /// The last block that the node told of; `None` before the first answer.
     pub head: Option<Height>,
+    /// The node that told of it, by host and port: of several, the one in use.
+    pub source: Option<String>,
     /// The last indexed block.
     pub indexed: Option<BlockView>,
     /// The last height that may be relied upon.
@@ -49,6 +52,8 @@ pub struct ChainView {
     pub trouble: Option<Trouble>,
     /// How many of its nodes have other final blocks than those that are followed.
     pub dissenting_nodes: usize,
+    /// Which, and from where on.
+    pub dissent: Vec<Dissent>,
 }
 
 /// A block, for people and machines.

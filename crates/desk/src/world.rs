@@ -100,6 +100,8 @@ const START_S: i64 = 10;
 pub struct Heard {
     /// The node's last block, as last told.
     pub head: Option<Height>,
+    /// The node that told of it, by host and port.
+    pub source: Option<String>,
     /// How many times blocks were taken back.
     pub reorgs: u64,
     /// Answers that could not be used, by kind.

@@ -201,6 +201,11 @@ pub trait Chain: Send + Sync {
     /// See [`NodeError`].
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError>;
 
+    /// The node that answered last, by host and port; nothing where that is not known.
+    fn source(&self) -> Option<String> {
+        None
+    }
+
     /// What the node can and cannot do, for people.
     ///
     /// # Errors

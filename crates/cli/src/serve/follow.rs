@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_desk::{Desk, Source, Trouble, clock};
 use assay_indexer::{IndexError, Indexer, Progress, Reached, Settings, Stop, reach};
 use assay_store::{Mode, Store, StoreError};
-use assay_types::{Account, NodeError};
+use assay_types::{Account, Chain, NodeError};
 
 use super::Shared;
 use crate::config::ChainConfig;
@@ -102,7 +102,7 @@ fn follow_into(
         source.set_trouble(None);
         source.reached_tip(clock::ago(reached.asked.elapsed()));
         source.hear(|heard| {
-            heard.head = Some(reached.tip.height);
+            (heard.head, heard.source) = (Some(reached.tip.height), node.source());
             heard.reorgs += u64::from(reached.removed > 0);
         });
         if healed || reached.applied + reached.removed > 0 {
@@ -158,14 +158,15 @@ fn beside(setup: &Setup, chain: &ChainConfig, source: &Source, desk: &Desk, roun
         // The node first: what it had then, the store has by now if the other process keeps up.
         let asked = clock::now();
         let head = setup.connect(chain).map_err(|failure| failure.first());
-        let head = head.and_then(|node| node.tip().map_err(|error| error.to_string())).map(|tip| tip.head);
+        let told = |node: Box<dyn Chain>| node.tip().map(|tip| (tip.head, node.source()));
+        let head = head.and_then(|node| told(node).map_err(|error| error.to_string()));
         match setup.store_to_read(chain) {
             Ok(store) => {
                 let tip = store.as_ref().ok().and_then(|store| store.tip().ok().flatten());
                 source.set_store(store.map(Arc::new));
                 match head {
-                    Ok(head) => {
-                        source.hear(|heard| heard.head = Some(head.height));
+                    Ok((head, from)) => {
+                        source.hear(|heard| (heard.head, heard.source) = (Some(head.height), from));
                         source.set_trouble(None);
                         if tip.is_some_and(|tip| tip.height >= head.height) {
                             source.reached_tip(asked);

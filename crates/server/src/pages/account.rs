@@ -1,19 +1,16 @@
-//! One account in one asset: what it holds, how it came to, and how well that is known at every height.
+//! One account in one asset: what it holds, how it came to, and how well that is known at every height. What is not final is told apart.
 
 use std::collections::BTreeMap;
 
 use askama::Template;
 use assay_store::{Coverage, Movement, Store, StoreError};
-use assay_types::{AccountNo, Amount, Direction, Header, Height};
-use assay_verifier::Coins;
-use axum::body::{Body, Bytes};
+use assay_types::{AccountNo, Amount, Asset, Direction, Header, Height};
+use assay_verifier::{Coins, SignedCoins, Wide};
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc;
 
+use super::filter::{Filter, Shown, Wish};
 use super::frame::{Frame, Reader};
 use super::show::{self, Html, segment};
 use super::shown;
@@ -22,23 +19,14 @@ use crate::api::accounts::{Subject, block};
 use crate::app::{Shared, blocking};
 use crate::problem::Problem;
 use crate::scope::Act;
-use crate::seats::Use;
 
 /// So many movements are on a page.
 const ROWS: usize = 50;
 /// A chart has so many steps at most, and the strip of coverage so many parts.
 const STEPS: usize = 240;
 const PARTS: u64 = 120;
-/// So many lines of an export are sent at once.
-const LINES: usize = 500;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wish {
-    asset: Option<String>,
-    /// The place of the first movement that is not asked for: height and place in the block.
-    before: Option<String>,
-}
+/// So many movements are looked at for one page, however few of them are asked for.
+const LOOKED_AT: usize = 20_000;
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -54,18 +42,22 @@ struct AccountPage {
     at: Vec<(&'static str, String)>,
     time: Html,
     is_final: bool,
+    final_balance: Option<(String, Html)>,
+    pending: Html,
+    filter: Shown,
     course: String,
     strip: Html,
     rows: Vec<Row>,
+    looked: Option<String>,
     older: Option<String>,
     newest: Option<String>,
-    exports: [(&'static str, String); 2],
+    exports: [(&'static str, String); 3],
 }
 
 struct Row {
     height: String,
     time: Html,
-    kind: String,
+    kind: &'static str,
     tx: String,
     credit: Html,
     debit: Html,
@@ -87,14 +79,14 @@ pub(super) async fn page(
     let view = app.desk.view();
     let page = blocking(move || {
         let subject = Subject::find(&app, &chain, &address, wish.asset.as_deref())?;
-        let before = wish.before.as_deref().map(read_place).transpose()?;
         let tip = block(&subject.store, None)?;
+        let filter = Filter::read(&wish, &subject.store, tip.height)?;
         let name = format!("{} {}", subject.address(), subject.symbol);
         let directory = app.desk.directory();
         let on_chain = directory.assets.iter().filter(|entry| entry.on.iter().any(|on| on.chain == subject.chain.id));
         let assets = on_chain.map(|entry| (entry.symbol.clone(), entry.symbol == subject.symbol)).collect();
         let f = Frame::of(&reader, name, &view).with_charts();
-        make(f, &subject, &tip, before, assets).map_err(Problem::internal)
+        make(f, &subject, &tip, (&wish, filter), assets).map_err(Problem::internal)
     });
     shown(&page.await?)
 }
@@ -103,7 +95,7 @@ fn make(
     f: Frame,
     subject: &Subject,
     tip: &Header,
-    before: Option<(Height, u32)>,
+    (wish, filter): (&Wish, Filter),
     assets: Vec<(String, bool)>,
 ) -> Result<AccountPage, StoreError> {
     let (store, unit) = (&subject.store, subject.symbol.as_str());
@@ -117,20 +109,22 @@ fn make(
     };
     let final_height = store.final_height()?;
     let is_final = |height: Height| final_height.is_some_and(|last| height <= last);
-    let mut movements = Vec::new();
-    if let Some(number) = number {
-        let from = before.unwrap_or((Height(u64::MAX), 0));
-        let newest = store.movements_before(number, subject.deployment.asset, from)?;
-        movements = newest.take(ROWS + 1).collect::<Result<Vec<Movement>, _>>()?;
-    }
+    let (movements, on) = match number {
+        Some(number) => newest(store, (number, subject.deployment.asset), &filter)?,
+        None => (Vec::new(), None),
+    };
     let place = place(&subject.chain.name, &subject.address());
-    let asset = segment(unit);
-    let more = movements.len() > ROWS;
-    movements.truncate(ROWS);
-    let older = movements
-        .last()
-        .filter(|_| more)
-        .map(|last| format!("{place}?asset={asset}&before={}-{}", last.height, last.place));
+    let asked = wish.asked(unit);
+    let looked = on.filter(|_| movements.len() < ROWS).map(|_| show::count(LOOKED_AT as u64));
+    let final_at = final_height.map(|last| last.min(tip.height)).zip(known);
+    let (mut final_balance, mut pending) = (None, Html::default());
+    if let Some((last, number)) = final_at {
+        let held = |at| store.balance(number, subject.deployment.asset, at);
+        let (then, now) = (held(last)?, held(tip.height)?);
+        final_balance = Some((show::count(last.0), coins(then)));
+        pending =
+            show::signed(&SignedCoins::difference(Wide::from(now.0), Wide::from(then.0), subject.decimals()), unit);
+    }
     let row = |movement: &Movement| -> Result<Row, StoreError> {
         let header = store.header(movement.height)?;
         let (amount, none) = (coins(movement.amount), Html::default());
@@ -141,7 +135,7 @@ fn make(
         Ok(Row {
             height: show::count(movement.height.0),
             time: header.map(|header| show::time(header.time)).unwrap_or_default(),
-            kind: movement.kind.as_str().into(),
+            kind: movement.kind.as_str(),
             tx: movement.txid.map_or_else(|| "–".into(), |txid| subject.chain.id.show_hash(&txid.0)),
             credit,
             debit,
@@ -160,15 +154,17 @@ fn make(
         at: vec![("block", show::count(tip.height.0)), ("hash", subject.chain.id.show_hash(&tip.hash.0))],
         time: show::time(tip.time),
         is_final: is_final(tip.height),
-        course: format!("{place}/course?asset={asset}"),
+        final_balance,
+        pending,
+        filter: wish.shown(),
+        course: format!("{place}/course?{asked}"),
         strip: number.map(|number| strip(&f, subject, number, tip)).transpose()?.unwrap_or_default(),
         rows: movements.iter().map(row).collect::<Result<_, _>>()?,
-        older,
-        newest: before.map(|_| format!("{place}?asset={asset}")),
-        exports: [
-            ("CSV", format!("{place}/history.csv?asset={asset}")),
-            ("NDJSON", format!("{place}/history.ndjson?asset={asset}")),
-        ],
+        looked,
+        older: on.map(|(height, nth)| format!("{place}?{asked}&before={height}-{nth}")),
+        newest: wish.before.as_ref().map(|_| format!("{place}?{asked}")),
+        exports: [("CSV", "csv"), ("NDJSON", "ndjson"), ("Parquet", "parquet")]
+            .map(|(name, kind)| (name, format!("{place}/history.{kind}?{asked}"))),
         f,
     })
 }
@@ -216,18 +212,30 @@ fn strip(f: &Frame, subject: &Subject, number: AccountNo, tip: &Header) -> Resul
     Ok(Html(html + "</ul>"))
 }
 
-fn read_place(text: &str) -> Result<(Height, u32), Problem> {
-    let read = |text: &str| {
-        let (height, place) = text.split_once('-')?;
-        Some((Height(height.parse().ok()?), place.parse().ok()?))
-    };
-    read(text).ok_or_else(|| Problem::bad("`before` is no place in a history"))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Of {
-    asset: Option<String>,
+/// A page of those that are asked for, the newest first, and where it goes on.
+fn newest(
+    store: &Store,
+    (number, asset): (AccountNo, Asset),
+    filter: &Filter,
+) -> Result<(Vec<Movement>, Option<(Height, u32)>), StoreError> {
+    let mut found = Vec::with_capacity(ROWS);
+    for (nth, movement) in store.movements_before(number, asset, filter.before)?.enumerate() {
+        let movement = movement?;
+        if movement.height < filter.from {
+            break;
+        }
+        let at = (movement.height, movement.place);
+        if filter.wants(&movement) {
+            if found.len() == ROWS {
+                return Ok((found.clone(), found.last().map(|last: &Movement| (last.height, last.place))));
+            }
+            found.push(movement);
+        }
+        if nth + 1 == LOOKED_AT {
+            return Ok((found, Some(at)));
+        }
+    }
+    Ok((found, None))
 }
 
 /// The balance over time: every movement, or where these are many what was held at as many blocks.
@@ -235,12 +243,12 @@ pub(super) async fn course(
     State(app): State<Shared>,
     reader: Reader,
     Path((chain, address)): Path<(String, String)>,
-    Asked(of): Asked<Of>,
+    Asked(wish): Asked<Wish>,
 ) -> Result<Answer, Problem> {
     reader.caller()?.must(&Act::ReadAccounts)?;
     let words = reader.words;
     blocking(move || {
-        let subject = Subject::find(&app, &chain, &address, of.asset.as_deref())?;
+        let subject = Subject::find(&app, &chain, &address, wish.asset.as_deref())?;
         let tip = block(&subject.store, None)?;
         let steps = match subject.coverage(&tip).map_err(Problem::internal)?.0 {
             Some(number) => steps(&subject.store, (number, &subject), tip.height).map_err(Problem::internal)?,
@@ -282,84 +290,4 @@ fn steps(
         }
     }
     Ok(all.into_iter().collect())
-}
-
-/// The whole history as a file, oldest first, sent as it is read: the fields of `assay history`.
-pub(super) async fn export(
-    State(app): State<Shared>,
-    reader: Reader,
-    Path((chain, address, file)): Path<(String, String, String)>,
-    Asked(of): Asked<Of>,
-) -> Result<Response, Problem> {
-    let caller = reader.caller()?.clone();
-    caller.must(&Act::ReadAccounts)?;
-    let (kind, csv) = match file.as_str() {
-        "history.csv" => ("text/csv; charset=utf-8", true),
-        "history.ndjson" => ("application/x-ndjson", false),
-        _ => return Err(Problem::not_found()),
-    };
-    let seat = app.seats.take(Use::Listen, &caller)?;
-    let shared = app.clone();
-    let subject = blocking(move || Subject::find(&shared, &chain, &address, of.asset.as_deref())).await?;
-    let name = format!("{}-{}-{file}", subject.chain.name, subject.symbol);
-    let (send, receive) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
-    tokio::task::spawn_blocking(move || {
-        let _seat = seat;
-        if let Err(error) = write(&subject, csv, &send, || caller.counts(&app)) {
-            tracing::error!(%error, "a history could not be exported to its end");
-            let _ = send.blocking_send(Err(std::io::Error::other("it broke off here"))); // so that nobody takes it for whole
-        }
-    });
-    let body = Body::from_stream(futures_util::stream::unfold(receive, async |mut receive| {
-        receive.recv().await.map(|part| (part, receive))
-    }));
-    let mut response = Response::new(body);
-    let kept = format!(
-        "attachment; filename=\"{}\"",
-        name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.', "_")
-    );
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_DISPOSITION, HeaderValue::from_str(&kept).map_err(Problem::internal)?);
-    Ok(response)
-}
-
-fn write(
-    subject: &Subject,
-    csv: bool,
-    send: &mpsc::Sender<Result<Bytes, std::io::Error>>,
-    counts: impl Fn() -> bool,
-) -> Result<(), StoreError> {
-    let store = &subject.store;
-    let Some(tip) = store.tip()? else { return Ok(()) };
-    let (Some(number), _) = subject.coverage(&tip)? else { return Ok(()) };
-    let final_height = store.final_height()?;
-    const FIELDS: [&str; 11] =
-        ["height", "hash", "time", "txid", "index", "asset", "direction", "amount", "balance", "kind", "final"];
-    let mut text = if csv { format!("{}\n", FIELDS.join(",")) } else { String::new() };
-    let mut lines = 0;
-    for movement in store.movements(number, subject.deployment.asset, Height(0), tip.height)? {
-        let row = crate::api::history::row(subject, &movement?, final_height)?;
-        if csv {
-            let field = |name: &&str| match &row[*name] {
-                serde_json::Value::String(text) if text.contains([',', '"', '\n']) => {
-                    format!("\"{}\"", text.replace('"', "\"\""))
-                }
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Null => String::new(),
-                other => other.to_string(),
-            };
-            text += &FIELDS.iter().map(field).collect::<Vec<_>>().join(",");
-        } else {
-            text += &row.to_string();
-        }
-        text.push('\n');
-        lines += 1;
-        if lines % LINES == 0 && (!counts() || send.blocking_send(Ok(std::mem::take(&mut text).into())).is_err()) {
-            return Ok(()); // nobody reads on, or may
-        }
-    }
-    let _ = send.blocking_send(Ok(text.into())); // nobody may read on
-    Ok(())
 }

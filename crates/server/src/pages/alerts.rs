@@ -44,7 +44,7 @@ struct Row {
     age: Html,
     owner: Option<String>,
     notes: Option<String>,
-    first_steps: Option<String>,
+    first_steps: Option<Html>,
     acknowledged: Option<(String, String)>,
     silenced: Option<(Html, String)>,
     may_acknowledge: bool,
@@ -72,6 +72,7 @@ pub(super) async fn page(
         let exchange = view.exchanges.iter().find(|one| one.id == alert.exchange);
         let is_it = |one: &&std::sync::Arc<assay_verifier::Finding>| one.rule == alert.rule && one.asset == alert.asset;
         let finding = exchange.and_then(|exchange| exchange.findings.iter().find(is_it));
+        let ended = alert.resolved_at.filter(|_| alert.state == AlertState::Resolved);
         Row {
             id: segment(&alert.id),
             state: state(alert.state).0,
@@ -85,10 +86,14 @@ pub(super) async fn page(
             rule: alert.rule.clone(),
             message: alert.message.clone(),
             since: show::time(alert.since),
-            age: show::age(alert.since, view.at),
+            age: show::age(ended.unwrap_or(alert.since), view.at),
             owner: alert.duty.owner.clone(),
             notes: alert.duty.notes.clone(),
-            first_steps: alert.duty.first_steps.clone(),
+            first_steps: alert
+                .duty
+                .first_steps
+                .as_deref()
+                .map(|steps| show::steps(steps, &alert.exchange, alert.asset.as_deref())),
             acknowledged: alert.acknowledged.as_ref().map(|one| (one.by.clone(), one.note.clone())),
             silenced: alert.silenced.as_ref().map(|one| (show::time(one.until), one.why.clone())),
             may_acknowledge: alert.state != AlertState::Resolved && caller.may(&Act::Acknowledge(&alert.exchange)),

@@ -152,7 +152,10 @@ pub(super) async fn page(
         items: line.in_flight.iter().map(|one| item(&reader, one, &symbol)).collect(),
         wallets_said: (wallets.shown.len() < wallets.declared).then(|| {
             let counts = [wallets.shown.len(), wallets.seen, wallets.declared].map(|number| show::count(number as u64));
-            words.fill("wallets-shown", &[&counts[0], &counts[1], &counts[2], &id])
+            match wallets.seen == wallets.declared {
+                true => words.fill("wallets-all", &[&counts[0], &counts[2], &id]),
+                false => words.fill("wallets-shown", &[&counts[0], &counts[1], &counts[2], &id]),
+            }
         }),
         wallets: wallets.shown,
         findings: exchange

@@ -1,7 +1,7 @@
 //! Can Assay itself be believed now? Where each chain's index stands, and what its nodes did wrong.
 
 use askama::Template;
-use assay_desk::ChainView;
+use assay_desk::{ChainView, Dissent};
 use axum::extract::State;
 use axum::response::Response;
 
@@ -23,14 +23,17 @@ struct Chains {
 struct Row {
     name: String,
     id: String,
+    source: String,
     head: String,
     indexed: String,
+    behind: String,
     hash: String,
     time: Html,
     last: String,
     reorgs: u64,
     errors: String,
     trouble: Option<(Html, String)>,
+    dissent: Vec<Vec<String>>,
 }
 
 pub(super) async fn page(
@@ -43,10 +46,18 @@ pub(super) async fn page(
     let row = |chain: &ChainView| {
         let height = |height: Option<u64>| height.map_or_else(|| "?".into(), show::count);
         let indexed = chain.indexed.as_ref();
+        let behind = chain.head.zip(indexed).map(|(head, block)| head.0.saturating_sub(block.height.0));
+        let dissent = chain.dissent.iter().map(|one| {
+            let Dissent { node, from, ours, theirs } = one;
+            vec![chain.name.clone(), node.to_string(), show::count(*from), theirs.clone(), ours.clone()]
+        });
         let errors = chain.source_errors.iter().map(|(kind, number)| format!("{kind} {number}"));
         Row {
             name: chain.name.clone(),
             id: chain.id.to_string(),
+            source: chain.source.clone().unwrap_or_else(|| "?".into()),
+            behind: height(behind),
+            dissent: dissent.collect(),
             head: height(chain.head.map(|height| height.0)),
             indexed: height(indexed.map(|block| block.height.0)),
             hash: indexed.map_or_else(String::new, |block| block.hash.clone()),

@@ -34,6 +34,8 @@ struct ExchangePage {
     more: usize,
     next: Option<String>,
     statements: Vec<Stated>,
+    verdicts: String,
+    maintenance: Vec<(Html, Html, String)>,
 }
 
 struct Row {
@@ -130,6 +132,7 @@ pub(super) async fn page(
             halted,
         }
     };
+    let ahead = exchange.maintenance.iter().filter(|one| one.until > view.at);
     let page = ExchangePage {
         f: Frame::of(&reader, &exchange.name, &view),
         name: exchange.name.clone(),
@@ -141,6 +144,8 @@ pub(super) async fn page(
         findings: exchange.findings.iter().take(FINDINGS).map(|one| Found::of(one)).collect(),
         more: exchange.findings.len().saturating_sub(FINDINGS),
         statements: statements.iter().map(|one| Stated::of(&id, one)).collect(),
+        verdicts: show::exchange_page(&id) + "/verdicts",
+        maintenance: ahead.map(|one| (show::time(one.from), show::time(one.until), one.why.clone())).collect(),
     };
     shown(&page)
 }

@@ -6,12 +6,16 @@ mod alerts;
 mod asset;
 mod chains;
 mod exchange;
+mod export;
 mod files;
+mod filter;
 mod frame;
 mod overview;
 mod report;
+mod rules;
 mod show;
 mod sign_in;
+mod verdicts;
 mod words;
 
 use askama::Template;
@@ -42,15 +46,18 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/exchanges/{id}", get(exchange::page))
         .route("/exchanges/{id}/assets/{asset}", get(asset::page))
         .route("/exchanges/{id}/assets/{asset}/course", get(asset::course))
+        .route("/exchanges/{id}/verdicts", get(verdicts::page))
         .route("/exchanges/{id}/verdicts/{number}", get(report::page))
         .route("/accounts/{chain}/{address}", get(account::page))
         .route("/accounts/{chain}/{address}/course", get(account::course))
-        .route("/accounts/{chain}/{address}/{file}", get(account::export))
+        .route("/accounts/{chain}/{address}/{file}", get(export::page))
         .route("/alerts", get(alerts::page))
         .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/alerts/{id}/silence", post(alerts::silence))
         .route("/silences/{id}/end", post(alerts::unsilence))
         .route("/chains", get(chains::page))
+        .route("/rules", get(rules::index))
+        .route("/rules/{rule}", get(rules::page))
         .route("/sign-in", get(sign_in::form).post(sign_in::enter))
         .route("/sign-out", post(sign_in::leave))
         .route("/set/{name}/{choice}", get(sign_in::choose))

@@ -146,6 +146,16 @@ pub(super) fn escaped(text: &str) -> Html {
     Html([('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;")].into_iter().fold(text.to_owned(), one))
 }
 
+/// What to do first, with the commands as they are to be typed.
+pub(super) fn steps(text: &str, exchange: &str, asset: Option<&str>) -> Html {
+    let text = text.replace("EXCHANGE", exchange).replace("ASSET", asset.unwrap_or("ASSET"));
+    let part = |(nth, part): (usize, &str)| match nth % 2 {
+        0 => escaped(part).0,
+        _ => format!("<code>{}</code>", escaped(part)),
+    };
+    Html(text.split('`').enumerate().map(part).collect())
+}
+
 /// Where an exchange's page is.
 pub(super) fn exchange_page(exchange: &str) -> String {
     format!("/exchanges/{}", segment(exchange))

@@ -39,9 +39,19 @@ impl Words {
     }
 
     /// A text with what is filled in.
-    pub(crate) fn fill(&self, key: &str, parts: &[&str]) -> String {
-        let with = |text: String, (nth, part): (usize, &&str)| text.replace(&format!("{{{nth}}}"), part);
+    pub(crate) fn fill(&self, key: &str, parts: &[impl AsRef<str>]) -> String {
+        let with = |text: String, (nth, part): (usize, &_)| text.replace(&format!("{{{nth}}}"), AsRef::as_ref(part));
         parts.iter().enumerate().fold(self.say(key).to_owned(), with)
+    }
+
+    /// What a movement is; as histories write it where there is no word for it.
+    pub(crate) fn kind<'a>(&'a self, kind: &'a str) -> &'a str {
+        self.texts.get(&format!("move-{kind}")).map_or(kind, String::as_str)
+    }
+
+    /// What a rule is about, for people; its name where it has none.
+    pub(crate) fn rule<'a>(&'a self, rule: &'a str) -> &'a str {
+        self.texts.get(&format!("rule-{rule}")).map_or(rule, String::as_str)
     }
 }
 
@@ -70,7 +80,7 @@ mod tests {
         for words in LANGUAGES.iter() {
             assert_eq!(keys(words), first, "{}", words.code);
             for (key, text) in &words.texts {
-                let holes = |text: &str| (0..4).filter(|n| text.contains(&format!("{{{n}}}"))).collect::<Vec<_>>();
+                let holes = |text: &str| (0..6).filter(|n| text.contains(&format!("{{{n}}}"))).collect::<Vec<_>>();
                 assert_eq!(holes(text), holes(LANGUAGES[0].say(key)), "{key} in {}", words.code);
             }
         }
@@ -85,8 +95,15 @@ mod tests {
         let elsewhere = elsewhere.chain([Owner::Customers, Owner::House].map(Owner::as_str)).chain(severities);
         let elsewhere: BTreeSet<&str> = elsewhere.collect();
         assert!(elsewhere.iter().all(|key| first.contains(*key)), "{elsewhere:?}");
+        for kind in (0..=u8::MAX).map_while(assay_types::Kind::from_byte).map(assay_types::Kind::as_str) {
+            assert!(first.contains(&format!("move-{kind}")), "{kind}");
+        }
+        for rule in crate::pages::rules::all() {
+            assert!(first.contains(&format!("rule-{rule}")), "{rule}");
+        }
         for key in &first {
-            let used = text.contains(&format!("\"{key}\"")) || ["err-", "span-"].iter().any(|one| key.starts_with(one));
+            let used = text.contains(&format!("\"{key}\""))
+                || ["err-", "span-", "rule-", "move-"].iter().any(|one| key.starts_with(one));
             let used = used || elsewhere.contains(key.as_str());
             assert!(used, "`{key}` is said nowhere");
         }
