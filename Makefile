@@ -42,6 +42,7 @@ test: lint ## everything that CI checks: format, lints, all tests, on real nodes
 bench: ## measure what there is to measure
 	@scripts/setup.sh nodes build
 	cargo bench --workspace --locked --bench '*'
+	cargo test $(WORKSPACE) --test pages -- --nocapture a_new_verdict every_page
 
 build: ## the binary, target/release/assay
 	@scripts/setup.sh build

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::book::plus;
 use super::figures::{COLD_ADDRESSES, CUSTOMERS, HISTORY_BLOCKS};
+use super::others::ADDRESSES;
 use super::{broken, text};
 use crate::failure::Failure;
 
@@ -35,7 +36,9 @@ pub struct BitcoinSide {
     pub hot_taproot: String,
     /// One for each customer.
     pub deposits: Vec<String>,
-    /// Of the world: miners, users, other exchanges.
+    /// Of other exchanges.
+    pub others: Vec<String>,
+    /// Of the world: miners and users.
     outside: Vec<String>,
 }
 
@@ -73,11 +76,14 @@ impl BitcoinSide {
             hot: String::new(),
             hot_taproot: String::new(),
             deposits: vec![],
+            others: vec![],
             outside: vec![],
         };
         let outside = side.descriptor(&format!("wpkh({}/0/*)", account_key("outside", "84h/1h/0h")?.private))?;
         let change = side.descriptor(&format!("wpkh({}/1/*)", account_key("outside", "84h/1h/0h")?.private))?;
         side.outside = side.addresses(&outside, Some(COLD_ADDRESSES))?;
+        let others = side.descriptor(&format!("wpkh({}/0/*)", account_key("others", "84h/1h/0h")?.public))?;
+        side.others = side.addresses(&others, Some(ADDRESSES))?;
         side.mine_history(until)?;
         // From the first block on: what was mined belongs to it.
         let active = |descriptor: &str, internal: bool| json!({ "desc": descriptor, "timestamp": 0, "range": [0, 99], "active": true, "internal": internal });

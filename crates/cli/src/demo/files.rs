@@ -11,6 +11,9 @@ use crate::failure::Failure;
 pub fn write(stage: &Stage, port: u16) -> Result<PathBuf, Failure> {
     let (bitcoin, evm) = (&stage.bitcoin, &stage.evm);
     stage.write("exchanges/acme/exchange.toml", exchange(stage))?;
+    for other in &stage.others {
+        stage.write(&format!("exchanges/{}/exchange.toml", other.id), other.declaration())?;
+    }
     let header = "chain,address,role\n".to_owned();
     let rows = bitcoin.deposits.iter().map(|address| format!("bitcoin,{address},deposit\n"));
     stage.write("exchanges/acme/bitcoin-deposits.csv", header.clone() + &rows.collect::<String>())?;

@@ -43,6 +43,8 @@ pub fn go_on(mut play: Play<'_>, config: &Path) -> Result<(), Failure> {
             Ok((desk, address)) => live(&mut play, config, &desk, &address),
             Err(_) => Ok(()), // the watch says why
         };
+        // What fails once somebody has asked for the end only fails because of it.
+        let lived = if stop.is_wished() { Ok(()) } else { lived };
         stop.now();
         watch.join().unwrap_or_else(|_| Err(broken("the watch ended by itself"))).and(lived)
     })
@@ -52,7 +54,13 @@ fn live(play: &mut Play<'_>, config: &Path, desk: &Desk, address: &str) -> Resul
     await_tips(play, desk);
     for (file, arrived) in std::mem::take(&mut play.issued) {
         set_clock(desk, arrived);
-        submit(desk, &std::fs::read(file)?)?;
+        submit(desk, "acme", &std::fs::read(file)?)?;
+        others_report(play, desk)?;
+    }
+    let falls_silent = play.exchange.stage.others.iter().filter_map(|other| other.silent_from).max();
+    if let Some(last) = falls_silent {
+        set_clock(desk, last);
+        others_report(play, desk)?;
     }
     set_clock(desk, play.exchange.stage.now());
     let mut reported = report(play, desk)?;
@@ -86,15 +94,25 @@ fn set_clock(desk: &Desk, to: Timestamp) {
     desk.sources().iter().for_each(|source| source.reached_tip(to));
 }
 
-/// The statement of this instant.
+/// The statements of this instant.
 fn report(play: &mut Play<'_>, desk: &Desk) -> Result<Timestamp, Failure> {
     let issued = play.exchange.issue("live")?;
-    submit(desk, &std::fs::read(issued.file)?)?;
+    submit(desk, "acme", &std::fs::read(issued.file)?)?;
+    others_report(play, desk)?;
     Ok(play.exchange.stage.now())
 }
 
-fn submit(desk: &Desk, bytes: &[u8]) -> Result<(), Failure> {
-    desk.submit("acme", bytes, None).map(drop).map_err(broken)
+fn others_report(play: &mut Play<'_>, desk: &Desk) -> Result<(), Failure> {
+    for other in &mut play.exchange.stage.others {
+        if let Some(statement) = other.statement(clock::now())? {
+            submit(desk, other.id, &statement)?;
+        }
+    }
+    Ok(())
+}
+
+fn submit(desk: &Desk, exchange: &str, bytes: &[u8]) -> Result<(), Failure> {
+    desk.submit(exchange, bytes, None).map(drop).map_err(broken)
 }
 
 /// Says where the pages are and what else can be tried, and opens them.

@@ -13,6 +13,7 @@ mod figures;
 mod files;
 mod judge;
 mod live;
+mod others;
 mod show;
 mod stage;
 mod story;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::bitcoin::{self, BitcoinSide};
 use super::ethereum::{self, EvmSide};
 use super::figures::{BITCOIN_BLOCK_OFFSET_S, BITCOIN_BLOCK_S, EVM_BLOCK_S, kst};
+use super::others::Other;
 use super::told::Told;
 use super::{broken, joined};
 use crate::failure::Failure;
@@ -19,6 +20,8 @@ pub struct Stage {
     pub bitcoin: BitcoinSide,
     /// Everybody's accounts on the EVM chain.
     pub evm: EvmSide,
+    /// The exchanges beside the one of the story.
+    pub others: Vec<Other>,
     now: Timestamp,
     next_bitcoin_block: Timestamp,
     next_evm_block: Timestamp,
@@ -43,6 +46,7 @@ impl Stage {
         )?;
         bitcoin.clock(start)?;
         Ok(Stage {
+            others: Other::all(&bitcoin, kst(19, 41, 40)),
             bitcoin,
             evm,
             now: start,

@@ -51,6 +51,8 @@ pub fn prologue(exchange: &mut Exchange, told: &Told) -> Result<(), Failure> {
         of::EVM_CUSTOMERS
     ));
     exchange.first_coins()?;
+    let stage = &exchange.stage;
+    stage.others.iter().try_for_each(|other| other.fund(&stage.bitcoin, &stage.evm))?;
     exchange.advance(kst(15, 9, 0), told)?;
     let payments = exchange.customers_deposit()?;
     exchange.customers_deposit_on_evm()?;
