@@ -28,6 +28,9 @@ const PARTS: u64 = 120;
 /// So many movements are looked at for one page, however few of them are asked for.
 const LOOKED_AT: usize = 20_000;
 
+/// Height and place in the block.
+type Place = (Height, u32);
+
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
@@ -217,7 +220,7 @@ fn newest(
     store: &Store,
     (number, asset): (AccountNo, Asset),
     filter: &Filter,
-) -> Result<(Vec<Movement>, Option<(Height, u32)>), StoreError> {
+) -> Result<(Vec<Movement>, Option<Place>), StoreError> {
     let mut found = Vec::with_capacity(ROWS);
     for (nth, movement) in store.movements_before(number, asset, filter.before)?.enumerate() {
         let movement = movement?;
