@@ -1,6 +1,6 @@
 //! The pages in a real browser, on a real node: what they say, to whom, in every language, theme and width.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "lab/browser.rs"]
 mod browser;
@@ -335,7 +335,7 @@ fn a_history_is_paged_from_the_newest_on_and_exported_as_the_command_line_does()
                 Field::Long(number) => json!(number),
                 Field::Str(text) => json!(text),
                 Field::Bool(is) => json!(is),
-                Field::TimestampMillis(millis) => json!(scene::assay_time(*millis as u64 / 1000)),
+                Field::TimestampMillis(millis) => json!(scene::assay_time(millis.unsigned_abs() / 1000)),
                 Field::Null => Value::Null,
                 other => panic!("{name}: {other:?}"),
             };
