@@ -2,6 +2,8 @@
 (() => {
   "use strict";
   const pad = (n) => String(n).padStart(2, "0");
+  const day = (at) => `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
+  const minute = (at) => `${pad(at.getHours())}:${pad(at.getMinutes())}`;
   // Local time to read, UTC on hover.
   const times = (root) => root.querySelectorAll("time[datetime]:not([data-done])").forEach((one) => {
     const at = new Date(one.dateTime);
@@ -9,8 +11,7 @@
     one.dataset.done = "1";
     one.title = one.dateTime;
     if (one.dataset.age !== undefined) return;
-    const date = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
-    one.textContent = `${date} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+    one.textContent = `${day(at)} ${minute(at)}:${pad(at.getSeconds())}`;
   });
   const age = (s) => s < 3600 ? `${Math.floor(s / 60)}:${pad(s % 60)}`
     : s < 86400 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 86400)} d`;
@@ -43,6 +44,14 @@
     const step = uPlot.paths.stepped({ align: 1 });
     const fg = css("--fg"), dim = css("--dim"), line = css("--line"), red = css("--red");
     const axis = { stroke: dim, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
+    // The day is named where it begins, and at the left end.
+    const ticks = (u, all, nth, space, every) => all.map((s, i) => {
+      const at = new Date(s * 1000), begins = i === 0 || minute(at) === "00:00";
+      if (every >= 86400) return day(at);
+      return minute(at) + (every < 60 ? ":" + pad(at.getSeconds()) : "") + (begins ? "\n" + day(at) : "");
+    });
+    const axes = [{ ...axis, values: ticks }, { ...axis, size: 90 }];
+    const then = (u, s) => s == null ? "–" : `${day(new Date(s * 1000))} ${minute(new Date(s * 1000))}`;
     const gap = balance ? [] : high.map((h, i) => h === null || owed[i] === null ? null : Math.min(h, owed[i]));
     const size = () => ({ width: box.clientWidth, height: 300 });
     const count = (u, v) => v == null ? "–" : v.toLocaleString("en", { maximumFractionDigits: 8 });
@@ -56,14 +65,14 @@
     };
     const y = { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] };
     const plot = balance ? new uPlot({
-      ...size(), cursor: { y: false }, scales: { y }, axes: [axis, { ...axis, size: 90 }],
-      series: [{ label: words.time }, { label: words.balance, stroke: fg, width: 2, fill: dim + "22", paths: step, value: count }],
+      ...size(), cursor: { y: false }, scales: { y }, axes,
+      series: [{ label: words.time, value: then }, { label: words.balance, stroke: fg, width: 2, fill: dim + "22", paths: step, value: count }],
     }, [x, balance], box) : new uPlot({
       ...size(), cursor: { y: false }, legend: { live: true },
       scales: { y },
-      axes: [axis, { ...axis, size: 90 }],
+      axes,
       bands: [{ series: [3, 4], fill: red + "2e" }, { series: [2, 1], fill: dim + "33" }],
-      series: [{ label: words.time },
+      series: [{ label: words.time, value: then },
         { label: words.low, stroke: fg, width: 2, paths: step, value: count },
         { label: words.high, stroke: dim, width: 1, paths: step, value: count },
         { label: words.owed, stroke: red, width: 2, dash: [6, 4], paths: step, value: count, points: { show: x.length < 90, size: 5 } },
