@@ -30,9 +30,9 @@ pub struct Alert {
     pub since: Timestamp,
     /// When it was last observed, while it is pending or firing and no longer observed.
     pub unseen_since: Option<Timestamp>,
-    /// When it last began to fire.
+    /// When it began to fire.
     pub fired_at: Option<Timestamp>,
-    /// When it was last resolved; `None` while it fires.
+    /// When it was resolved.
     pub resolved_at: Option<Timestamp>,
     /// How many times it has fired.
     pub episodes: u64,
@@ -50,6 +50,9 @@ pub struct Alert {
     /// Whose it is to look after, and what they do.
     #[serde(default)]
     pub duty: Duty,
+    /// While it is pending, what it was when it was last resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Box<Alert>>,
 }
 
 /// What people on duty are told beside the fact.
@@ -154,7 +157,7 @@ impl Observation {
         short_digest(&parts.join("\0"))
     }
 
-    /// `last`: the same as it was resolved before, if it ever was. Its episodes are counted on.
+    /// `last`: the same when it was last resolved, if it ever was. Its episodes are counted on.
     fn alert(&self, id: String, now: Timestamp, last: Option<&Alert>) -> Alert {
         Alert {
             id,
@@ -165,14 +168,15 @@ impl Observation {
             state: State::Pending,
             since: now,
             unseen_since: None,
-            fired_at: last.and_then(|last| last.fired_at),
-            resolved_at: last.and_then(|last| last.resolved_at),
+            fired_at: None,
+            resolved_at: None,
             episodes: last.map_or(0, |last| last.episodes),
             message: self.message.clone(),
             acknowledged: None,
             silenced: None,
             told_as: None,
             duty: Duty::default(),
+            last: last.cloned().map(Box::new),
         }
     }
 }
@@ -202,7 +206,7 @@ pub fn observe(
         (alert.severity, alert.message, alert.unseen_since) = (one.severity, one.message.clone(), None);
         if alert.state == State::Pending && now.seconds_since(alert.since) >= settings.raise_after_s(one) {
             alert.state = State::Firing;
-            (alert.fired_at, alert.resolved_at) = (Some(now), None);
+            (alert.fired_at, alert.last) = (Some(now), None);
             alert.episodes += 1;
         }
         if before.map(|before| before.state) != Some(alert.state) {
@@ -221,9 +225,11 @@ pub fn observe(
         let unseen_since = *alert.unseen_since.get_or_insert(now);
         match alert.state {
             State::Resolved => {}
-            // What did not fire need not be resolved. What fired before counts its episodes on: receivers know them by number.
-            State::Pending if alert.episodes > 0 => alert.state = State::Resolved,
-            State::Pending => drop(alerts.remove(&id)),
+            // What never fired need not be resolved. What fired before is kept as it was: receivers know its episodes by number.
+            State::Pending => match alert.last.take() {
+                Some(last) => *alert = *last,
+                None => drop(alerts.remove(&id)),
+            },
             State::Firing if now.seconds_since(unseen_since) >= settings.clear_after_s(&alert.rule) => {
                 alert.state = State::Resolved;
                 alert.resolved_at = Some(now);
@@ -342,7 +348,7 @@ mod tests {
         look(0, true);
         assert_eq!(look(10, true), Some((State::Firing, 1, first, None)));
         assert_eq!((look(20, false), look(80, false)).1, Some((State::Resolved, 1, first, resolved)));
-        assert_eq!(look(90, true), Some((State::Pending, 1, first, resolved)));
+        assert_eq!(look(90, true), Some((State::Pending, 1, None, None)));
         assert_eq!(look(91, false), Some((State::Resolved, 1, first, resolved)));
         look(100, true);
         assert_eq!(look(110, true), Some((State::Firing, 2, Some(at(110)), None)));

@@ -48,7 +48,7 @@ pub use keep::{KeptStatement, KeptVerdict, LastFinal, Rewrite};
 pub use outbox::{Message, sign};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
-pub use world::{Connect, Heard, Priced, Source, World};
+pub use world::{CatchingUp, Connect, Heard, Priced, Source, World};
 
 /// Why the desk could not do what was asked.
 #[derive(Debug, thiserror::Error)]

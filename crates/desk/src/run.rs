@@ -716,6 +716,7 @@ fn chain_view(source: &Source) -> ChainView {
         source: heard.source,
         indexed,
         final_height,
+        catching_up: heard.catching_up,
         reorgs: heard.reorgs,
         source_errors: heard.errors,
         trouble: source.trouble(),

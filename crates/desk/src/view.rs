@@ -7,12 +7,12 @@ use assay_types::{ChainId, Digest, Height, Timestamp};
 use assay_verifier::{Finding, Reconciliation};
 use serde::{Deserialize, Serialize};
 
-use crate::Dissent;
 use crate::alert::Alert;
 use crate::course::{Moment, ShortSince};
 use crate::gate::Gate;
 use crate::handling::{Maintenance, Silence};
 use crate::keep::LastFinal;
+use crate::{CatchingUp, Dissent};
 
 /// Everything as of an instant.
 #[derive(Debug, Clone, Serialize)]
@@ -44,6 +44,8 @@ pub struct ChainView {
     pub indexed: Option<BlockView>,
     /// The last height that may be relied upon.
     pub final_height: Option<Height>,
+    /// What is being indexed, while the index is not at the node's last block.
+    pub catching_up: Option<CatchingUp>,
     /// How many times blocks were taken back since the start of the process.
     pub reorgs: u64,
     /// Answers of nodes that could not be used, by kind (`unreachable`, `unreadable`, `missing`, `contradiction`, ...).

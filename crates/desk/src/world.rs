@@ -9,6 +9,7 @@ use assay_store::{Store, StoreError};
 use assay_types::{BlockRef, Chain, ChainId, Directory, Height, Timestamp};
 use assay_verifier::Policy;
 use assay_verifier::rules::Dissent;
+use serde::Serialize;
 
 use crate::announce::Line;
 use crate::{Books, Branch, Trouble};
@@ -95,6 +96,42 @@ struct Followed {
 /// How long after the start nothing is concluded from a node that has not answered yet.
 const START_S: i64 = 10;
 
+/// A stretch of blocks that is being indexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CatchingUp {
+    /// When that began.
+    pub since: Timestamp,
+    /// The first block of it.
+    pub from: Height,
+    /// The block that was written last.
+    pub at: Height,
+    /// The last block of it.
+    pub to: Height,
+    /// Accounts declared late are being filled in.
+    pub filling_in: bool,
+}
+
+impl CatchingUp {
+    /// How much of it is done, in percent: 100 only once all of it is.
+    pub fn percent(&self) -> u64 {
+        let (done, all) = self.done_of_all();
+        done * 100 / all
+    }
+
+    /// For how many seconds more, if it goes on as it went.
+    pub fn left_s(&self, now: Timestamp) -> Option<u64> {
+        let (done, all) = self.done_of_all();
+        let took_s = u64::try_from(now.seconds_since(self.since)).ok()?;
+        took_s.checked_mul(all - done)?.checked_div(done)
+    }
+
+    fn done_of_all(&self) -> (u64, u64) {
+        let blocks = |to: Height| (to.0 + 1).saturating_sub(self.from.0);
+        let all = blocks(self.to).max(1);
+        (blocks(self.at).min(all), all)
+    }
+}
+
 /// What whoever indexes has heard from the chain's nodes since the start of the process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
@@ -102,6 +139,8 @@ pub struct Heard {
     pub head: Option<Height>,
     /// The node that told of it, by host and port.
     pub source: Option<String>,
+    /// How far the index has caught up with it, while it does.
+    pub catching_up: Option<CatchingUp>,
     /// How many times blocks were taken back.
     pub reorgs: u64,
     /// Answers that could not be used, by kind.
@@ -155,7 +194,7 @@ impl Source {
     /// Notes that the store has every block that the node had at this instant.
     pub fn reached_tip(&self, at: Timestamp) {
         if let Some(followed) = &mut self.slot.write().unwrap_or_else(PoisonError::into_inner).followed {
-            followed.at_tip = Some(at);
+            followed.at_tip = followed.at_tip.max(Some(at)); // whoever asked earlier may say so later
         }
     }
 
@@ -289,5 +328,24 @@ impl Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Source({}, {})", self.name, self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_from_what_was_done() {
+        let at = |height, seconds: i64| {
+            let since = Timestamp::from_unix_s(1_770_000_000);
+            let one = CatchingUp { since, from: Height(101), at: Height(height), to: Height(300), filling_in: false };
+            (one.percent(), one.left_s(Timestamp::from_unix_s(since.unix_s() + seconds)))
+        };
+        assert_eq!(at(100, 5), (0, None));
+        assert_eq!(at(150, 10), (25, Some(30)));
+        assert_eq!(at(299, 199), (99, Some(1)));
+        assert_eq!((at(300, 200), at(301, 201)), ((100, Some(0)), (100, Some(0))));
+        assert_eq!(at(150, -1), (25, None));
     }
 }

@@ -16,6 +16,8 @@ use crate::problem::Problem;
 pub(crate) enum Use {
     /// A stream that stays open.
     Listen,
+    /// A history that is being sent as a file: it may be large, and whoever reads it slow.
+    Export,
     /// A statement that is being received: it may be large, and slow.
     Intake,
     /// Accounts that are being proven empty: the node may take minutes.
@@ -27,6 +29,7 @@ impl Use {
     fn limits(self) -> (usize, usize) {
         match self {
             Use::Listen => (64, 1024),
+            Use::Export => (4, 32),
             Use::Intake => (2, 32),
             Use::Announce => (2, 64),
         }
@@ -75,6 +78,7 @@ impl Seats {
         if mine >= own || sum >= all {
             let problem = Problem::unavailable(match wanted {
                 Use::Listen => "too many streams are open already",
+                Use::Export => "other histories are being sent: wait until they are there",
                 Use::Intake => "other statements are being received: send it again",
                 Use::Announce => "others of yours are being proven: wait",
             });

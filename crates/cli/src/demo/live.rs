@@ -4,12 +4,14 @@
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use assay_desk::{ChainView, Desk, clock};
+use assay_indexer::Stop;
 use assay_types::Timestamp;
 
 use super::broken;
@@ -30,44 +32,46 @@ pub fn must_be_free(port: u16) -> Result<(), Failure> {
 
 /// Lets the day go on until Ctrl-C.
 pub fn go_on(mut play: Play<'_>, config: &Path) -> Result<(), Failure> {
-    let (setup, stop) = (play.setup, play.stop);
+    let (setup, ended) = (play.setup, Stop::default());
     clock::set(play.issued.first().map_or_else(|| play.exchange.stage.now(), |(_, arrived)| *arrived));
     let (ready, listens) = sync_channel(1);
     std::thread::scope(|scope| {
+        let ended = &ended;
         let watch = scope.spawn(move || {
-            serve::watch(setup, stop, |desk, address| {
+            serve::watch(setup, ended, |desk, address| {
                 let _ = ready.send((desk.clone(), address)); // the play may have ended
             })
         });
         let lived = match listens.recv() {
-            Ok((desk, address)) => live(&mut play, config, &desk, &address),
+            Ok((desk, address)) => live(&mut play, config, (&desk, ended), &address),
             Err(_) => Ok(()), // the watch says why
         };
         // What fails once somebody has asked for the end only fails because of it.
-        let lived = if stop.is_wished() { Ok(()) } else { lived };
-        stop.now();
+        let lived = if play.stop.is_wished() { Ok(()) } else { lived };
+        ended.now();
         watch.join().unwrap_or_else(|_| Err(broken("the watch ended by itself"))).and(lived)
     })
 }
 
-fn live(play: &mut Play<'_>, config: &Path, desk: &Desk, address: &str) -> Result<(), Failure> {
-    await_tips(play, desk);
+/// Until somebody asks for the end, or the watch has `ended` by itself.
+fn live(play: &mut Play<'_>, config: &Path, (desk, ended): (&Desk, &Stop), address: &str) -> Result<(), Failure> {
+    await_tips(play, desk)?;
     for (file, arrived) in std::mem::take(&mut play.issued) {
         set_clock(desk, arrived);
         submit(desk, "acme", &std::fs::read(file)?)?;
-        others_report(play, desk)?;
+        others_report(play, desk, arrived)?;
     }
     let falls_silent = play.exchange.stage.others.iter().filter_map(|other| other.silent_from).max();
     if let Some(last) = falls_silent {
         set_clock(desk, last);
-        others_report(play, desk)?;
+        others_report(play, desk, last)?;
     }
     set_clock(desk, play.exchange.stage.now());
     let mut reported = report(play, desk)?;
     say(play, config, address);
     loop {
         play.stop.pause(STEP);
-        if play.stop.is_wished() {
+        if play.stop.is_wished() || ended.is_wished() {
             return Ok(());
         }
         play.exchange.advance(clock::now(), play.told)?;
@@ -78,14 +82,23 @@ fn live(play: &mut Play<'_>, config: &Path, desk: &Desk, address: &str) -> Resul
 }
 
 /// Until the daemon has every block.
-fn await_tips(play: &Play<'_>, desk: &Desk) {
-    let is_there = || {
-        let indexed = |chain: &ChainView| chain.indexed.as_ref().map(|block| block.height);
-        desk.view().chains.iter().all(|chain| chain.head.is_some() && chain.head == indexed(chain))
+fn await_tips(play: &Play<'_>, desk: &Desk) -> Result<(), Failure> {
+    let is_there = |chain: &ChainView| {
+        let indexed = chain.indexed.as_ref().map(|block| block.height);
+        chain.head.is_some() && chain.head == indexed
     };
-    while !play.stop.is_wished() && !is_there() {
+    while !play.stop.is_wished() {
+        let chains = &desk.view().chains;
+        if chains.iter().all(is_there) {
+            break;
+        }
+        if let Some(trouble) = chains.iter().find_map(|chain| chain.trouble.as_ref()).filter(|trouble| trouble.lasting)
+        {
+            return Err(broken(&trouble.why));
+        }
         play.stop.pause(Duration::from_millis(20));
     }
+    Ok(())
 }
 
 /// Moves the daemon's clock. The nodes have no other blocks than a moment ago.
@@ -98,13 +111,14 @@ fn set_clock(desk: &Desk, to: Timestamp) {
 fn report(play: &mut Play<'_>, desk: &Desk) -> Result<Timestamp, Failure> {
     let issued = play.exchange.issue("live")?;
     submit(desk, "acme", &std::fs::read(issued.file)?)?;
-    others_report(play, desk)?;
-    Ok(play.exchange.stage.now())
+    let now = play.exchange.stage.now();
+    others_report(play, desk, now)?;
+    Ok(now)
 }
 
-fn others_report(play: &mut Play<'_>, desk: &Desk) -> Result<(), Failure> {
+fn others_report(play: &mut Play<'_>, desk: &Desk, as_of: Timestamp) -> Result<(), Failure> {
     for other in &mut play.exchange.stage.others {
-        if let Some(statement) = other.statement(clock::now())? {
+        if let Some(statement) = other.statement(as_of)? {
             submit(desk, other.id, &statement)?;
         }
     }
@@ -146,7 +160,9 @@ fn open(address: &str) {
     let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
     if has_screen && std::io::stdout().is_terminal() {
         let mut opener = Command::new("xdg-open");
-        let opener = opener.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Ctrl-C ends the demo, and not the browser.
+        let opener =
+            opener.arg(address).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let _ = opener.spawn(); // without one there is still the address
     }
 }

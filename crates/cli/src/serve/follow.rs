@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_desk::{Desk, Source, Trouble, clock};
+use assay_desk::{CatchingUp, Desk, Source, Trouble, clock};
 use assay_indexer::{IndexError, Indexer, Progress, Reached, Settings, Stop, reach};
 use assay_store::{Mode, Store, StoreError};
 use assay_types::{Account, Chain, NodeError};
@@ -94,7 +94,15 @@ fn follow_into(
         indexer.declare(&accounts)?;
     }
     let progress = |progress: Progress| {
-        source.hear(|heard| heard.head = Some(progress.to));
+        let Progress { at, from, to, filling_in } = progress;
+        source.hear(|heard| {
+            if !filling_in {
+                heard.head = Some(to);
+            }
+            let same = |before: &CatchingUp| (before.from, before.filling_in) == (from, filling_in);
+            let since = heard.catching_up.filter(same).map_or_else(clock::now, |before| before.since);
+            heard.catching_up = Some(CatchingUp { since, from, at, to, filling_in });
+        });
         desk.look();
     };
     let reached = |reached: &Reached| {
@@ -102,7 +110,7 @@ fn follow_into(
         source.set_trouble(None);
         source.reached_tip(clock::ago(reached.asked.elapsed()));
         source.hear(|heard| {
-            (heard.head, heard.source) = (Some(reached.tip.height), node.source());
+            (heard.head, heard.source, heard.catching_up) = (Some(reached.tip.height), node.source(), None);
             heard.reorgs += u64::from(reached.removed > 0);
         });
         if healed || reached.applied + reached.removed > 0 {

@@ -123,10 +123,13 @@ fn make(
     let (mut final_balance, mut pending) = (None, Html::default());
     if let Some((last, number)) = final_at {
         let held = |at| store.balance(number, subject.deployment.asset, at);
-        let (then, now) = (held(last)?, held(tip.height)?);
-        final_balance = Some((show::count(last.0), coins(then)));
-        pending =
-            show::signed(&SignedCoins::difference(Wide::from(now.0), Wide::from(then.0), subject.decimals()), unit);
+        let was_known = !matches!(store.coverage(number, subject.deployment.asset, last)?, Coverage::Unknown(_));
+        let then = if was_known { Some(held(last)?) } else { None };
+        let now = Wide::from(held(tip.height)?.0);
+        let unknown = || Html("?".into());
+        let change = |then: Amount| SignedCoins::difference(now, Wide::from(then.0), subject.decimals());
+        final_balance = Some((show::count(last.0), then.map_or_else(unknown, coins)));
+        pending = then.map_or_else(unknown, |then| show::signed(&change(then), unit));
     }
     let row = |movement: &Movement| -> Result<Row, StoreError> {
         let header = store.header(movement.height)?;

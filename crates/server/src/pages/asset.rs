@@ -1,5 +1,7 @@
 //! One exchange's asset: two lines and what lies between them, and the arithmetic of the latest verdict.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use assay_desk::{ExchangeView, Point};
 use assay_registry::Declared;
@@ -56,6 +58,7 @@ struct AssetPage {
     sum: Vec<Term>,
     unknown: Vec<(String, u64, String)>,
     items: Vec<Item>,
+    kinds: Vec<Kind>,
     wallets: Vec<Wallet>,
     wallets_said: Option<String>,
     findings: Vec<Found>,
@@ -79,6 +82,15 @@ struct Item {
     amount: Html,
     standing: String,
     counted: Html,
+}
+
+/// Accounts of one role, owner and grade together.
+struct Kind {
+    role: &'static str,
+    owner: &'static str,
+    grade: &'static str,
+    accounts: String,
+    balance: Html,
 }
 
 struct Wallet {
@@ -157,6 +169,7 @@ pub(super) async fn page(
                 false => words.fill("wallets-shown", &[&counts[0], &counts[1], &counts[2], &id]),
             }
         }),
+        kinds: wallets.kinds,
         wallets: wallets.shown,
         findings: exchange
             .findings
@@ -264,6 +277,8 @@ fn item(reader: &Reader, item: &assay_verifier::InFlightLine, unit: &str) -> Ite
 struct Wallets {
     /// Those that are not known, then the largest.
     shown: Vec<Wallet>,
+    /// Those that were looked at, in sums.
+    kinds: Vec<Kind>,
     /// How many were looked at, and how many there are.
     seen: usize,
     declared: usize,
@@ -277,7 +292,7 @@ fn wallets(
     height: impl Fn(&str) -> Option<Height>,
 ) -> Result<Wallets, Problem> {
     let (directory, sources) = (app.desk.directory(), app.desk.sources());
-    let mut all = Wallets { shown: Vec::new(), seen: 0, declared: 0 };
+    let mut all = Wallets { shown: Vec::new(), kinds: Vec::new(), seen: 0, declared: 0 };
     let (Some(accounts), Some(entry)) = (app.desk.wallets(exchange), directory.asset(asset)) else { return Ok(all) };
     let mut rows: Vec<(Option<Coins>, &'static str, String, &Declared)> = Vec::new();
     for source in sources.iter().filter(|source| entry.on.iter().any(|on| on.chain == source.id)) {
@@ -315,6 +330,19 @@ fn wallets(
     // Deployments may differ in their decimals: what is larger is told by the coins.
     let finest = entry.decimals();
     let size = |coins: &Coins| coins.units() * Wide::from(10).pow(Wide::from(finest.saturating_sub(coins.decimals())));
+    let mut sums: BTreeMap<_, (u64, Wide)> = BTreeMap::new();
+    for (balance, grade, _, on) in &rows {
+        let sum = sums.entry((on.terms.role.as_str(), on.terms.owner.as_str(), *grade)).or_default();
+        (sum.0, sum.1) = (sum.0 + 1, sum.1 + balance.as_ref().map_or(Wide::ZERO, size));
+    }
+    let kind = |((role, owner, grade), (accounts, sum)): ((&'static str, _, &'static str), (u64, Wide))| Kind {
+        role,
+        owner,
+        grade,
+        accounts: show::count(accounts),
+        balance: if grade == "unknown" { Html("?".into()) } else { show::amount(&Coins::of(sum, finest), asset) },
+    };
+    all.kinds = sums.into_iter().map(kind).collect();
     rows.sort_by_cached_key(|(balance, ..)| balance.as_ref().map(|coins| std::cmp::Reverse(size(coins))));
     let row = |(balance, grade, why, on): (Option<Coins>, &'static str, String, &Declared)| {
         let chain = directory.chain(on.terms.chain.as_str()).map_or_else(String::new, |chain| chain.name.clone());

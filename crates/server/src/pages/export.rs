@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_store::StoreError;
 use assay_types::Timestamp;
@@ -17,7 +18,9 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::filter::{Filter, Wish};
 use super::frame::Reader;
@@ -33,7 +36,9 @@ const PART_BYTES: usize = 1 << 16;
 /// After so many movements it is looked at whether the caller still may.
 const LOOK_AGAIN: usize = 500;
 /// So many movements make a row group.
-const GROUP: usize = 20_000;
+const GROUP: usize = 2_000;
+/// Whoever reads nothing for so long is let go.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const FIELDS: [&str; 11] =
     ["height", "hash", "time", "txid", "index", "asset", "direction", "amount", "balance", "kind", "final"];
@@ -67,7 +72,7 @@ pub(super) async fn page(
         "history.parquet" => ("application/vnd.apache.parquet", parquet),
         _ => return Err(Problem::not_found()),
     };
-    let seat = app.seats.take(Use::Listen, &caller)?;
+    let seat = app.seats.take(Use::Export, &caller)?;
     let shared = app.clone();
     let (subject, filter) = blocking(move || {
         let subject = Subject::find(&shared, &chain, &address, wish.asset.as_deref())?;
@@ -81,13 +86,15 @@ pub(super) async fn page(
     tokio::task::spawn_blocking(move || {
         let _seat = seat;
         let sink = Sink { send: send.clone(), part: Vec::with_capacity(PART_BYTES) };
-        match rows(&subject, &filter, || caller.counts(&app)).and_then(|mut rows| write(&mut rows, sink)) {
+        let is_open = || !send.is_closed();
+        match rows(&subject, &filter, || is_open() && caller.counts(&app)).and_then(|mut rows| write(&mut rows, sink)) {
             Err(Broken::Failed(why)) => {
                 tracing::error!(why, "a history could not be exported to its end");
                 let _ = send.blocking_send(Err(io::Error::other("it broke off here"))); // so that nobody takes it for whole
             }
             Err(Broken::NobodyReads) => {
-                let _ = send.blocking_send(Err(io::Error::other("it broke off here"))); // whoever reads may no longer
+                // Whoever reads may no longer, or does not read. Where even this does not go in, the file has no end all the same.
+                let _ = send.try_send(Err(io::Error::other("it broke off here")));
             }
             Ok(()) => {}
         }
@@ -164,7 +171,11 @@ impl Write for Sink {
             return Ok(());
         }
         let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART_BYTES));
-        self.send.blocking_send(Ok(part.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let sent = timeout(PATIENCE, self.send.send(Ok(part.into())));
+        match Handle::current().block_on(sent) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 }
 

@@ -165,6 +165,11 @@ fn chain_state(words: &Words, chain: &ChainView, view: &View) -> Html {
     if chain.dissenting_nodes > 0 {
         return stale(&words.fill("chain-disagree", &[&chain.name]));
     }
+    if let Some(one) = chain.catching_up.filter(|one| one.to.0 > one.from.0 + 1) {
+        let what = if one.filling_in { "chain-filling" } else { "chain-catching-up" };
+        let left = one.left_s(view.at).and_then(|left| i64::try_from(left).ok()).map_or("?".into(), show::lasting);
+        return stale(&words.fill(what, &[chain.name.as_str(), &one.percent().to_string(), &left]));
+    }
     let behind =
         chain.head.zip(chain.indexed.as_ref()).map_or(0, |(head, indexed)| head.0.saturating_sub(indexed.height.0));
     if behind > 1 {

@@ -71,7 +71,8 @@ pub(super) fn age(at: Timestamp, now: Timestamp) -> Html {
     Html(format!(r#"<time datetime="{at}" title="{at}" data-age>{}</time>"#, lasting(now.seconds_since(at))))
 }
 
-fn lasting(seconds: i64) -> String {
+/// So many seconds, to read.
+pub(super) fn lasting(seconds: i64) -> String {
     let seconds = seconds.max(0);
     match seconds {
         0..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),

@@ -66,24 +66,27 @@ pub(super) async fn page(
     Asked(Before { before }): Asked<Before>,
 ) -> Result<Response, Problem> {
     must_exist(&app, reader.caller()?, &id)?;
-    let (desk, asked) = (app.desk.clone(), id.clone());
-    let kept = blocking(move || desk.verdicts(&asked, before, ROWS + 1).map_err(Problem::internal)).await?;
     let exchange = show::exchange_page(&id);
-    let row = |kept: &KeptVerdict| -> Result<Row, Problem> {
+    let (desk, asked, place, words) = (app.desk.clone(), id.clone(), exchange.clone(), reader.words);
+    let row = move |kept: &KeptVerdict| -> Result<Row, Problem> {
         let head: Head = serde_json::from_str(kept.verdict.get()).map_err(Problem::internal)?;
         let short = head.lines.iter().filter(|line| line.verdict == Verdict::Short).map(|line| line.asset.as_str());
         Ok(Row {
-            link: format!("{exchange}/verdicts/{}", kept.number),
+            link: format!("{place}/verdicts/{}", kept.number),
             number: kept.number,
             given_at: show::time(kept.given_at),
             statement: kept.sequence,
-            verdict: show::verdict(head.verdict, reader.words),
+            verdict: show::verdict(head.verdict, words),
             stage: head.stage,
             short: short.collect::<Vec<_>>().join(", "),
         })
     };
-    let rows = kept.iter().take(ROWS).map(row).collect::<Result<Vec<_>, _>>()?;
-    let older = rows.last().filter(|_| kept.len() > ROWS).map(|last| format!("?before={}", last.number));
+    let (rows, more) = blocking(move || {
+        let kept = desk.verdicts(&asked, before, ROWS + 1).map_err(Problem::internal)?;
+        Ok((kept.iter().take(ROWS).map(row).collect::<Result<Vec<_>, _>>()?, kept.len() > ROWS))
+    })
+    .await?;
+    let older = rows.last().filter(|_| more).map(|last| format!("?before={}", last.number));
     let name = app.desk.world().exchange(&id).map_or_else(|| id.clone(), |exchange| exchange.name.clone());
     let title = format!("{name} · {}", reader.words.say("verdicts"));
     shown(&Verdicts { f: Frame::of(&reader, title, &app.desk.view()), name, exchange, rows, older })
