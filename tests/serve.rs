@@ -296,9 +296,12 @@ fn every_route_asks_who_it_is_and_no_exchange_sees_another() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 
-    // A token that is taken out of the file is worth nothing a moment later.
-    let first = file.split("[[token]]").nth(1).unwrap();
-    scene.lab.write("tokens", &format!("[[token]]{first}"));
+    // A token that is struck out is worth nothing a moment later.
+    let listed = scene.lab.json(&["token", "list"], 0);
+    assert_eq!((&listed["tokens"][1]["id"], &listed["tokens"][1]["exchange"]), (&json!("acme-1"), &json!("acme")));
+    let unknown = scene.lab.assay(&["token", "revoke", "acme-2"]);
+    assert!(unknown.code == 2 && unknown.stderr.contains("acme-1"), "{}", unknown.stderr);
+    assert_eq!(scene.lab.assay(&["token", "revoke", "acme-1"]).code, 0);
     let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
     while ask(&acme, "GET", "/v1/exchanges", &[]).status != 401 {
         assert!(std::time::Instant::now() < until, "a token that was revoked is still good");

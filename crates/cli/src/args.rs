@@ -197,8 +197,17 @@ fn round(text: &str) -> Result<Age, String> {
 pub enum TokenCommand {
     /// Make a token: its secret is printed once, its hash added to the file that [serve] tokens_file names
     #[command(after_help = "Example: assay token new acme-1 --scope exchange --exchange acme > acme.token\n\n\
-        To revoke one, remove its [[token]] from the file: that takes effect at once, also on open streams.")]
+        To replace one: make another, give it to its holder, revoke the old one.")]
     New(TokenArgs),
+    /// Which tokens there are, what they are good for and until when
+    #[command(after_help = "Example: assay token list")]
+    List,
+    /// Strike a token out of the file: it is worth nothing a second later, also on open streams
+    #[command(after_help = "Example: assay token revoke acme-1")]
+    Revoke {
+        /// What it is called in the file
+        id: String,
+    },
 }
 
 #[derive(Args)]

@@ -76,6 +76,8 @@ fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, F
         Command::Submit(wished) => submit::run(setup, wished, json),
         Command::Serve => serve::run(setup),
         Command::Token { command: TokenCommand::New(wished) } => token::new(setup, wished),
+        Command::Token { command: TokenCommand::List } => token::list(setup, json),
+        Command::Token { command: TokenCommand::Revoke { id } } => token::revoke(setup, id),
         Command::Explain(wished) => explain::run(setup, wished, json),
         Command::Verify(question) => verify::run(setup, question, json),
     }

@@ -22,4 +22,4 @@ mod tokens;
 
 pub use scope::{Act, Scope, may};
 pub use serve::{ServeError, Settings, Tls, serve};
-pub use tokens::{NewToken, TokenError, create_token, token_ids};
+pub use tokens::{NamedToken, NewToken, TokenError, create_token, revoke_token, tokens_in};

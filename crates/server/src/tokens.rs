@@ -2,6 +2,8 @@
 //!
 //! A file that can no longer be read allows nobody: a revocation must not be undone by a slip of the editor.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -80,12 +82,75 @@ pub fn create_token(id: &str, scope: &Scope, expires: Option<Timestamp>) -> Resu
     Ok(NewToken { secret, entry })
 }
 
-/// The ids of the tokens in a file.
+/// A token as its file names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedToken {
+    /// What it is called.
+    pub id: String,
+    /// What it is good for.
+    pub scope: Scope,
+    /// The first instant at which it no longer counts.
+    pub expires: Option<Timestamp>,
+}
+
+/// The tokens in a file.
 ///
 /// # Errors
 /// When it cannot be read, or something in it is wrong.
-pub fn token_ids(path: &Path) -> Result<Vec<String>, TokenError> {
-    Ok(read(path)?.into_iter().map(|token| token.id).collect())
+pub fn tokens_in(path: &Path) -> Result<Vec<NamedToken>, TokenError> {
+    let named = |Token { id, scope, expires, .. }| NamedToken { id, scope, expires };
+    Ok(read(path)?.into_iter().map(named).collect())
+}
+
+/// Strikes a token out of a file: replaced as a whole, so that at no instant it is half there. `false` where it was not in it.
+///
+/// # Errors
+/// When the file cannot be read or replaced, or something in it is wrong.
+pub fn revoke_token(path: &Path, id: &str) -> Result<bool, TokenError> {
+    let failed = |error: std::io::Error| TokenError::Unreadable { path: path.into(), why: error.to_string() };
+    let wrong = |why: String| TokenError::Wrong { path: path.into(), why };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let mut others = parse(&text).map_err(wrong)?;
+    let before = others.len();
+    others.retain(|token| token.id != id);
+    if others.len() == before {
+        return Ok(false);
+    }
+    let struck = without(&text, id);
+    if parse(&struck).as_ref() != Ok(&others) {
+        return Err(wrong(format!("token `{id}` is not a [[token]] of its own: remove it by hand")));
+    }
+    let beside = path.with_added_extension("new");
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&beside).map_err(failed)?;
+    file.write_all(struck.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)?;
+    Ok(true)
+}
+
+/// The text without this `[[token]]`; what is said between it and the next one stays.
+fn without(text: &str, id: &str) -> String {
+    let mut parts = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with("[[token]]") {
+            parts.push(String::new());
+        }
+        parts.iter_mut().last().into_iter().for_each(|part| part.push_str(line));
+    }
+    let is_it = |part: &str| toml::from_str::<File>(part).is_ok_and(|file| file.token.iter().any(|one| one.id == id));
+    let says_nothing = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    let kept = |(nth, part): (usize, String)| {
+        if nth == 0 || !is_it(&part) {
+            return part;
+        }
+        let lines: Vec<&str> = part.split_inclusive('\n').collect();
+        let after = lines.iter().rev().take_while(|line| says_nothing(line)).count();
+        lines[lines.len() - after..].concat()
+    };
+    parts.into_iter().enumerate().map(kept).collect()
 }
 
 #[derive(Deserialize)]
@@ -246,6 +311,29 @@ mod tests {
         std::fs::write(&path, "[[token]]\nid = 3").unwrap();
         tokens.current(Instant::now() + LOOK_EVERY + LOOK_EVERY);
         assert_eq!(tokens.holder(&acme.secret, before), None, "a broken file allows nobody");
+    }
+
+    #[test]
+    fn a_token_is_struck_out_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let ids = ["watch", "a\"[[token]]\"", "last"];
+        let entry = |id| create_token(id, &Scope::Analyst, None).unwrap().entry;
+        let [one, two, three] = ids.map(entry);
+        let text = format!("# ours\n{one}# the second\n  {two}\n# the third\n{three}# the end");
+        std::fs::write(&path, &text).unwrap();
+        assert!(!revoke_token(&path, "nobody").unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        assert!(revoke_token(&path, ids[1]).unwrap());
+        let left = format!("# ours\n{one}# the second\n\n# the third\n{three}# the end");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), left);
+        assert!(revoke_token(&path, "last").unwrap() && revoke_token(&path, "watch").unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "# ours\n# the second\n\n# the third\n# the end");
+        let hash = "ab".repeat(32);
+        std::fs::write(&path, format!("token = [{{ id = \"a\", sha256 = \"{hash}\", scope = \"analyst\" }}]")).unwrap();
+        assert!(revoke_token(&path, "a").unwrap_err().to_string().contains("by hand"));
+        std::fs::write(&path, "[[token]]\nid = 3").unwrap();
+        assert!(revoke_token(&path, "a").is_err() && tokens_in(&path).is_err());
     }
 
     #[test]
