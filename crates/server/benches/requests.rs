@@ -386,6 +386,8 @@ fn main() {
             format!("/accounts/bitcoin/busy?before={before}-{}", number % IN_EACH)
         };
         pages(address, regulator, "page of an account of 1,000,000 movements", &older);
+        let none = |number: u32| format!("{}&kind=mint", older(number));
+        pages(address, regulator, "the same, asked for what it does not have", &none);
         pages(address, regulator, "its chart", &|_| "/accounts/bitcoin/busy/course".into());
         let next_block = || {
             apply(&store);
