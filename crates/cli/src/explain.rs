@@ -10,8 +10,7 @@ use assay_verifier::Verdict;
 
 use crate::args::ExplainArgs;
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
-use crate::serve::DESK;
-use crate::setup::{self, Setup};
+use crate::setup::{DESK, Setup};
 use crate::{output, statement};
 
 const SHOWN: usize = 20;

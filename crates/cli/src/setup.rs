@@ -15,10 +15,12 @@ use assay_types::{
 
 use crate::config::{self, Address, ChainConfig, Config};
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
-use crate::serve::DESK;
 
 /// What every result names as its maker.
 pub const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
+
+/// Where the desk keeps what it keeps, beside the chains' folders.
+pub const DESK: &str = "desk";
 
 /// Everything that the files say.
 pub struct Setup {

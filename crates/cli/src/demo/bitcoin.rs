@@ -12,8 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::book::plus;
-use super::figures::{COLD_ADDRESSES, CUSTOMERS, HISTORY_BLOCKS};
-use super::others::ADDRESSES;
+use super::figures::{COLD_ADDRESSES, CUSTOMERS, HISTORY_BLOCKS, OTHERS};
 use super::{broken, text};
 use crate::failure::Failure;
 
@@ -83,7 +82,7 @@ impl BitcoinSide {
         let change = side.descriptor(&format!("wpkh({}/1/*)", account_key("outside", "84h/1h/0h")?.private))?;
         side.outside = side.addresses(&outside, Some(COLD_ADDRESSES))?;
         let others = side.descriptor(&format!("wpkh({}/0/*)", account_key("others", "84h/1h/0h")?.public))?;
-        side.others = side.addresses(&others, Some(ADDRESSES))?;
+        side.others = side.addresses(&others, Some(OTHERS))?;
         side.mine_history(until)?;
         // From the first block on: what was mined belongs to it.
         let active = |descriptor: &str, internal: bool| json!({ "desc": descriptor, "timestamp": 0, "range": [0, 99], "active": true, "internal": internal });

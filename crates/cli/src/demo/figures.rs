@@ -46,6 +46,8 @@ pub const fn usdx(coins: u64) -> Amount {
 pub const CUSTOMERS: u32 = 1000;
 /// How many of them have one on the EVM chain too.
 pub const EVM_CUSTOMERS: u32 = 50;
+/// How many other exchanges there are, each with one account on each chain.
+pub const OTHERS: u32 = 2;
 /// Addresses of the cold wallet's descriptor, from 0.
 pub const COLD_ADDRESSES: u32 = 100;
 /// One bitcoin payment of a batch pays so many deposit addresses.

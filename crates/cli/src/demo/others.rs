@@ -9,9 +9,6 @@ use super::ethereum::{self, EvmSide};
 use super::figures::{btc_milli, eth_milli, usdx};
 use crate::failure::Failure;
 
-/// How many bitcoin addresses they have.
-pub const ADDRESSES: u32 = 2;
-
 /// An exchange with one account on each chain.
 pub struct Other {
     /// Its id.

@@ -22,12 +22,9 @@ use assay_store::Records;
 use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
-use crate::setup::{PROGRAM, Setup};
+use crate::setup::{DESK, PROGRAM, Setup};
 use alertmanager::Alertmanager;
 use webhook::Receiver;
-
-/// Where the desk keeps what it keeps, beside the chains' folders.
-pub const DESK: &str = "desk";
 
 /// For how long requests that wait for a node or a disk are waited for at the end.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
