@@ -10,7 +10,7 @@ use assay_verifier::Verdict;
 
 use crate::args::ExplainArgs;
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
-use crate::setup::{DESK, Setup};
+use crate::setup::{self, DESK, Setup};
 use crate::{output, statement};
 
 const SHOWN: usize = 20;
