@@ -1,17 +1,14 @@
 //! `assay history`: how an account came to hold what it holds, movement by movement, oldest first.
 
-use assay_store::{Coverage, Mode, Movement, Store};
+use assay_desk::{MOVEMENT_FIELDS, Movements, cell};
+use assay_store::{Coverage, Mode, Movement, StoreError};
 use assay_types::Height;
 use serde_json::{Value, json};
 
 use crate::args::{Format, HistoryArgs};
-use crate::config::ChainConfig;
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
 use crate::setup::Setup;
 use crate::{balance, output};
-
-const FIELDS: [&str; 11] =
-    ["height", "hash", "time", "txid", "index", "asset", "direction", "amount", "balance", "kind", "final"];
 
 pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Failure> {
     let chain = setup.chain(&question.chain)?;
@@ -25,15 +22,16 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
     }
     let format = if json { Format::Json } else { question.format };
     let (number, coverage) = balance::coverage(&store, &account, deployment.asset, &tip)?;
-    let rows = Rows {
+    let told = Movements {
         store: &store,
-        chain,
+        chain: &chain.id,
         symbol: &entry.symbol,
         decimals: deployment.decimals,
         final_height: store.final_height()?,
     };
     let movements = number.map(|number| store.movements(number, deployment.asset, from, to)).transpose()?;
-    let mut each = movements.into_iter().flatten().map(|movement| rows.row(&movement?));
+    let row = |movement: Result<Movement, StoreError>| -> Result<Value, Failure> { Ok(told.row(&movement?)?) };
+    let mut each = movements.into_iter().flatten().map(row);
     let shown = setup.addresses(&chain.id).map(|addresses| addresses.show(&account));
     match format {
         Format::Ndjson => each.try_for_each(|row| row.map(|row| output::data(row.to_string())))?,
@@ -63,51 +61,16 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
     Ok(code)
 }
 
-struct Rows<'a> {
-    store: &'a Store,
-    chain: &'a ChainConfig,
-    symbol: &'a str,
-    decimals: u8,
-    final_height: Option<Height>,
-}
-
-impl Rows<'_> {
-    fn row(&self, movement: &Movement) -> Result<Value, Failure> {
-        let header = self.store.header(movement.height)?;
-        Ok(json!({
-            "height": movement.height,
-            "hash": header.as_ref().map(|header| self.chain.id.show_hash(&header.hash.0)),
-            "time": header.as_ref().map(|header| header.time),
-            "txid": movement.txid.map(|txid| self.chain.id.show_hash(&txid.0)),
-            "index": movement.index,
-            "asset": self.symbol,
-            "direction": movement.direction.as_str(),
-            "amount": movement.amount.to_coins(self.decimals),
-            "balance": movement.balance.to_coins(self.decimals),
-            "kind": movement.kind.as_str(),
-            "final": self.final_height.is_some_and(|height| movement.height <= height),
-        }))
-    }
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn print_csv(rows: impl Iterator<Item = Result<Value, Failure>>) -> Result<(), Failure> {
-    output::data(csv_line(FIELDS)?);
+    output::data(csv_line(MOVEMENT_FIELDS)?);
     for row in rows {
         let row = row?;
-        output::data(csv_line(FIELDS.map(|field| text(&row[field])))?);
+        output::data(csv_line(MOVEMENT_FIELDS.map(|field| cell(&row, field)))?);
     }
     Ok(())
 }
 
-fn csv_line(cells: [impl AsRef<[u8]>; FIELDS.len()]) -> Result<String, Failure> {
+fn csv_line(cells: [impl AsRef<[u8]>; MOVEMENT_FIELDS.len()]) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(WRONG_INPUT, error).during("CSV");
     let mut line = csv::Writer::from_writer(Vec::new());
     line.write_record(cells).map_err(|error| failed(&error))?;
@@ -121,12 +84,12 @@ fn print_table(rows: impl Iterator<Item = Result<Value, Failure>>) -> Result<(),
         let row = row?;
         let sign = if row["direction"] == "debit" { "-" } else { "+" };
         Ok(vec![
-            text(&row["height"]),
-            text(&row["time"]),
-            text(&row["kind"]),
-            format!("{sign}{}", text(&row["amount"])),
-            text(&row["balance"]),
-            text(&row["txid"]),
+            cell(&row, "height"),
+            cell(&row, "time"),
+            cell(&row, "kind"),
+            format!("{sign}{}", cell(&row, "amount")),
+            cell(&row, "balance"),
+            cell(&row, "txid"),
             if row["final"] == true { "yes" } else { "no" }.into(),
         ])
     };

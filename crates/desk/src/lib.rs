@@ -20,6 +20,7 @@ mod gate;
 mod handling;
 mod holdings;
 mod keep;
+mod movements;
 mod observed;
 mod outbox;
 mod paint;
@@ -45,6 +46,7 @@ pub use gate::{Gate, GateSettings, Known, Purposes, Signal, gate};
 pub use handling::{Acknowledged, Handling, HandlingError, Maintenance, Silence};
 pub use holdings::{at, holdings};
 pub use keep::{KeptStatement, KeptVerdict, LastFinal, Rewrite};
+pub use movements::{MOVEMENT_FIELDS, Movements, cell};
 pub use outbox::{Message, sign};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use assay_desk::Movements;
 use assay_store::{Coverage, Store, StoreError};
 use assay_types::{Account, AccountNo, AssetEntry, ChainEntry, Deployment, Directory, Header, Height};
 use axum::Extension;
@@ -56,6 +57,17 @@ impl Subject {
             None => (None, Coverage::Unknown("not declared by any exchange".into())),
             Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
             Some((number, true)) => (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?),
+        })
+    }
+
+    /// How its movements are said, as of now.
+    pub(crate) fn movements(&self) -> Result<Movements<'_>, StoreError> {
+        Ok(Movements {
+            store: &self.store,
+            chain: &self.chain.id,
+            symbol: &self.symbol,
+            decimals: self.decimals(),
+            final_height: self.store.final_height()?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! One page of a history. Read from where the last one ended, and no further than it needs.
 
-use assay_store::{Coverage, Movement, StoreError};
+use assay_store::{Coverage, StoreError};
 use assay_types::{Header, Height};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -93,7 +93,7 @@ fn movements(
     to: Height,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    let final_height = subject.store.final_height()?;
+    let told = subject.movements()?;
     let mut rows = Vec::new();
     for movement in subject.store.movements(number, subject.deployment.asset, from.0, to)? {
         let movement = movement?;
@@ -103,25 +103,7 @@ fn movements(
         if rows.len() == limit {
             return Ok((rows, Some((movement.height, movement.place))));
         }
-        rows.push(row(subject, &movement, final_height)?);
+        rows.push(told.row(&movement)?);
     }
     Ok((rows, None))
-}
-
-pub(crate) fn row(subject: &Subject, movement: &Movement, final_height: Option<Height>) -> Result<Value, StoreError> {
-    let header = subject.store.header(movement.height)?;
-    let show = |hash: &[u8; 32]| subject.chain.id.show_hash(hash);
-    Ok(json!({
-        "height": movement.height,
-        "hash": header.as_ref().map(|header| show(&header.hash.0)),
-        "time": header.as_ref().map(|header| header.time),
-        "txid": movement.txid.map(|txid| show(&txid.0)),
-        "index": movement.index,
-        "asset": subject.symbol,
-        "direction": movement.direction.as_str(),
-        "amount": movement.amount.to_coins(subject.decimals()),
-        "balance": movement.balance.to_coins(subject.decimals()),
-        "kind": movement.kind.as_str(),
-        "final": final_height.is_some_and(|height| movement.height <= height),
-    }))
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_desk::{MOVEMENT_FIELDS, cell};
 use assay_store::StoreError;
 use assay_types::Timestamp;
 use axum::body::{Body, Bytes};
@@ -39,9 +40,6 @@ const LOOK_AGAIN: usize = 500;
 const GROUP: usize = 2_000;
 /// Whoever reads nothing for so long is let go.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-const FIELDS: [&str; 11] =
-    ["height", "hash", "time", "txid", "index", "asset", "direction", "amount", "balance", "kind", "final"];
 
 /// Amounts are text: they have up to 78 digits, and nothing that reads Parquet has decimals of so many.
 const SCHEMA: &str = "message history {
@@ -187,7 +185,7 @@ fn rows<'a>(subject: &'a Subject, filter: &'a Filter, may: impl Fn() -> bool + '
     let store = &subject.store;
     let Some(tip) = store.tip()? else { return Ok(Box::new(std::iter::empty())) };
     let (Some(number), _) = subject.coverage(&tip)? else { return Ok(Box::new(std::iter::empty())) };
-    let final_height = store.final_height()?;
+    let told = subject.movements()?;
     let movements = store.movements(number, subject.deployment.asset, filter.from, filter.to)?;
     let row = move |(nth, movement): (usize, Result<_, StoreError>)| -> Option<Result<Value, Broken>> {
         if nth % LOOK_AGAIN == 0 && !may() {
@@ -197,22 +195,17 @@ fn rows<'a>(subject: &'a Subject, filter: &'a Filter, may: impl Fn() -> bool + '
             Ok(movement) => movement,
             Err(error) => return Some(Err(error.into())),
         };
-        filter.wants(&movement).then(|| Ok(crate::api::history::row(subject, &movement, final_height)?))
+        filter.wants(&movement).then(|| Ok(told.row(&movement)?))
     };
     Ok(Box::new(movements.enumerate().filter_map(row)))
 }
 
 fn csv(rows: &mut Rows<'_>, sink: Sink) -> Result<(), Broken> {
     let mut lines = csv::Writer::from_writer(sink);
-    lines.write_record(FIELDS)?;
+    lines.write_record(MOVEMENT_FIELDS)?;
     for row in rows {
         let row = row?;
-        let cell = |name| match &row[name] {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        lines.write_record(FIELDS.map(cell))?;
+        lines.write_record(MOVEMENT_FIELDS.map(|name| cell(&row, name)))?;
     }
     Ok(lines.flush()?)
 }
@@ -235,7 +228,7 @@ fn parquet(rows: &mut Rows<'_>, sink: Sink) -> Result<(), Broken> {
             break;
         }
         let mut columns = file.next_row_group()?;
-        let mut fields = FIELDS.iter();
+        let mut fields = MOVEMENT_FIELDS.iter();
         while let (Some(mut column), Some(name)) = (columns.next_column()?, fields.next()) {
             let cells = || group.iter().map(|row| &row[*name]);
             let is_there: Vec<i16> = cells().map(|cell| i16::from(!cell.is_null())).collect();
