@@ -1,7 +1,7 @@
 # make demo · make test · make bench
 #
 # Each does all of its own set-up, and nothing twice; see scripts/. What may be set: ASSAY_CACHE=/folder for what is fetched or built once,
-# BITCOIND=/path, ANVIL=/path, ALERTMANAGER=/path and SCHEMATHESIS=/path for programs of your own, POSTGRES=/folder for a server's, ROCKSDB_LIB_DIR=/folder for a
+# BITCOIND=/path, ANVIL=/path, ALERTMANAGER=/path, SCHEMATHESIS=/path and ELECTRS=/path for programs of your own, POSTGRES=/folder for a server's, ROCKSDB_LIB_DIR=/folder for a
 # RocksDB of your own.
 
 export ASSAY_CACHE := $(or $(ASSAY_CACHE),$(HOME)/.cache/assay)
@@ -10,6 +10,7 @@ export ANVIL := $(or $(ANVIL),$(ASSAY_CACHE)/nodes/bin/anvil)
 export ALERTMANAGER := $(or $(ALERTMANAGER),$(ASSAY_CACHE)/nodes/bin/alertmanager)
 export POSTGRES := $(or $(POSTGRES),$(ASSAY_CACHE)/nodes/postgres)
 export SCHEMATHESIS := $(or $(SCHEMATHESIS),$(ASSAY_CACHE)/nodes/bin/schemathesis)
+export ELECTRS := $(or $(ELECTRS),$(ASSAY_CACHE)/nodes/bin/electrs)
 export AXE := $(or $(AXE),$(ASSAY_CACHE)/nodes/axe-4.14.1.js)
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -40,7 +41,7 @@ test: lint ## everything that CI checks: format, lints, all tests, on real nodes
 	cargo test $(WORKSPACE)
 
 bench: ## measure what there is to measure
-	@scripts/setup.sh nodes build
+	@scripts/setup.sh nodes build peers
 	cargo bench --workspace --locked --bench '*'
 	cargo test $(WORKSPACE) --test pages -- --nocapture a_new_verdict every_page
 

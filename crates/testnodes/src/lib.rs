@@ -1,4 +1,4 @@
-//! Starts and stops real nodes, for the tests and the demo.
+//! Starts and stops real nodes, for the tests and the demo, and makes up a Bitcoin chain for them.
 //!
 //! A node lives as long as its value: dropping it kills that one process. Ports are picked by the system, data lies
 //! where the caller says. Nothing here is for nodes that somebody depends on.
@@ -6,6 +6,7 @@
 mod alertmanager;
 mod anvil;
 mod bitcoind;
+pub mod generator;
 mod postgres;
 mod process;
 mod rpc;
