@@ -16,5 +16,7 @@ mod nodes;
 mod oracle;
 #[path = "bitcoin/reorgs.rs"]
 mod reorgs;
+#[path = "bitcoin/sources.rs"]
+mod sources;
 #[path = "bitcoin/stage.rs"]
 mod stage;

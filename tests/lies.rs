@@ -440,17 +440,13 @@ fn block_cases(names: &'static [&'static str]) -> Vec<Case> {
 #[test]
 fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
     const REST: &[&str] = &["/rest/block/"];
+    const HEADERS: &[&str] = &["/rest/headers/"];
     const RPC: &[&str] = &["getblock"];
     let folder = Lab::new();
     let node = Bitcoind::start(&folder.path("node"), &["-rest=1"]).unwrap();
     let scene = bitcoin_scene(&node);
     let replace = |with: Value| alter(move |result| *result = with.clone());
     let of_3 = node.call("getblockhash", json!([3])).unwrap();
-    let height_of = |height: u64, result: Value| Rule {
-        of: Arc::new(move |name, params| name == "getblockhash" && params[0] == height),
-        fault: alter(move |answer| *answer = result.clone()),
-        times: u64::MAX,
-    };
     let mut cases = block_cases(REST);
     let bytes_of_3 = node.call("getblock", json!([of_3, 0])).unwrap();
     let bytes_of_3 = contracts::unhex(bytes_of_3.as_str().unwrap());
@@ -461,8 +457,6 @@ fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
         4,
         "block",
     ));
-    let misplaced = |what: &str, rule: Rule| Case { what: what.into(), rule, code: 4, names: "block", heals: true };
-    cases.push(misplaced("the hash of another block", height_of(6, of_3)));
     cases.push(case("no such height", &["getblockhash"], Fault::Refuse(-8, "Block height out of range"), 3, "block"));
     cases.push(case("no such network", &["getblockhash"], replace(json!("00".repeat(32))), 2, "genesis"));
     cases.extend(disturbances(&["getblockhash"], "127.0.0.1"));
@@ -471,6 +465,11 @@ fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
     let whole = |case: &Case| case.what.ends_with("cut") || case.what.ends_with("nonsense");
     let over_rpc = |case: Case| if whole(&case) { Case { names: "block", ..case } } else { Case { code: 0, ..case } };
     cases.extend(disturbances(REST, "").into_iter().map(over_rpc));
+    // So are headers, whose hashes come over RPC then.
+    cases.extend(disturbances(HEADERS, "").into_iter().map(|case| Case { code: 0, ..case }));
+    let in_headers = |what, with: fn(&mut Vec<u8>)| case(what, HEADERS, Fault::Bytes(Arc::new(with)), 0, "");
+    cases.push(in_headers("the header of another block", |headers| headers.copy_within(240..320, 480)));
+    cases.push(in_headers("a header less", |headers| drop(headers.drain(160..240))));
     for case in &mut cases {
         case.heals = !case.what.contains("no such network");
     }
@@ -484,6 +483,13 @@ fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
         let of = Arc::new(|name: &str, _: &Value| name == "getblock");
         Case { rule: Rule { of, ..case.rule }, ..case }
     };
-    let cases: Vec<Case> = block_cases(RPC).into_iter().chain(disturbances(RPC, "block")).map(exact).collect();
+    let mut cases: Vec<Case> = block_cases(RPC).into_iter().chain(disturbances(RPC, "block")).map(exact).collect();
+    let of_3 = node.call("getblockhash", json!([3])).unwrap();
+    let rule = Rule {
+        of: Arc::new(move |name, params| name == "getblockhash" && params[0] == 6),
+        fault: alter(move |answer| *answer = of_3.clone()),
+        times: u64::MAX,
+    };
+    cases.push(Case { what: "the hash of another block".into(), rule, code: 4, names: "block", heals: true });
     play(&scene, &cases);
 }

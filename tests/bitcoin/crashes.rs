@@ -27,6 +27,15 @@ fn moments(whole: Duration, count: u32, random: &mut Random) -> Vec<Duration> {
 
 #[test]
 fn killed_at_any_moment_it_ends_at_the_same_bytes() {
+    killed_at_any_moment(Stage::lab);
+}
+
+#[test]
+fn killed_while_it_reads_block_files_it_ends_at_the_same_bytes() {
+    killed_at_any_moment(Stage::lab_with_files);
+}
+
+fn killed_at_any_moment(lab: fn(&Stage, u32) -> Lab) {
     let stage = Stage::new();
     stage.mine(110);
     let mut random = Random(17);
@@ -36,7 +45,7 @@ fn killed_at_any_moment_it_ends_at_the_same_bytes() {
     whole.index();
     let duration = began.elapsed();
 
-    let broken = stage.lab(100);
+    let broken = lab(&stage, 100);
     stage.declare(&broken, |nth| nth % 2 == 0);
     // First while it is only being made, then while it grows.
     killed(&broken, &stage, (1..8).map(|n| Duration::from_millis(3 * n)));
@@ -57,7 +66,8 @@ fn killed_at_any_moment_it_ends_at_the_same_bytes() {
         broken.index();
     }
     agrees(&broken, &stage, &stage.snapshot(), all(&stage));
-    let fresh = stage.lab(100);
+    // From files, with all that the chain left in them.
+    let fresh = lab(&stage, 100);
     fresh.index();
     let heights = [111, 190, stage.tip() - 60, stage.tip()];
     assert_eq!(answers(&fresh, &stage, &heights), answers(&broken, &stage, &heights));

@@ -189,6 +189,15 @@ impl Stage {
         lab
     }
 
+    /// The same, reading the node's block files where many blocks are missing.
+    pub fn lab_with_files(&self, confirmations: u32) -> Lab {
+        let lab = self.lab(confirmations);
+        let chain = bitcoin_chain(&self.node.rpc_url, &self.node.cookie_file, confirmations);
+        let blocks = self.node.dir.join("regtest/blocks");
+        lab.write("assay.toml", &format!("{}\nblocks_dir = \"{}\"\n", chain.trim_end(), blocks.display()));
+        lab
+    }
+
     /// Declares those declarations that are chosen by their place: accounts declared together share one.
     pub fn declare(&self, lab: &Lab, chosen: impl Fn(usize) -> bool) {
         let (mut toml, mut csv) = (String::from("id = \"acme\"\n\n"), String::from("chain,address,role\n"));

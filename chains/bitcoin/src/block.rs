@@ -7,24 +7,25 @@
 //! them. A list of transactions forged that way would have to begin with a coinbase made of hashes, 27 bytes of which are
 //! zero, and it is checked that it begins with a coinbase.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use assay_types::{
-    Account, Amount, Asset, Block, BlockHash, BlockRef, Body, Direction, Effect, Header, Kind, Leg, Outpoint, Payment,
-    Timestamp, TxId, Watch,
+    Account, Amount, Asset, Block, BlockHash, BlockRef, Body, Direction, Effect, Header, Input, Kind, Leg, Outpoint,
+    Payment, TakePayment, Timestamp, TxId, Watch,
 };
 use bitcoin_slices::bsl::{self, Transaction, TxIn, TxOut};
 use bitcoin_slices::{Error as ParseError, Visit as _, Visitor};
 
 use crate::address::is_unspendable;
-use crate::merkle::{self, RawHash, double_sha256};
+use crate::merkle;
 use crate::network::{Network, written};
 use crate::pow::{self, HEADER_BYTES, RawHeader};
+use crate::sha256d::{self, RawHash, double_sha256};
 
 /// The most that a block can have: its weight is at most 4,000,000 and a byte weighs at least 1.
 pub(crate) const MAX_BLOCK_BYTES: usize = 4_000_000;
-/// An input has at least 41 bytes, an output 9; on average a block's are far larger.
-const BYTES_PER_EFFECT: usize = 150;
+/// An input has at least 41 bytes; on average a block's take far more.
+const BYTES_PER_INPUT: usize = 150;
 
 /// What is wrong with a block's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(crate) enum BlockFault {
 /// Checks the bytes and says what they do.
 pub(crate) fn extract(network: &Network, bytes: Vec<u8>, at: BlockRef, watch: &Watch) -> Result<Block, BlockFault> {
     let header = check_own_header(network, &bytes, at)?;
-    let mut extractor = Extractor::new(watch, at, network, bytes.len());
+    let mut extractor = Extractor::new(watch, at, network, &bytes);
     let rest = match bsl::Block::visit(&bytes, &mut extractor) {
         Ok(parsed) => parsed.remaining().len(),
         Err(error) => return Err(extractor.fault.unwrap_or_else(|| unreadable(&error, bytes.len()))),
@@ -51,19 +52,28 @@ pub(crate) fn extract(network: &Network, bytes: Vec<u8>, at: BlockRef, watch: &W
     if rest > 0 {
         return Err(contradicts("its transaction count", format!("{rest} bytes follow the last transaction")));
     }
-    check_merkle_root(&header, &extractor.txids)?;
-    let Extractor { txids, starts, effects, .. } = extractor;
+    let effects = extractor.effects();
+    let Extractor { transactions, inputs, .. } = extractor;
+    let preimages: Vec<sha256d::Pieces> = transactions.iter().map(|transaction| transaction.preimage(&bytes)).collect();
+    let txids = sha256d::of_each(&preimages);
+    check_merkle_root(&header, &txids)?;
     let txids = txids.into_iter().map(|txid| TxId(reversed(txid))).collect();
-    let body = Box::new(RawBody { bytes, starts });
-    Ok(Block { header: header.into_header(at), txids, effects, readings: vec![], opening: false, body })
+    let body = Box::new(RawBody { bytes, transactions });
+    Ok(Block { header: header.into_header(at), txids, effects, inputs, readings: vec![], opening: false, body })
 }
 
 /// All outputs of one transaction, in order.
 pub(crate) fn payments(transaction: &[u8]) -> Vec<Payment> {
-    let mut outputs = Outputs(vec![]);
+    let mut payments = vec![];
+    each_output(transaction, &mut |index, to, asset, amount| {
+        payments.push(Payment { index, to: Account::new(to), asset, amount });
+    });
+    payments
+}
+
+fn each_output(transaction: &[u8], take: &mut TakePayment<'_>) {
     // What cannot be parsed pays nothing; the bytes of a checked block can be.
-    let _ = Transaction::visit(transaction, &mut outputs);
-    outputs.0
+    let _ = Transaction::visit(transaction, &mut Outputs(take));
 }
 
 /// A hash from the order of SHA-256 to the order of writing, or back.
@@ -102,7 +112,7 @@ fn check_own_header(network: &Network, bytes: &[u8], at: BlockRef) -> Result<Own
 fn check_merkle_root(header: &OwnHeader, txids: &[RawHash]) -> Result<(), BlockFault> {
     const ROOT: &str = "its header's merkle root";
     let stated = RawHeader(&header.0).merkle_root();
-    match merkle::root(txids.to_vec()) {
+    match merkle::root(txids) {
         None if txids.is_empty() => Err(contradicts(ROOT, "there is no transaction".into())),
         None => Err(contradicts(ROOT, "transactions are repeated so that the root stays the same".into())),
         Some(root) if root != stated => {
@@ -127,17 +137,30 @@ fn unreadable(error: &ParseError, length: usize) -> BlockFault {
     })
 }
 
+/// An output that can be spent.
+struct Output {
+    /// Where its script stands in the block.
+    script: Range<usize>,
+    amount: u64,
+    tx: u32,
+    index: u32,
+    place: u32,
+}
+
 /// Collects while the parser walks over the block.
 struct Extractor<'w> {
     watch: &'w Watch,
     at: BlockRef,
     main: bool,
-    txids: Vec<RawHash>,
-    starts: Vec<usize>,
-    effects: Vec<Effect>,
-    /// The transaction that is being walked over.
+    bytes: &'w [u8],
+    transactions: Vec<Place>,
+    outputs: Vec<Output>,
+    /// Of the outputs' scripts.
+    hashes: Vec<u64>,
+    inputs: Vec<Input>,
+    /// The transaction that is being walked over, and how many inputs it has.
     tx: u32,
-    inputs: usize,
+    tx_inputs: usize,
     /// Of the next input or output.
     place: u32,
     /// Where the next transaction starts.
@@ -146,20 +169,36 @@ struct Extractor<'w> {
 }
 
 impl<'w> Extractor<'w> {
-    fn new(watch: &'w Watch, at: BlockRef, network: &Network, length: usize) -> Extractor<'w> {
+    fn new(watch: &'w Watch, at: BlockRef, network: &Network, bytes: &'w [u8]) -> Extractor<'w> {
+        let expected = bytes.len() / BYTES_PER_INPUT;
         Extractor {
             watch,
             at,
             main: network.kind == bitcoin::Network::Bitcoin,
-            txids: vec![],
-            starts: vec![],
-            effects: Vec::with_capacity(length / BYTES_PER_EFFECT),
+            bytes,
+            transactions: vec![],
+            outputs: Vec::with_capacity(expected),
+            hashes: Vec::with_capacity(expected),
+            inputs: Vec::with_capacity(expected),
             tx: 0,
-            inputs: 0,
+            tx_inputs: 0,
             place: 0,
             end: 0,
             fault: None,
         }
+    }
+
+    /// The outputs that pay watched scripts.
+    fn effects(&self) -> Vec<Effect> {
+        let mut effects = vec![];
+        let script = |output: usize| &self.bytes[self.outputs[output].script.clone()];
+        self.watch.find_each(&self.hashes, script, |output, account| {
+            let Output { amount, tx, index, place, .. } = self.outputs[output];
+            let (asset, direction, amount) = (Asset::Native, Direction::Credit, Amount::from(amount));
+            let kind = if tx == 0 { Kind::Coinbase } else { Kind::Transfer };
+            effects.push(Effect::Output(Leg { account, asset, direction, amount, kind, tx: Some(tx), index, place }));
+        });
+        effects
     }
 
     fn next_place(&mut self) -> u32 {
@@ -177,8 +216,8 @@ impl<'w> Extractor<'w> {
         if self.tx > 0 {
             return self.stop("a transaction after the first is a coinbase");
         }
-        if let Some(spends) = overwritten(self.main, self.at) {
-            self.effects.push(Effect::Input { spends, tx: 0, index: 0, place });
+        if let Some(Outpoint { txid, vout }) = overwritten(self.main, self.at) {
+            self.inputs.push(Input { txid: reversed(txid.0), vout, tx: 0, index: 0, place });
         }
         ControlFlow::Continue(())
     }
@@ -187,17 +226,18 @@ impl<'w> Extractor<'w> {
 impl Visitor for Extractor<'_> {
     fn visit_block_begin(&mut self, total_transactions: usize) {
         self.end = HEADER_BYTES + compact_size_bytes(total_transactions);
+        self.transactions.reserve(total_transactions.min(MAX_BLOCK_BYTES / 60));
     }
 
     fn visit_tx_ins(&mut self, total_inputs: usize) {
-        self.inputs = total_inputs;
+        self.tx_inputs = total_inputs;
     }
 
     fn visit_tx_in(&mut self, vin: usize, input: &TxIn) -> ControlFlow<()> {
         let place = self.next_place();
         let spends = input.prevout();
         let is_null = spends.vout() == u32::MAX && spends.txid().iter().all(|byte| *byte == 0);
-        if is_null && self.inputs == 1 {
+        if is_null && self.tx_inputs == 1 {
             return self.visit_coinbase_input(place);
         }
         if is_null || self.tx == 0 {
@@ -206,8 +246,7 @@ impl Visitor for Extractor<'_> {
         let (Ok(txid), Ok(index)) = (RawHash::try_from(spends.txid()), u32::try_from(vin)) else {
             return self.stop("an input is numbered beyond all bounds");
         };
-        let spends = Outpoint { txid: TxId(reversed(txid)), vout: spends.vout() };
-        self.effects.push(Effect::Input { spends, tx: self.tx, index, place });
+        self.inputs.push(Input { txid, vout: spends.vout(), tx: self.tx, index, place });
         ControlFlow::Continue(())
     }
 
@@ -218,31 +257,50 @@ impl Visitor for Extractor<'_> {
         if self.at.height.0 == 0 || output.value() == 0 || is_unspendable(script) {
             return ControlFlow::Continue(());
         }
-        let (Some(account), Ok(index)) = (self.watch.number(script), u32::try_from(vout)) else {
-            return ControlFlow::Continue(());
+        let Ok(index) = u32::try_from(vout) else {
+            return self.stop("an output is numbered beyond all bounds");
         };
-        self.effects.push(Effect::Output(Leg {
-            account,
-            asset: Asset::Native,
-            direction: Direction::Credit,
-            amount: Amount::from(output.value()),
-            kind: if self.tx == 0 { Kind::Coinbase } else { Kind::Transfer },
-            tx: Some(self.tx),
-            index,
-            place,
-        }));
+        let start = script.as_ptr().addr() - self.bytes.as_ptr().addr();
+        self.hashes.push(self.watch.hash(script));
+        let script = start..start + script.len();
+        self.outputs.push(Output { script, amount: output.value(), tx: self.tx, index, place });
         ControlFlow::Continue(())
     }
 
     fn visit_transaction(&mut self, transaction: &Transaction) -> ControlFlow<()> {
-        if self.tx == 0 && self.inputs != 1 {
+        if self.tx == 0 && self.tx_inputs != 1 {
             return self.stop("its first transaction is not a coinbase");
         }
-        self.txids.push(transaction.txid_sha2().into());
-        self.starts.push(self.end);
-        self.end += transaction.as_ref().len();
+        let (head, body, _) = transaction.txid_preimage();
+        let place =
+            Place { start: self.end, head: head.len(), body: body.len(), end: self.end + transaction.as_ref().len() };
+        self.end = place.end;
+        self.transactions.push(place);
         self.tx += 1;
         ControlFlow::Continue(())
+    }
+}
+
+/// Where a transaction stands in its block.
+struct Place {
+    start: usize,
+    /// All of it; before a witness its version only.
+    head: usize,
+    /// Inputs and outputs, where there is a witness.
+    body: usize,
+    end: usize,
+}
+
+impl Place {
+    /// What its id is the hash of: all but the witness, and what announces one (BIP 144).
+    fn preimage<'b>(&self, bytes: &'b [u8]) -> sha256d::Pieces<'b> {
+        const MARKER_AND_FLAG: usize = 2;
+        const LOCK_TIME: usize = 4;
+        let (head, rest) = bytes[self.start..self.end].split_at(self.head);
+        match self.body {
+            0 => [head, &[], &[]],
+            body => [head, &rest[MARKER_AND_FLAG..][..body], &rest[rest.len() - LOCK_TIME..]],
+        }
     }
 }
 
@@ -271,26 +329,22 @@ fn compact_size_bytes(count: usize) -> usize {
 /// The block's bytes, for the few transactions that moved a watched account.
 struct RawBody {
     bytes: Vec<u8>,
-    starts: Vec<usize>,
+    transactions: Vec<Place>,
 }
 
 impl Body for RawBody {
-    fn payments(&self, tx: u32) -> Vec<Payment> {
-        let start = usize::try_from(tx).ok().and_then(|tx| self.starts.get(tx));
-        start.map_or_else(Vec::new, |start| payments(&self.bytes[*start..]))
+    fn each_payment(&self, tx: u32, take: &mut TakePayment<'_>) {
+        if let Some(place) = usize::try_from(tx).ok().and_then(|tx| self.transactions.get(tx)) {
+            each_output(&self.bytes[place.start..place.end], take);
+        }
     }
 }
 
-struct Outputs(Vec<Payment>);
+struct Outputs<'a, 't>(&'a mut TakePayment<'t>);
 
-impl Visitor for Outputs {
+impl Visitor for Outputs<'_, '_> {
     fn visit_tx_out(&mut self, vout: usize, output: &TxOut) -> ControlFlow<()> {
-        self.0.push(Payment {
-            index: u32::try_from(vout).ok(),
-            to: Account::new(output.script_pubkey()),
-            asset: Asset::Native,
-            amount: Amount::from(output.value()),
-        });
+        (self.0)(u32::try_from(vout).ok(), output.script_pubkey(), Asset::Native, Amount::from(output.value()));
         ControlFlow::Continue(())
     }
 }
@@ -323,19 +377,18 @@ mod tests {
     }
 
     fn watch_of(scripts: impl IntoIterator<Item = ScriptBuf>) -> Watch {
-        let numbered = scripts.into_iter().zip(0_u32..);
-        numbered.map(|(script, number)| (Account::new(script.as_bytes()), AccountNo(number))).collect()
+        let distinct: std::collections::BTreeSet<ScriptBuf> = scripts.into_iter().collect();
+        distinct.iter().zip((0..).map(AccountNo)).map(|(script, number)| (script.as_bytes(), number)).collect()
     }
 
     /// The same, decoded in full by the library and read naively.
-    fn naive_effects(block: &bitcoin::Block, watch: &Watch) -> Vec<Effect> {
-        let (mut effects, mut place) = (vec![], 0);
+    fn naive(block: &bitcoin::Block, watch: &Watch) -> (Vec<Effect>, Vec<Input>) {
+        let (mut effects, mut inputs, mut place) = (vec![], vec![], 0);
         for (tx, transaction) in (0..).zip(&block.txdata) {
             for (index, input) in (0..).zip(&transaction.input) {
                 if tx > 0 {
-                    let txid = TxId(reversed(input.previous_output.txid.to_byte_array()));
-                    let spends = Outpoint { txid, vout: input.previous_output.vout };
-                    effects.push(Effect::Input { spends, tx, index, place });
+                    let (txid, vout) = (input.previous_output.txid.to_byte_array(), input.previous_output.vout);
+                    inputs.push(Input { txid, vout, tx, index, place });
                 }
                 place += 1;
             }
@@ -358,7 +411,7 @@ mod tests {
                 place += 1;
             }
         }
-        effects
+        (effects, inputs)
     }
 
     #[test]
@@ -372,9 +425,9 @@ mod tests {
 
         let txids: Vec<_> = decoded.txdata.iter().map(|it| TxId(reversed(it.compute_txid().to_byte_array()))).collect();
         assert_eq!(block.txids, txids);
-        let effects = naive_effects(&decoded, &watch);
-        assert!(effects.iter().any(|effect| matches!(effect, Effect::Output(_))));
-        assert_eq!(block.effects, effects);
+        let (effects, inputs) = naive(&decoded, &watch);
+        assert!(!effects.is_empty());
+        assert_eq!((&block.effects, &block.inputs), (&effects, &inputs));
         assert_eq!(block.header.hash.to_string(), decoded.block_hash().to_string());
         assert_eq!(block.header.parent.to_string(), decoded.header.prev_blockhash.to_string());
         assert_eq!(block.header.time.unix_s(), i64::from(decoded.header.time));
@@ -490,7 +543,8 @@ mod tests {
                 altered[place] ^= mask;
                 // A witness moves no coins, and may be altered unnoticed.
                 if let Ok(block) = extract(main_network(), altered, at(bytes, HEIGHT), &watch) {
-                    assert_eq!((block.txids, block.effects), (honest.txids.clone(), honest.effects.clone()), "{place}");
+                    assert_eq!((&block.txids, &block.effects), (&honest.txids, &honest.effects), "{place}");
+                    assert_eq!(block.inputs, honest.inputs, "{place}");
                 }
             }
         }
@@ -548,20 +602,18 @@ mod tests {
             (91_812, None),
             (91_722, None),
         ] {
-            let mut extractor = Extractor::new(&watch, at(&bytes, Height(height)), main_network(), bytes.len());
+            let mut extractor = Extractor::new(&watch, at(&bytes, Height(height)), main_network(), &bytes);
             bsl::Block::visit(&bytes, &mut extractor).unwrap();
-            let spent = extractor.effects.iter().find_map(|effect| match effect {
-                Effect::Input { spends, tx: 0, index: 0, place: 0 } if spends.vout == 0 => {
-                    Some(spends.txid.to_string())
-                }
-                _ => None,
+            let spent = extractor.inputs.iter().map(|input| {
+                assert_eq!((input.vout, input.tx, input.index, input.place), (0, 0, 0, 0));
+                input.spends().txid.to_string()
             });
-            assert_eq!(spent.as_deref(), lost);
-            assert!(matches!(extractor.effects.last(), Some(Effect::Output(Leg { place: 1, .. }))), "lost, then given");
+            assert_eq!(spent.collect::<Vec<_>>(), Vec::from_iter(lost));
+            assert!(matches!(extractor.effects()[..], [Effect::Output(Leg { place: 1, .. })]), "lost, then given");
         }
         // Elsewhere the heights mean nothing.
         let block = extract(regtest(), bytes.clone(), at(&bytes, Height(91_842)), &watch).unwrap();
-        assert_eq!(block.effects.len(), 1);
+        assert_eq!((block.effects.len(), block.inputs.len()), (1, 0));
     }
 
     #[test]
@@ -573,6 +625,7 @@ mod tests {
         let bytes = mined(vec![coinbase(&[(50, &[0x51])]), small]);
         let watch = watch_of([ScriptBuf::from_bytes(vec![0x51; 4])]);
         let block = extract(regtest(), bytes.clone(), at(&bytes, Height(5)), &watch).unwrap();
-        assert!(matches!(block.effects[..], [Effect::Input { .. }, Effect::Output(Leg { tx: Some(1), .. })]));
+        assert!(matches!(block.effects[..], [Effect::Output(Leg { tx: Some(1), .. })]));
+        assert!(matches!(block.inputs[..], [Input { tx: 1, .. }]));
     }
 }

@@ -1,6 +1,7 @@
 //! A Bitcoin chain as the indexer knows it: [`Chain`] over one or several nodes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError,
@@ -25,9 +26,14 @@ pub struct BitcoinChain {
     nodes: Vec<Node>,
     /// The place in `nodes` of the one that answered last.
     current: AtomicUsize,
+    /// The tip as it was last asked for.
+    tip: Mutex<Option<BlockRef>>,
     /// N: the block at tip - N + 1 is final.
     confirmations: u64,
 }
+
+/// How many blocks are asked for at once over a network.
+const FETCHERS: usize = 4;
 
 /// The part of `getblockchaininfo` that is used.
 #[derive(Deserialize)]
@@ -69,7 +75,8 @@ impl BitcoinChain {
             return Err(NodeError::Unsupported(format!("{id} has no node")));
         }
         let nodes = nodes.into_iter().map(|config| Node::new(network, config)).collect::<Result<_, _>>()?;
-        Ok(BitcoinChain { id, network, nodes, current: AtomicUsize::new(0), confirmations: confirmations.max(1) })
+        let (current, tip, confirmations) = (AtomicUsize::new(0), Mutex::default(), confirmations.max(1));
+        Ok(BitcoinChain { id, network, nodes, current, tip, confirmations })
     }
 
     /// Asks the nodes one after the other, the one that answered last first, until one can answer.
@@ -90,6 +97,10 @@ impl BitcoinChain {
             }
         }
         Err(first_error.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+    }
+
+    fn last_tip(&self) -> Option<BlockRef> {
+        *self.tip.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn final_height(&self, head: u64) -> Option<Height> {
@@ -138,6 +149,7 @@ impl Chain for BitcoinChain {
             let state: ChainState = node.call("the tip", "getblockchaininfo", &[])?;
             let hash = self.parse_hash(node, "the tip", &state.bestblockhash)?;
             let head = BlockRef { height: Height(state.blocks), hash };
+            *self.tip.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
             Ok(Tip { head, final_height: self.final_height(state.blocks) })
         })
     }
@@ -150,14 +162,34 @@ impl Chain for BitcoinChain {
         })
     }
 
+    fn prepare(&self, blocks: u64, processors: usize) -> usize {
+        let node = &self.nodes[self.current.load(Ordering::Relaxed)];
+        if node.choose_source(self.last_tip(), blocks) { processors } else { processors.max(FETCHERS) }
+    }
+
+    fn hashes(&self, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
+        let tip = match self.last_tip() {
+            Some(tip) => tip,
+            None => self.tip()?.head,
+        };
+        self.ask(|node| node.hashes(tip, from, count))
+    }
+
     fn block(&self, at: BlockRef, watch: &Watch, _: Proofs) -> Result<Block, NodeError> {
         self.ask(|node| {
-            let bytes = node.block_bytes(at.hash)?;
-            let subject = format!("block {} ({})", at.height, at.hash);
-            block::extract(self.network, bytes, at, watch).map_err(|fault| match fault {
-                BlockFault::Unreadable(why) => node.unreadable(&subject, why),
-                BlockFault::Contradicts { against, why } => node.contradiction(&subject, against, why),
-            })
+            let subject = || format!("block {} ({})", at.height, at.hash);
+            let fault = |fault| match fault {
+                BlockFault::Unreadable(why) => node.unreadable(&subject(), why),
+                BlockFault::Contradicts { against, why } => node.contradiction(&subject(), against, why),
+            };
+            // What stands in a file may be half written, or damaged.
+            if let Some(bytes) = node.block_in_files(at.hash) {
+                match block::extract(self.network, bytes, at, watch) {
+                    Ok(block) => return Ok(block),
+                    Err(other) => tracing::warn!("in the block files: {}; asking the node for it", fault(other)),
+                }
+            }
+            block::extract(self.network, node.block_bytes(at.hash)?, at, watch).map_err(fault)
         })
     }
 

@@ -9,11 +9,13 @@ mod address;
 mod block;
 mod chain;
 mod descriptor;
+mod files;
 mod merkle;
 mod network;
 mod node;
 mod pow;
 mod scan;
+mod sha256d;
 mod transport;
 
 pub use address::BitcoinAddresses;

@@ -1,18 +1,23 @@
 //! One Bitcoin node: logging in, being sure of its chain, control over RPC, blocks over REST or RPC.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use assay_http::{Endpoint, HttpError, Login};
-use assay_types::{BlockHash, NodeError};
+use assay_types::{BlockHash, BlockRef, Height, NodeError};
+use bitcoin::hashes::Hash as _;
 use bitcoincore_rpc::{Client, RpcApi as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use crate::block::MAX_BLOCK_BYTES;
+use crate::block::{MAX_BLOCK_BYTES, reversed};
+use crate::files::BlockFiles;
 use crate::network::Network;
+use crate::pow::{HEADER_BYTES, RawHeader};
+use crate::sha256d::double_sha256;
 use crate::transport::{LIMIT_BYTES, Transport, TransportFault};
 
 /// Error codes of Bitcoin Core (`rpc/protocol.h`).
@@ -34,6 +39,8 @@ pub struct NodeConfig {
     pub rpc: String,
     /// How to log in there.
     pub login: NodeLogin,
+    /// The folder of its block files, if they can be read from here.
+    pub blocks_dir: Option<PathBuf>,
 }
 
 /// How to log in to a node. Secrets come from files.
@@ -52,6 +59,8 @@ pub enum NodeLogin {
     },
 }
 
+/// For fewer blocks the files are not looked through.
+const FEW_BLOCKS: u64 = 100;
 /// How long a node may read through its unspent outputs: a minute or two on a fast disk, many on a slow one.
 const SCAN_DEADLINE: Duration = Duration::from_secs(1_800);
 /// It tells of every output that it finds: some 100,000 of them.
@@ -64,6 +73,9 @@ pub(crate) struct Node {
     /// Host and port, for people.
     shown: String,
     session: Mutex<Option<Arc<Session>>>,
+    files: Option<BlockFiles>,
+    /// Are blocks read from the files at the moment?
+    from_files: AtomicBool,
 }
 
 /// A connection to a node that let us in and is on our chain.
@@ -79,7 +91,9 @@ impl Node {
     pub(crate) fn new(network: &'static Network, config: NodeConfig) -> Result<Node, NodeError> {
         let endpoint = Endpoint::new(&config.rpc, Login::None)
             .map_err(|error| NodeError::Unsupported(format!("a Bitcoin node's rpc: {error}")))?;
-        Ok(Node { network, shown: endpoint.shown(), config, session: Mutex::default() })
+        let files = config.blocks_dir.clone().map(|folder| BlockFiles::new(folder, network));
+        let (shown, session) = (endpoint.shown(), Mutex::default());
+        Ok(Node { network, shown, config, session, files, from_files: AtomicBool::new(false) })
     }
 
     /// Host and port, for people.
@@ -121,6 +135,64 @@ impl Node {
             Err(NodeError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Chooses where so many blocks come from, and says so: files are looked through first, which a few blocks are not worth.
+    pub(crate) fn choose_source(&self, tip: Option<BlockRef>, blocks: u64) -> bool {
+        let Some(files) = &self.files else { return false };
+        let use_files = if blocks < FEW_BLOCKS {
+            Err(format!("only {blocks} are missing"))
+        } else {
+            let tip = tip.ok_or_else(|| "the node was not asked for its tip yet".to_owned());
+            tip.and_then(|tip| files.find(tip))
+        };
+        let now = use_files.is_ok();
+        self.from_files.store(now, Ordering::Relaxed);
+        match use_files {
+            Ok(found) => info!("{}: {blocks} blocks come from its files: {found}", self.shown),
+            Err(why) if blocks >= FEW_BLOCKS => {
+                warn!("{}: blocks come from the node and not from its files: {why}", self.shown);
+            }
+            Err(why) => info!("{}: blocks come from the node and not from its files: {why}", self.shown),
+        }
+        now
+    }
+
+    /// The hashes from this height on, at most so many, of the chain that ends with this block.
+    pub(crate) fn hashes(&self, tip: BlockRef, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
+        let in_files = self.files.as_ref().filter(|_| self.from_files.load(Ordering::Relaxed));
+        if let Some(hashes) = in_files.and_then(|files| files.hashes(tip, from, count)) {
+            return Ok(hashes);
+        }
+        self.with_session(|session| {
+            let at = |height: u64| {
+                let subject = format!("the hash of block {height}");
+                let hash: String = session
+                    .client
+                    .call("getblockhash", &[height.into()])
+                    .map_err(|error| self.rpc_fault(&subject, error))?;
+                hash.parse::<bitcoin::BlockHash>()
+                    .map(|hash| BlockHash(reversed(hash.to_byte_array())))
+                    .map_err(|error| self.unreadable(&subject, error.to_string()))
+            };
+            let count = count.min(tip.height.0 + 1 - from.0.min(tip.height.0));
+            if let Some(rest) = &session.rest {
+                match rest_hashes(rest, at(from.0)?, count) {
+                    Ok(hashes) => return Ok(hashes),
+                    Err(why) => warn!("{}: headers over REST: {why}; asking for hashes over RPC", self.shown),
+                }
+            }
+            (from.0..from.0 + count).map(at).collect()
+        })
+    }
+
+    /// A block's bytes, as they stand in the files; nothing about them is checked. `None` where they are to be asked for.
+    pub(crate) fn block_in_files(&self, hash: BlockHash) -> Option<Vec<u8>> {
+        let files = self.files.as_ref().filter(|_| self.from_files.load(Ordering::Relaxed))?;
+        files.block(hash).unwrap_or_else(|why| {
+            warn!("{}: block {hash}: {why}; asking the node for it", self.shown);
+            None
+        })
     }
 
     /// A block's bytes, as they came: nothing about them is checked.
@@ -308,6 +380,23 @@ impl Node {
     pub(crate) fn contradiction(&self, subject: &str, against: &str, why: String) -> NodeError {
         NodeError::Contradiction { node: self.shown.clone(), subject: subject.into(), against: against.into(), why }
     }
+}
+
+/// The hashes of blocks that follow each other, from the bytes of their headers.
+fn rest_hashes(rest: &Endpoint, first: BlockHash, count: u64) -> Result<Vec<BlockHash>, String> {
+    let limit = HEADER_BYTES * usize::try_from(count).map_err(|error| error.to_string())?;
+    let answer = assay_http::wait(rest.get(&format!("/rest/headers/{count}/{first}.bin"), limit));
+    let answer = answer.map_err(|error| error.to_string())?;
+    let (headers, rest) = answer.body.as_chunks::<HEADER_BYTES>();
+    if answer.status != 200 || !rest.is_empty() {
+        return Err(format!("HTTP status {}, {} bytes", answer.status, answer.body.len()));
+    }
+    let hashes: Vec<BlockHash> = headers.iter().map(|header| BlockHash(reversed(double_sha256(header)))).collect();
+    let parents = headers.iter().skip(1).map(|header| BlockHash(reversed(RawHeader(header).parent())));
+    if hashes.first() != Some(&first) || !parents.eq(hashes.iter().copied().take(headers.len().saturating_sub(1))) {
+        return Err(format!("they are not {count} headers that follow each other from {first} on"));
+    }
+    Ok(hashes)
 }
 
 fn rest_block(rest: &Endpoint, hash: BlockHash) -> Result<Vec<u8>, String> {

@@ -7,8 +7,8 @@ use assay_types::{Ancestors, Header, Height};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{CompactTarget, Target};
 
-use crate::merkle::RawHash;
 use crate::network::Network;
+use crate::sha256d::RawHash;
 
 /// A header's size, and that of [`Header::seal`].
 pub(crate) const HEADER_BYTES: usize = 80;

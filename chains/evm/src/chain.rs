@@ -8,11 +8,10 @@ use alloy::primitives::{Address, B256};
 use assay_http::Endpoint;
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Header, Height,
-    Leg, NodeError, Notice, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
+    Leg, NodeError, Notice, Payment, Pending, Proofs, Reading, TakePayment, Timestamp, Tip, TxId, Watch,
 };
 use serde_json::json;
 
-use crate::addresses::address_of;
 use crate::digest::{Digest, promised};
 use crate::fetch::{self, Fetched, SealedHeader};
 use crate::node::{Node, OrFail, Refusal};
@@ -182,6 +181,7 @@ impl EvmChain {
             header: header_of(&fetched.sealed),
             txids: fetched.txids.iter().map(|id| TxId(id.0)).collect(),
             effects: legs.into_iter().map(Effect::Leg).collect(),
+            inputs: vec![],
             readings,
             opening,
             body: Box::new(EvmBody { digest: fetched.digest, is_token: self.is_token.clone() }),
@@ -233,7 +233,7 @@ impl Chain for EvmChain {
         let state_root = state_root_of(at)?;
         let holders = |asset: Asset| {
             let holding = pairs.iter().filter(move |pair| pair.2 == asset);
-            addresses(holding.map(|(number, account, _)| (*number, account)).collect())
+            addresses(holding.map(|(number, account, _)| (*number, &*account.0)))
         };
         let assets: BTreeSet<Asset> = pairs.iter().map(|pair| pair.2).collect();
         let at = at.at();
@@ -257,7 +257,7 @@ impl Chain for EvmChain {
 
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
         let (at, state_root) = (at.at(), state_root_of(at)?);
-        let accounts = addresses(accounts.iter().map(|(number, account)| (*number, account)).collect());
+        let accounts = addresses(accounts.iter().map(|(number, account)| (*number, &*account.0)));
         self.with_a_node(async |node| {
             let (tokens, slots, prove) = (&self.tokens, &self.slots, Prove::All);
             let question = Question { at, state_root, accounts: &accounts, tokens, prove, slots };
@@ -320,8 +320,8 @@ fn header_of(sealed: &SealedHeader) -> Header {
 }
 
 /// The accounts that are addresses. Others cannot hold coins on this chain; declarations do not let them in.
-fn addresses(accounts: Vec<(AccountNo, &Account)>) -> Vec<(AccountNo, Address)> {
-    accounts.into_iter().filter_map(|(number, account)| Some((number, address_of(account)?))).collect()
+fn addresses<'a>(accounts: impl Iterator<Item = (AccountNo, &'a [u8])>) -> Vec<(AccountNo, Address)> {
+    accounts.filter_map(|(number, account)| Some((number, Address::try_from(account).ok()?))).collect()
 }
 
 /// The balances that the block touched, as far as that is known.
@@ -337,8 +337,12 @@ struct EvmBody {
 }
 
 impl Body for EvmBody {
-    fn payments(&self, tx: u32) -> Vec<Payment> {
-        let tx = usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx));
-        tx.map(|tx| tx.payments(self.digest.beneficiary, |token| self.is_token.contains(token))).unwrap_or_default()
+    fn each_payment(&self, tx: u32, take: &mut TakePayment<'_>) {
+        let Some(tx) = usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx)) else { return };
+        for Payment { index, to, asset, amount } in
+            tx.payments(self.digest.beneficiary, |token| self.is_token.contains(token))
+        {
+            take(index, &to.0, asset, amount);
+        }
     }
 }

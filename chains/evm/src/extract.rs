@@ -108,7 +108,7 @@ mod tests {
     use crate::digest::Transfer;
     use alloy::primitives::{B256, Log};
     use alloy::sol_types::SolEvent;
-    use assay_types::{Account, Amount};
+    use assay_types::Amount;
 
     const A: Address = Address::repeat_byte(0xa);
     const B: Address = Address::repeat_byte(0xb);
@@ -143,9 +143,11 @@ mod tests {
     type Short = (u32, Direction, u64, Kind, u32);
 
     fn found(block: &Digest, watched: &[Address]) -> Vec<Short> {
-        let watch: Watch = watched.iter().map(|a| (Account::new(a.as_slice()), AccountNo(u32::from(a[0])))).collect();
+        let watch: Watch = watched.iter().zip(0..).map(|(it, number)| (it, AccountNo(number))).collect();
         let amount = |amount: Amount| u64::try_from(amount.0).unwrap();
-        let short = |leg: Leg| (leg.account.0, leg.direction, amount(leg.amount), leg.kind, leg.place);
+        let short = |leg: Leg| {
+            (u32::from(watched[leg.account.0 as usize][0]), leg.direction, amount(leg.amount), leg.kind, leg.place)
+        };
         legs(block, &watch, &HashSet::from([TOKEN])).into_iter().map(short).collect()
     }
 

@@ -7,7 +7,7 @@ mod support;
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::{SolCall, SolValue};
 use assay_evm::EvmChain;
-use assay_types::{AccountNo, Asset, BlockHash, BlockRef, Chain, Height, Kind, NodeError, Proofs, TxId};
+use assay_types::{Account, AccountNo, Asset, BlockHash, BlockRef, Chain, Height, Kind, NodeError, Proofs, TxId};
 use serde_json::json;
 use support::model::{Seen, follow};
 use support::{World, chain, fresh, proxy, watch, wei};
@@ -227,8 +227,7 @@ fn a_token_is_proven_by_its_slot_or_by_its_absence() {
     assert!(of(nothing).all(|reading| reading.balance == Ok(0.into())));
     // by themselves, empty slots could be any
     let watched = watch(&accounts);
-    let numbered: Vec<_> =
-        watched.by_number().into_iter().map(|(number, account)| (number, account.clone(), held)).collect();
+    let numbered: Vec<_> = watched.by_number().map(|(number, account)| (number, Account::new(account), held)).collect();
     let pairs = |some: &[usize]| some.iter().map(|place| numbered[*place].clone()).collect::<Vec<_>>();
     let proven = |some: &[usize]| evm.read_again(&block.header, &pairs(some)).unwrap().iter().all(|read| read.proven);
     assert!(proven(&[0, 1, 2]) && proven(&[2]) && !proven(&[0, 1]));
@@ -305,7 +304,7 @@ fn prove_gives_what_the_state_root_commits_to() {
     let accounts = [world.users[0], fresh(1), fresh(2)];
     let header = evm.block(last(&evm), &watch(&[]), Proofs::Moved).unwrap().header;
     let numbered: Vec<_> =
-        watch(&accounts).by_number().into_iter().map(|(no, account)| (no, account.clone(), Asset::Native)).collect();
+        watch(&accounts).by_number().map(|(no, account)| (no, Account::new(account), Asset::Native)).collect();
     let readings = evm.read_again(&header, &numbered).unwrap();
     assert!(readings.iter().all(|reading| reading.proven && reading.asset == Asset::Native));
     assert_eq!(readings[1].balance, Ok(5.into()));

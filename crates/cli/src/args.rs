@@ -256,6 +256,9 @@ pub struct IndexArgs {
     /// Go on after a reorganisation beyond finality: the hash of the new tip
     #[arg(long, value_name = "HASH")]
     pub accept_reorg: Option<String>,
+    /// How many processors read and check blocks; by default all
+    #[arg(long, value_name = "N")]
+    pub threads: Option<std::num::NonZeroUsize>,
 }
 
 #[derive(Args)]

@@ -61,6 +61,8 @@ pub struct ChainConfig {
 pub struct NodeConfig {
     pub address: Address,
     pub login: assay_bitcoin::NodeLogin,
+    /// The folder of a Bitcoin node's block files.
+    pub blocks_dir: Option<PathBuf>,
 }
 
 /// Where a node is: in the configuration, or, where the URL carries a key, in a file.
@@ -412,7 +414,7 @@ impl ChainReader<'_> {
             }
             _ => return Err(refuse("user", "say either cookie_file, or user and password_file")),
         };
-        Ok(NodeConfig { address, login })
+        Ok(NodeConfig { address, login, blocks_dir: block.blocks_dir.as_ref().map(path) })
     }
 }
 

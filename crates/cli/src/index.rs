@@ -2,7 +2,7 @@
 
 use assay_indexer::{Indexer, Progress, Reached, Settings, Stop};
 use assay_store::Mode;
-use assay_types::{Account, BlockHash};
+use assay_types::BlockHash;
 
 use crate::args::IndexArgs;
 use crate::config::ChainConfig;
@@ -15,13 +15,14 @@ use assay_desk::clock;
 pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failure> {
     let chains = chosen(setup, &arguments.chain)?;
     let accept = accepted(&chains, arguments.accept_reorg.as_deref())?;
+    let threads = arguments.threads.map_or_else(processors, std::num::NonZeroUsize::get);
     let stop = stop_on_signals("stopping at the next block")?;
     let bars = Bars::new();
     let follow = |chain: &ChainConfig| -> Result<Option<Reached>, Failure> {
         let bar = bars.chain(&chain.name);
         let show = |progress: Progress| progress::show(&bar, progress);
         let done = if arguments.once {
-            with_indexer(setup, chain, true, accept, &stop, |indexer| Ok(Some(indexer.catch_up(&show)?)))
+            with_indexer(setup, chain, true, accept, threads, &stop, |indexer| Ok(Some(indexer.catch_up(&show)?)))
         } else {
             let said = |reached: &Reached| {
                 if reached.applied + reached.removed > 0 {
@@ -33,7 +34,7 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
                     );
                 }
             };
-            with_indexer(setup, chain, false, accept, &stop, |indexer| {
+            with_indexer(setup, chain, false, accept, threads, &stop, |indexer| {
                 indexer.follow(&show, &said, &|_| ()).map(|()| None).map_err(Failure::from)
             })
         };
@@ -63,10 +64,15 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
     failed.map_or(Ok(0), Err)
 }
 
+/// As many as this process may use.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Catches up with the node's tip, from the store as it is.
 pub fn catch_up(setup: &Setup, chain: &str, stop: &Stop, progress: &dyn Fn(Progress)) -> Result<Reached, Failure> {
     let chain = setup.chain(chain)?;
-    with_indexer(setup, chain, true, None, stop, |indexer| Ok(indexer.catch_up(progress)?))
+    with_indexer(setup, chain, true, None, processors(), stop, |indexer| Ok(indexer.catch_up(progress)?))
 }
 
 /// Opens the store for writing and declares the exchanges' accounts there, unless the node is of another chain or refuses
@@ -76,6 +82,7 @@ fn with_indexer<T>(
     chain: &ChainConfig,
     once: bool,
     accept_reorg: Option<BlockHash>,
+    threads: usize,
     stop: &Stop,
     work: impl FnOnce(&Indexer<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
@@ -85,10 +92,9 @@ fn with_indexer<T>(
         _ => {}
     }
     let store = setup.store(chain, Mode::Write)?;
-    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg };
+    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg, threads };
     let indexer = Indexer::new(&*node, &store, settings, stop.clone());
-    let accounts: Vec<Account> = setup.declarations.accounts(&chain.id).into_iter().cloned().collect();
-    indexer.declare(&accounts)?;
+    indexer.declare(&setup.declarations.accounts(&chain.id))?;
     work(&indexer)
 }
 

@@ -165,7 +165,8 @@ pub fn exchange<'a>(declarations: &'a Declarations, id: &str) -> Result<&'a Exch
 
 fn connect_bitcoin(chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<BitcoinChain, Failure> {
     let node = |node: &config::NodeConfig| -> Result<_, Failure> {
-        Ok(assay_bitcoin::NodeConfig { rpc: url(&node.address)?, login: node.login.clone() })
+        let (login, blocks_dir) = (node.login.clone(), node.blocks_dir.clone());
+        Ok(assay_bitcoin::NodeConfig { rpc: url(&node.address)?, login, blocks_dir })
     };
     let nodes = nodes.iter().map(node).collect::<Result<_, _>>()?;
     let Finality::Confirmations(confirmations) = chain.finality else {

@@ -26,7 +26,7 @@ use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
     Account, AccountNo, Addresses, Amount, Ancestors, Asset, AssetEntry, Block, BlockHash, BlockRef, Body, Chain,
     ChainEntry, ChainId, Deployment, Digest, Direction, Directory, Effect, Header, Height, Kind, Leg, NodeError,
-    Notice, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
+    Notice, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
 };
 use assay_verifier::{Policy, TimeOfDay, reconcile};
 use serde_json::json;
@@ -130,9 +130,7 @@ fn key() -> SecretKey {
 struct NoBody;
 
 impl Body for NoBody {
-    fn payments(&self, _: u32) -> Vec<Payment> {
-        Vec::new()
-    }
+    fn each_payment(&self, _: u32, _: &mut assay_types::TakePayment<'_>) {}
 }
 
 fn now() -> i64 {
@@ -163,6 +161,7 @@ fn block(store: &Store, credits: impl Iterator<Item = u32>, readings: Vec<Readin
         txids: vec![TxId(header.hash.0)],
         header,
         effects: (1..).zip(credits).map(|one| Effect::Leg(leg(one))).collect(),
+        inputs: Vec::new(),
         readings,
         opening: height == Height(0),
         body: Box::new(NoBody),

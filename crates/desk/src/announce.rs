@@ -363,7 +363,7 @@ impl Source {
         let requests: Vec<&[Account]> = some.iter().map(|one| one.accounts.as_slice()).collect();
         let answers = match self.connect() {
             Ok(chain) => {
-                let settings = Settings { undo_depth: 0, accept_reorg: None }; // no new block is applied
+                let settings = Settings { undo_depth: 0, accept_reorg: None, threads: 1 }; // no new block is applied
                 Indexer::new(&*chain, store, settings, Stop::default()).announce(&requests)
             }
             Err(why) => requests.iter().map(|_| Err(Refusal::NotNow(why.clone()))).collect(),

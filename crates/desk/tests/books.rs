@@ -17,7 +17,7 @@ use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
 use assay_store::{Mode, Store, Undo};
 use assay_types::{
     Account, Amount, Asset, AssetEntry, AssetReport, Block, BlockHash, Body, ChainId, Deployment, Digest, Direction,
-    Directory, Effect, Header, Height, Kind, Leg, Payment, Reading, Statement, Timestamp, TxId, WalletClaim, Watch,
+    Directory, Effect, Header, Height, Kind, Leg, Reading, Statement, Timestamp, TxId, WalletClaim, Watch,
 };
 use assay_verifier::{Policy, Require, reconcile};
 use proptest::prelude::*;
@@ -96,9 +96,7 @@ struct Sealed {
 struct NoBody;
 
 impl Body for NoBody {
-    fn payments(&self, _: u32) -> Vec<Payment> {
-        Vec::new()
-    }
+    fn each_payment(&self, _: u32, _: &mut assay_types::TakePayment<'_>) {}
 }
 
 impl Sealed {
@@ -117,6 +115,7 @@ impl Sealed {
             header: self.header.clone(),
             txids: vec![TxId(self.header.hash.0)],
             effects: legs.collect(),
+            inputs: Vec::new(),
             readings: readings.collect(),
             opening: self.header.height == Height(0),
             body: Box::new(NoBody),

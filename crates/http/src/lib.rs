@@ -153,7 +153,8 @@ impl Endpoint {
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(HttpError::TooLarge(limit));
         }
-        let mut body = Vec::new();
+        let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut body = Vec::with_capacity(announced.unwrap_or(0));
         while let Some(chunk) = response.chunk().await.map_err(|error| failure(error, body.len()))? {
             if body.len() + chunk.len() > limit {
                 return Err(HttpError::TooLarge(limit));

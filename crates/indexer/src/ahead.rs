@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use assay_types::{Block, BlockRef, Chain, Height, NodeError, Proofs, Watch};
+use assay_types::{Block, BlockHash, BlockRef, Chain, Height, NodeError, Proofs, Watch};
 
 use crate::patience::{Stop, patiently};
 
-/// How many blocks are fetched at once.
-const FETCHERS: usize = 4;
-/// How many blocks may wait, fetched or being fetched, for the one before them: what bounds memory.
-const AHEAD: u64 = 32;
+/// How many blocks may wait for each thread, fetched or being fetched, for the one before them: what bounds memory.
+const AHEAD: u64 = 6;
+/// For how many blocks the node is asked for their hashes at once.
+const HASHES: u64 = 2_000;
 
 /// What to fetch.
 pub(crate) struct Span<'a> {
@@ -19,13 +20,16 @@ pub(crate) struct Span<'a> {
     pub from: Height,
     pub to: Height,
     /// The hash at a height, if it is known already.
-    pub hash: &'a (dyn Fn(Height) -> Option<assay_types::BlockHash> + Sync),
+    pub hash: &'a (dyn Fn(Height) -> Option<BlockHash> + Sync),
     /// The last block of the span proves every balance.
     pub prove_last: bool,
+    /// How many processors to use.
+    pub threads: usize,
     pub stop: &'a Stop,
 }
 
-/// Hands every block of the span over in order; ends at the first error of either side.
+/// Hands every block of the span over in order; ends at the first error of either side. The calling thread fetches as well while
+/// there is nothing to hand over, so that no processor waits and none is shared.
 pub(crate) fn each_block<E: From<NodeError>>(
     span: &Span<'_>,
     mut take: impl FnMut(Block) -> Result<(), E>,
@@ -33,51 +37,178 @@ pub(crate) fn each_block<E: From<NodeError>>(
     if span.from > span.to {
         return Ok(());
     }
+    let threads = span.chain.prepare(span.to.0 - span.from.0 + 1, span.threads).max(1);
+    let queue = Queue::new(span, threads);
+    let hashes = Hashes { span, known: Mutex::default() };
     std::thread::scope(|scope| {
-        // Both ends that live here go when this closure is left, early or not: then the fetchers end.
-        let (jobs, todo) = crossbeam_channel::unbounded::<Height>();
-        let (done, results) = crossbeam_channel::unbounded();
-        for _ in 0..FETCHERS {
-            let (todo, done) = (todo.clone(), done.clone());
-            scope.spawn(move || {
-                for height in todo {
-                    // A thread that dies would leave the others, and whoever waits for its block, waiting for ever.
-                    let block = std::panic::catch_unwind(AssertUnwindSafe(|| fetch(span, height)));
-                    if done.send((height, block.unwrap_or_else(|_| Err(not_understood(height))))).is_err() {
-                        break;
-                    }
+        // Left early or not, the helpers end.
+        let _end = OnDrop(|| queue.end());
+        for _ in 1..threads {
+            scope.spawn(|| {
+                while let Some(height) = queue.wait_for_a_job() {
+                    queue.put(height, fetch_safely(span, &hashes, height));
                 }
             });
         }
-        drop((todo, done));
-        let (mut asked, mut next) = (span.from, span.from);
-        let mut ready = BTreeMap::new();
-        while next <= span.to {
-            while asked <= span.to && asked.0 < next.0 + AHEAD {
-                let _ = jobs.send(asked);
-                asked = asked.next();
-            }
+        for next in (span.from.0..=span.to.0).map(Height) {
             let block = loop {
-                match ready.remove(&next) {
-                    Some(block) => break block,
-                    None => ready.extend([results.recv().expect("fetchers live as long as there are jobs")]),
+                match queue.next_step(next) {
+                    Step::Take(block) => break *block,
+                    Step::Fetch(height) if height == next => break fetch_safely(span, &hashes, height),
+                    Step::Fetch(height) => queue.put(height, fetch_safely(span, &hashes, height)),
                 }
             };
             take(block?)?;
-            next = next.next();
         }
         Ok(())
     })
 }
 
-fn fetch(span: &Span<'_>, height: Height) -> Result<Block, NodeError> {
+/// Which blocks are asked for, and which are there.
+struct Queue {
+    state: Mutex<State>,
+    last: Height,
+    /// A block came.
+    arrived: Condvar,
+    /// There is room for more blocks, or none is wanted any more.
+    room: Condvar,
+}
+
+struct State {
+    /// The next one to be handed over.
+    next: Height,
+    /// The next one to be fetched.
+    todo: Height,
+    ahead: u64,
+    ready: BTreeMap<Height, Fetched>,
+    ended: bool,
+}
+
+type Fetched = Result<Block, NodeError>;
+
+/// What the thread that hands blocks over does next.
+enum Step {
+    Take(Box<Fetched>),
+    Fetch(Height),
+}
+
+impl Queue {
+    fn new(span: &Span<'_>, threads: usize) -> Queue {
+        let ahead = AHEAD * threads as u64;
+        let state = State { next: span.from, todo: span.from, ahead, ready: BTreeMap::new(), ended: false };
+        Queue { state: Mutex::new(state), last: span.to, arrived: Condvar::new(), room: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for_a_job(&self) -> Option<Height> {
+        let mut state = self.lock();
+        loop {
+            if state.ended || state.todo > self.last {
+                return None;
+            }
+            if let Some(height) = state.job(self.last) {
+                return Some(height);
+            }
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn put(&self, height: Height, block: Fetched) {
+        let mut state = self.lock();
+        state.ready.insert(height, block);
+        if height == state.next {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn next_step(&self, next: Height) -> Step {
+        let mut state = self.lock();
+        if state.next < next {
+            state.next = next;
+            self.room.notify_one();
+        }
+        loop {
+            if let Some(block) = state.ready.remove(&next) {
+                return Step::Take(Box::new(block));
+            }
+            if let Some(height) = state.job(self.last) {
+                return Step::Fetch(height);
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.room.notify_all();
+    }
+}
+
+impl State {
+    fn job(&mut self, last: Height) -> Option<Height> {
+        let height = self.todo;
+        (height <= last && height.0 < self.next.0 + self.ahead).then(|| {
+            self.todo = height.next();
+            height
+        })
+    }
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// The hashes of blocks to come, many at a time.
+struct Hashes<'a> {
+    span: &'a Span<'a>,
+    /// The first height, and the hashes from there on.
+    known: Mutex<(u64, Vec<BlockHash>)>,
+}
+
+impl Hashes<'_> {
+    fn forget(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
+    }
+
+    fn at(&self, height: Height) -> Result<BlockHash, NodeError> {
+        if let Some(hash) = (self.span.hash)(height) {
+            return Ok(hash);
+        }
+        // Who comes meanwhile waits for the same answer.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let find = |(first, hashes): &(u64, Vec<BlockHash>)| {
+            let place = height.0.checked_sub(*first).and_then(|place| usize::try_from(place).ok())?;
+            hashes.get(place).copied()
+        };
+        if let Some(hash) = find(&known) {
+            return Ok(hash);
+        }
+        let count = HASHES.min(self.span.to.0 + 1 - height.0);
+        *known = (height.0, self.span.chain.hashes(height, count)?);
+        find(&known).ok_or_else(|| above_the_tip(height))
+    }
+}
+
+/// A thread that dies would leave whoever waits for its block waiting for ever.
+fn fetch_safely(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched {
+    let block = std::panic::catch_unwind(AssertUnwindSafe(|| fetch(span, hashes, height)));
+    block.unwrap_or_else(|_| Err(not_understood(height)))
+}
+
+fn fetch(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched {
     let proofs = if span.prove_last && height == span.to { Proofs::All } else { Proofs::Moved };
     patiently(span.stop, || {
-        let hash = match (span.hash)(height) {
-            Some(hash) => hash,
-            None => span.chain.hash_at(height)?.ok_or_else(|| above_the_tip(height))?,
-        };
-        let block = span.chain.block(BlockRef { height, hash }, span.watch, proofs)?;
+        let hash = hashes.at(height)?;
+        // A hash that was wrong is asked for again as well.
+        let block = span.chain.block(BlockRef { height, hash }, span.watch, proofs);
+        let block = block.inspect_err(|_| hashes.forget())?;
         assert_eq!(block.header.at(), BlockRef { height, hash }, "a chain gives the block that it was asked for");
         Ok(block)
     })

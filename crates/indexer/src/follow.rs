@@ -1,5 +1,6 @@
 //! The loop: go back to the fork, fill in late accounts, apply what is new.
 
+use std::borrow::Borrow;
 use std::cell::{Ref, RefCell};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,9 @@ use assay_types::{
 };
 
 use crate::IndexError;
-use crate::ahead::{Span, each_block};
+use crate::ahead::Span;
 use crate::patience::{MOMENT_MS, Stop, patiently};
+use crate::stretch::{Below, MANY, apply_each};
 
 /// How a chain is followed.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct Settings {
     pub undo_depth: u64,
     /// The node's last block, if the operator accepts that it lies on another branch than what was final.
     pub accept_reorg: Option<BlockHash>,
+    /// On how many processors blocks are read and checked.
+    pub threads: usize,
 }
 
 /// How far it is.
@@ -104,12 +108,6 @@ impl<E: Into<IndexError>> From<E> for Break {
     }
 }
 
-impl Ancestors for Indexer<'_> {
-    fn header(&self, height: Height) -> Option<Header> {
-        self.store.header(height).ok().flatten()
-    }
-}
-
 impl<'a> Indexer<'a> {
     /// Follows this chain into this store.
     pub fn new(chain: &'a dyn Chain, store: &'a Store, settings: Settings, stop: Stop) -> Indexer<'a> {
@@ -121,10 +119,19 @@ impl<'a> Indexer<'a> {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn declare(&self, accounts: &[Account]) -> Result<u32, IndexError> {
+    pub fn declare<A: Borrow<Account>>(&self, accounts: &[A]) -> Result<u32, IndexError> {
         let added = self.store.declare(accounts)?;
         self.cover()?;
         Ok(added)
+    }
+
+    /// Reads the accounts that are followed into memory, where they are needed for the first block: some 45 bytes for each.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn load(&self) -> Result<(), IndexError> {
+        self.followed()?;
+        Ok(())
     }
 
     /// Follows the chain until a stop is wished, reporting each time that it has caught up, and each time that it could
@@ -263,34 +270,49 @@ impl<'a> Indexer<'a> {
             return Ok(());
         }
         let watch = self.followed()?;
-        let watch = &*watch;
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
-        let hash = |_| None;
-        let span = Span { chain: self.chain, watch, from, to, hash: &hash, prove_last: true, stop: &self.stop };
-        each_block(&span, |mut block| {
-            if self.stop.is_wished() {
-                return Err(IndexError::Stopped.into());
-            }
-            let parent = self.store.tip()?;
-            self.check_place(&block, parent.as_ref(), from)?;
-            self.ask_state(&mut block, parent.as_ref(), watch)?;
-            self.store.apply(&block, watch, undo, block.header.height == to)?;
+        let applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
+        let check = |block: &mut Block, below: &Below<'_>| {
+            let parent = below.parent(block.header.height);
+            self.check_place(block, parent.as_ref(), from, below)?;
+            self.ask_state(block, parent.as_ref(), &watch)
+        };
+        apply_each(self.store, &self.span(&watch, from, to, &|_| None), applier, check, |at| {
             done.applied += 1;
-            progress(Progress { at: block.header.height, from, to, filling_in: false });
-            Ok(())
+            progress(Progress { at, from, to, filling_in: false });
         })
+    }
+
+    /// Is it worth while to keep in memory what these blocks need? State is read block by block, and asks the database.
+    fn are_many(&self, from: Height, to: Height) -> bool {
+        self.chain.proves_by_walking() && to.0.saturating_sub(from.0) >= MANY
+    }
+
+    fn span<'s>(
+        &'s self,
+        watch: &'s Watch,
+        from: Height,
+        to: Height,
+        hash: &'s (dyn Fn(Height) -> Option<BlockHash> + Sync),
+    ) -> Span<'s> {
+        let threads = self.settings.threads;
+        Span { chain: self.chain, watch, from, to, hash, prove_last: true, threads, stop: &self.stop }
     }
 
     /// Every account that is followed: those that came since the last time are read.
     fn followed(&self) -> Result<Ref<'_, Watch>, StoreError> {
-        let read = self.watch.borrow().len();
-        let more = self.store.watch_from(AccountNo(u32::try_from(read).unwrap_or(u32::MAX)))?;
-        self.watch.borrow_mut().extend(more);
+        self.store.extend_watch(&mut self.watch.borrow_mut())?;
         Ok(self.watch.borrow())
     }
 
     /// The block must be the next one, and link to ours.
-    fn check_place(&self, block: &Block, parent: Option<&Header>, from: Height) -> Result<(), Break> {
+    fn check_place(
+        &self,
+        block: &Block,
+        parent: Option<&Header>,
+        from: Height,
+        below: &dyn Ancestors,
+    ) -> Result<(), Break> {
         let header = &block.header;
         match parent {
             Some(parent) if header.parent != parent.hash => {
@@ -309,7 +331,7 @@ impl<'a> Indexer<'a> {
                 Err(NodeError::Contradiction { node: "the node".into(), subject, against, why }.into())
             }
             None if header.height != from => Err(Break::Reorganised),
-            _ => Ok(self.chain.check_header(header, self)?),
+            _ => Ok(self.chain.check_header(header, below)?),
         }
     }
 
@@ -436,30 +458,20 @@ impl<'a> Indexer<'a> {
         Ok(self.cover()?) // also what was published just before an earlier run was killed
     }
 
-    fn walk_again(
-        &self,
-        mut round: Round,
-        watch: &Watch,
-        to: Height,
-        progress: &dyn Fn(Progress),
-    ) -> Result<(), Break> {
+    fn walk_again(&self, round: Round, watch: &Watch, to: Height, progress: &dyn Fn(Progress)) -> Result<(), Break> {
         let from = round.next;
         let began = Instant::now();
-        let hash = |height| self.store.header(height).ok().flatten().map(|header| header.hash);
-        let span = Span { chain: self.chain, watch, from, to, hash: &hash, prove_last: true, stop: &self.stop };
-        each_block::<Break>(&span, |mut block| {
-            if self.stop.is_wished() {
-                return Err(IndexError::Stopped.into());
-            }
-            let height = block.header.height;
-            if self.store.header(height)?.map(|ours| ours.hash) != Some(block.header.hash) {
+        let ours = |height| self.store.header(height).ok().flatten().map(|header| header.hash);
+        let filler = self.store.filler(watch, round, self.are_many(from, to))?;
+        let check = |block: &mut Block, below: &Below<'_>| {
+            if ours(block.header.height) != Some(block.header.hash) {
                 return Err(Break::Reorganised);
             }
-            let parent = height.previous().map_or(Ok(None), |below| self.store.header(below))?;
-            self.ask_state(&mut block, parent.as_ref(), watch).map_err(Break::without_doubt)?;
-            round = self.store.fill_in(&block, watch, round)?;
-            progress(Progress { at: height, from, to, filling_in: true });
-            Ok(())
+            let parent = below.parent(block.header.height);
+            self.ask_state(block, parent.as_ref(), watch).map_err(Break::without_doubt)
+        };
+        apply_each(self.store, &self.span(watch, from, to, &ours), filler, check, |at| {
+            progress(Progress { at, from, to, filling_in: true });
         })?;
         tracing::info!(accounts = watch.len(), seconds = began.elapsed().as_secs(), "accounts declared late are known");
         Ok(())

@@ -7,6 +7,7 @@ mod ahead;
 mod announce;
 mod follow;
 mod patience;
+mod stretch;
 #[cfg(test)]
 mod tests;
 

@@ -29,7 +29,7 @@ use assay_server::{Scope, Settings, create_token};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
     Account, AccountNo, Addresses, Amount, Asset, AssetEntry, Block, BlockHash, Body, ChainEntry, ChainId, Deployment,
-    Direction, Directory, Effect, Header, Height, Kind, Leg, Payment, Timestamp, TxId, Watch,
+    Direction, Directory, Effect, Header, Height, Kind, Leg, Timestamp, TxId, Watch,
 };
 use assay_verifier::Policy;
 use serde_json::json;
@@ -68,9 +68,7 @@ impl Addresses for Plain {
 struct NoBody;
 
 impl Body for NoBody {
-    fn payments(&self, _: u32) -> Vec<Payment> {
-        Vec::new()
-    }
+    fn each_payment(&self, _: u32, _: &mut assay_types::TakePayment<'_>) {}
 }
 
 fn now() -> i64 {
@@ -104,6 +102,7 @@ fn apply(store: &Store) {
         txids: (0..IN_EACH).map(txid).collect(),
         header: Header { height, hash: BlockHash(hash), parent, time, seal: vec![0; 80] },
         effects: (1..=IN_EACH).map(|place| Effect::Leg(leg(place))).collect(),
+        inputs: Vec::new(),
         readings: Vec::new(),
         opening: height == Height(0),
         body: Box::new(NoBody),

@@ -40,6 +40,12 @@ impl Writer {
 
     /// One byte for the length, then the number's significant bytes.
     pub fn amount(self, amount: Amount) -> Writer {
+        if let Ok(units) = u64::try_from(amount.0) {
+            // As nearly all are.
+            let bytes = units.to_be_bytes();
+            let significant = &bytes[units.leading_zeros() as usize / 8..];
+            return self.u8(u8::try_from(significant.len()).unwrap_or(8)).raw(significant);
+        }
         let bytes = amount.to_be_bytes();
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
         let significant = &bytes[zeros..];

@@ -35,16 +35,6 @@ impl<'a> Changes<'a> {
         Changes { store, list: Vec::new(), places: HashMap::new() }
     }
 
-    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        // Most lookups are of inputs that nobody watches: no key is copied for them before the block has changes.
-        if !self.list.is_empty()
-            && let Some(place) = self.places.get(&(family, key.to_vec()))
-        {
-            return Ok(self.list[*place].after.clone());
-        }
-        self.store.get(family, key)
-    }
-
     pub fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
         self.set(family, key, Some(value))
     }
@@ -87,11 +77,14 @@ pub(crate) fn write(store: &Store, batch: &mut WriteBatch, changes: &[Change], w
 
 /// The undo row: what was there before. What came after is not needed to go back.
 pub(crate) fn undo_row(changes: &[Change]) -> Vec<u8> {
-    let each = |row: Writer, change: &Change| {
-        let row = row.u8(change.family as u8).sized(&change.key).u8(u8::from(change.before.is_some()));
-        change.before.iter().fold(row, |row, before| row.sized(before))
-    };
+    let each = |row: Writer, change: &Change| undone(row, change.family, &change.key, change.before.as_deref());
     changes.iter().fold(Writer::default(), each).0
+}
+
+/// One key of an undo row.
+pub(crate) fn undone(row: Writer, family: Family, key: &[u8], before: Option<&[u8]>) -> Writer {
+    let row = row.u8(family as u8).sized(key).u8(u8::from(before.is_some()));
+    before.iter().fold(row, |row, before| row.sized(before))
 }
 
 /// The inverse of [`undo_row`]; `None` when it is damaged.

@@ -1,8 +1,11 @@
 //! Which accounts are followed. The ones that come after blocks were indexed are filled in first, unpublished: until
 //! then nothing is said about them.
 
-use assay_types::{Account, AccountNo, Block, Height, Watch};
+use std::borrow::Borrow;
+
+use assay_types::{Account, AccountNo, Height, Watch};
 use rocksdb::WriteBatch;
+use sha2::{Digest as _, Sha256};
 
 use crate::bytes::{Reader, Writer};
 use crate::rows::account_prefix;
@@ -11,7 +14,11 @@ use crate::{Coverage, Family, Store, StoreError};
 /// How many accounts go into one write: enough to be fast, few enough to stay small in memory.
 const ACCOUNTS_A_WRITE: usize = 100_000;
 
+/// From so many on it is noted which accounts were declared.
+const MANY_ACCOUNTS: usize = 10_000;
+
 pub(crate) const NEXT_KEY: &[u8] = b"accounts";
+const DECLARED_KEY: &[u8] = b"declared";
 pub(crate) const PUBLISHED_KEY: &[u8] = b"published";
 pub(crate) const ROUND_KEY: &[u8] = b"round";
 
@@ -31,7 +38,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn declare(&self, accounts: &[Account]) -> Result<u32, StoreError> {
+    pub fn declare<A: Borrow<Account>>(&self, accounts: &[A]) -> Result<u32, StoreError> {
+        // What was declared once is known for good, and a million are not looked up again each time.
+        let digest = (accounts.len() >= MANY_ACCOUNTS).then(|| digest(accounts.iter().map(A::borrow)));
+        if let (Some(digest), Some(last)) = (&digest, self.get(Family::Meta, DECLARED_KEY)?)
+            && digest[..] == last[..]
+        {
+            return Ok(0);
+        }
         let first = self.counter(NEXT_KEY)?;
         let fresh_store = self.tip()?.is_none();
         let mut next = first;
@@ -39,9 +53,9 @@ impl Store {
         for chunk in accounts.chunks(ACCOUNTS_A_WRITE) {
             let mut batch = WriteBatch::default();
             let family = self.family(Family::Accounts)?;
-            for account in chunk {
+            for account in chunk.iter().map(A::borrow) {
                 let (by_bytes, row) = (account_key(account), next.to_be_bytes());
-                if self.get(Family::Accounts, &by_bytes)?.is_some() || !seen.insert(account) {
+                if !seen.insert(account) || first > 0 && self.get(Family::Accounts, &by_bytes)?.is_some() {
                     continue;
                 }
                 batch.put_cf(family, by_bytes, row);
@@ -55,6 +69,11 @@ impl Store {
             }
             self.commit(batch, true)?;
         }
+        if let Some(digest) = digest {
+            let mut batch = WriteBatch::default();
+            batch.put_cf(self.family(Family::Meta)?, DECLARED_KEY, digest);
+            self.commit(batch, true)?;
+        }
         Ok(next - first)
     }
 
@@ -63,15 +82,19 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn watch(&self) -> Result<Watch, StoreError> {
-        self.watch_from(AccountNo(0))
+        self.numbered(AccountNo(0), AccountNo(self.counter(PUBLISHED_KEY)?))
     }
 
-    /// Those that are followed with this number and above.
+    /// Adds those that are followed and not among these yet.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn watch_from(&self, first: AccountNo) -> Result<Watch, StoreError> {
-        self.numbered(first, AccountNo(self.counter(PUBLISHED_KEY)?))
+    pub fn extend_watch(&self, watch: &mut Watch) -> Result<(), StoreError> {
+        let published = AccountNo(self.counter(PUBLISHED_KEY)?);
+        if watch.is_empty() {
+            *watch = Watch::with_room(AccountNo(0), published.0 as usize);
+        }
+        self.add_numbered(watch, published)
     }
 
     /// Are there accounts that wait to be filled in, or are being filled in?
@@ -107,19 +130,6 @@ impl Store {
         batch.put_cf(self.family(Family::Meta)?, ROUND_KEY, round.value());
         self.commit(batch, true)?;
         Ok(Some(round))
-    }
-
-    /// Writes what the round's next block did to its accounts, atomically with the round's progress.
-    ///
-    /// # Errors
-    /// As [`Store::apply`].
-    pub fn fill_in(&self, block: &Block, watch: &Watch, round: Round) -> Result<Round, StoreError> {
-        let round = Round { next: block.header.height.next(), ..round };
-        let mut batch = WriteBatch::default();
-        self.fill(block, watch, &mut batch)?;
-        batch.put_cf(self.family(Family::Meta)?, ROUND_KEY, round.value());
-        self.commit(batch, false)?;
-        Ok(round)
     }
 
     /// Ends a round that has reached the tip: its accounts are followed from here on.
@@ -201,7 +211,26 @@ impl Store {
     }
 
     fn numbered(&self, from: AccountNo, to: AccountNo) -> Result<Watch, StoreError> {
-        (from.0..to.0).map(|number| Ok((self.account(AccountNo(number))?, AccountNo(number)))).collect()
+        let mut watch = Watch::with_room(from, to.0.saturating_sub(from.0) as usize);
+        self.add_numbered(&mut watch, to)?;
+        Ok(watch)
+    }
+
+    /// Adds the accounts from the watch's next number on, up to this one (exclusive).
+    fn add_numbered(&self, watch: &mut Watch, to: AccountNo) -> Result<(), StoreError> {
+        if watch.next() >= to {
+            return Ok(());
+        }
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Accounts)?);
+        rows.seek(number_key(watch.next()));
+        while watch.next() < to {
+            rows.status().map_err(|error| self.database(error))?;
+            let expected = number_key(watch.next());
+            let account = rows.item().filter(|(key, _)| *key == expected).map(|(_, account)| account);
+            watch.push(self.read(Family::Accounts, &expected, account)?);
+            rows.next();
+        }
+        Ok(())
     }
 
     pub(crate) fn counter(&self, key: &[u8]) -> Result<u32, StoreError> {
@@ -222,6 +251,14 @@ impl Round {
         let round = Round { from: row.account()?, to: row.account()?, next: Height(row.u64()?) };
         row.end(round)
     }
+}
+
+/// SHA-256 of the accounts in order, each behind its length.
+fn digest<'a>(accounts: impl Iterator<Item = &'a Account>) -> [u8; 32] {
+    let each = |hash: Sha256, account: &Account| {
+        hash.chain_update((account.0.len() as u64).to_be_bytes()).chain_update(&account.0)
+    };
+    accounts.fold(Sha256::new(), each).finalize().into()
 }
 
 pub(crate) fn account_key(account: &Account) -> Vec<u8> {

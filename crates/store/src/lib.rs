@@ -9,6 +9,7 @@ mod bytes;
 mod changes;
 mod declare;
 mod deep;
+mod memory;
 mod near;
 mod open;
 mod query;
@@ -18,6 +19,7 @@ mod settle;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,16 +28,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use assay_types::Height;
 use rocksdb::{ColumnFamily, DB};
 
-pub use apply::Undo;
+pub use apply::{Applier, Undo};
 pub use declare::Round;
 pub use deep::Audit;
 pub use open::Mode;
 pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};
 pub use standing::{Lookup, Pair, Past, Standing};
+pub use window::Window;
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One chain's database.
 pub struct Store {

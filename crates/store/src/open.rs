@@ -93,6 +93,24 @@ impl Store {
     }
 }
 
+/// What is still in memory is safe in the write-ahead log; a large one would be read again by whoever opens the store next.
+impl Drop for Store {
+    fn drop(&mut self) {
+        const MUCH_BYTES: u64 = 8 << 20;
+        if !self.is_writer() {
+            return;
+        }
+        let families = || Family::ALL.iter().filter_map(|family| self.db.cf_handle(family.name()));
+        let waiting = families().filter_map(|family| {
+            self.db.property_int_value_cf(family, "rocksdb.cur-size-active-mem-table").ok().flatten()
+        });
+        if waiting.sum::<u64>() > MUCH_BYTES {
+            // Nothing is lost where that fails.
+            let _ = self.db.flush_cfs_opt(&families().collect::<Vec<_>>(), &rocksdb::FlushOptions::default());
+        }
+    }
+}
+
 fn open_to_write(path: &Path) -> Result<Store, StoreError> {
     std::fs::create_dir_all(path)
         .map_err(|error| StoreError::Database { path: path.into(), why: format!("cannot be made: {error}") })?;

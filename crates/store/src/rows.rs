@@ -5,6 +5,7 @@ use assay_types::{
 };
 
 use crate::bytes::{Reader, Writer};
+use crate::standing::Pair;
 
 /// One credit or debit of one account in one asset, with the balance after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +86,9 @@ pub(crate) fn height_of(key: &[u8]) -> Option<Height> {
 }
 
 impl HeaderRow {
-    pub fn value(&self) -> Vec<u8> {
+    pub fn value_into(&self, row: Writer) -> Writer {
         let Header { hash, parent, time, seal, .. } = &self.header;
-        Writer::default().raw(&hash.0).raw(&parent.0).i64(time.unix_s()).i64(self.latest.unix_s()).raw(seal).0
+        row.raw(&hash.0).raw(&parent.0).i64(time.unix_s()).i64(self.latest.unix_s()).raw(seal)
     }
 
     pub fn read(height: Height, value: &[u8]) -> Option<HeaderRow> {
@@ -112,19 +113,19 @@ impl Movement {
         }
     }
 
-    pub(crate) fn key(&self, prefix: &[u8]) -> Vec<u8> {
-        Movement::key_at(prefix, self.height, self.place)
-    }
-
     pub(crate) fn key_at(prefix: &[u8], height: Height, place: u32) -> Vec<u8> {
         Writer::default().raw(prefix).u64(height.0).u32(place).0
     }
 
-    pub(crate) fn value(&self) -> Vec<u8> {
+    pub(crate) fn key_into(&self, row: Writer, (account, asset): Pair) -> Writer {
+        row.account(account).asset(asset).u64(self.height.0).u32(self.place)
+    }
+
+    pub(crate) fn value_into(&self, row: Writer) -> Writer {
         let credit = u8::from(self.direction == Direction::Credit);
-        let row = Writer::default().u8(self.kind as u8).u8(credit | u8::from(self.txid.is_some()) << 1);
+        let row = row.u8(self.kind as u8).u8(credit | u8::from(self.txid.is_some()) << 1);
         let row = row.u32(self.index).amount(self.amount).amount(self.balance);
-        self.txid.iter().fold(row, |row, txid| row.raw(&txid.0)).0
+        self.txid.iter().fold(row, |row, txid| row.raw(&txid.0))
     }
 
     pub(crate) fn read(key_tail: &[u8], value: &[u8]) -> Option<Movement> {
@@ -165,11 +166,21 @@ impl Coverage {
 
 impl Unspent {
     pub fn key(outpoint: &Outpoint) -> Vec<u8> {
-        Writer::default().raw(&outpoint.txid.0).u32(outpoint.vout).0
+        Unspent::key_into(Writer::default(), outpoint).0
     }
 
-    pub fn value(&self) -> Vec<u8> {
-        Writer::default().account(self.account).u64(self.height.0).u8(u8::from(self.coinbase)).amount(self.amount).0
+    pub fn key_into(row: Writer, outpoint: &Outpoint) -> Writer {
+        row.raw(&outpoint.txid.0).u32(outpoint.vout)
+    }
+
+    pub fn read_key(key: &[u8]) -> Option<Outpoint> {
+        let mut row = Reader(key);
+        let outpoint = Outpoint { txid: TxId(row.array()?), vout: row.u32()? };
+        row.end(outpoint)
+    }
+
+    pub fn value_into(&self, row: Writer) -> Writer {
+        row.account(self.account).u64(self.height.0).u8(u8::from(self.coinbase)).amount(self.amount)
     }
 
     pub fn read(value: &[u8]) -> Option<Unspent> {
@@ -181,18 +192,20 @@ impl Unspent {
 }
 
 impl Transaction {
-    pub(crate) fn value(&self) -> Vec<u8> {
-        let count = u32::try_from(self.debits.len()).unwrap_or(u32::MAX);
-        let row = Writer::default().u64(self.height.0).u32(count);
-        let row = self
-            .debits
-            .iter()
-            .fold(row, |row, (account, asset, amount)| row.account(*account).asset(*asset).amount(*amount));
-        let payments = self.payments.iter().fold(row, |row, payment| {
-            let row = row.u8(u8::from(payment.index.is_some())).u32(payment.index.unwrap_or(0));
-            row.sized(&payment.to.0).asset(payment.asset).amount(payment.amount)
-        });
-        payments.0
+    pub(crate) fn nothing_yet(height: Height) -> Transaction {
+        Transaction { height, debits: vec![], payments: vec![] }
+    }
+
+    /// A row up to its payments.
+    pub(crate) fn head_into(row: Writer, height: Height, debits: &[(AccountNo, Asset, Amount)]) -> Writer {
+        let count = u32::try_from(debits.len()).unwrap_or(u32::MAX);
+        let row = row.u64(height.0).u32(count);
+        debits.iter().fold(row, |row, (account, asset, amount)| row.account(*account).asset(*asset).amount(*amount))
+    }
+
+    /// One payment more.
+    pub(crate) fn payment_into(row: Writer, index: Option<u32>, to: &[u8], asset: Asset, amount: Amount) -> Writer {
+        row.u8(u8::from(index.is_some())).u32(index.unwrap_or(0)).sized(to).asset(asset).amount(amount)
     }
 
     pub(crate) fn read(value: &[u8]) -> Option<Transaction> {
@@ -225,8 +238,10 @@ mod tests {
             txid: Some(TxId([9; 32])),
             index: 2,
         };
-        let prefix = account_prefix(AccountNo(1), Asset::Token([2; 20]));
-        let (key, value) = (movement.key(&prefix), movement.value());
+        let pair = (AccountNo(1), Asset::Token([2; 20]));
+        let prefix = account_prefix(pair.0, pair.1);
+        let key = movement.key_into(Writer::default(), pair).0;
+        let value = movement.value_into(Writer::default()).0;
         assert_eq!(Movement::read(&key[prefix.len()..], &value), Some(movement));
         for cut in 0..value.len() {
             assert_eq!(Movement::read(&key[prefix.len()..], &value[..cut]), None);
@@ -234,7 +249,9 @@ mod tests {
         let payment = Payment { index: None, to: Account::new(&[1, 2]), asset: Asset::Native, amount: Amount::from(5) };
         let debits = vec![(AccountNo(4), Asset::Native, Amount::from(6))];
         let transaction = Transaction { height: Height(1), debits, payments: vec![payment] };
-        assert_eq!(Transaction::read(&transaction.value()), Some(transaction));
+        let row = Transaction::head_into(Writer::default(), Height(1), &transaction.debits);
+        let row = Transaction::payment_into(row, None, &[1, 2], Asset::Native, Amount::from(5)).0;
+        assert_eq!(Transaction::read(&row), Some(transaction));
         for coverage in [Coverage::Verified, Coverage::Unproven, Coverage::Unknown("why".into())] {
             assert_eq!(Coverage::read(&coverage.value()), Some(coverage));
         }

@@ -1,59 +1,8 @@
 //! What a block does to the watched accounts.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use crate::{Account, AccountNo, Amount, Asset, Header, TxId};
-
-/// The accounts that a chain is followed for, with their numbers in its store.
-#[derive(Debug, Clone, Default)]
-pub struct Watch {
-    numbers: HashMap<Account, AccountNo>,
-}
-
-impl Watch {
-    /// The number of the account with these bytes, if it is watched.
-    pub fn number(&self, account: &[u8]) -> Option<AccountNo> {
-        self.numbers.get(account).copied()
-    }
-
-    /// Every account, by number.
-    pub fn by_number(&self) -> Vec<(AccountNo, &Account)> {
-        let mut accounts: Vec<_> = self.numbers.iter().map(|(account, number)| (*number, account)).collect();
-        accounts.sort_unstable_by_key(|(number, _)| *number);
-        accounts
-    }
-
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
-    /// None at all?
-    pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
-    }
-}
-
-impl Extend<(Account, AccountNo)> for Watch {
-    fn extend<I: IntoIterator<Item = (Account, AccountNo)>>(&mut self, accounts: I) {
-        self.numbers.extend(accounts);
-    }
-}
-
-impl IntoIterator for Watch {
-    type Item = (Account, AccountNo);
-    type IntoIter = std::collections::hash_map::IntoIter<Account, AccountNo>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.numbers.into_iter()
-    }
-}
-
-impl FromIterator<(Account, AccountNo)> for Watch {
-    fn from_iter<I: IntoIterator<Item = (Account, AccountNo)>>(accounts: I) -> Watch {
-        Watch { numbers: accounts.into_iter().collect() }
-    }
-}
+use crate::{Account, AccountNo, Amount, Asset, Header, Outpoint, TxId};
 
 /// Towards an account, or away from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,24 +98,47 @@ pub struct Leg {
     pub place: u32,
 }
 
-/// What a chain's extractor finds in a block, in order.
+/// What a chain's extractor finds in a block about the watched accounts, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// A credit or debit.
     Leg(Leg),
     /// A credit by a transaction's output `leg.index`, which a later input can spend (Bitcoin).
     Output(Leg),
-    /// An input: debits the account of that output, if it was a watched one (Bitcoin).
-    Input {
-        /// The output that it spends.
-        spends: crate::Outpoint,
-        /// The transaction, by its place in [`Block::txids`].
-        tx: u32,
-        /// The input's place in the transaction.
-        index: u32,
-        /// As in [`Leg::place`].
-        place: u32,
-    },
+}
+
+impl Effect {
+    /// The credit or debit.
+    pub fn leg(&self) -> &Leg {
+        match self {
+            Effect::Leg(leg) | Effect::Output(leg) => leg,
+        }
+    }
+}
+
+/// An input (Bitcoin): debits the account of the output that it spends, if that was a watched one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input {
+    /// The transaction whose output it spends: the id's bytes in the order in which they stand in the block, which is the reverse of
+    /// [`TxId`]'s. Nearly all inputs are of strangers, and nobody wants to read theirs.
+    pub txid: [u8; 32],
+    /// The place of that output.
+    pub vout: u32,
+    /// The transaction, by its place in [`Block::txids`].
+    pub tx: u32,
+    /// The input's place in the transaction.
+    pub index: u32,
+    /// As in [`Leg::place`].
+    pub place: u32,
+}
+
+impl Input {
+    /// The output that it spends.
+    pub fn spends(&self) -> Outpoint {
+        let mut txid = self.txid;
+        txid.reverse();
+        Outpoint { txid: TxId(txid), vout: self.vout }
+    }
 }
 
 /// A balance as the chain's state gives it after a block (EVM).
@@ -195,10 +167,22 @@ pub struct Payment {
     pub amount: Amount,
 }
 
+/// What takes a payment: as [`Payment`] has it, but the recipient's bytes are lent only.
+pub type TakePayment<'t> = dyn FnMut(Option<u32>, &[u8], Asset, Amount) + 't;
+
 /// The rest of a block, asked only for the few transactions that moved a watched account.
 pub trait Body: Send {
-    /// Everything that the transaction at this place in [`Block::txids`] paid, in order.
-    fn payments(&self, tx: u32) -> Vec<Payment>;
+    /// Calls `take` for everything that the transaction at this place in [`Block::txids`] paid, in order.
+    fn each_payment(&self, tx: u32, take: &mut TakePayment<'_>);
+
+    /// Everything that the transaction paid.
+    fn payments(&self, tx: u32) -> Vec<Payment> {
+        let mut payments = vec![];
+        self.each_payment(tx, &mut |index, to, asset, amount| {
+            payments.push(Payment { index, to: Account::new(to), asset, amount });
+        });
+        payments
+    }
 }
 
 /// One block, checked against its own header, as a chain hands it over.
@@ -207,8 +191,10 @@ pub struct Block {
     pub header: Header,
     /// Its transactions' ids, in order.
     pub txids: Vec<TxId>,
-    /// What it did, by place. Bitcoin's inputs stand here whether watched or not.
+    /// What it did to watched accounts, by place.
     pub effects: Vec<Effect>,
+    /// All its inputs, by place, whether they spend what a watched account held or not.
+    pub inputs: Vec<Input>,
     /// Balances read at it.
     pub readings: Vec<Reading>,
     /// Is this where coverage begins? Then what the readings show is an opening balance.

@@ -167,6 +167,22 @@ pub trait Chain: Send + Sync {
     /// See [`NodeError`].
     fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError>;
 
+    /// The hashes from this height on, at most so many; fewer where the node's active chain ends.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn hashes(&self, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
+        let heights = from.0..from.0.saturating_add(count);
+        heights.map_while(|height| self.hash_at(Height(height)).transpose()).collect()
+    }
+
+    /// Gets ready for so many blocks to be asked for, and says on how many threads to do that on a machine with so many
+    /// processors: where it means waiting for a node, on more.
+    fn prepare(&self, blocks: u64, processors: usize) -> usize {
+        let _ = blocks;
+        processors.max(4)
+    }
+
     /// Fetches a block by its hash, checks it against its own header, and says what it does to the watched accounts.
     ///
     /// # Errors

@@ -11,9 +11,10 @@ mod id;
 mod input;
 mod statement;
 mod time;
+mod watch;
 
 pub use amount::{Amount, AmountError};
-pub use block::{Block, Body, Direction, Effect, Kind, Leg, Payment, Reading, Watch};
+pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Reading, TakePayment};
 pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proofs, Tip};
 pub use digest::Digest;
 pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
@@ -23,3 +24,4 @@ pub use statement::{
     AssetReport, Elsewhere, ElsewhereKind, Flows, InFlight, Placement, Statement, Volume, WalletClaim,
 };
 pub use time::{TimeError, Timestamp};
+pub use watch::Watch;

@@ -29,7 +29,8 @@ const CONFIRMATIONS: u64 = 6;
 
 fn chain_at(id: &str, nodes: &[(&str, NodeLogin)]) -> BitcoinChain {
     let id: ChainId = id.parse().unwrap();
-    let configs = nodes.iter().map(|(rpc, login)| NodeConfig { rpc: (*rpc).into(), login: login.clone() });
+    let configs =
+        nodes.iter().map(|(rpc, login)| NodeConfig { rpc: (*rpc).into(), login: login.clone(), blocks_dir: None });
     BitcoinChain::connect(id, configs.collect(), CONFIRMATIONS).unwrap()
 }
 
@@ -218,7 +219,7 @@ fn the_tip_becomes_final_below_itself() {
     }
     let at_once = BitcoinChain::connect(
         REGTEST.parse().unwrap(),
-        vec![NodeConfig { rpc: node.rpc_url.clone(), login: cookie(&node) }],
+        vec![NodeConfig { rpc: node.rpc_url.clone(), login: cookie(&node), blocks_dir: None }],
         0,
     );
     assert_eq!(at_once.unwrap().tip().unwrap().final_height, Some(Height(6)));

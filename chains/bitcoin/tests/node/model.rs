@@ -1,6 +1,6 @@
 //! The naive store: every watched coin in a map, every header kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use assay_bitcoin::BitcoinChain;
 use assay_testnodes::Bitcoind;
@@ -42,27 +42,25 @@ impl Model {
             }
             chain.check_header(&block.header, &self.headers).unwrap();
             self.headers.0.push(block.header.clone());
-            let mut last_place = None;
-            for effect in &block.effects {
-                let place = self.apply(effect, &block.txids);
-                assert!(last_place < Some(place), "places increase");
-                last_place = Some(place);
+            let mut places: Vec<u32> = block.inputs.iter().map(|input| input.place).collect();
+            assert!(places.is_sorted_by(|one, next| one < next), "places increase");
+            places.extend(block.effects.iter().map(|effect| self.enter(effect, &block.txids)));
+            assert!(places[block.inputs.len()..].is_sorted_by(|one, next| one < next), "places increase");
+            assert_eq!(places.iter().collect::<HashSet<_>>().len(), places.len(), "a place is of one");
+            for input in &block.inputs {
+                self.coins.remove(&input.spends());
             }
         }
         assert_eq!(chain.hash_at(tip.height.next()).unwrap(), None);
     }
 
-    fn apply(&mut self, effect: &Effect, txids: &[assay_types::TxId]) -> u32 {
+    fn enter(&mut self, effect: &Effect, txids: &[assay_types::TxId]) -> u32 {
         match effect {
             Effect::Output(leg) => {
                 let txid = txids[usize::try_from(leg.tx.unwrap()).unwrap()];
                 let earlier = self.coins.insert(Outpoint { txid, vout: leg.index }, (leg.account, leg.amount));
                 assert_eq!(earlier, None);
                 leg.place
-            }
-            Effect::Input { spends, place, .. } => {
-                self.coins.remove(spends);
-                *place
             }
             Effect::Leg(_) => panic!("Bitcoin has none"),
         }
@@ -81,11 +79,12 @@ impl Model {
             total_amount: Box<RawValue>,
         }
         for (_, account) in self.watch.by_number() {
+            let account = Account::new(account);
             let descriptor = format!("raw({})", const_hex::encode(&account.0));
             let scan = node.call_raw("scantxoutset", json!(["start", [descriptor]])).unwrap();
             let scan: Scan = serde_json::from_str(scan.get()).unwrap();
             let theirs = Amount::from_coins(scan.total_amount.get(), 8).unwrap();
-            assert_eq!(self.balance(account), theirs, "{}", addresses.show(account));
+            assert_eq!(self.balance(&account), theirs, "{}", addresses.show(&account));
         }
     }
 }

@@ -106,7 +106,8 @@ fn follow(
         }
     };
     let head = node.tip().map_err(|error| error.to_string())?.head.hash;
-    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: Some(head) };
+    let settings =
+        Settings { undo_depth: chain.undo_depth, accept_reorg: Some(head), threads: crate::index::processors() };
     let indexer = Indexer::new(&*node, &store, settings, stop.clone());
     indexer.catch_up(&|_| ()).map_err(|error| error.to_string())?;
     Ok(store)

@@ -85,7 +85,7 @@ fn follow_into(
     round: &Stop,
 ) -> Result<(), IndexError> {
     let node = setup.connect(chain).map_err(|failure| NodeError::Unsupported(failure.first()))?;
-    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: None };
+    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: None, threads: crate::index::processors() };
     let indexer = Indexer::new(&*node, store, settings, round.clone());
     let mut accounts: Vec<Account> = setup.declarations.accounts(&chain.id).into_iter().cloned().collect();
     accounts.extend(desk.announced(&chain.id)); // known already, unless the store was made anew

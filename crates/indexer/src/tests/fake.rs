@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction, Effect,
-    Header, Height, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Proofs, Reading, Timestamp, Tip, TxId,
-    Watch,
+    Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Proofs, Reading, Timestamp, Tip,
+    TxId, Watch,
 };
 
 /// Accounts of this chain.
@@ -244,8 +244,8 @@ impl Node {
 struct Paid(Payment);
 
 impl Body for Paid {
-    fn payments(&self, _: u32) -> Vec<Payment> {
-        vec![self.0.clone()]
+    fn each_payment(&self, _: u32, take: &mut assay_types::TakePayment<'_>) {
+        take(self.0.index, &self.0.to.0, self.0.asset, self.0.amount);
     }
 }
 
@@ -259,12 +259,17 @@ impl FakeBlock {
         Payment { index: Some(0), to: account(self.to), asset: Asset::Native, amount }
     }
 
+    fn inputs(&self) -> Vec<Input> {
+        let input = |(spends, place): (&Outpoint, u32)| {
+            let mut txid = spends.txid.0;
+            txid.reverse();
+            Input { txid, vout: spends.vout, tx: 0, index: place, place }
+        };
+        self.spends.iter().zip(0..).map(input).collect()
+    }
+
     fn legs(&self, watch: &Watch, outputs: bool) -> Vec<Effect> {
         let place = |index: usize| u32::try_from(index).unwrap();
-        let input = |(index, spends): (usize, &Outpoint)| {
-            let (spends, place) = (*spends, place(index));
-            Effect::Input { spends, tx: 0, index: place, place }
-        };
         let leg = |who: u8, direction, place| {
             let (amount, asset, kind) = (Amount::from(self.amount), Asset::Native, Kind::Transfer);
             watch.number(&account(who).0).map(|account| {
@@ -273,17 +278,15 @@ impl FakeBlock {
             })
         };
         let mut effects: Vec<Effect> = Vec::new();
-        if outputs {
-            effects.extend(self.spends.iter().enumerate().map(input));
-        } else {
+        if !outputs {
             effects.extend(self.from.and_then(|from| leg(from, Direction::Debit, 0)));
         }
         effects.extend(leg(self.to, Direction::Credit, place(self.spends.len()).max(1)));
         effects
     }
 
-    fn read(&self, number: AccountNo, who: &Account, proven: bool) -> Reading {
-        let held = self.state.get(&who.0[1]).copied().unwrap_or(0);
+    fn read(&self, number: AccountNo, who: &[u8], proven: bool) -> Reading {
+        let held = self.state.get(&who[1]).copied().unwrap_or(0);
         Reading { account: number, asset: Asset::Native, balance: Ok(Amount::from(held)), proven }
     }
 }
@@ -338,13 +341,15 @@ impl Chain for Fake {
             }
             let opening = at.height.0 == self.first;
             let state = self.proof == Proof::State;
-            let read = |(number, who): (AccountNo, &Account)| {
-                block.read(number, who, proofs == Proofs::All || opening || moved.contains(&who.0[1]))
+            let read = |(number, who): (AccountNo, &[u8])| {
+                block.read(number, who, proofs == Proofs::All || opening || moved.contains(&who[1]))
             };
-            let readings = if state { watch.by_number().into_iter().map(read).collect() } else { Vec::new() };
-            let effects = if moved.is_empty() || (state && opening) { Vec::new() } else { block.legs(watch, !state) };
+            let readings = if state { watch.by_number().map(read).collect() } else { Vec::new() };
+            let silent = moved.is_empty() || (state && opening);
+            let effects = if silent { Vec::new() } else { block.legs(watch, !state) };
+            let inputs = if silent || state { Vec::new() } else { block.inputs() };
             let (header, txids) = (block.header.clone(), vec![block.txid()]);
-            Ok(Block { header, txids, effects, readings, opening, body: Box::new(Paid(block.payment())) })
+            Ok(Block { header, txids, effects, inputs, readings, opening, body: Box::new(Paid(block.payment())) })
         })
     }
 
@@ -357,7 +362,7 @@ impl Chain for Fake {
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         self.answer(Question::Prove, |node| {
             let block = &node.blocks[&at.hash];
-            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, who, true)).collect())
+            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, &who.0, true)).collect())
         })
     }
 
@@ -366,7 +371,7 @@ impl Chain for Fake {
             let state = self.proof == Proof::State;
             let at = if state { at.at() } else { node.head() };
             let block = node.blocks.get(&at.hash).ok_or_else(|| missing("a block"))?.clone();
-            let readings = accounts.iter().map(|(number, who)| block.read(*number, who, state)).collect();
+            let readings = accounts.iter().map(|(number, who)| block.read(*number, &who.0, state)).collect();
             if let Some((depth, by)) = node.reorg_as_held.take() {
                 node.reorg(depth, by);
             }

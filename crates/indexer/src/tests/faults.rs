@@ -115,7 +115,7 @@ fn a_panic_while_blocks_are_applied_ends_the_fetchers_too() {
         let run = std::panic::AssertUnwindSafe(|| {
             indexer(&chain, &kept).catch_up(&|progress| assert!(progress.at < Height(20), "for the test"))
         });
-        std::panic::catch_unwind(run).is_err() && kept.store.audit().unwrap().headers == 21
+        std::panic::catch_unwind(run).is_err() && kept.store.audit().unwrap().headers <= 21
     });
     assert!(ended);
 }

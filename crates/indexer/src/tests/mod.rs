@@ -50,7 +50,7 @@ fn accounts(numbers: std::ops::Range<u8>) -> Vec<Account> {
     numbers.map(fake::account).collect()
 }
 
-const SETTINGS: Settings = Settings { undo_depth: 1000, accept_reorg: None };
+const SETTINGS: Settings = Settings { undo_depth: 1000, accept_reorg: None, threads: 2 };
 
 fn indexer<'a>(chain: &'a Fake, kept: &'a Kept) -> Indexer<'a> {
     Indexer::new(chain, &kept.store, SETTINGS, Stop::default())

@@ -98,7 +98,7 @@ fn final_heights_never_go_back() {
 fn a_reorganisation_beyond_undo_is_told_and_takes_nothing_back() {
     let chain = Fake::new(Proof::Walking, TIP);
     let kept = followed(&chain);
-    let settings = Settings { undo_depth: 4, accept_reorg: None };
+    let settings = Settings { undo_depth: 4, ..SETTINGS };
     let follow = || Indexer::new(&chain, &kept.store, settings.clone(), Stop::default()).catch_up(&|_| ());
     follow().unwrap();
     chain.reorg(5, 6);

@@ -323,6 +323,6 @@ fn watches_grow_by_what_was_announced() {
     test.block(&[]);
     let mut watch: Watch = test.store.watch().unwrap();
     test.announce(4, 0);
-    watch.extend(test.store.watch_from(AccountNo(2)).unwrap());
+    test.store.extend_watch(&mut watch).unwrap();
     assert_eq!((watch.len(), watch.number(&account(4).0)), (3, Some(AccountNo(2))));
 }

@@ -141,6 +141,28 @@ impl Test {
         self.store().audit().unwrap();
     }
 
+    /// Everything applied in bulk, many blocks a write: half of the accounts with the blocks, the others filled in.
+    fn in_bulk(&self, blocks_a_write: usize) -> Test {
+        let bulk = Test::new();
+        let store = bulk.store();
+        store.declare(&self.declared).unwrap();
+        let tip = Height(self.world.blocks.len().saturating_sub(1) as u64);
+        // What one block at a time would have pruned by now is never written.
+        let undo = Undo { depth: DEPTH, tip };
+        let watch = store.watch().unwrap();
+        let mut applier = store.applier(&watch, undo, true).unwrap();
+        for (block, nth) in self.world.blocks.iter().zip(1..) {
+            applier.apply(&block.view(&watch)).unwrap();
+            // State is read from the database.
+            if nth % blocks_a_write == 0 || !block.readings.is_empty() || applier.must_write() {
+                store.write(&applier.give(), false).unwrap();
+            }
+        }
+        store.write(&applier.give(), true).unwrap();
+        drop(applier);
+        bulk
+    }
+
     /// However it came here: the same rows as with everything declared and applied at once.
     fn check_against_a_straight_run(&mut self) {
         self.fill_in(usize::MAX);
@@ -154,6 +176,9 @@ impl Test {
         }
         straight.world = self.world.clone();
         straight.declared = self.declared.clone();
+        for blocks_a_write in [1, 3, usize::MAX] {
+            assert_same(&dump(straight.store()), &dump(self.in_bulk(blocks_a_write).store()));
+        }
         // A late account's undo stands behind that of its block: another order, the same effect.
         let bare = |test: &Test| without(dump(test.store()), Family::Undo);
         assert_same(&bare(&straight), &bare(self));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_types::{
-    Asset, Block, BlockHash, Body, Direction, Effect, Header, Height, Kind, Leg, Outpoint, Payment, Reading, Timestamp,
+    Asset, Block, BlockHash, Body, Direction, Effect, Header, Height, Input, Kind, Leg, Payment, Reading, Timestamp,
     TxId, Watch,
 };
 
@@ -114,8 +114,8 @@ impl World {
 struct Paid(Vec<Vec<Payment>>);
 
 impl Body for Paid {
-    fn payments(&self, tx: u32) -> Vec<Payment> {
-        self.0[tx as usize].clone()
+    fn each_payment(&self, tx: u32, take: &mut assay_types::TakePayment<'_>) {
+        self.0[tx as usize].iter().for_each(|paid| take(paid.index, &paid.to.0, paid.asset, paid.amount));
     }
 }
 
@@ -131,9 +131,7 @@ impl Sealed {
                 number(to)
                     .map(|account| Effect::Output(Leg { account, asset, direction, amount, kind, tx, index, place }))
             }
-            Event::Input { tx, index, spends: (txid, vout) } => {
-                Some(Effect::Input { spends: Outpoint { txid, vout }, tx, index, place })
-            }
+            Event::Input { .. } => None,
             Event::Token { tx, who, credit, amount } => {
                 let direction = if credit { Direction::Credit } else { Direction::Debit };
                 let (asset, kind, index) = (TOKEN, Kind::Transfer, place);
@@ -141,6 +139,13 @@ impl Sealed {
                 number(who)
                     .map(|account| Effect::Leg(Leg { account, asset, direction, amount, kind, tx, index, place }))
             }
+        };
+        let input = |(event, place): (&Event, u32)| match *event {
+            Event::Input { tx, index, spends: (TxId(mut txid), vout) } => {
+                txid.reverse();
+                Some(Input { txid, vout, tx, index, place })
+            }
+            _ => None,
         };
         let reading = |(who, said): &(u8, Said)| {
             let (balance, proven) = match *said {
@@ -154,6 +159,7 @@ impl Sealed {
             header: self.header.clone(),
             txids: self.txids.clone(),
             effects: self.events.iter().zip(0..).filter_map(effect).collect(),
+            inputs: self.events.iter().zip(0..).filter_map(input).collect(),
             readings: self.readings.iter().filter_map(reading).collect(),
             opening: self.opening,
             body: Box::new(Paid((0..).take(self.txids.len()).map(|tx| self.payments(tx)).collect())),

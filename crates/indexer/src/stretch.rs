@@ -1,0 +1,115 @@
+//! A stretch of blocks: fetched and checked ahead on several threads, applied in order, written behind.
+
+use std::collections::VecDeque;
+use std::thread::{Scope, ScopedJoinHandle};
+
+use assay_store::{Applier, Store, StoreError};
+use assay_types::{Ancestors, Block, Header, Height};
+
+use crate::IndexError;
+use crate::ahead::{Span, each_block};
+use crate::follow::Break;
+
+/// From so many blocks on it is worth while to keep in memory what the database would be asked for.
+pub(crate) const MANY: u64 = if cfg!(test) { 6 } else { 50 };
+/// What is written at once when many blocks come: beyond that nothing gets faster.
+const WINDOW_BYTES: usize = 8 << 20;
+/// How many headers below the next one its checks need at most: one period of the difficulty rule.
+const RECENT: usize = 2_017;
+
+/// Applies the blocks of a span. `check` is called on each one before it is applied, with the header below it; `done` afterwards.
+pub(crate) fn apply_each(
+    store: &Store,
+    span: &Span<'_>,
+    mut applier: Applier<'_>,
+    mut check: impl FnMut(&mut Block, &Below<'_>) -> Result<(), Break>,
+    mut done: impl FnMut(Height),
+) -> Result<(), Break> {
+    std::thread::scope(|scope| {
+        let mut writing = Writing { store, beside: (span.threads > 1).then_some(scope), running: None };
+        let mut below = Below { store, recent: VecDeque::new() };
+        let mut broken = false;
+        let walked = each_block::<Break>(span, |mut block| {
+            if span.stop.is_wished() {
+                return Err(IndexError::Stopped.into());
+            }
+            check(&mut block, &below)?;
+            let applied = applier.apply(&block);
+            broken = applied.is_err();
+            applied?;
+            let height = block.header.height;
+            below.push(block.header);
+            if applier.must_write() {
+                writing.wait()?;
+                store.write(&applier.give(), height == span.to)?;
+            } else if applier.waiting_bytes() >= WINDOW_BYTES {
+                writing.wait()?;
+                writing.write(&mut applier)?;
+            }
+            done(height);
+            Ok(())
+        });
+        writing.wait()?;
+        // Whatever ended the walk, the blocks before it are good.
+        if !broken && !applier.is_written() {
+            store.write(&applier.give(), true)?;
+        }
+        walked
+    })
+}
+
+/// Writes one window while the next one grows.
+struct Writing<'scope, 'env> {
+    store: &'env Store,
+    beside: Option<&'scope Scope<'scope, 'env>>,
+    running: Option<ScopedJoinHandle<'scope, Result<(), StoreError>>>,
+}
+
+impl Writing<'_, '_> {
+    fn write(&mut self, applier: &mut Applier<'_>) -> Result<(), StoreError> {
+        let (store, window) = (self.store, applier.give());
+        match self.beside {
+            Some(scope) => self.running = Some(scope.spawn(move || store.write(&window, true))),
+            None => store.write(&window, true)?,
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), StoreError> {
+        match self.running.take().map(ScopedJoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(written)) => written,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// The headers below the next block: the last ones, which may not be written yet, and those in the store.
+pub(crate) struct Below<'a> {
+    store: &'a Store,
+    recent: VecDeque<Header>,
+}
+
+impl Below<'_> {
+    fn push(&mut self, header: Header) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(header);
+    }
+
+    /// The one right below.
+    pub(crate) fn parent(&self, height: Height) -> Option<Header> {
+        height.previous().and_then(|below| self.header(below))
+    }
+}
+
+impl Ancestors for Below<'_> {
+    fn header(&self, height: Height) -> Option<Header> {
+        let first = self.recent.front().map(|header| header.height);
+        match first.and_then(|first| height.0.checked_sub(first.0)) {
+            Some(place) => self.recent.get(usize::try_from(place).ok()?).cloned(),
+            None => self.store.header(height).ok().flatten(),
+        }
+    }
+}

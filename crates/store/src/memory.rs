@@ -1,0 +1,141 @@
+//! What is kept in memory while many blocks are applied one after another, so that the database need not be asked for every
+//! input and every balance.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+
+use assay_types::{AccountNo, Amount, Asset, Input, Outpoint};
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+
+use crate::rows::Unspent;
+use crate::standing::Pair;
+use crate::{Family, Store, StoreError};
+
+/// A number for each followed unspent output, and the balances of accounts that moved.
+pub(crate) struct Memory {
+    pub unspent: Fingerprints,
+    pub balances: Balances,
+}
+
+impl Memory {
+    /// Of accounts that nothing was read for yet: they hold nothing. Theirs are the numbers from `first` to `end` (exclusive).
+    pub fn of_nothing(first: AccountNo, end: AccountNo) -> Memory {
+        Memory { unspent: Fingerprints::default(), balances: Balances::new(first, end, 0) }
+    }
+
+    /// Of what the database holds.
+    pub fn load(store: &Store, first: AccountNo, end: AccountNo) -> Result<Memory, StoreError> {
+        let mut unspent = Fingerprints::default();
+        let mut rows = store.db.raw_iterator_cf(store.family(Family::Outpoints)?);
+        rows.seek_to_first();
+        while let Some(key) = rows.key() {
+            unspent.insert(&store.read(Family::Outpoints, key, Unspent::read_key(key))?);
+            rows.next();
+        }
+        rows.status().map_err(|error| store.database(error))?;
+        Ok(Memory { unspent, balances: Balances::new(first, end, UNKNOWN) })
+    }
+}
+
+/// A number of 64 bits for each outpoint, as often as there are outpoints with that number: what has none is not among them, and what
+/// has one nearly always is. Which number an outpoint has is this process's secret. 10 to 20 bytes each.
+#[derive(Default)]
+pub(crate) struct Fingerprints {
+    hasher: RandomState,
+    numbers: HashTable<u64>,
+}
+
+impl Fingerprints {
+    pub fn may_have(&self, input: &Input) -> bool {
+        let ([half, _], _) = input.txid.as_chunks::<16>() else { unreachable!("32 bytes") };
+        let number = self.of(u128::from_le_bytes(*half), input.vout);
+        self.numbers.find(number, |other| *other == number).is_some()
+    }
+
+    pub fn insert(&mut self, outpoint: &Outpoint) {
+        let number = self.number(outpoint);
+        self.numbers.insert_unique(number, number, |number| *number);
+    }
+
+    pub fn remove(&mut self, outpoint: &Outpoint) {
+        let number = self.number(outpoint);
+        if let Ok(entry) = self.numbers.find_entry(number, |other| *other == number) {
+            entry.remove();
+        }
+    }
+
+    /// A transaction's id is a hash: half of it is as good as the whole.
+    fn number(&self, outpoint: &Outpoint) -> u64 {
+        let ([_, half], _) = outpoint.txid.0.as_chunks::<16>() else { unreachable!("32 bytes") };
+        self.of(u128::from_be_bytes(*half), outpoint.vout)
+    }
+
+    fn of(&self, half: u128, vout: u32) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u128(half ^ u128::from(vout));
+        hasher.finish()
+    }
+}
+
+/// Balances in the native coin, eight bytes for each account.
+pub(crate) struct Balances {
+    first: u32,
+    units: Vec<u64>,
+}
+
+/// The database is to be asked, also for what has more than 64 bits.
+const UNKNOWN: u64 = u64::MAX;
+
+impl Balances {
+    fn new(first: AccountNo, end: AccountNo, units: u64) -> Balances {
+        Balances { first: first.0, units: vec![units; end.0.saturating_sub(first.0) as usize] }
+    }
+
+    pub fn get(&self, pair: Pair) -> Option<Amount> {
+        let units = self.units.get(self.place(pair)?)?;
+        (*units != UNKNOWN).then(|| Amount::from(*units))
+    }
+
+    /// Could it be noted? Where it could not, the database must be asked the next time.
+    #[must_use]
+    pub fn set(&mut self, pair: Pair, balance: Amount) -> bool {
+        let Some(units) = self.place(pair).and_then(|place| self.units.get_mut(place)) else { return false };
+        *units = u64::try_from(balance.0).unwrap_or(UNKNOWN);
+        *units != UNKNOWN
+    }
+
+    fn place(&self, (account, asset): Pair) -> Option<usize> {
+        (asset == Asset::Native).then(|| account.0.checked_sub(self.first)).flatten().map(|place| place as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_types::TxId;
+
+    #[test]
+    fn outpoints_are_remembered_as_often_as_they_came() {
+        let outpoint = |n: u8| Outpoint { txid: TxId([n; 32]), vout: u32::from(n) };
+        let mut some = Fingerprints::default();
+        for n in [1, 2, 2] {
+            some.insert(&outpoint(n));
+        }
+        let input = |n: u8| Input { txid: [n; 32], vout: u32::from(n), tx: 0, index: 0, place: 0 };
+        some.remove(&outpoint(2));
+        assert!(some.may_have(&input(1)) && some.may_have(&input(2)) && !some.may_have(&input(3)));
+        some.remove(&outpoint(2));
+        assert!(!some.may_have(&input(2)));
+    }
+
+    #[test]
+    fn what_is_too_large_or_of_others_is_asked_of_the_database() {
+        let native = |n| (AccountNo(n), Asset::Native);
+        let mut some = Balances::new(AccountNo(5), AccountNo(7), 0);
+        assert_eq!(some.get(native(6)), Some(Amount::ZERO));
+        assert!(some.set(native(6), Amount::from(3)) && !some.set(native(5), Amount::MAX));
+        assert_eq!((some.get(native(6)), some.get(native(5))), (Some(Amount::from(3)), None));
+        assert!(!some.set(native(7), Amount::ZERO) && some.get(native(4)).is_none());
+        assert!(some.get((AccountNo(6), Asset::Token([1; 20]))).is_none());
+    }
+}

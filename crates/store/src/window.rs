@@ -1,0 +1,152 @@
+//! What blocks wrote and is not in the database yet: the rows of one block, or of many, that become one atomic write.
+
+use assay_types::Outpoint;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use rocksdb::WriteBatch;
+
+use crate::bytes::Writer;
+use crate::rows::Unspent;
+use crate::{Family, Store, StoreError};
+
+/// The rows of blocks that follow each other.
+#[derive(Default)]
+pub struct Window {
+    rows: Rows,
+    /// Outputs that these blocks made and did not spend. They become rows only when the window is written: most are spent soon.
+    pub(crate) made: HashMap<Outpoint, Unspent, RandomState>,
+}
+
+/// About what an output that was made takes in memory.
+const MADE_BYTES: usize = 120;
+
+impl Window {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes.len() + self.rows.list.len() * size_of::<Row>() + self.made.len() * MADE_BYTES
+    }
+
+    /// Nothing to write?
+    pub fn is_empty(&self) -> bool {
+        self.rows.list.is_empty() && self.made.is_empty()
+    }
+
+    /// A row to write; of several of one key the last counts.
+    pub(crate) fn put(
+        &mut self,
+        family: Family,
+        key: impl FnOnce(Writer) -> Writer,
+        value: impl FnOnce(Writer) -> Writer,
+    ) {
+        self.rows.push(family, key, Some(value));
+    }
+
+    /// A row that goes.
+    pub(crate) fn delete(&mut self, family: Family, key: &[u8]) {
+        self.rows.push(family, |row| row.raw(key), None::<fn(Writer) -> Writer>);
+    }
+}
+
+impl Store {
+    /// Writes a window, atomically. `sync`: before this returns, it is safe on disk.
+    ///
+    /// # Errors
+    /// When the database fails: nothing is written then.
+    pub fn write(&self, window: &Window, sync: bool) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        window.rows.add_to(&mut batch, self)?;
+        // Behind what goes: a coinbase may come again whose output was there before (BIP 30).
+        let mut made: Vec<(&Outpoint, &Unspent)> = window.made.iter().collect();
+        made.sort_unstable_by_key(|(outpoint, _)| **outpoint);
+        let family = self.family(Family::Outpoints)?;
+        for (outpoint, unspent) in made {
+            batch.put_cf(family, Unspent::key(outpoint), unspent.value_into(Writer::default()).0);
+        }
+        self.commit(batch, sync)
+    }
+}
+
+/// Rows in the order in which they came, one behind the other.
+#[derive(Default)]
+struct Rows {
+    bytes: Vec<u8>,
+    list: Vec<Row>,
+}
+
+struct Row {
+    /// The key's first bytes, as a number.
+    prefix: u64,
+    /// Where the key starts in `bytes`; the value follows it.
+    start: u32,
+    key: u32,
+    /// How long the value is, or that there is none any more.
+    value: u32,
+    family: Family,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Rows {
+    fn push(
+        &mut self,
+        family: Family,
+        key: impl FnOnce(Writer) -> Writer,
+        value: Option<impl FnOnce(Writer) -> Writer>,
+    ) {
+        let start = self.bytes.len();
+        let row = key(Writer(std::mem::take(&mut self.bytes)));
+        let middle = row.0.len();
+        self.bytes = match value {
+            Some(value) => {
+                let row = value(row);
+                let length = row.0.len() - middle;
+                self.list.push(Row::new(&row.0, family, start, middle, length));
+                row.0
+            }
+            None => {
+                self.list.push(Row::new(&row.0, family, start, middle, NONE as usize));
+                row.0
+            }
+        };
+    }
+
+    /// By family and key: so RocksDB finds the place of each beside that of the one before.
+    fn add_to(&self, batch: &mut WriteBatch, store: &Store) -> Result<(), StoreError> {
+        let key = |row: &Row| &self.bytes[row.start as usize..][..row.key as usize];
+        let mut rows: Vec<&Row> = self.list.iter().collect();
+        rows.sort_unstable_by(|a, b| {
+            let by_prefix = (a.family as u8, a.prefix).cmp(&(b.family as u8, b.prefix));
+            by_prefix.then_with(|| key(a).cmp(key(b))).then(a.start.cmp(&b.start))
+        });
+        for (row, next) in rows.iter().zip(rows.iter().skip(1).map(Some).chain([None])) {
+            if next.is_some_and(|next| next.is_like(row) && key(next) == key(row)) {
+                continue;
+            }
+            let family = store.family(row.family)?;
+            match row.value {
+                NONE => batch.delete_cf(family, key(row)),
+                length => {
+                    let value = &self.bytes[row.start as usize + row.key as usize..][..length as usize];
+                    batch.put_cf(family, key(row), value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    fn is_like(&self, other: &Row) -> bool {
+        (self.family as u8, self.prefix) == (other.family as u8, other.prefix)
+    }
+
+    fn new(bytes: &[u8], family: Family, start: usize, middle: usize, value: usize) -> Row {
+        let narrow = |length: usize| u32::try_from(length).expect("a window is far below 4 GiB");
+        let key = &bytes[start..middle];
+        let mut prefix = [0; 8];
+        let length = key.len().min(8);
+        prefix[..length].copy_from_slice(&key[..length]);
+        let prefix = u64::from_be_bytes(prefix);
+        Row { prefix, start: narrow(start), key: narrow(middle - start), value: narrow(value), family }
+    }
+}
