@@ -4,6 +4,7 @@
 //! It knows no chain: it is given blocks of credits and debits ([`assay_types::Block`]) and answers with balances.
 
 mod announce;
+mod applier;
 mod apply;
 mod bytes;
 mod changes;
@@ -28,7 +29,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use assay_types::Height;
 use rocksdb::{ColumnFamily, DB};
 
-pub use apply::{Applier, Undo};
+pub use applier::Applier;
+pub use apply::Undo;
 pub use declare::Round;
 pub use deep::Audit;
 pub use open::Mode;

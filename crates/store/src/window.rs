@@ -73,9 +73,10 @@ struct Rows {
     list: Vec<Row>,
 }
 
+#[derive(Clone, Copy)]
 struct Row {
     /// The key's first bytes, as a number.
-    prefix: u64,
+    prefix: u128,
     /// Where the key starts in `bytes`; the value follows it.
     start: u32,
     key: u32,
@@ -113,7 +114,7 @@ impl Rows {
     /// By family and key: so RocksDB finds the place of each beside that of the one before.
     fn add_to(&self, batch: &mut WriteBatch, store: &Store) -> Result<(), StoreError> {
         let key = |row: &Row| &self.bytes[row.start as usize..][..row.key as usize];
-        let mut rows: Vec<&Row> = self.list.iter().collect();
+        let mut rows = self.list.clone();
         rows.sort_unstable_by(|a, b| {
             let by_prefix = (a.family as u8, a.prefix).cmp(&(b.family as u8, b.prefix));
             by_prefix.then_with(|| key(a).cmp(key(b))).then(a.start.cmp(&b.start))
@@ -143,10 +144,10 @@ impl Row {
     fn new(bytes: &[u8], family: Family, start: usize, middle: usize, value: usize) -> Row {
         let narrow = |length: usize| u32::try_from(length).expect("a window is far below 4 GiB");
         let key = &bytes[start..middle];
-        let mut prefix = [0; 8];
-        let length = key.len().min(8);
+        let mut prefix = [0; 16];
+        let length = key.len().min(16);
         prefix[..length].copy_from_slice(&key[..length]);
-        let prefix = u64::from_be_bytes(prefix);
+        let prefix = u128::from_be_bytes(prefix);
         Row { prefix, start: narrow(start), key: narrow(middle - start), value: narrow(value), family }
     }
 }

@@ -1,0 +1,386 @@
+//! Blocks become rows, one block after another. What they wrote waits in a [`Window`] until it is written: at the tip block by
+//! block, in bulk many blocks at once.
+
+use std::sync::Arc;
+
+use assay_types::{
+    AccountNo, Amount, Asset, Block, Direction, Effect, Header, Height, Input, Kind, Leg, Outpoint, Reading, TxId,
+    Watch,
+};
+
+use crate::bytes::Writer;
+use crate::changes::{Change, Changes, undone};
+use crate::declare::ROUND_KEY;
+use crate::memory::Memory;
+use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
+use crate::settle::{Step, settle};
+use crate::standing::Pair;
+use crate::window::Window;
+use crate::{Family, Movement, Round, Store, StoreError, Transaction, Undo};
+
+/// What is done with blocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Task {
+    /// They come on top of the last one.
+    Above(Undo),
+    /// They are there already, and read again for accounts that were declared late.
+    Below(Round),
+}
+
+/// Applies blocks in order. Where many come, the database is not asked for what their inputs spend and accounts hold: that is
+/// kept in memory, some 20 bytes for each unspent output and 8 for each account.
+///
+/// After an error it is of no use any more, and what it has not given away to be written is not.
+pub struct Applier<'a> {
+    store: &'a Store,
+    watch: &'a Watch,
+    task: Task,
+    /// The last block, written or not.
+    tip: Option<HeaderRow>,
+    /// The height of the last block that others wrote.
+    began_at: Option<Height>,
+    memory: Option<Memory>,
+    window: Window,
+    /// What was given away to be written last: it may not be there yet.
+    given: Arc<Window>,
+    /// Something was noted that only the database can remember.
+    must_write: bool,
+}
+
+impl<'a> Applier<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        watch: &'a Watch,
+        task: Task,
+        tip: Option<HeaderRow>,
+        memory: Option<Memory>,
+    ) -> Self {
+        let began_at = tip.as_ref().map(|tip| tip.header.height);
+        let (window, given) = (Window::default(), Arc::default());
+        Applier { store, watch, task, tip, began_at, memory, window, given, must_write: false }
+    }
+
+    /// The last block on top of which the next one comes.
+    pub fn tip(&self) -> Option<&Header> {
+        self.tip.as_ref().map(|tip| &tip.header)
+    }
+
+    /// What the blocks since [`Applier::give`] wrote, and about how much memory that takes.
+    pub fn waiting_bytes(&self) -> usize {
+        self.window.bytes()
+    }
+
+    /// Was all that was applied given away?
+    pub fn is_written(&self) -> bool {
+        self.window.is_empty()
+    }
+
+    /// Must what was applied be written before the next block?
+    pub fn must_write(&self) -> bool {
+        self.memory.is_none() || self.must_write
+    }
+
+    /// Gives away what is to be written, before anything that is given later. One is written at a time.
+    pub fn give(&mut self) -> Arc<Window> {
+        if let Task::Below(round) = self.task {
+            self.window.put(Family::Meta, |key| key.raw(ROUND_KEY), |row| row.raw(&round.value()));
+        }
+        self.must_write = false;
+        self.given = Arc::new(std::mem::take(&mut self.window));
+        Arc::clone(&self.given)
+    }
+
+    /// Applies the next block.
+    ///
+    /// # Errors
+    /// When its movements are impossible, or the database fails.
+    ///
+    /// # Panics
+    /// When the block does not link to the last one, or is not the round's next: the caller checks that.
+    pub fn apply(&mut self, block: &Block) -> Result<(), StoreError> {
+        let height = block.header.height;
+        let mut past = self.begin(height, block)?;
+        let mut legs = self.move_outputs(block, &mut past)?;
+        let mut touched = self.move_coins(block, &mut legs, &mut past)?;
+        touched.sort_by_key(|leg| leg.tx);
+        for legs in touched.chunk_by(|one, other| one.tx == other.tx) {
+            self.note_transaction(block, legs, &mut past)?;
+        }
+        match self.task {
+            Task::Above(undo) => self.end_above(block, undo, &mut past),
+            Task::Below(round) => self.task = Task::Below(Round { next: height.next(), ..round }),
+        }
+        if let Some(row) = past.0 {
+            self.window.put(Family::Undo, |key| key.u64(height.0), |value| value.raw(&row.0));
+        }
+        Ok(())
+    }
+
+    /// Checks the block's place, and says what its undo row begins with.
+    fn begin(&self, height: Height, block: &Block) -> Result<Undone, StoreError> {
+        match self.task {
+            Task::Above(undo) => {
+                let links = self.tip().is_none_or(|tip| tip.hash == block.header.parent && tip.height.next() == height);
+                assert!(links, "a block is applied on its parent");
+                Ok(Undone(undo.is_kept(height).then(Writer::default)))
+            }
+            Task::Below(round) => {
+                assert_eq!(round.next, height, "blocks are read again in order");
+                Ok(Undone(self.store.get(Family::Undo, &height_key(height))?.map(Writer)))
+            }
+        }
+    }
+
+    fn end_above(&mut self, block: &Block, undo: Undo, past: &mut Undone) {
+        let Header { height, time, .. } = block.header;
+        let latest = self.tip.as_ref().map_or(time, |tip| tip.latest.max(time));
+        let row = HeaderRow { header: block.header.clone(), latest };
+        self.window.put(Family::Headers, |key| key.u64(height.0), |value| row.value_into(value));
+        past.note(Family::Headers, &height_key(height), None);
+        self.tip = Some(row);
+        let pruned = height.0.checked_sub(undo.depth.saturating_add(1)).map(Height);
+        let is_there = |pruned: &Height| Some(*pruned) <= self.began_at || undo.is_kept(*pruned);
+        if let Some(pruned) = pruned.filter(is_there) {
+            self.window.delete(Family::Undo, &height_key(pruned));
+        }
+    }
+
+    /// All legs of the block: outputs are entered before inputs are looked up, for what is spent within the block.
+    fn move_outputs(&mut self, block: &Block, past: &mut Undone) -> Result<Vec<Leg>, StoreError> {
+        let height = block.header.height;
+        let mut legs = Vec::with_capacity(block.effects.len() * 2);
+        // What a coinbase spends it overwrites (BIP 30): before its own outputs are there.
+        let (first, others) = block.inputs.split_at(block.inputs.partition_point(|input| input.tx == 0));
+        self.spend(first, height, &mut legs, past)?;
+        for effect in &block.effects {
+            let leg = effect.leg();
+            if matches!(effect, Effect::Output(_)) {
+                let (account, amount, outpoint) = (leg.account, leg.amount, outpoint(block, leg));
+                let unspent = Unspent { account, amount, height, coinbase: leg.kind == Kind::Coinbase };
+                self.window.made.insert(outpoint, unspent);
+                if let Some(memory) = &mut self.memory {
+                    memory.unspent.insert(&outpoint);
+                }
+            }
+            legs.push(*leg);
+        }
+        self.spend(others, height, &mut legs, past)?;
+        if past.0.is_some() {
+            let outputs = block.effects.iter().filter_map(|effect| match effect {
+                Effect::Output(leg) => Some(outpoint(block, leg)),
+                Effect::Leg(_) => None,
+            });
+            for outpoint in outputs.filter(|outpoint| self.window.made.contains_key(outpoint)) {
+                past.note(Family::Outpoints, &Unspent::key(&outpoint), None);
+            }
+        }
+        Ok(legs)
+    }
+
+    fn spend(
+        &mut self,
+        inputs: &[Input],
+        height: Height,
+        legs: &mut Vec<Leg>,
+        past: &mut Undone,
+    ) -> Result<(), StoreError> {
+        for input @ Input { tx, index, place, .. } in inputs {
+            if self.memory.as_ref().is_some_and(|memory| !memory.unspent.may_have(input)) {
+                continue;
+            }
+            let Some(unspent) = self.take(&input.spends(), height, past)? else { continue };
+            let Unspent { account, amount, .. } = unspent;
+            let (asset, direction, kind, tx) = (Asset::Native, Direction::Debit, Kind::Transfer, Some(*tx));
+            legs.push(Leg { account, asset, direction, amount, kind, tx, index: *index, place: *place });
+        }
+        Ok(())
+    }
+
+    /// Takes a followed output out of the unspent ones, if it is among them.
+    fn take(&mut self, outpoint: &Outpoint, height: Height, past: &mut Undone) -> Result<Option<Unspent>, StoreError> {
+        let made = self.window.made.remove(outpoint);
+        let unspent = match made {
+            Some(unspent) => unspent,
+            None => {
+                let Some(unspent) = self.written(outpoint)? else { return Ok(None) };
+                self.window.delete(Family::Outpoints, &Unspent::key(outpoint));
+                unspent
+            }
+        };
+        if let Some(memory) = &mut self.memory {
+            memory.unspent.remove(outpoint);
+        }
+        if made.is_none_or(|made| made.height != height) && past.0.is_some() {
+            let before = unspent.value_into(Writer::default()).0;
+            past.note(Family::Outpoints, &Unspent::key(outpoint), Some(&before));
+        }
+        Ok(Some(unspent))
+    }
+
+    /// An output that was given away to be written.
+    fn written(&self, outpoint: &Outpoint) -> Result<Option<Unspent>, StoreError> {
+        if let Some(unspent) = self.given.made.get(outpoint) {
+            return Ok(Some(*unspent));
+        }
+        let key = Unspent::key(outpoint);
+        let Some(row) = self.store.get(Family::Outpoints, &key)? else { return Ok(None) };
+        self.store.read(Family::Outpoints, &key, Unspent::read(&row)).map(Some)
+    }
+
+    /// Writes movements and coverage, and says what each transaction moved.
+    fn move_coins(
+        &mut self,
+        block: &Block,
+        legs: &mut [Leg],
+        past: &mut Undone,
+    ) -> Result<Vec<TouchedLeg>, StoreError> {
+        let height = block.header.height;
+        let residual = if block.opening { Kind::Opening } else { Kind::Unattributed };
+        let mut touched = Vec::with_capacity(legs.len());
+        let mut coverage = Changes::new(self.store);
+        for moved in by_pair(legs, &block.readings) {
+            let pair @ (account, asset) = moved.pair;
+            let known = self.memory.as_ref().and_then(|memory| memory.balances.get(pair));
+            let before = known.map_or_else(|| self.store.latest_balance(account, asset), Ok)?;
+            let state = moved.reading.and_then(|reading| reading.balance.as_ref().ok().copied());
+            let steps = match (settle(before, moved.legs, state, residual), moved.reading.map(|it| &it.balance)) {
+                (Some(steps), _) => steps,
+                // Without state, legs that are impossible say nothing: coverage is unknown from here.
+                (None, Some(Err(_))) => Vec::new(),
+                (None, _) => return Err(StoreError::Impossible(height)),
+            };
+            if let (Some(memory), Some(last)) = (&mut self.memory, steps.last()) {
+                self.must_write |= !memory.balances.set(pair, last.balance);
+            }
+            for step in &steps {
+                let Step { direction, amount, balance, kind, tx, index, place } = *step;
+                if let Some(tx) = tx {
+                    touched.push(TouchedLeg { tx, account, asset, direction, amount, index });
+                }
+                let txid = tx.map(|tx| txid(block, tx));
+                let movement = Movement { height, place, direction, amount, balance, kind, txid, index };
+                self.window.put(
+                    Family::Movements,
+                    |key| movement.key_into(key, pair),
+                    |value| movement.value_into(value),
+                );
+                if past.0.is_some() {
+                    past.note(Family::Movements, &movement.key_into(Writer::default(), pair).0, None);
+                }
+            }
+            if let Some(reading) = moved.reading {
+                let unexplained = steps.iter().any(|step| step.kind == Kind::Unattributed);
+                let last = self.store.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
+                self.store.cover(height, reading, unexplained, last, &mut coverage)?;
+            }
+        }
+        for Change { family, key, before, after } in coverage.into_list() {
+            past.note(family, &key, before.as_deref());
+            match after {
+                Some(value) => self.window.put(family, |row| row.raw(&key), |row| row.raw(&value)),
+                None => self.window.delete(family, &key),
+            }
+        }
+        Ok(touched)
+    }
+
+    /// Adds what a transaction did to its row: accounts declared late may touch one that is there already.
+    fn note_transaction(&mut self, block: &Block, legs: &[TouchedLeg], past: &mut Undone) -> Result<(), StoreError> {
+        let (height, tx) = (block.header.height, legs[0].tx);
+        let key = txid(block, tx).0;
+        // What spends an output comes once, for an output is spent once: unless it spends nothing, as a coinbase does, it needs not be looked for.
+        let may_be_known = matches!(self.task, Task::Below(_)) || tx == 0 || block.inputs.is_empty();
+        let before = if may_be_known { self.store.get(Family::Transactions, &key)? } else { None };
+        let known = match &before {
+            Some(row) => Some(self.store.read(Family::Transactions, &key, Transaction::read(row))?),
+            None => None,
+        };
+        // The same transaction in two blocks, the historic duplicated coinbases: the later one is the one to look up.
+        if known.as_ref().is_some_and(|known| known.height > height) {
+            return Ok(());
+        }
+        let Transaction { mut debits, payments: noted, .. } =
+            known.filter(|known| known.height == height).unwrap_or_else(|| Transaction::nothing_yet(height));
+        let taken = legs.iter().filter(|leg| leg.direction == Direction::Debit);
+        debits.extend(taken.map(|leg| (leg.account, leg.asset, leg.amount)));
+        // Taken from the whole body again, so that the order does not tell when an account was declared.
+        let by_index = !block.inputs.is_empty();
+        let counts = |index: Option<u32>, to: &[u8], asset: Asset, amount: Amount| {
+            !debits.is_empty()
+                // What an output paid to whom was found out already.
+                || by_index && legs.iter().any(|leg| Some(leg.index) == index)
+                || !by_index && self.watch.number(to).is_some()
+                || noted.iter().any(|it| (it.index, &*it.to.0, it.asset, it.amount) == (index, to, asset, amount))
+        };
+        self.window.put(
+            Family::Transactions,
+            |it| it.raw(&key),
+            |it| {
+                let mut row = Some(Transaction::head_into(it, height, &debits));
+                block.body.each_payment(tx, &mut |index, to, asset, amount| {
+                    if counts(index, to, asset, amount) {
+                        row = row.take().map(|row| Transaction::payment_into(row, index, to, asset, amount));
+                    }
+                });
+                row.unwrap_or_default()
+            },
+        );
+        past.note(Family::Transactions, &key, before.as_deref());
+        Ok(())
+    }
+}
+
+/// An undo row as it grows; nothing where none is kept.
+struct Undone(Option<Writer>);
+
+impl Undone {
+    fn note(&mut self, family: Family, key: &[u8], before: Option<&[u8]>) {
+        if let Some(row) = self.0.take() {
+            self.0 = Some(undone(row, family, key, before));
+        }
+    }
+}
+
+/// The legs and the state of one account in one asset within a block.
+pub(crate) struct Moved<'l, 'r> {
+    pub pair: Pair,
+    pub legs: &'l [Leg],
+    pub reading: Option<&'r Reading>,
+}
+
+/// Legs and readings by account and asset, in order; legs by place.
+pub(crate) fn by_pair<'l, 'r>(legs: &'l mut [Leg], readings: &'r [Reading]) -> impl Iterator<Item = Moved<'l, 'r>> {
+    legs.sort_unstable_by_key(|leg| (leg.account, leg.asset, leg.place));
+    let mut legs: &'l [Leg] = legs;
+    let mut readings: Vec<&Reading> = readings.iter().collect();
+    readings.sort_by_key(|reading| std::cmp::Reverse((reading.account, reading.asset)));
+    std::iter::from_fn(move || {
+        let moved = legs.first().map(|leg| (leg.account, leg.asset));
+        let read = readings.last().map(|reading| (reading.account, reading.asset));
+        let pair = moved.into_iter().chain(read).min()?;
+        let own = legs.iter().take_while(|leg| (leg.account, leg.asset) == pair).count();
+        let (own, others) = legs.split_at(own);
+        legs = others;
+        let reading = if read == Some(pair) { readings.pop() } else { None };
+        Some(Moved { pair, legs: own, reading })
+    })
+}
+
+/// What a transaction did to one account.
+struct TouchedLeg {
+    tx: u32,
+    account: AccountNo,
+    asset: Asset,
+    direction: Direction,
+    amount: Amount,
+    index: u32,
+}
+
+fn outpoint(block: &Block, leg: &Leg) -> Outpoint {
+    Outpoint { txid: txid(block, leg.tx.unwrap_or(0)), vout: leg.index }
+}
+
+/// The chain's extractor numbers transactions by their place in the block's own list.
+fn txid(block: &Block, tx: u32) -> TxId {
+    block.txids[tx as usize]
+}
