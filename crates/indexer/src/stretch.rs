@@ -34,9 +34,9 @@ pub(crate) fn apply_each(
                 return Err(IndexError::Stopped.into());
             }
             check(&mut block, &below)?;
-            let applied = applier.apply(&block);
-            broken = applied.is_err();
-            applied?;
+            // Where this block, or a window before it, could not be written, nothing that comes later may be.
+            broken = true;
+            applier.apply(&block)?;
             let height = block.header.height;
             below.push(block.header);
             if applier.must_write() {
@@ -46,6 +46,7 @@ pub(crate) fn apply_each(
                 writing.wait()?;
                 writing.write(&mut applier)?;
             }
+            broken = false;
             done(height);
             Ok(())
         });
