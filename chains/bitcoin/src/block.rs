@@ -14,9 +14,10 @@ use assay_types::{
     Payment, TakePayment, Timestamp, TxId, Watch,
 };
 use bitcoin_slices::bsl::{self, Transaction, TxIn, TxOut};
-use bitcoin_slices::{Error as ParseError, Visit as _, Visitor};
+use bitcoin_slices::{Error as ParseError, Parse as _, Visit as _, Visitor};
 
 use crate::address::is_unspendable;
+use crate::buffer::Buffer;
 use crate::merkle;
 use crate::network::{Network, written};
 use crate::pow::{self, HEADER_BYTES, RawHeader};
@@ -42,7 +43,13 @@ pub(crate) enum BlockFault {
 }
 
 /// Checks the bytes and says what they do.
-pub(crate) fn extract(network: &Network, bytes: Vec<u8>, at: BlockRef, watch: &Watch) -> Result<Block, BlockFault> {
+pub(crate) fn extract(
+    network: &Network,
+    bytes: impl Into<Buffer>,
+    at: BlockRef,
+    watch: &Watch,
+) -> Result<Block, BlockFault> {
+    let mut bytes = bytes.into();
     let header = check_own_header(network, &bytes, at)?;
     let mut extractor = Extractor::new(watch, at, network, &bytes);
     let rest = match bsl::Block::visit(&bytes, &mut extractor) {
@@ -54,6 +61,7 @@ pub(crate) fn extract(network: &Network, bytes: Vec<u8>, at: BlockRef, watch: &W
     }
     let effects = extractor.effects();
     let Extractor { transactions, inputs, .. } = extractor;
+    transactions.iter().for_each(|transaction| transaction.drop_marker(&mut bytes));
     let preimages: Vec<sha256d::Pieces> = transactions.iter().map(|transaction| transaction.preimage(&bytes)).collect();
     let txids = sha256d::of_each(&preimages);
     check_merkle_root(&header, &txids)?;
@@ -64,16 +72,10 @@ pub(crate) fn extract(network: &Network, bytes: Vec<u8>, at: BlockRef, watch: &W
 
 /// All outputs of one transaction, in order.
 pub(crate) fn payments(transaction: &[u8]) -> Vec<Payment> {
-    let mut payments = vec![];
-    each_output(transaction, &mut |index, to, asset, amount| {
-        payments.push(Payment { index, to: Account::new(to), asset, amount });
-    });
-    payments
-}
-
-fn each_output(transaction: &[u8], take: &mut TakePayment<'_>) {
-    // What cannot be parsed pays nothing; the bytes of a checked block can be.
-    let _ = Transaction::visit(transaction, &mut Outputs(take));
+    let mut outputs = Outputs(vec![]);
+    // What cannot be parsed pays nothing.
+    let _ = Transaction::visit(transaction, &mut outputs);
+    outputs.0
 }
 
 /// A hash from the order of SHA-256 to the order of writing, or back.
@@ -139,9 +141,9 @@ fn unreadable(error: &ParseError, length: usize) -> BlockFault {
 
 /// An output that can be spent.
 struct Output {
-    /// Where its script stands in the block.
-    script: Range<usize>,
     amount: u64,
+    /// Where its script stands in the block.
+    script: Range<u32>,
     tx: u32,
     index: u32,
     place: u32,
@@ -163,6 +165,8 @@ struct Extractor<'w> {
     tx_inputs: usize,
     /// Of the next input or output.
     place: u32,
+    /// Where the transaction's first output starts, if it has any.
+    first_output: u32,
     /// Where the next transaction starts.
     end: usize,
     fault: Option<BlockFault>,
@@ -183,6 +187,7 @@ impl<'w> Extractor<'w> {
             tx: 0,
             tx_inputs: 0,
             place: 0,
+            first_output: u32::MAX,
             end: 0,
             fault: None,
         }
@@ -191,7 +196,10 @@ impl<'w> Extractor<'w> {
     /// The outputs that pay watched scripts.
     fn effects(&self) -> Vec<Effect> {
         let mut effects = vec![];
-        let script = |output: usize| &self.bytes[self.outputs[output].script.clone()];
+        let script = |output: usize| {
+            let Range { start, end } = self.outputs[output].script;
+            &self.bytes[start as usize..end as usize]
+        };
         self.watch.find_each(&self.hashes, script, |output, account| {
             let Output { amount, tx, index, place, .. } = self.outputs[output];
             let (asset, direction, amount) = (Asset::Native, Direction::Credit, Amount::from(amount));
@@ -204,6 +212,11 @@ impl<'w> Extractor<'w> {
     fn next_place(&mut self) -> u32 {
         self.place += 1;
         self.place - 1
+    }
+
+    /// Where a piece of the block stands in it.
+    fn offset(&self, piece: &[u8]) -> u32 {
+        narrow(piece.as_ptr().addr() - self.bytes.as_ptr().addr())
     }
 
     fn stop(&mut self, why: &str) -> ControlFlow<()> {
@@ -250,8 +263,15 @@ impl Visitor for Extractor<'_> {
         ControlFlow::Continue(())
     }
 
+    fn visit_tx_outs(&mut self, _: usize) {
+        self.first_output = u32::MAX;
+    }
+
     fn visit_tx_out(&mut self, vout: usize, output: &TxOut) -> ControlFlow<()> {
         let place = self.next_place();
+        if vout == 0 {
+            self.first_output = self.offset(output.as_ref());
+        }
         let script = output.script_pubkey();
         // Block 0's coins were never entered into the set of coins. An output of nothing moves nothing.
         if self.at.height.0 == 0 || output.value() == 0 || is_unspendable(script) {
@@ -260,9 +280,9 @@ impl Visitor for Extractor<'_> {
         let Ok(index) = u32::try_from(vout) else {
             return self.stop("an output is numbered beyond all bounds");
         };
-        let start = script.as_ptr().addr() - self.bytes.as_ptr().addr();
+        let start = self.offset(script);
         self.hashes.push(self.watch.hash(script));
-        let script = start..start + script.len();
+        let script = start..start + narrow(script.len());
         self.outputs.push(Output { script, amount: output.value(), tx: self.tx, index, place });
         ControlFlow::Continue(())
     }
@@ -272,10 +292,15 @@ impl Visitor for Extractor<'_> {
             return self.stop("its first transaction is not a coinbase");
         }
         let (head, body, _) = transaction.txid_preimage();
-        let place =
-            Place { start: self.end, head: head.len(), body: body.len(), end: self.end + transaction.as_ref().len() };
-        self.end = place.end;
-        self.transactions.push(place);
+        let (start, has_witness) = (self.end, !body.is_empty());
+        self.end += transaction.as_ref().len();
+        let outputs_end = match body.len() {
+            0 => self.end - Place::LOCK_TIME,
+            length => start + head.len() + Place::MARKER_AND_FLAG + length,
+        };
+        let [start, outputs_end, end] = [start, outputs_end, self.end].map(narrow);
+        let outputs = self.first_output.min(outputs_end);
+        self.transactions.push(Place { start, outputs, outputs_end, end, has_witness });
         self.tx += 1;
         ControlFlow::Continue(())
     }
@@ -283,24 +308,40 @@ impl Visitor for Extractor<'_> {
 
 /// Where a transaction stands in its block.
 struct Place {
-    start: usize,
-    /// All of it; before a witness its version only.
-    head: usize,
-    /// Inputs and outputs, where there is a witness.
-    body: usize,
-    end: usize,
+    start: u32,
+    /// Where its first output starts, and its last one ends.
+    outputs: u32,
+    outputs_end: u32,
+    end: u32,
+    has_witness: bool,
 }
 
 impl Place {
-    /// What its id is the hash of: all but the witness, and what announces one (BIP 144).
-    fn preimage<'b>(&self, bytes: &'b [u8]) -> sha256d::Pieces<'b> {
-        const MARKER_AND_FLAG: usize = 2;
-        const LOCK_TIME: usize = 4;
-        let (head, rest) = bytes[self.start..self.end].split_at(self.head);
-        match self.body {
-            0 => [head, &[], &[]],
-            body => [head, &rest[MARKER_AND_FLAG..][..body], &rest[rest.len() - LOCK_TIME..]],
+    const VERSION: usize = 4;
+    const MARKER_AND_FLAG: usize = 2;
+    const LOCK_TIME: usize = 4;
+
+    /// Moves the version up to the inputs, over what announces a witness (BIP 144): so what is hashed stands together.
+    fn drop_marker(&self, bytes: &mut [u8]) {
+        let start = self.start as usize;
+        if self.has_witness {
+            bytes.copy_within(start..start + Self::VERSION, start + Self::MARKER_AND_FLAG);
         }
+    }
+
+    /// What its id is the hash of: all but the witness, and what announced it.
+    fn preimage<'b>(&self, bytes: &'b [u8]) -> sha256d::Pieces<'b> {
+        let whole = &bytes[self.start as usize..self.end as usize];
+        if !self.has_witness {
+            return [whole, &[]];
+        }
+        let body = &bytes[self.start as usize + Self::MARKER_AND_FLAG..self.outputs_end as usize];
+        [body, &whole[whole.len() - Self::LOCK_TIME..]]
+    }
+
+    /// Its outputs, one behind the other.
+    fn outputs<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.outputs as usize..self.outputs_end as usize]
     }
 }
 
@@ -316,6 +357,11 @@ fn overwritten(main: bool, at: BlockRef) -> Option<Outpoint> {
     }
 }
 
+/// A place in a block: its bytes were counted before.
+fn narrow(place: usize) -> u32 {
+    u32::try_from(place).expect("a block has at most four million bytes")
+}
+
 /// The bytes of a count in its shortest form, which the parser insists on.
 fn compact_size_bytes(count: usize) -> usize {
     match count {
@@ -328,23 +374,29 @@ fn compact_size_bytes(count: usize) -> usize {
 
 /// The block's bytes, for the few transactions that moved a watched account.
 struct RawBody {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     transactions: Vec<Place>,
 }
 
 impl Body for RawBody {
     fn each_payment(&self, tx: u32, take: &mut TakePayment<'_>) {
-        if let Some(place) = usize::try_from(tx).ok().and_then(|tx| self.transactions.get(tx)) {
-            each_output(&self.bytes[place.start..place.end], take);
+        let Some(place) = usize::try_from(tx).ok().and_then(|tx| self.transactions.get(tx)) else { return };
+        let mut rest = place.outputs(&self.bytes);
+        for index in 0.. {
+            let Ok(output) = TxOut::parse(rest) else { break };
+            rest = output.remaining();
+            let output = output.parsed();
+            take(Some(index), output.script_pubkey(), Asset::Native, Amount::from(output.value()));
         }
     }
 }
 
-struct Outputs<'a, 't>(&'a mut TakePayment<'t>);
+struct Outputs(Vec<Payment>);
 
-impl Visitor for Outputs<'_, '_> {
+impl Visitor for Outputs {
     fn visit_tx_out(&mut self, vout: usize, output: &TxOut) -> ControlFlow<()> {
-        (self.0)(u32::try_from(vout).ok(), output.script_pubkey(), Asset::Native, Amount::from(output.value()));
+        let (to, asset, amount) = (Account::new(output.script_pubkey()), Asset::Native, Amount::from(output.value()));
+        self.0.push(Payment { index: u32::try_from(vout).ok(), to, asset, amount });
         ControlFlow::Continue(())
     }
 }

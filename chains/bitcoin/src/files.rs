@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,12 +18,15 @@ use hashbrown::HashMap;
 use tracing::debug;
 
 use crate::block::{MAX_BLOCK_BYTES, reversed};
+use crate::buffer::Buffer;
 use crate::network::Network;
 use crate::pow::{self, HEADER_BYTES, RawHeader};
 use crate::sha256d::double_sha256;
 
 /// Magic and length.
 const FRAME_BYTES: u64 = 8;
+/// How much of a block is read at once.
+const PIECE_BYTES: usize = 256 << 10;
 /// How much of a file is searched at once for where the next block begins.
 const SEARCH_BYTES: usize = 1 << 20;
 /// How many open files wait for the next reader.
@@ -93,7 +95,7 @@ impl BlockFiles {
     ///
     /// # Errors
     /// When they cannot be read, in words.
-    pub(crate) fn block(&self, hash: BlockHash) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn block(&self, hash: BlockHash) -> Result<Option<Buffer>, String> {
         let (key, file, at, length) = {
             let catalogue = self.lock();
             let Some(place) = catalogue.by_hash.get(&hash) else { return Ok(None) };
@@ -102,23 +104,24 @@ impl BlockFiles {
         };
         let path = self.path(file);
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut open = match self.idle(file) {
+        let open = match self.idle(file) {
             Some(open) => open,
             None => File::open(&path).map_err(failed)?,
         };
-        let mut bytes = Vec::with_capacity(length as usize);
-        open.seek(SeekFrom::Start(u64::from(at))).map_err(failed)?;
-        (&open).take(u64::from(length)).read_to_end(&mut bytes).map_err(failed)?;
+        let mut bytes = Buffer::of(length as usize);
+        let mut offset = u64::from(at);
+        for piece in bytes.chunks_mut(PIECE_BYTES) {
+            open.read_exact_at(piece, offset).map_err(failed)?;
+            // While the processor still has them at hand.
+            key.apply(offset, piece);
+            offset += piece.len() as u64;
+        }
         let mut idle = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() == OPEN_FILES {
             idle.remove(0);
         }
         idle.push((file, open));
         drop(idle);
-        if bytes.len() < length as usize {
-            return Err(format!("{}: ends within the block at byte {at}", path.display()));
-        }
-        key.apply(u64::from(at), &mut bytes);
         Ok(Some(bytes))
     }
 
@@ -376,7 +379,7 @@ mod tests {
         let hashes = files.hashes(tip_of(chain), Height(1), u64::MAX).unwrap();
         assert!(hashes.iter().map(|hash| hash.0).eq(chain.iter().map(|block| block.hash)));
         for block in chain {
-            assert_eq!(files.block(BlockHash(block.hash)).unwrap().unwrap(), block.bytes);
+            assert_eq!(files.block(BlockHash(block.hash)).unwrap().unwrap()[..], block.bytes);
         }
     }
 
@@ -438,7 +441,7 @@ mod tests {
         // What is gone is told, and what is left goes on being read.
         fs::File::options().write(true).open(&path).unwrap().set_len(1_000).unwrap();
         assert!(files.block(BlockHash(chain[52].hash)).is_err());
-        assert_eq!(files.block(BlockHash(chain[0].hash)).unwrap().unwrap(), chain[0].bytes);
+        assert_eq!(files.block(BlockHash(chain[0].hash)).unwrap().unwrap()[..], chain[0].bytes);
     }
 
     fn framed_genesis() -> Vec<u8> {

@@ -7,6 +7,7 @@
 
 mod address;
 mod block;
+mod buffer;
 mod chain;
 mod descriptor;
 mod files;

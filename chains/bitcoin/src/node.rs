@@ -14,6 +14,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::block::{MAX_BLOCK_BYTES, reversed};
+use crate::buffer::Buffer;
 use crate::files::BlockFiles;
 use crate::network::Network;
 use crate::pow::{HEADER_BYTES, RawHeader};
@@ -187,7 +188,7 @@ impl Node {
     }
 
     /// A block's bytes, as they stand in the files; nothing about them is checked. `None` where they are to be asked for.
-    pub(crate) fn block_in_files(&self, hash: BlockHash) -> Option<Vec<u8>> {
+    pub(crate) fn block_in_files(&self, hash: BlockHash) -> Option<Buffer> {
         let files = self.files.as_ref().filter(|_| self.from_files.load(Ordering::Relaxed))?;
         files.block(hash).unwrap_or_else(|why| {
             warn!("{}: block {hash}: {why}; asking the node for it", self.shown);
@@ -196,15 +197,15 @@ impl Node {
     }
 
     /// A block's bytes, as they came: nothing about them is checked.
-    pub(crate) fn block_bytes(&self, hash: BlockHash) -> Result<Vec<u8>, NodeError> {
+    pub(crate) fn block_bytes(&self, hash: BlockHash) -> Result<Buffer, NodeError> {
         self.with_session(|session| {
             if let Some(rest) = &session.rest {
                 match rest_block(rest, hash) {
-                    Ok(bytes) => return Ok(bytes),
+                    Ok(bytes) => return Ok(bytes.into()),
                     Err(why) => warn!("{}: block {hash} over REST: {why}; asking for it over RPC", self.shown),
                 }
             }
-            self.rpc_block(session, hash)
+            self.rpc_block(session, hash).map(Buffer::from)
         })
     }
 

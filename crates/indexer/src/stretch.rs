@@ -29,6 +29,7 @@ pub(crate) fn apply_each(
         let mut writing = Writing { store, beside: (span.threads > 1).then_some(scope), running: None };
         let mut below = Below { store, recent: VecDeque::new() };
         let mut broken = false;
+        let mut waiting = 0;
         let walked = each_block::<Break>(span, |mut block| {
             if span.stop.is_wished() {
                 return Err(IndexError::Stopped.into());
@@ -39,12 +40,16 @@ pub(crate) fn apply_each(
             applier.apply(&block)?;
             let height = block.header.height;
             below.push(block.header);
+            waiting += 1;
             if applier.must_write() {
                 writing.wait()?;
                 store.write(&applier.give(), height == span.to)?;
-            } else if applier.waiting_bytes() >= WINDOW_BYTES {
+                waiting = 0;
+            } else if applier.waiting_bytes() >= WINDOW_BYTES || waiting >= span.to.0 - height.0 && writing.is_free() {
+                // Towards the end the windows become shorter, so that little is left to write when it is there.
                 writing.wait()?;
                 writing.write(&mut applier)?;
+                waiting = 0;
             }
             broken = false;
             done(height);
@@ -74,6 +79,11 @@ impl Writing<'_, '_> {
             None => store.write(&window, true)?,
         }
         Ok(())
+    }
+
+    /// Would another window be written beside the walk, and at once?
+    fn is_free(&self) -> bool {
+        self.beside.is_some() && self.running.as_ref().is_none_or(ScopedJoinHandle::is_finished)
     }
 
     fn wait(&mut self) -> Result<(), StoreError> {

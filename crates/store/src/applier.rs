@@ -86,7 +86,8 @@ impl<'a> Applier<'a> {
             self.window.put(Family::Meta, |key| key.raw(ROUND_KEY), |row| row.raw(&round.value()));
         }
         self.must_write = false;
-        self.given = Arc::new(std::mem::take(&mut self.window));
+        let next = self.window.like();
+        self.given = Arc::new(std::mem::replace(&mut self.window, next));
         Arc::clone(&self.given)
     }
 

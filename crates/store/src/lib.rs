@@ -6,6 +6,7 @@
 mod announce;
 mod applier;
 mod apply;
+mod batch;
 mod bytes;
 mod changes;
 mod declare;

@@ -3,8 +3,8 @@
 use assay_types::Outpoint;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use rocksdb::WriteBatch;
 
+use crate::batch::Batch;
 use crate::bytes::Writer;
 use crate::rows::Unspent;
 use crate::{Family, Store, StoreError};
@@ -31,6 +31,13 @@ impl Window {
         self.rows.list.is_empty() && self.made.is_empty()
     }
 
+    /// An empty one, with room for as much as this one has.
+    pub(crate) fn like(&self) -> Window {
+        let rows =
+            Rows { bytes: Vec::with_capacity(self.rows.bytes.len()), list: Vec::with_capacity(self.rows.list.len()) };
+        Window { rows, made: HashMap::default() }
+    }
+
     /// A row to write; of several of one key the last counts.
     pub(crate) fn put(
         &mut self,
@@ -53,16 +60,15 @@ impl Store {
     /// # Errors
     /// When the database fails: nothing is written then.
     pub fn write(&self, window: &Window, sync: bool) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        window.rows.add_to(&mut batch, self)?;
+        let mut batch = Batch::new(self, window.bytes());
+        window.rows.add_to(&mut batch)?;
         // Behind what goes: a coinbase may come again whose output was there before (BIP 30).
         let mut made: Vec<(&Outpoint, &Unspent)> = window.made.iter().collect();
         made.sort_unstable_by_key(|(outpoint, _)| **outpoint);
-        let family = self.family(Family::Outpoints)?;
         for (outpoint, unspent) in made {
-            batch.put_cf(family, Unspent::key(outpoint), unspent.value_into(Writer::default()).0);
+            batch.put(Family::Outpoints, &Unspent::key(outpoint), &unspent.value_into(Writer::default()).0)?;
         }
-        self.commit(batch, sync)
+        self.commit(batch.into_inner(), sync)
     }
 }
 
@@ -112,23 +118,23 @@ impl Rows {
     }
 
     /// By family and key: so RocksDB finds the place of each beside that of the one before.
-    fn add_to(&self, batch: &mut WriteBatch, store: &Store) -> Result<(), StoreError> {
+    fn add_to(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         let key = |row: &Row| &self.bytes[row.start as usize..][..row.key as usize];
         let mut rows = self.list.clone();
         rows.sort_unstable_by(|a, b| {
             let by_prefix = (a.family as u8, a.prefix).cmp(&(b.family as u8, b.prefix));
             by_prefix.then_with(|| key(a).cmp(key(b))).then(a.start.cmp(&b.start))
         });
-        for (row, next) in rows.iter().zip(rows.iter().skip(1).map(Some).chain([None])) {
+        let follows = rows.iter().skip(1).map(Some).chain([None]);
+        for (row, next) in rows.iter().zip(follows) {
             if next.is_some_and(|next| next.is_like(row) && key(next) == key(row)) {
                 continue;
             }
-            let family = store.family(row.family)?;
             match row.value {
-                NONE => batch.delete_cf(family, key(row)),
+                NONE => batch.delete(row.family, key(row))?,
                 length => {
                     let value = &self.bytes[row.start as usize + row.key as usize..][..length as usize];
-                    batch.put_cf(family, key(row), value);
+                    batch.put(row.family, key(row), value)?;
                 }
             }
         }
