@@ -7,12 +7,10 @@ use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError,
     Notice, Pending, Proofs, Reading, Tip, TxId, Watch,
 };
-use bitcoin::consensus::encode::deserialize;
-use bitcoin::hashes::Hash as _;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::block::{self, BlockFault};
+use crate::mempool;
 use crate::network::Network;
 use crate::node::{Node, NodeConfig};
 use crate::pow::{self, HeaderFault};
@@ -213,7 +211,15 @@ impl Chain for BitcoinChain {
     }
 
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
-        self.ask(|node| pending(node, txid))
+        self.ask(|node| mempool::pending(node, txid))
+    }
+
+    fn mempool(&self) -> Result<Option<Vec<TxId>>, NodeError> {
+        self.ask(mempool::list).map(Some)
+    }
+
+    fn waiting(&self, txids: &[TxId]) -> Result<Vec<(TxId, Pending)>, NodeError> {
+        self.ask(|node| mempool::transactions(node, txids))
     }
 
     fn check(&self) -> Result<Vec<Notice>, NodeError> {
@@ -234,28 +240,6 @@ impl Chain for BitcoinChain {
             _ => Ok(notices),
         }
     }
-}
-
-/// A transaction that is in the mempool, decoded here from its bytes.
-fn pending(node: &Node, txid: TxId) -> Result<Option<Pending>, NodeError> {
-    let subject = format!("transaction {txid}");
-    let id = txid.to_string();
-    let Some(hex) = node.call_if_known::<String>(&subject, "getrawtransaction", &[id.as_str().into(), false.into()])?
-    else {
-        return Ok(None);
-    };
-    // A node with a transaction index gives those that are in a block as well.
-    if node.call_if_known::<IgnoredAny>(&subject, "getmempoolentry", &[id.into()])?.is_none() {
-        return Ok(None);
-    }
-    let unreadable = |why: String| node.unreadable(&subject, why);
-    let bytes = const_hex::decode(&hex).map_err(|error| unreadable(format!("not hexadecimal: {error}")))?;
-    let transaction: bitcoin::Transaction = deserialize(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    let found = TxId(block::reversed(transaction.compute_txid().to_byte_array()));
-    if found != txid {
-        return Err(node.contradiction(&subject, "the id that was asked for", format!("it has id {found}")));
-    }
-    Ok(Some(Pending { payments: block::payments(&bytes) }))
 }
 
 fn check_node(node: &Node) -> Result<Vec<Notice>, NodeError> {

@@ -11,11 +11,13 @@ use bitcoin::hashes::Hash as _;
 use bitcoincore_rpc::{Client, RpcApi as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tracing::{info, warn};
 
 use crate::block::{MAX_BLOCK_BYTES, reversed};
 use crate::buffer::Buffer;
 use crate::files::BlockFiles;
+use crate::mempool::MOST_WAITING;
 use crate::network::Network;
 use crate::pow::{HEADER_BYTES, RawHeader};
 use crate::sha256d::double_sha256;
@@ -67,6 +69,9 @@ const SCAN_DEADLINE: Duration = Duration::from_secs(1_800);
 /// It tells of every output that it finds: some 100,000 of them.
 const SCAN_LIMIT_BYTES: usize = 64 << 20;
 
+/// The longest list of a mempool that is read: a million ids of 64 digits, in quotes, with a comma.
+const LIST_LIMIT_BYTES: usize = 67 * MOST_WAITING + 1_000;
+
 /// One node. Connected when it is first asked something, and again after it was lost.
 pub(crate) struct Node {
     config: NodeConfig,
@@ -84,6 +89,8 @@ struct Session {
     client: Client,
     /// For what takes minutes.
     patient: Client,
+    /// For the list of what waits, which may be longer than a block.
+    lists: Client,
     /// Where blocks come from as plain bytes, if the node serves them.
     rest: Option<Endpoint>,
 }
@@ -136,6 +143,34 @@ impl Node {
             Err(NodeError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The same, for a list of what waits in the mempool.
+    pub(crate) fn call_for_list<T: DeserializeOwned>(&self, subject: &str, method: &str) -> Result<T, NodeError> {
+        self.with_session(|session| session.lists.call(method, &[]).map_err(|error| self.rpc_fault(subject, error)))
+    }
+
+    /// Calls a method with each of these parameters, in one request: an answer to each, in their order, with `None` where the node
+    /// says that there is no such thing.
+    pub(crate) fn call_each<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        method: &str,
+        params: &[Box<RawValue>],
+    ) -> Result<Vec<Option<T>>, NodeError> {
+        self.with_session(|session| {
+            let client = session.client.get_jsonrpc_client();
+            let requests: Vec<_> = params.iter().map(|params| client.build_request(method, Some(params))).collect();
+            let answers = client.send_batch(&requests).map_err(|error| self.rpc_fault(subject, error.into()))?;
+            let read = |answer: Option<jsonrpc::Response>| {
+                let answer = answer.ok_or_else(|| self.unreadable(subject, "an answer is missing".into()))?;
+                match answer.result().map_err(|error| self.rpc_fault(subject, error.into())) {
+                    Err(NodeError::Missing { .. }) => Ok(None),
+                    answer => answer.map(Some),
+                }
+            };
+            answers.into_iter().map(read).collect()
+        })
     }
 
     /// Chooses where so many blocks come from, and says so: files are looked through first, which a few blocks are not worth.
@@ -255,6 +290,7 @@ impl Node {
             Client::from_jsonrpc(jsonrpc::Client::with_transport(Transport { endpoint, limit_bytes }))
         };
         let patient = client(endpoint.within(SCAN_DEADLINE), SCAN_LIMIT_BYTES);
+        let lists = client(endpoint.clone(), LIST_LIMIT_BYTES);
         let client = client(endpoint, LIMIT_BYTES);
         let genesis: String = client.call("getblockhash", &[0.into()]).map_err(|error| {
             match (self.rpc_fault("block 0", error), note) {
@@ -270,7 +306,7 @@ impl Node {
             return Err(NodeError::WrongChain { node: self.shown.clone(), expected, found });
         }
         let rest = self.probe_rest()?;
-        Ok(Session { client, patient, rest })
+        Ok(Session { client, patient, lists, rest })
     }
 
     /// The login, and what to add should it be refused. A missing cookie may only mean that the node is not running, and

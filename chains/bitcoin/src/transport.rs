@@ -4,6 +4,8 @@ use std::fmt;
 
 use assay_http::{Endpoint, HttpError};
 use jsonrpc::{Error, Request, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::block::MAX_BLOCK_BYTES;
 
@@ -34,28 +36,34 @@ pub(crate) enum TransportFault {
 
 impl jsonrpc::Transport for Transport {
     fn send_request(&self, request: Request) -> Result<Response, Error> {
-        let json = serde_json::to_vec(&request)?;
-        let answer = assay_http::wait(self.endpoint.post(json, self.limit_bytes)).map_err(TransportFault::Http);
-        let answer = answer.map_err(fault)?;
-        let response: Response = serde_json::from_slice(&answer.body).map_err(|error| {
-            fault(match answer.status {
-                200 => TransportFault::NotAnAnswer(format!("not JSON-RPC: {error}")),
-                status => TransportFault::Status(status, shortened(&answer.body)),
-            })
-        })?;
+        let response: Response = self.send(&request)?;
         if response.id != request.id {
             return Err(fault(TransportFault::NotAnAnswer("it answers another question".into())));
         }
         Ok(response)
     }
 
-    /// We never send several at once.
-    fn send_batch(&self, _: &[Request]) -> Result<Vec<Response>, Error> {
-        Err(Error::EmptyBatch)
+    /// Whether each answers one of the questions is for the caller, [`jsonrpc::Client`], to see to.
+    fn send_batch(&self, requests: &[Request]) -> Result<Vec<Response>, Error> {
+        self.send(&requests)
     }
 
     fn fmt_target(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.endpoint.shown())
+    }
+}
+
+impl Transport {
+    fn send<T: DeserializeOwned>(&self, questions: &impl Serialize) -> Result<T, Error> {
+        let json = serde_json::to_vec(questions)?;
+        let answer = assay_http::wait(self.endpoint.post(json, self.limit_bytes)).map_err(TransportFault::Http);
+        let answer = answer.map_err(fault)?;
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            fault(match answer.status {
+                200 => TransportFault::NotAnAnswer(format!("not JSON-RPC: {error}")),
+                status => TransportFault::Status(status, shortened(&answer.body)),
+            })
+        })
     }
 }
 

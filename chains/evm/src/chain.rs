@@ -270,7 +270,8 @@ impl Chain for EvmChain {
 
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
         let found = self.with_a_node(async |node| fetch::pending(node, B256::from(txid.0)).await)?;
-        Ok(found.map(|tx| Pending { payments: promised(&tx, |token| self.is_token.contains(token)) }))
+        let payments = |tx| promised(&tx, |token| self.is_token.contains(token));
+        Ok(found.map(|tx| Pending { payments: payments(tx), spends: vec![] }))
     }
 
     fn check(&self) -> Result<Vec<Notice>, NodeError> {

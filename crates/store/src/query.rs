@@ -1,8 +1,9 @@
 //! Questions: headers, balances, histories, transactions, coverage.
 
-use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Timestamp, TxId};
+use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Outpoint, Timestamp, TxId};
 
-use crate::rows::{HeaderRow, account_prefix, height_key, height_of};
+use crate::declare::PUBLISHED_KEY;
+use crate::rows::{HeaderRow, Unspent, account_prefix, height_key, height_of};
 use crate::standing::UNFOLLOWED;
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
@@ -238,6 +239,24 @@ impl Store {
     ) -> Result<(Height, Coverage), StoreError> {
         let row = height_of(&key[prefix.len()..]).zip(Coverage::read(value));
         self.read(Family::Coverage, key, row)
+    }
+
+    /// The account that an unspent output pays, and with how many base units, if that is a watched one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn unspent(&self, outpoint: &Outpoint) -> Result<Option<(AccountNo, Amount)>, StoreError> {
+        let key = Unspent::key(outpoint);
+        let Some(row) = self.get(Family::Outpoints, &key)? else { return Ok(None) };
+        self.read(Family::Outpoints, &key, Unspent::read(&row)).map(|unspent| Some((unspent.account, unspent.amount)))
+    }
+
+    /// How many accounts are followed by now: it grows each time that others are known as well as the first ones.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn followed(&self) -> Result<u32, StoreError> {
+        self.counter(PUBLISHED_KEY)
     }
 
     /// A transaction that moved a watched account.

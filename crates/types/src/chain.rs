@@ -1,7 +1,8 @@
 //! What a chain must do to be followed. `chains/*` implement it, the indexer uses it.
 
 use crate::{
-    Account, AccountNo, Asset, Block, BlockHash, BlockRef, ChainId, Header, Height, Payment, Reading, TxId, Watch,
+    Account, AccountNo, Asset, Block, BlockHash, BlockRef, ChainId, Header, Height, Outpoint, Payment, Reading, TxId,
+    Watch,
 };
 
 /// A chain's address syntax. Pure.
@@ -51,6 +52,8 @@ pub trait Ancestors {
 pub struct Pending {
     /// What it would pay, as far as can be told before it runs.
     pub payments: Vec<Payment>,
+    /// The outputs that it would spend; none on a chain without outputs.
+    pub spends: Vec<Outpoint>,
 }
 
 /// Something that `assay check` reports of a node.
@@ -216,6 +219,23 @@ pub trait Chain: Send + Sync {
     /// # Errors
     /// See [`NodeError`].
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError>;
+
+    /// The transactions that wait in the node's mempool now; `None` where a chain has no such view. Nothing proves any of it.
+    ///
+    /// # Errors
+    /// See [`NodeError`]. A list is given whole or not at all.
+    fn mempool(&self) -> Result<Option<Vec<TxId>>, NodeError> {
+        Ok(None)
+    }
+
+    /// What these of them do, in their order; one that the node does not have any more is left out.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn waiting(&self, txids: &[TxId]) -> Result<Vec<(TxId, Pending)>, NodeError> {
+        let _ = txids;
+        Ok(vec![])
+    }
 
     /// The node that answered last, by host and port; nothing where that is not known.
     fn source(&self) -> Option<String> {

@@ -1,0 +1,116 @@
+//! The mempool: which transactions wait for a block, and what their bytes do.
+//!
+//! No block commits to any of it, so nothing here is proven but that a transaction's bytes have its id. What inputs are worth, and
+//! whose they are, only those know who know the outputs that they spend.
+
+use std::ops::ControlFlow;
+
+use assay_types::{NodeError, Outpoint, Pending, TxId};
+use bitcoin_slices::bsl::{Transaction, TxIn};
+use bitcoin_slices::{Visit as _, Visitor};
+use serde::de::IgnoredAny;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::block::{self, reversed};
+use crate::node::Node;
+use crate::sha256d::{self, RawHash};
+
+/// No mempool has more: at the size that nodes keep by default some 300,000 of the smallest transactions fit.
+pub(crate) const MOST_WAITING: usize = 1_000_000;
+/// So many are asked for in one request: some 100 kB, as transactions are.
+const AT_ONCE: usize = 100;
+
+/// The ids of what waits; Bitcoin Core gives those that others spend from first.
+pub(crate) fn list(node: &Node) -> Result<Vec<TxId>, NodeError> {
+    const SUBJECT: &str = "the mempool";
+    let ids: Vec<String> = node.call_for_list(SUBJECT, "getrawmempool")?;
+    let read = |id: &String| {
+        let mut txid = TxId([0; 32]);
+        let is_id = const_hex::check_raw(id) && const_hex::decode_to_slice(id, &mut txid.0).is_ok();
+        is_id.then_some(txid).ok_or_else(|| node.unreadable(SUBJECT, "it lists what is no id of a transaction".into()))
+    };
+    ids.iter().map(read).collect()
+}
+
+/// What these transactions do, in their order, but for those that left meanwhile.
+pub(crate) fn transactions(node: &Node, txids: &[TxId]) -> Result<Vec<(TxId, Pending)>, NodeError> {
+    let mut found = Vec::with_capacity(txids.len());
+    txids.chunks(AT_ONCE).try_for_each(|txids| some(node, txids, &mut found))?;
+    Ok(found)
+}
+
+/// In one request, or where its answer cannot be read, as when it is too long, in two for half of them each.
+fn some(node: &Node, txids: &[TxId], found: &mut Vec<(TxId, Pending)>) -> Result<(), NodeError> {
+    const SUBJECT: &str = "transactions of the mempool";
+    let params = |txid: &TxId| to_raw_value(&(txid.to_string(), false));
+    let params = txids.iter().map(params).collect::<Result<Vec<Box<RawValue>>, _>>();
+    let params = params.map_err(|error| node.unreadable(SUBJECT, error.to_string()))?;
+    match node.call_each::<String>(SUBJECT, "getrawtransaction", &params) {
+        Err(NodeError::Unreadable { .. }) if txids.len() > 1 => {
+            let (first, second) = txids.split_at(txids.len() / 2);
+            some(node, first, found)?;
+            some(node, second, found)
+        }
+        answers => {
+            for (txid, hex) in txids.iter().zip(answers?) {
+                if let Some(hex) = hex {
+                    found.push((*txid, checked(node, *txid, &hex)?));
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A transaction that is in the mempool.
+pub(crate) fn pending(node: &Node, txid: TxId) -> Result<Option<Pending>, NodeError> {
+    let subject = format!("transaction {txid}");
+    let id = txid.to_string();
+    let Some(hex) = node.call_if_known::<String>(&subject, "getrawtransaction", &[id.as_str().into(), false.into()])?
+    else {
+        return Ok(None);
+    };
+    // A node with a transaction index gives those that are in a block as well.
+    if node.call_if_known::<IgnoredAny>(&subject, "getmempoolentry", &[id.into()])?.is_none() {
+        return Ok(None);
+    }
+    checked(node, txid, &hex).map(Some)
+}
+
+/// Bytes that have the id that was asked for.
+fn checked(node: &Node, txid: TxId, hex: &str) -> Result<Pending, NodeError> {
+    let subject = || format!("transaction {txid}");
+    let unreadable = |why: String| node.unreadable(&subject(), why);
+    let bytes = const_hex::decode(hex).map_err(|error| unreadable(format!("not hexadecimal: {error}")))?;
+    let (found, pending) = read(&bytes).map_err(unreadable)?;
+    if found != txid {
+        return Err(node.contradiction(&subject(), "the id that was asked for", format!("it has id {found}")));
+    }
+    Ok(pending)
+}
+
+/// Its id, and what it does.
+fn read(bytes: &[u8]) -> Result<(TxId, Pending), String> {
+    let mut spends = Spends(vec![]);
+    let parsed = Transaction::visit(bytes, &mut spends).map_err(|error| format!("{error:?}"))?;
+    if !parsed.remaining().is_empty() {
+        return Err(format!("{} bytes follow it", parsed.remaining().len()));
+    }
+    let (head, body, end) = parsed.parsed().txid_preimage();
+    let id = sha256d::of_each(&[[head, body, end]]).first().copied().map(reversed).map(TxId);
+    let id = id.ok_or("it has no hash")?;
+    Ok((id, Pending { payments: block::payments(bytes), spends: spends.0 }))
+}
+
+struct Spends(Vec<Outpoint>);
+
+impl Visitor for Spends {
+    fn visit_tx_in(&mut self, _: usize, input: &TxIn) -> ControlFlow<()> {
+        let spends = input.prevout();
+        match RawHash::try_from(spends.txid()) {
+            Ok(txid) => self.0.push(Outpoint { txid: TxId(reversed(txid)), vout: spends.vout() }),
+            Err(_) => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+}
