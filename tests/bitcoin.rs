@@ -10,12 +10,18 @@ mod balances;
 mod crashes;
 #[path = "bitcoin/following.rs"]
 mod following;
+#[path = "bitcoin/mempool.rs"]
+mod mempool;
 #[path = "bitcoin/nodes.rs"]
 mod nodes;
 #[path = "bitcoin/oracle.rs"]
 mod oracle;
+#[path = "lab/proxy.rs"]
+mod proxy;
 #[path = "bitcoin/reorgs.rs"]
 mod reorgs;
+#[path = "lab/serving.rs"]
+mod serving;
 #[path = "bitcoin/sources.rs"]
 mod sources;
 #[path = "bitcoin/stage.rs"]

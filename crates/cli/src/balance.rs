@@ -1,5 +1,8 @@
-//! `assay balance`: what an account held after a block, and how sure that is.
+//! `assay balance`: what an account held after a block, and how sure that is; and beside it what waits in the mempool.
 
+use std::time::Duration;
+
+use assay_desk::{Mempool, Waiting, say_pending};
 use assay_store::{Coverage, Mode, Store};
 use assay_types::{Account, AccountNo, Asset, Header};
 use serde_json::{Value, json};
@@ -7,8 +10,12 @@ use serde_json::{Value, json};
 use crate::args::BalanceArgs;
 use crate::config::ChainConfig;
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
+use crate::progress::LateBar;
 use crate::setup::Setup;
 use crate::{output, place};
+
+/// How long a node may take for one answer. What is asked of it is said beside a balance that is known already.
+pub const NODE_DEADLINE: Duration = Duration::from_secs(2);
 
 pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Failure> {
     let chain = setup.chain(&question.chain)?;
@@ -41,6 +48,14 @@ pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Fail
     if chain.id.namespace() == "bip122" {
         let immature = known.map(|(number, _)| store.immature(number, header.height)).transpose()?;
         answer["immature"] = json!(immature.map(|units| units.to_coins(deployment.decimals)));
+        if question.at.is_none() {
+            let waits = match (&coverage, known) {
+                (_, Some((number, _))) => waiting(setup, chain, &store).and_then(|all| all.net(number, header.at())),
+                ((_, Coverage::Unknown(reason)), None) => Err(reason.clone()),
+                _ => Err("the account is not known".into()),
+            };
+            say_pending(&mut answer, waits, deployment.decimals);
+        }
     }
     if json {
         output::document(&answer);
@@ -48,6 +63,15 @@ pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Fail
         print(&answer);
     }
     Ok(if known.is_some() { 0 } else { UNKNOWN })
+}
+
+/// What waits in the node's mempool, or why that is not known: the node may be away, and the balance is known without it.
+fn waiting(setup: &Setup, chain: &ChainConfig, store: &Store) -> Result<Waiting, String> {
+    let node = setup.connect(chain).map_err(|failure| failure.first())?;
+    let bar = LateBar::new(&chain.name, "waiting transaction");
+    let looked = Mempool::default().look(&*node, store, &|done, all| bar.show(done, all));
+    bar.clear();
+    looked.map_err(|error| error.to_string())?.ok_or_else(|| format!("{} shows no mempool", chain.name))
 }
 
 /// The account that an address stands for.
@@ -88,6 +112,14 @@ fn print(answer: &Value) {
     ];
     if let Some(immature) = answer["immature"].as_str().filter(|immature| *immature != "0") {
         rows.insert(2, vec!["of it immature".into(), format!("{immature} {}", text(&answer["asset"]))]);
+    }
+    let pending = match (answer["pending"].as_str(), &answer["pending_reason"]) {
+        (Some("0"), _) | (None, Value::Null) => None,
+        (Some(pending), _) => Some(format!("{pending} {}", text(&answer["asset"]))),
+        (None, why) => Some(format!("unknown: {}", text(why))),
+    };
+    if let Some(pending) = pending {
+        rows.push(vec!["waiting in the mempool".into(), pending]);
     }
     output::data(output::pairs(rows).to_string());
 }

@@ -26,6 +26,7 @@ mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use args::{Arguments, Command, KeysCommand, StatementCommand, TokenCommand};
 use clap::Parser;
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    set_node_deadline()?;
+    let longest = matches!(arguments.command, Command::Balance(_)).then_some(balance::NODE_DEADLINE);
+    set_node_deadline(longest)?;
     match &arguments.command {
         Command::Demo(wishes) => demo::run(wishes, arguments.json),
         Command::Init { dir } => init::run(dir),
@@ -95,13 +97,17 @@ fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, F
     }
 }
 
-/// How long a node may take for one answer: `ASSAY_NODE_DEADLINE_S`, in seconds, 30 where it is not set.
-fn set_node_deadline() -> Result<(), Failure> {
+/// How long a node may take for one answer: `ASSAY_NODE_DEADLINE_S`, in seconds, 30 where it is not set, and never longer than
+/// what the command allows.
+fn set_node_deadline(longest: Option<Duration>) -> Result<(), Failure> {
     const NAME: &str = "ASSAY_NODE_DEADLINE_S";
-    let Some(text) = std::env::var_os(NAME).filter(|text| !text.is_empty()) else { return Ok(()) };
-    let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| (1..=3600).contains(seconds));
-    let wrong = || Failure::new(WRONG_INPUT, format!("{NAME}: {} is not 1 to 3600 seconds", text.display()));
-    assay_http::set_deadline(std::time::Duration::from_secs(seconds.ok_or_else(wrong)?));
+    let read = |text: std::ffi::OsString| {
+        let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| (1..=3600).contains(seconds));
+        let wrong = || Failure::new(WRONG_INPUT, format!("{NAME}: {} is not 1 to 3600 seconds", text.display()));
+        seconds.map(Duration::from_secs).ok_or_else(wrong)
+    };
+    let wished = std::env::var_os(NAME).filter(|text| !text.is_empty()).map(read).transpose()?;
+    wished.into_iter().chain(longest).min().into_iter().for_each(assay_http::set_deadline);
     Ok(())
 }
 

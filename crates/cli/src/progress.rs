@@ -1,6 +1,7 @@
 //! Progress bars on standard error: where, how fast, how long still.
 
-use std::time::Duration;
+use std::cell::OnceCell;
+use std::time::{Duration, Instant};
 
 use assay_indexer::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -22,6 +23,37 @@ impl Bars {
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
         bar
+    }
+}
+
+/// A bar for what seldom takes long: it comes after a second.
+pub struct LateBar {
+    name: String,
+    of: &'static str,
+    began: Instant,
+    bar: OnceCell<ProgressBar>,
+}
+
+impl LateBar {
+    /// For a chain; `of`: what is counted.
+    pub fn new(name: &str, of: &'static str) -> LateBar {
+        LateBar { name: name.into(), of, began: Instant::now(), bar: OnceCell::new() }
+    }
+
+    /// So many of all are done.
+    pub fn show(&self, done: usize, all: usize) {
+        if self.began.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        let bar = self.bar.get_or_init(|| Bars::new().chain(&self.name));
+        bar.set_message(self.of);
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    }
+
+    /// Takes it away.
+    pub fn clear(&self) {
+        self.bar.get().into_iter().for_each(ProgressBar::finish_and_clear);
     }
 }
 

@@ -20,6 +20,7 @@ mod gate;
 mod handling;
 mod holdings;
 mod keep;
+mod mempool;
 mod movements;
 mod observed;
 mod outbox;
@@ -46,6 +47,7 @@ pub use gate::{Gate, GateSettings, Known, Purposes, Signal, gate};
 pub use handling::{Acknowledged, Handling, HandlingError, Maintenance, Silence};
 pub use holdings::{at, holdings};
 pub use keep::{KeptStatement, KeptVerdict, LastFinal, Rewrite};
+pub use mempool::{Mempool, MempoolError, Waiting, say_pending};
 pub use movements::{MOVEMENT_FIELDS, Movements, cell};
 pub use outbox::{Message, sign};
 

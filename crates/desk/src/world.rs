@@ -12,7 +12,7 @@ use assay_verifier::rules::Dissent;
 use serde::Serialize;
 
 use crate::announce::Line;
-use crate::{Books, Branch, Trouble};
+use crate::{Books, Branch, Trouble, Waiting};
 
 /// What the files say, resolved, with the chains. Replaced as a whole when they change.
 #[derive(Clone)]
@@ -80,6 +80,7 @@ struct Slot {
     branches: Vec<Branch>,
     heard: Heard,
     followed: Option<Followed>,
+    waiting: Result<Arc<Waiting>, String>,
 }
 
 /// What whoever keeps the store up with the nodes has said.
@@ -158,6 +159,7 @@ impl Source {
             branches: Vec::new(),
             heard: Heard::default(),
             followed: None,
+            waiting: Err("the mempool has not been looked at yet".into()),
         };
         Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)), line: Arc::default() }
     }
@@ -304,6 +306,22 @@ impl Source {
     /// Notes which nodes have another chain.
     pub fn set_branches(&self, branches: Vec<Branch>) {
         self.slot.write().unwrap_or_else(PoisonError::into_inner).branches = branches;
+    }
+
+    /// What waits in the node's mempool, as it was last looked at.
+    ///
+    /// # Errors
+    /// Why that is not known, in words.
+    pub fn waiting(&self) -> Result<Arc<Waiting>, String> {
+        match self.trouble() {
+            Some(trouble) => Err(trouble.why),
+            None => self.slot().waiting.clone(),
+        }
+    }
+
+    /// Replaces it.
+    pub fn set_waiting(&self, waiting: Result<Waiting, String>) {
+        self.slot.write().unwrap_or_else(PoisonError::into_inner).waiting = waiting.map(Arc::new);
     }
 
     /// What was heard from the nodes.

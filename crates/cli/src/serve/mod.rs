@@ -7,6 +7,7 @@ mod alertmanager;
 mod compare;
 mod follow;
 mod intake;
+mod mempool;
 mod prices;
 mod reload;
 mod webhook;
@@ -95,6 +96,7 @@ pub fn watch(setup: &Arc<Setup>, stop: &Stop, listening: impl FnOnce(&Desk, Stri
             let shared = &shared;
             scope.spawn(move || follow::follow(shared, source));
             scope.spawn(move || compare::watch(shared, source));
+            scope.spawn(move || mempool::watch(shared, source));
         }
         for receiver in &receivers {
             let shared = &shared;

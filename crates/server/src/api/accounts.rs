@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use assay_desk::Movements;
+use assay_desk::{Movements, Source, say_pending};
 use assay_store::{Coverage, Store, StoreError};
 use assay_types::{Account, AccountNo, AssetEntry, ChainEntry, Deployment, Directory, Header, Height};
+use assay_verifier::Balanced;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::answer::{Answer, Asked, Nothing, complete, troubles, value};
 use crate::api::history;
@@ -24,8 +26,65 @@ pub(crate) struct BalanceQuery {
     at: Option<String>,
 }
 
+/// What `balance` answers: for the description alone, as the answer is made as JSON.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub(crate) struct Balance {
+    /// The alias
+    chain: String,
+    address: String,
+    /// The asset's symbol
+    asset: String,
+    /// In coins; null when unknown
+    amount: Option<String>,
+    /// In base units; null when unknown
+    units: Option<String>,
+    decimals: u8,
+    /// The block after which it is
+    at: BalanceAt,
+    r#final: bool,
+    /// `verified`, `unproven` or `unknown`
+    coverage: String,
+    /// Why it is unknown
+    #[schema(nullable = false)]
+    reason: Option<String>,
+    /// Bitcoin: in coins, what of the amount is coinbase that cannot be spent yet; null when unknown
+    immature: Option<String>,
+    /// Bitcoin, without `at`: in coins, with a sign, what the transactions in the node's mempool would change, none of which is part
+    /// of the amount; null when unknown
+    pending: Option<String>,
+    /// Why that is unknown
+    #[schema(nullable = false)]
+    pending_reason: Option<String>,
+    as_of: BalanceAsOf,
+    complete: bool,
+    /// Why the chain is not followed at the moment
+    #[schema(value_type = Vec<Object>)]
+    trouble: Vec<Value>,
+}
+
+/// A block.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub(crate) struct BalanceAt {
+    height: u64,
+    hash: String,
+    time: String,
+}
+
+/// A block of a chain.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub(crate) struct BalanceAsOf {
+    chain: String,
+    height: u64,
+    hash: String,
+    r#final: bool,
+}
+
 /// One account in one asset, and the store that knows it.
 pub(crate) struct Subject {
+    source: Source,
     pub(crate) store: Arc<Store>,
     pub(crate) chain: ChainEntry,
     pub(crate) account: Account,
@@ -44,7 +103,7 @@ impl Subject {
         let sources = app.desk.sources();
         let source = sources.iter().find(|source| source.id == chain.id).ok_or_else(Problem::not_found)?;
         let store = source.store().map_err(|why| Problem::unavailable(format!("{}: {why}", chain.name)))?;
-        Ok(Subject { store, chain, account, symbol, deployment })
+        Ok(Subject { source: source.clone(), store, chain, account, symbol, deployment })
     }
 
     pub(crate) fn address(&self) -> String {
@@ -77,6 +136,15 @@ impl Subject {
         Ok(json!({ "chain": self.chain.name, "height": header.height, "hash": hash, "final": is_final }))
     }
 
+    /// What waits in the mempool for the account beside its balance after the last block, or why that is not known.
+    fn waiting(&self, last: &Header) -> Result<Result<Balanced, String>, StoreError> {
+        Ok(match self.coverage(last)? {
+            (_, Coverage::Unknown(reason)) => Err(reason),
+            (None, _) => Err("the account is not known".into()),
+            (Some(number), _) => self.source.waiting().and_then(|all| all.net(number, last.at())),
+        })
+    }
+
     pub(crate) fn decimals(&self) -> u8 {
         self.deployment.decimals
     }
@@ -102,7 +170,7 @@ fn deployed<'a>(
 /// What an account held after a block, and how sure that is.
 #[utoipa::path(get, path = "/v1/accounts/{chain}/{address}/balance",
     params(("chain" = String, Path), ("address" = String, Path), ("asset" = Option<String>, Query), ("at" = Option<String>, Query)),
-    responses((status = 200, content_type = "application/json")))]
+    responses((status = 200, content_type = "application/json", body = Balance)))]
 pub(crate) async fn balance(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -115,6 +183,9 @@ pub(crate) async fn balance(
         let header = block(&subject.store, asked.at.as_deref())?;
         let mut answer = balance_at(&subject, &header).map_err(Problem::internal)?;
         let of_now = asked.at.is_none();
+        if of_now && subject.chain.id.namespace() == "bip122" {
+            say_pending(&mut answer, subject.waiting(&header).map_err(Problem::internal)?, subject.decimals());
+        }
         let troubles = troubles(&app.desk.view(), |name| of_now && name == subject.chain.name);
         if !troubles.is_empty() {
             answer["complete"] = json!(false);
