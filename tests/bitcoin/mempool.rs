@@ -259,6 +259,56 @@ fn whatever_a_node_says_of_its_mempool_no_answer_fails() {
     assert_eq!(pending(&lab, stage.address("p2pkh")), "0.1");
 }
 
+/// A statement as of now that names the node's last block, with a withdrawal to a stranger that names no transaction.
+fn statement(stage: &Stage, amount: &str) -> String {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = assay_types::Timestamp::from_unix_s(i64::try_from(since_epoch.as_secs()).unwrap());
+    let (height, withdrawal) =
+        (stage.tip(), json!({ "chain": "bitcoin", "address": format!("script:{STRANGER}"), "amount": amount }));
+    json!({
+        "format": "assay.statement/1", "exchange": "acme", "sequence": 1,
+        "as_of": { "time": now.to_string(), "blocks": { "bitcoin": { "height": height, "hash": stage.hash_at(height) } } },
+        "assets": [{ "asset": "BTC", "customers": "100", "pending_withdrawals": [withdrawal] }],
+    })
+    .to_string()
+}
+
+/// Where the withdrawal is, by which transaction; it is owed wherever that is.
+fn withdrawal(verdict: &Value, amount: &str) -> (String, Value) {
+    let (line, item) = (&verdict["lines"][0], &verdict["lines"][0]["in_flight"][0]);
+    assert_eq!(
+        (&line["verdict"], &item["effect"], &item["counted"]),
+        (&json!("backed"), &json!("counts"), &json!(amount))
+    );
+    assert_eq!(line["owed"], format!("100.{}", amount.trim_start_matches("0.")), "{line}");
+    (item["standing"].as_str().unwrap().to_owned(), item["txid"].clone())
+}
+
+#[test]
+fn a_withdrawal_without_a_transaction_is_found_in_the_mempool() {
+    let (stage, lab, coin) = Stage::with_coins();
+    let standing = |amount: &str| {
+        lab.write("statement.json", &statement(&stage, amount));
+        withdrawal(&lab.json(&["verify", "acme", "--statement", "statement.json"], 0), amount)
+    };
+    assert_eq!(standing("0.1"), ("no-transaction".into(), Value::Null));
+    let change = coin[0].sat - 10_000_000 - FEE_SAT;
+    let paid = stage.pay(&coin[..1], vec![(change, stage.script("p2tr")), (10_000_000, STRANGER.into())]);
+    stage.broadcast(&paid);
+    let txid = json!(stage.node.call("getrawmempool", json!([])).unwrap()[0]);
+    assert_eq!(standing("0.1"), ("mempool".into(), txid.clone()));
+    assert_eq!(standing("0.05"), ("mempool".into(), txid));
+    assert_eq!(standing("0.2"), ("no-transaction".into(), Value::Null), "less than its amount");
+    // In a block it is looked for by its id alone.
+    stage.mine_for_a_stranger();
+    lab.index();
+    assert_eq!(standing("0.1"), ("no-transaction".into(), Value::Null));
+    // Nobody to ask: owed as ever.
+    stage.node.call("stop", json!([])).unwrap();
+    let ran = lab.json(&["verify", "acme", "--statement", "statement.json"], 0);
+    assert_eq!(withdrawal(&ran, "0.1"), ("no-transaction".into(), Value::Null));
+}
+
 #[test]
 fn over_http_it_comes_from_a_view_that_is_kept() {
     let (stage, lab, coin) = Stage::with_coins();
@@ -267,6 +317,8 @@ fn over_http_it_comes_from_a_view_that_is_kept() {
     let config = config.replace(&stage.node.rpc_url, &proxy.url);
     lab.write("assay.toml", &format!("{config}[serve]\nlisten = \"127.0.0.1:0\"\ntokens_file = \"tokens\"\n"));
     let token = lab.assay(&["token", "new", "watch", "--scope", "regulator"]).stdout.trim().to_owned();
+    let acme =
+        lab.assay(&["token", "new", "acme-1", "--scope", "exchange", "--exchange", "acme"]).stdout.trim().to_owned();
     let path = |name: &str| format!("/v1/accounts/bitcoin/{}/balance", stage.address(name));
     // Before there is a view it is not known.
     proxy.set(vec![Rule::always(&["getrawmempool"], Fault::Status(503))]);
@@ -290,6 +342,10 @@ fn over_http_it_comes_from_a_view_that_is_kept() {
     stage.broadcast(&second);
     is("p2tr", "0");
     assert_eq!(proxy.asked("getrawtransaction"), fetched + 1, "only what is new is fetched");
+    // A withdrawal that names no transaction is found there.
+    let amount = coins(30_000_000 - FEE_SAT);
+    let stated = serving.ask_as(&acme, "POST", "/v1/exchanges/acme/statements", statement(&stage, &amount).as_bytes());
+    assert_eq!(withdrawal(&stated.json()["verdict"], &amount).0, "mempool", "{}", stated.body);
     let instead = stage.pay(&[first.coin(0)], vec![(20_000_000, stage.script("p2pkh"))]);
     stage.broadcast(&instead);
     is("p2pkh", "0.2");

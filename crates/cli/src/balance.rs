@@ -65,8 +65,8 @@ pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Fail
     Ok(if known.is_some() { 0 } else { UNKNOWN })
 }
 
-/// What waits in the node's mempool, or why that is not known: the node may be away, and the balance is known without it.
-fn waiting(setup: &Setup, chain: &ChainConfig, store: &Store) -> Result<Waiting, String> {
+/// What waits in the node's mempool, or why that is not known: the node may be away, and nothing depends on it.
+pub fn waiting(setup: &Setup, chain: &ChainConfig, store: &Store) -> Result<Waiting, String> {
     let node = setup.connect(chain).map_err(|failure| failure.first())?;
     let bar = LateBar::new(&chain.name, "waiting transaction");
     let looked = Mempool::default().look(&*node, store, &|done, all| bar.show(done, all));

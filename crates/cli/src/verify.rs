@@ -11,7 +11,7 @@ use assay_verifier::{Reconciliation, exit_code, reconcile};
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
 use crate::setup::{self, PROGRAM, Setup};
-use crate::{output, place};
+use crate::{balance, output, place};
 
 /// No statement is longer: 100,000 items in flight fit.
 /// No statement is longer.
@@ -37,6 +37,10 @@ pub fn verify(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -
     if statement.exchange != exchange.id {
         let why = format!("is `{}`, but `{}` is asked for", statement.exchange, exchange.id);
         return Err(InputError::new(file, why).field("exchange").into());
+    }
+    for source in world.sources.iter().filter(|source| evidence::asks_what_waits(&statement, &source.id)) {
+        let chain = setup.chain(&source.name)?;
+        source.set_waiting(source.store().and_then(|store| balance::waiting(setup, chain, &store)));
     }
     let policy = &setup.config.policy;
     let question = Question {

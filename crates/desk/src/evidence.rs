@@ -2,15 +2,15 @@
 //!
 //! It reads stores as they are, beside whoever indexes, and asks nodes only what no block can tell: the mempool.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use std::sync::Arc;
 
 use assay_registry::{Declared, Exchange};
 use assay_store::{Coverage, Lookup, Store};
 use assay_types::{
-    Account, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment, Statement,
-    Timestamp, TxId,
+    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment,
+    Statement, Timestamp, TxId,
 };
 use assay_verifier::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
@@ -489,6 +489,7 @@ fn items(
     let chain = opened.chain;
     let here = statement.assets.iter().flat_map(flights).filter(|item| item.chain == chain.id);
     let txids: BTreeSet<TxId> = here.filter_map(|item| item.txid).collect();
+    in_waiting(world, question, opened, (statement, &txids), evidence)?;
     if txids.is_empty() {
         return Ok(());
     }
@@ -507,6 +508,58 @@ fn items(
     Ok(())
 }
 
+/// The accounts on a chain that are to be paid by withdrawals which name no transaction.
+fn unnamed<'a>(statement: &'a Statement, chain: &ChainId) -> HashSet<&'a Account> {
+    let withdrawals = statement.assets.iter().flat_map(|report| &report.pending_withdrawals);
+    let unnamed = withdrawals.filter(|item| item.chain == *chain && item.txid.is_none());
+    unnamed.filter_map(|item| item.to.as_ref().map(|(account, _)| account)).collect()
+}
+
+/// Is it of use to know what waits in the chain's mempool?
+pub fn asks_what_waits(statement: &Statement, chain: &ChainId) -> bool {
+    !unnamed(statement, chain).is_empty()
+}
+
+/// What waits in the mempool and pays withdrawals that name no transaction, out of the exchange's own accounts. Where that is not
+/// known they stay without one, and are owed all the same.
+fn in_waiting(
+    world: &World,
+    question: &Question<'_>,
+    opened: &Opened<'_>,
+    (statement, named): (&Statement, &BTreeSet<TxId>),
+    evidence: &mut Vec<ItemEvidence>,
+) -> Result<(), DeskError> {
+    let chain = opened.chain;
+    let payees = unnamed(statement, &chain.id);
+    if payees.is_empty() {
+        return Ok(());
+    }
+    let (Ok(waiting), Ok(store)) = (chain.waiting(), &opened.store) else { return Ok(()) };
+    for (txid, touch) in waiting.withdrawals() {
+        let concerned = touch.payments.iter().any(|payment| payees.contains(&payment.to)) && !named.contains(&txid);
+        // What was mined since it was looked does not wait any more.
+        if !concerned || store.transaction(txid)?.is_some() {
+            continue;
+        }
+        let payers: BTreeSet<AccountNo> = touch.debits.iter().map(|(account, _)| *account).collect();
+        for payer in payers {
+            if is_own(question, chain, &store.account(payer)?) {
+                let payments = paid(world, chain, touch.payments.clone())?;
+                let found = Found::Mempool { payments, complete: true };
+                evidence.push(ItemEvidence { chain: chain.id.clone(), txid, found });
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Is it an account of the exchange's?
+fn is_own(question: &Question<'_>, chain: &Source, account: &Account) -> bool {
+    let mut declared = question.exchange.accounts.iter().filter(|declared| declared.terms.chain == chain.id);
+    declared.any(|declared| declared.account == *account && declared.terms.is_theirs(question.as_of))
+}
+
 fn in_a_block(
     world: &World,
     question: &Question<'_>,
@@ -516,14 +569,10 @@ fn in_a_block(
 ) -> Result<Option<Found>, DeskError> {
     let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
     let Some(header) = store.header(transaction.height)? else { return Ok(None) };
-    let own = |account: &Account| {
-        let mut declared = question.exchange.accounts.iter().filter(|declared| declared.terms.chain == chain.id);
-        declared.any(|declared| declared.account == *account && declared.terms.is_theirs(question.as_of))
-    };
     let mut spent = Vec::new();
     for (number, asset, amount) in transaction.debits {
         if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset)
-            && own(&store.account(number)?)
+            && is_own(question, chain, &store.account(number)?)
         {
             spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
         }

@@ -1,6 +1,8 @@
 //! What waits in a chain's mempool, as far as it touches followed accounts: a view beside the balances, which it never becomes a
 //! part of. It can explain what is on its way, and backs nothing.
 
+use std::sync::Arc;
+
 use assay_store::{Store, StoreError};
 use assay_types::{AccountNo, Amount, BlockRef, Chain, Height, NodeError, Outpoint, Payment, Pending, TxId};
 use assay_verifier::{Balanced, Wide};
@@ -16,7 +18,7 @@ pub struct Mempool {
     /// How many accounts were followed when it was first looked at: what touches others was not kept.
     followed: u32,
     seen: HashSet<TxId>,
-    touching: HashMap<TxId, Touch>,
+    touching: HashMap<TxId, Arc<Touch>>,
     /// How long these are together.
     touches: usize,
 }
@@ -30,13 +32,13 @@ const ROUNDS: usize = 3;
 
 /// What a transaction does to followed accounts.
 #[derive(Debug, Default)]
-struct Touch {
+pub(crate) struct Touch {
     /// Its outputs that pay them, by index.
     credits: Vec<(Option<u32>, AccountNo, Amount)>,
     /// What it takes from them, input by input.
-    debits: Vec<(AccountNo, Amount)>,
+    pub(crate) debits: Vec<(AccountNo, Amount)>,
     /// All that it pays, to anyone, if it takes from them: a withdrawal is known by whom it pays.
-    payments: Vec<Payment>,
+    pub(crate) payments: Vec<Payment>,
 }
 
 impl Touch {
@@ -56,9 +58,15 @@ impl Touch {
 pub struct Waiting {
     at: BlockRef,
     nets: HashMap<AccountNo, Balanced>,
+    withdrawals: Vec<(TxId, Arc<Touch>)>,
 }
 
 impl Waiting {
+    /// The transactions that take coins from followed accounts.
+    pub(crate) fn withdrawals(&self) -> impl Iterator<Item = (TxId, &Touch)> {
+        self.withdrawals.iter().map(|(txid, touch)| (*txid, &**touch))
+    }
+
     /// What waits does to a followed account, in base units, if this block is still the last one.
     ///
     /// # Errors
@@ -132,13 +140,13 @@ impl Mempool {
             // Asked after the list: whatever is spent there is then an output of the store's, or of the mempool's own.
             let at = last_block(chain, store)?;
             last = match self.follow(chain, (store, at), listed, progress)? {
-                Had::All => return Ok(Some(Waiting { at, nets: self.nets() })),
+                Had::All => return Ok(Some(self.waiting(at))),
                 Had::AllThatStayed => Some(at),
                 Had::Overtaken => None,
             };
         }
         // What spends an output of something that has left was left out, and has most likely left too.
-        last.map(|at| Some(Waiting { at, nets: self.nets() })).ok_or(MempoolError::Restless)
+        last.map(|at| Some(self.waiting(at))).ok_or(MempoolError::Restless)
     }
 
     /// Drops what is not listed any more, and fetches what is new.
@@ -153,7 +161,7 @@ impl Mempool {
         let listed: HashSet<TxId> = listed.into_iter().collect();
         self.seen.retain(|txid| listed.contains(txid));
         self.touching.retain(|txid, _| listed.contains(txid));
-        self.touches = self.touching.values().map(Touch::len).sum();
+        self.touches = self.touching.values().map(|touch| touch.len()).sum();
         let all = open.len();
         loop {
             let before = open.len();
@@ -203,7 +211,7 @@ impl Mempool {
         }
         self.seen.insert(txid);
         if touch.len() > 0 {
-            self.touching.insert(txid, touch);
+            self.touching.insert(txid, Arc::new(touch));
         }
         Ok(())
     }
@@ -213,13 +221,16 @@ impl Mempool {
         self.touching.remove(txid);
     }
 
-    fn nets(&self) -> HashMap<AccountNo, Balanced> {
-        let mut nets: HashMap<AccountNo, Balanced> = HashMap::new();
-        for touch in self.touching.values() {
+    fn waiting(&self, at: BlockRef) -> Waiting {
+        let (mut nets, mut withdrawals): (HashMap<AccountNo, Balanced>, _) = (HashMap::new(), Vec::new());
+        for (txid, touch) in &self.touching {
             touch.credits.iter().for_each(|(_, to, amount)| nets.entry(*to).or_default().more += Wide::from(amount.0));
             touch.debits.iter().for_each(|(by, amount)| nets.entry(*by).or_default().less += Wide::from(amount.0));
+            if !touch.debits.is_empty() {
+                withdrawals.push((*txid, touch.clone()));
+            }
         }
-        nets
+        Waiting { at, nets, withdrawals }
     }
 }
 

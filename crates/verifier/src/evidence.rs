@@ -18,7 +18,8 @@ pub struct Evidence {
     pub accounts: Vec<AccountEvidence>,
     /// What other accounts hold together. It comes to the same whether accounts are given one by one or in sums.
     pub sums: Vec<SumEvidence>,
-    /// One for each transaction that the statement's items name. A transaction without one counts as not looked up.
+    /// One for each transaction that the statement's items name; one without counts as not looked up. Beside them those in the
+    /// mempool that pay withdrawals which name none.
     pub items: Vec<ItemEvidence>,
     /// What the gatherer itself has to report, such as a named block that was ignored.
     pub notices: Vec<Finding>,
@@ -130,7 +131,7 @@ pub enum Balance {
     },
 }
 
-/// What was found about a transaction that the statement's items name.
+/// What was found about a transaction.
 #[derive(Debug, Clone)]
 pub struct ItemEvidence {
     /// The chain.

@@ -18,6 +18,7 @@ use crate::allotment::{Fit, Owner, Share, Use, allot, forgive_the_untold};
 use crate::coins::{Coins, Wide, wide};
 use crate::holdings::{Blocks, alias};
 use crate::reconciliation::show_hash;
+use crate::unnamed;
 use crate::{At, Evidence, Found, Paid};
 
 /// The list in which a statement reports an item.
@@ -109,6 +110,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) symbol: &'a str,
     pub(crate) decimals: u8,
     pub(crate) item: &'a InFlight,
+    /// The transaction that it names, or that was found for it (`unnamed`).
+    pub(crate) tx: Option<TxId>,
     pub(crate) place: Place<'a>,
     pub(crate) fit: Fit,
     /// What of it is deducted: only ever of an unconfirmed credit in a block after B.
@@ -162,7 +165,7 @@ impl Judged<'_> {
     }
 
     pub(crate) fn txid(&self) -> Option<String> {
-        self.item.txid.map(|txid| self.item.chain.show_hash(&txid.0))
+        self.tx.map(|txid| self.item.chain.show_hash(&txid.0))
     }
 
     /// For the result.
@@ -201,7 +204,7 @@ impl Place<'_> {
     }
 }
 
-type Transactions<'a> = HashMap<(&'a ChainId, TxId), &'a Found>;
+pub(crate) type Transactions<'a> = HashMap<(&'a ChainId, TxId), &'a Found>;
 
 /// Judges every item of the statement, in its order.
 pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence, blocks: &Blocks<'a>) -> Vec<Judged<'a>> {
@@ -221,12 +224,14 @@ pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence, blocks
                 symbol: &report.symbol,
                 decimals: report.decimals,
                 item,
+                tx: item.txid,
                 place: place(item, blocks, &transactions),
                 fit: Fit::Untold,
                 granted: Share::default(),
             });
         }
     }
+    unnamed::find(&mut judged, &transactions);
     let owners = Owners::of_payees(evidence);
     allot_all(&mut judged, &transactions, &owners);
     grant(&mut judged, &transactions, &owners);
@@ -260,7 +265,7 @@ fn place<'a>(item: &InFlight, blocks: &Blocks<'a>, transactions: &Transactions<'
 fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Owners<'_>) {
     let mut by_transaction: BTreeMap<(&ChainId, TxId), Vec<usize>> = BTreeMap::new();
     for (number, one) in judged.iter().enumerate() {
-        if let Some(txid) = one.item.txid {
+        if let Some(txid) = one.tx {
             by_transaction.entry((&one.item.chain, txid)).or_default().push(number);
         }
     }

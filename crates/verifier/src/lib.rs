@@ -24,6 +24,7 @@ mod ordinary;
 mod policy;
 mod reconciliation;
 pub mod rules;
+mod unnamed;
 mod watch;
 
 use std::collections::BTreeSet;

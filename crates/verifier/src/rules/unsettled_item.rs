@@ -16,7 +16,8 @@ use crate::{Finding, Severity};
 ///
 /// Catches invented and repeated items behind which a shortage could hide, and lists that are not kept up.
 ///
-/// Cannot judge withdrawals that have no transaction yet: they are owed, and nothing more is said. Policy: none.
+/// Cannot judge withdrawals that name no transaction: they are owed, and nothing more is said than which one in the mempool may
+/// be theirs. Policy: none.
 pub(crate) fn unsettled_item(statement: &Statement, blocks: &Blocks<'_>, judged: &Judged<'_>) -> Option<Finding> {
     let (severity, why) = concern(judged)?;
     let (asset, amount) = (judged.symbol, Coins::new(judged.item.amount, judged.decimals));

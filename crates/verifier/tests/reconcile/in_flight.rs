@@ -1,7 +1,7 @@
 //! Every cell of the table of items in flight, and every way in which an item can be wrong.
 
-use assay_types::{Amount, Placement};
-use assay_verifier::{Found, Paid, Verdict};
+use assay_types::{Amount, InFlight, Placement};
+use assay_verifier::{Found, Paid, Standing, Verdict};
 
 use crate::world::*;
 
@@ -60,6 +60,44 @@ fn a_withdrawal_without_a_transaction_is_owed_and_nothing_is_wrong_with_it() {
     let mut item = withdrawal(9, 200, 5);
     item.txid = None;
     assert_eq!(outcome(&world().pending(item)), (5, 0, vec![]));
+}
+
+#[test]
+fn a_withdrawal_without_a_transaction_gets_one_of_the_mempools_that_pays_it() {
+    let unnamed = |to, units| InFlight { txid: None, ..withdrawal(9, to, units) };
+    let found = |world: &World| -> Vec<(Standing, Option<String>)> {
+        let line = world.line();
+        assert_eq!(line.deductions.to_string(), "0");
+        line.in_flight.iter().map(|item| (item.standing, item.txid.clone())).collect()
+    };
+    let hash = |tx: u8| Some(format!("{tx:02x}").repeat(32));
+    let (mempool, none) = (|tx| (Standing::Mempool, hash(tx)), (Standing::NoTransaction, None));
+    // At least its amount; of several, the one that pays the least that is enough.
+    let three = |world: World| {
+        let world = world.tx(1, in_mempool(vec![paid(0, 200, 4), paid(1, 201, 9)]));
+        world.tx(2, in_mempool(vec![paid(0, 200, 6)])).tx(3, in_mempool(vec![paid(0, 200, 7)]))
+    };
+    let one = three(world().pending(unnamed(200, 5)));
+    assert_eq!((found(&one), outcome(&one)), (vec![mempool(2)], (5, 0, vec![])));
+    assert_eq!(found(&three(world().pending(unnamed(200, 8)))), vec![none.clone()]);
+    assert_eq!(found(&three(world().pending(unnamed(202, 1)))), vec![none.clone()]);
+    // None stands for more than it pays, and none that an item names for another one.
+    let several = three([3, 5, 2, 7, 2].into_iter().fold(world(), |world, units| world.pending(unnamed(200, units))));
+    assert_eq!(found(&several), [mempool(1), mempool(2), none.clone(), mempool(3), none.clone()]);
+    assert_eq!(outcome(&several), (19, 0, vec![]));
+    let named = three(world().pending(withdrawal(2, 200, 6)).pending(unnamed(200, 5)));
+    assert_eq!(found(&named), [mempool(2), mempool(3)]);
+    // Two payments to one address may be for one withdrawal.
+    let twice = in_mempool(vec![paid(0, 200, 3), paid(1, 200, 4)]);
+    let both = world().pending(unnamed(200, 3)).pending(unnamed(200, 4)).pending(unnamed(200, 1)).tx(1, twice.clone());
+    assert_eq!((found(&both), outcome(&both)), (vec![mempool(1), mempool(1), none.clone()], (8, 0, vec![])));
+    assert_eq!(found(&world().pending(unnamed(200, 6)).tx(1, twice)), [mempool(1)]);
+    // Blocks are looked through for no withdrawal, and credits and deposits have to name theirs.
+    let mined = world().pending(unnamed(200, 5)).tx(1, in_block(B + 1, vec![paid(0, 200, 5)]));
+    assert_eq!(found(&mined), [none]);
+    let credit = InFlight { txid: None, ..item(9, 0, 5) };
+    let others = world().uncredited(credit.clone()).unconfirmed(credit).tx(1, in_mempool(vec![paid(0, 1, 5)]));
+    assert!(found(&others).iter().all(|(standing, _)| *standing == Standing::NoTransaction));
 }
 
 #[test]
