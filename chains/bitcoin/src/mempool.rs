@@ -114,3 +114,67 @@ impl Visitor for Spends {
         ControlFlow::Continue(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_types::{Account, Amount, Payment};
+    use bitcoin::consensus::{deserialize, serialize};
+    use bitcoin::hashes::Hash as _;
+    use bitcoin_test_data::blocks::mainnet_702861;
+
+    fn transactions() -> Vec<bitcoin::Transaction> {
+        deserialize::<bitcoin::Block>(mainnet_702861()).unwrap().txdata
+    }
+
+    #[test]
+    fn real_transactions_are_read_as_the_library_reads_them() {
+        for transaction in transactions() {
+            let (txid, pending) = read(&serialize(&transaction)).unwrap();
+            assert_eq!(txid.to_string(), transaction.compute_txid().to_string());
+            let spends = transaction.input.iter().map(|input| {
+                let bitcoin::OutPoint { txid, vout } = input.previous_output;
+                Outpoint { txid: TxId(reversed(txid.to_byte_array())), vout }
+            });
+            assert_eq!(pending.spends, spends.collect::<Vec<_>>());
+            let payments = (0..).zip(&transaction.output).map(|(vout, output)| Payment {
+                index: Some(vout),
+                to: Account::new(output.script_pubkey.as_bytes()),
+                asset: assay_types::Asset::Native,
+                amount: Amount::from(output.value.to_sat()),
+            });
+            assert_eq!(pending.payments, payments.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_is_no_transaction_is_said_to_be_none() {
+        let is_segwit = |transaction: &bitcoin::Transaction| !transaction.input[0].witness.is_empty();
+        let all = transactions();
+        for transaction in [all.iter().find(|it| is_segwit(it)), all.iter().find(|it| !is_segwit(it))] {
+            let bytes = serialize(transaction.unwrap());
+            let id = read(&bytes).unwrap().0;
+            for end in 0..bytes.len() {
+                assert!(read(&bytes[..end]).is_err(), "{end} bytes of it");
+            }
+            assert_eq!(read(&[&bytes[..], &[0, 0]].concat()), Err("2 bytes follow it".into()));
+            // Whatever byte is changed, it is not taken for the same, unless that is in a witness, which moves nothing.
+            let honest = read(&bytes).unwrap();
+            for place in 0..bytes.len() {
+                for mask in [0x01, 0x80, 0xff] {
+                    let mut altered = bytes.clone();
+                    altered[place] ^= mask;
+                    if let Ok(other) = read(&altered) {
+                        assert!(other.0 != id || other == honest, "byte {place}");
+                    }
+                }
+            }
+        }
+        // Announced sizes are not believed.
+        for huge in
+            ["02000000ff", "0200000001", "02000000feffffffff", "02000000ffffffffffffffffff", "02000000000100fdffff"]
+        {
+            assert!(read(&const_hex::decode(huge).unwrap()).is_err(), "{huge}");
+        }
+    }
+}

@@ -159,7 +159,7 @@ impl Source {
             branches: Vec::new(),
             heard: Heard::default(),
             followed: None,
-            waiting: Err("the mempool has not been looked at yet".into()),
+            waiting: Err("the mempool has not been looked through yet".into()),
         };
         Source { name: name.into(), id, connect, slot: Arc::new(RwLock::new(slot)), line: Arc::default() }
     }

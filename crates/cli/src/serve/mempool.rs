@@ -39,14 +39,12 @@ pub fn watch(shared: &Shared, source: &Source) {
 fn look(node: &dyn Chain, source: &Source, mempool: &mut Mempool, round: &Stop) -> bool {
     while !round.is_wished() {
         let (began, last) = (Instant::now(), last_block(source));
-        let looked = match source.store() {
-            Ok(store) => mempool.look(node, &store, &|_, _| ()).map_err(|error| error.to_string()),
-            Err(reason) => Err(reason),
-        };
-        match looked {
-            Ok(Some(waiting)) => source.set_waiting(Ok(waiting)),
-            Ok(None) => return false,
-            Err(why) => source.set_waiting(Err(why)),
+        if let Ok(store) = source.store() {
+            match mempool.look(node, &store, &|_, _| ()) {
+                Ok(Some(waiting)) => source.set_waiting(Ok(waiting)),
+                Ok(None) => return false,
+                Err(error) => source.set_waiting(Err(error.to_string())),
+            }
         }
         let rest = REST.max(began.elapsed() * SHARE);
         let woken = Instant::now();
