@@ -3,8 +3,11 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::lab::Lab;
+use std::sync::Arc;
+
+use crate::lab::{Lab, bitcoin_chain};
 use crate::oracle::{agrees, all, indexed_height};
+use crate::proxy::{Fault, Proxy, Rule};
 use crate::stage::{Random, Stage};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,6 +73,56 @@ fn it_follows_and_is_asked_and_ends_in_good_order() {
     assert!(said.contains("stopping"), "{said}");
     // It left no lock behind, and nothing to be repaired.
     lab.index();
+    assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+}
+
+/// Every other declaration is indexed, and the others come now, with a node that takes its time for each block.
+fn filling_in_slowly(stage: &Stage, lab: &Lab) -> Proxy {
+    stage.declare(lab, |nth| nth % 2 == 0);
+    lab.index();
+    let slowly = Fault::Bytes(Arc::new(|_| std::thread::sleep(Duration::from_millis(60))));
+    let proxy = Proxy::with(&stage.node.rpc_url, vec![Rule::always(&["/rest/block/"], slowly)]);
+    lab.write("assay.toml", &bitcoin_chain(&proxy.url, &stage.node.cookie_file, 100));
+    stage.declare(lab, |_| true);
+    proxy
+}
+
+/// Is it known what an account holds that was declared late?
+fn late_is_known(lab: &Lab, stage: &Stage) -> bool {
+    let ran = lab.assay(&["balance", &stage.accounts[1].address, "--chain", "bitcoin", "--json"]);
+    assert!([0, 3].contains(&ran.code), "{}", ran.stderr);
+    ran.code == 0
+}
+
+#[test]
+fn new_blocks_are_there_while_late_accounts_are_filled_in() {
+    let stage = Stage::new();
+    stage.mine(330);
+    let mut random = Random(29);
+    (0..30).for_each(|_| stage.busy_block(&mut random));
+    let lab = stage.lab(100);
+    let _slow = filling_in_slowly(&stage, &lab);
+    let run = follow(&lab);
+    for blocks in [1, 2] {
+        (0..blocks).for_each(|_| stage.busy_block(&mut random));
+        wait_for(&lab, &stage, stage.tip());
+        assert!(!late_is_known(&lab, &stage), "it was filled in before the block came: the test shows nothing");
+    }
+    stage.invalidate(2);
+    (0..3).for_each(|_| stage.busy_block(&mut random));
+    wait_for(&lab, &stage, stage.tip());
+    let since = Instant::now();
+    while !late_is_known(&lab, &stage) {
+        assert!(since.elapsed() < PATIENCE, "it is not filled in in time");
+    }
+    agrees(&lab, &stage, &stage.snapshot(), all(&stage));
+    signal(&run, "-TERM");
+    assert_eq!(ended(run).0, Some(0));
+    // Those that are declared no more keep what was found, and go on.
+    stage.declare(&lab, |nth| nth % 2 == 0);
+    stage.busy_block(&mut random);
+    lab.index();
+    agrees(&lab, &stage, &stage.snapshot(), all(&stage));
     assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Span<'a> {
     pub watch: &'a Watch,
     pub from: Height,
     pub to: Height,
+    /// How many blocks are read in all, in this span and those that follow it.
+    pub coming: u64,
     /// The hash at a height, if it is known already.
     pub hash: &'a (dyn Fn(Height) -> Option<BlockHash> + Sync),
     /// The last block of the span proves every balance.
@@ -37,7 +39,7 @@ pub(crate) fn each_block<E: From<NodeError>>(
     if span.from > span.to {
         return Ok(());
     }
-    let threads = span.chain.prepare(span.to.0 - span.from.0 + 1, span.threads).max(1);
+    let threads = span.chain.prepare(span.coming, span.threads).max(1);
     let queue = Queue::new(span, threads);
     let hashes = Hashes { span, known: Mutex::default() };
     std::thread::scope(|scope| {

@@ -75,6 +75,7 @@ impl From<Break> for Halt {
             Break::Reorganised => Halt::Reorganised,
             Break::Error(error) => error.into(),
             Break::Doubt(_, error) => error.into(),
+            Break::Enough => Halt::For("blocks are being read for accounts: ask again".into()),
         }
     }
 }
@@ -184,7 +185,7 @@ impl Indexer<'_> {
         }
         if !fresh.is_empty() {
             self.store.announce(&fresh, said.at, &readings, self.chain.proves_by_walking())?;
-            self.fill_in(&|_| ())?; // blocks that came while the node was asked
+            self.fill_in()?; // blocks that came while the node was asked
             tracing::info!(accounts = fresh.len(), height = said.at.height.0, "announced accounts are followed");
         }
         Ok(answers)

@@ -1,10 +1,10 @@
-//! The loop: go back to the fork, fill in late accounts, apply what is new.
+//! The loop: go back to the fork, apply what is new, and go on with filling in late accounts.
 
 use std::borrow::Borrow;
 use std::cell::{Ref, RefCell};
 use std::time::{Duration, Instant};
 
-use assay_store::{Coverage, Round, Store, StoreError, Undo};
+use assay_store::{Coverage, Store, StoreError, Undo};
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Proofs,
     Reading, Tip, Watch,
@@ -12,6 +12,7 @@ use assay_types::{
 
 use crate::IndexError;
 use crate::ahead::Span;
+use crate::late::Late;
 use crate::patience::{MOMENT_MS, Stop, patiently};
 use crate::stretch::{Below, MANY, apply_each};
 
@@ -52,6 +53,8 @@ pub struct Reached {
     pub removed: u64,
     /// When the node was asked for its tip: what it has had since may be missing.
     pub asked: Instant,
+    /// Accounts that were declared late are still being filled in.
+    pub filling_in: bool,
 }
 
 /// How many blocks were written and taken back so far.
@@ -72,13 +75,13 @@ pub struct Indexer<'a> {
 }
 
 /// A chain that reorganises this often while it is followed once is not going to rest.
-const RESTARTS: u32 = 20;
+pub(crate) const RESTARTS: u32 = 20;
 /// How often what an earlier answer hid is fetched again before the node counts as proven to lie.
 const DOUBTS: u32 = 3;
 /// How long to wait between looks at the tip.
 const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
 /// The longest wait while a node is away.
-const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
+pub(crate) const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
 
 /// What ends a stretch before its last block.
 pub(crate) enum Break {
@@ -87,16 +90,8 @@ pub(crate) enum Break {
     Reorganised,
     /// State proves that an earlier answer was wrong.
     Doubt(Vec<(AccountNo, Asset)>, NodeError),
-}
-
-impl Break {
-    /// Taking blocks back does not help accounts that are being filled in below them.
-    fn without_doubt(self) -> Break {
-        match self {
-            Break::Doubt(_, error) => Break::Error(error.into()),
-            other => other,
-        }
-    }
+    /// It took so long that the tip comes first.
+    Enough,
 }
 
 impl<E: Into<IndexError>> From<E> for Break {
@@ -145,12 +140,18 @@ impl<'a> Indexer<'a> {
         reached: &dyn Fn(&Reached),
         waiting: &dyn Fn(&IndexError),
     ) -> Result<(), IndexError> {
-        let mut away = POLL;
+        let (mut late, mut away) = (Late::default(), POLL);
         while !self.stop.is_wished() {
-            match self.catch_up(progress) {
-                Ok(now) => {
-                    reached(&now);
+            let looked = self.come_to_the_tip(progress).and_then(|now| {
+                reached(&now);
+                self.fill_in_beside(&mut late, progress)
+            });
+            match looked {
+                Ok(more) => {
                     away = POLL;
+                    if more {
+                        continue;
+                    }
                 }
                 Err(IndexError::Stopped) => break,
                 Err(error) if may_pass(&error) => {
@@ -165,17 +166,36 @@ impl<'a> Indexer<'a> {
         Ok(())
     }
 
-    /// Catches up with the node's tip.
+    /// Catches up with the node's tip, also for accounts that were declared late.
     ///
     /// # Errors
     /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
     pub fn catch_up(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
+        let (mut late, mut done) = (Late::default(), Done::default());
+        loop {
+            let now = self.come_to_the_tip(progress)?;
+            done = Done { applied: done.applied + now.applied, removed: done.removed + now.removed };
+            if !self.fill_in_a_slice(&mut late, progress)? {
+                return Ok(Reached { applied: done.applied, removed: done.removed, ..now });
+            }
+            if self.stop.is_wished() {
+                return Err(IndexError::Stopped);
+            }
+        }
+    }
+
+    /// Catches up with the node's tip for the accounts that are followed; those that were declared late wait.
+    ///
+    /// # Errors
+    /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
+    pub fn come_to_the_tip(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
         let _pen = self.store.pen();
         let (mut done, mut doubts) = (Done::default(), 0);
         for _ in 0..RESTARTS {
             match self.once(progress, &mut done) {
                 Ok(reached) => return Ok(reached),
                 Err(Break::Error(error)) => return Err(error),
+                Err(Break::Enough) => {}
                 Err(Break::Reorganised) => tracing::info!("the chain reorganised while it was followed"),
                 Err(Break::Doubt(_, error)) if doubts == DOUBTS => return Err(error.into()),
                 Err(Break::Doubt(pairs, error)) => {
@@ -202,7 +222,7 @@ impl<'a> Indexer<'a> {
             return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() }.into());
         }
         self.back_to_the_fork(&tip, done)?;
-        match self.fill_in(progress).and_then(|()| self.advance(&tip, progress, done)) {
+        match self.advance(&tip, progress, done) {
             // What is missing may have been there a moment ago, on a branch that the node has left since.
             Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))) if !self.is_still_there(tip.head)? => {
                 Err(Break::Reorganised)
@@ -215,10 +235,11 @@ impl<'a> Indexer<'a> {
         }
         self.note_final(&tip, last.height)?;
         let final_height = self.store.final_height()?;
-        Ok(Reached { tip: last, final_height, applied: done.applied, removed: done.removed, asked })
+        let filling_in = self.store.is_filling_in()?;
+        Ok(Reached { tip: last, final_height, applied: done.applied, removed: done.removed, asked, filling_in })
     }
 
-    fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {
+    pub(crate) fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {
         let now = patiently(&self.stop, || self.chain.hash_at(block.height))?;
         Ok(now == Some(block.hash))
     }
@@ -264,39 +285,43 @@ impl<'a> Indexer<'a> {
     }
 
     fn advance(&self, tip: &Tip, progress: &dyn Fn(Progress), done: &mut Done) -> Result<(), Break> {
-        let from = self.store.tip()?.map_or(self.chain.first(), |last| last.height.next());
+        let last = self.store.tip()?;
+        if last.is_none() {
+            self.fill_in()?; // nobody has missed anything
+        }
+        let from = last.map_or(self.chain.first(), |last| last.height.next());
         let to = tip.head.height;
         if from > to {
             return Ok(());
         }
         let watch = self.followed()?;
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
-        let applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
+        let mut applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
         let check = |block: &mut Block, below: &Below<'_>| {
             let parent = below.parent(block.header.height);
             self.check_place(block, parent.as_ref(), from, below)?;
             self.ask_state(block, parent.as_ref(), &watch)
         };
-        apply_each(self.store, &self.span(&watch, from, to, &|_| None), applier, check, |at| {
+        apply_each(self.store, &self.span(&watch, from, to, &|_| None), &mut applier, check, |at| {
             done.applied += 1;
             progress(Progress { at, from, to, filling_in: false });
         })
     }
 
     /// Is it worth while to keep in memory what these blocks need? State is read block by block, and asks the database.
-    fn are_many(&self, from: Height, to: Height) -> bool {
+    pub(crate) fn are_many(&self, from: Height, to: Height) -> bool {
         self.chain.proves_by_walking() && to.0.saturating_sub(from.0) >= MANY
     }
 
-    fn span<'s>(
+    pub(crate) fn span<'s>(
         &'s self,
         watch: &'s Watch,
         from: Height,
         to: Height,
         hash: &'s (dyn Fn(Height) -> Option<BlockHash> + Sync),
     ) -> Span<'s> {
-        let threads = self.settings.threads;
-        Span { chain: self.chain, watch, from, to, hash, prove_last: true, threads, stop: &self.stop }
+        let (threads, coming) = (self.settings.threads, (to.0 + 1).saturating_sub(from.0));
+        Span { chain: self.chain, watch, from, to, coming, hash, prove_last: true, threads, stop: &self.stop }
     }
 
     /// Every account that is followed: those that came since the last time are read.
@@ -337,7 +362,7 @@ impl<'a> Indexer<'a> {
 
     /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
     /// parent: if it already differed there, an earlier answer was wrong, and the difference does not belong to this block.
-    fn ask_state(&self, block: &mut Block, parent: Option<&Header>, watch: &Watch) -> Result<(), Break> {
+    pub(crate) fn ask_state(&self, block: &mut Block, parent: Option<&Header>, watch: &Watch) -> Result<(), Break> {
         let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
         let surprised = self.store.surprises(block)?;
         if surprised.is_empty() {
@@ -446,38 +471,7 @@ impl<'a> Indexer<'a> {
         Ok(())
     }
 
-    /// Walks the indexed blocks again for accounts that were declared after them.
-    pub(crate) fn fill_in(&self, progress: &dyn Fn(Progress)) -> Result<(), Break> {
-        while let Some(round) = self.store.round(self.chain.first())? {
-            let watch = self.store.round_watch(round)?;
-            if let Some(tip) = self.store.tip()? {
-                self.walk_again(round, &watch, tip.height, progress)?;
-            }
-            self.store.publish(round)?;
-        }
-        Ok(self.cover()?) // also what was published just before an earlier run was killed
-    }
-
-    fn walk_again(&self, round: Round, watch: &Watch, to: Height, progress: &dyn Fn(Progress)) -> Result<(), Break> {
-        let from = round.next;
-        let began = Instant::now();
-        let ours = |height| self.store.header(height).ok().flatten().map(|header| header.hash);
-        let filler = self.store.filler(watch, round, self.are_many(from, to))?;
-        let check = |block: &mut Block, below: &Below<'_>| {
-            if ours(block.header.height) != Some(block.header.hash) {
-                return Err(Break::Reorganised);
-            }
-            let parent = below.parent(block.header.height);
-            self.ask_state(block, parent.as_ref(), watch).map_err(Break::without_doubt)
-        };
-        apply_each(self.store, &self.span(watch, from, to, &ours), filler, check, |at| {
-            progress(Progress { at, from, to, filling_in: true });
-        })?;
-        tracing::info!(accounts = watch.len(), seconds = began.elapsed().as_secs(), "accounts declared late are known");
-        Ok(())
-    }
-
-    fn cover(&self) -> Result<(), StoreError> {
+    pub(crate) fn cover(&self) -> Result<(), StoreError> {
         if self.chain.proves_by_walking() { self.store.cover_by_walking(self.chain.first()) } else { Ok(()) }
     }
 
@@ -499,7 +493,7 @@ pub fn reach(chain: &dyn Chain, stop: &Stop) -> Result<Tip, NodeError> {
 }
 
 /// A node that is away may come back; one that lies or refuses us will not.
-fn may_pass(error: &IndexError) -> bool {
+pub(crate) fn may_pass(error: &IndexError) -> bool {
     use NodeError::{Missing, Unreachable, Unreadable};
     matches!(
         error,

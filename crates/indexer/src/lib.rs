@@ -6,6 +6,7 @@
 mod ahead;
 mod announce;
 mod follow;
+mod late;
 mod patience;
 mod stretch;
 #[cfg(test)]

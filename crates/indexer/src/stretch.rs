@@ -21,7 +21,7 @@ const RECENT: usize = 2_017;
 pub(crate) fn apply_each(
     store: &Store,
     span: &Span<'_>,
-    mut applier: Applier<'_>,
+    applier: &mut Applier<'_>,
     mut check: impl FnMut(&mut Block, &Below<'_>) -> Result<(), Break>,
     mut done: impl FnMut(Height),
 ) -> Result<(), Break> {
@@ -48,7 +48,7 @@ pub(crate) fn apply_each(
             } else if applier.waiting_bytes() >= WINDOW_BYTES || waiting >= span.to.0 - height.0 && writing.is_free() {
                 // Towards the end the windows become shorter, so that little is left to write when it is there.
                 writing.wait()?;
-                writing.write(&mut applier)?;
+                writing.write(applier)?;
                 waiting = 0;
             }
             broken = false;

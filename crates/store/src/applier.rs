@@ -80,6 +80,11 @@ impl<'a> Applier<'a> {
         self.memory.is_none() || self.must_write
     }
 
+    /// What it remembers, for another one to go on with. Good only where all that was applied is written.
+    pub fn into_memory(self) -> Option<Memory> {
+        self.memory
+    }
+
     /// Gives away what is to be written, before anything that is given later. One is written at a time.
     pub fn give(&mut self) -> Arc<Window> {
         if let Task::Below(round) = self.task {
@@ -218,14 +223,16 @@ impl<'a> Applier<'a> {
         Ok(Some(unspent))
     }
 
-    /// An output that was given away to be written.
+    /// An output that was given away to be written. Those of accounts that are filled in meanwhile, or were followed while these are filled in,
+    /// stand beside: they are not ours to take.
     fn written(&self, outpoint: &Outpoint) -> Result<Option<Unspent>, StoreError> {
         if let Some(unspent) = self.given.made.get(outpoint) {
             return Ok(Some(*unspent));
         }
         let key = Unspent::key(outpoint);
         let Some(row) = self.store.get(Family::Outpoints, &key)? else { return Ok(None) };
-        self.store.read(Family::Outpoints, &key, Unspent::read(&row)).map(Some)
+        let unspent = self.store.read(Family::Outpoints, &key, Unspent::read(&row))?;
+        Ok(self.watch.has(unspent.account).then_some(unspent))
     }
 
     /// Writes movements and coverage, and says what each transaction moved.

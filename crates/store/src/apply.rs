@@ -42,18 +42,21 @@ impl Store {
         Ok(Applier::new(self, watch, Task::Above(undo), tip, memory))
     }
 
-    /// Begins to read blocks again for the accounts of this round, from its next block on.
+    /// Begins to read blocks again for the accounts of this round, from its next block on. `memory`: where many come, that of
+    /// [`Store::remember`] or of the filler before this one, if the round is still where that left it.
+    pub fn filler<'a>(&'a self, watch: &'a Watch, round: Round, memory: Option<Memory>) -> Applier<'a> {
+        Applier::new(self, watch, Task::Below(round), None, memory)
+    }
+
+    /// Reads into memory what is unspent of a round's accounts before its next block.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn filler<'a>(&'a self, watch: &'a Watch, round: Round, many: bool) -> Result<Applier<'a>, StoreError> {
-        let below = round.next.previous().map_or(Ok(None), |below| self.header_row(below))?;
-        let memory = match (many, &below) {
-            (false, _) => None,
-            (true, None) => Some(Memory::of_nothing(round.from, round.to)),
-            (true, Some(_)) => Some(Memory::load(self, round.from, round.to)?),
-        };
-        Ok(Applier::new(self, watch, Task::Below(round), None, memory))
+    pub fn remember(&self, round: Round) -> Result<Memory, StoreError> {
+        match round.next.previous().map_or(Ok(None), |below| self.header(below))? {
+            None => Ok(Memory::of_nothing(round.from, round.to)),
+            Some(_) => Memory::load(self, round.from, round.to),
+        }
     }
 
     /// Writes a block that links to the last one, atomically. `sync`: before this returns, it is safe on disk.
@@ -74,7 +77,7 @@ impl Store {
     /// # Errors
     /// As [`Store::apply`].
     pub fn fill_in(&self, block: &Block, watch: &Watch, round: Round) -> Result<Round, StoreError> {
-        let mut filler = self.filler(watch, round, false)?;
+        let mut filler = self.filler(watch, round, None);
         filler.apply(block)?;
         self.write(&filler.give(), false)?;
         Ok(Round { next: block.header.height.next(), ..round })

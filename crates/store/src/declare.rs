@@ -2,8 +2,9 @@
 //! then nothing is said about them.
 
 use std::borrow::Borrow;
+use std::ops::Range;
 
-use assay_types::{Account, AccountNo, Height, Watch};
+use assay_types::{Account, AccountNo, Asset, Height, Watch};
 use rocksdb::WriteBatch;
 use sha2::{Digest as _, Sha256};
 
@@ -132,7 +133,7 @@ impl Store {
         Ok(Some(round))
     }
 
-    /// Ends a round that has reached the tip: its accounts are followed from here on.
+    /// Ends a round that has reached the tip: its accounts are followed from here on. What is known of them was written before.
     ///
     /// # Errors
     /// When the database fails.
@@ -141,7 +142,16 @@ impl Store {
         let meta = self.family(Family::Meta)?;
         batch.put_cf(meta, PUBLISHED_KEY, round.to.0.to_be_bytes());
         batch.delete_cf(meta, ROUND_KEY);
-        self.commit(batch, true)
+        self.amend(batch)
+    }
+
+    /// Notes how well blocks from `first` on, read for the accounts of a round, prove what these hold in the native coin: those of
+    /// which nothing is said at `first` yet. Of those that were announced something is. Nobody hears of it before they are published.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn cover_round(&self, round: Round, first: Height, grade: &Coverage) -> Result<(), StoreError> {
+        self.cover_each(round.from.0..round.to.0, first, grade, |batch| self.commit(batch, false))
     }
 
     /// Notes that walking the blocks from `first` proves everything about the accounts in the native coin: those that were
@@ -151,24 +161,34 @@ impl Store {
     /// When the database fails.
     pub fn cover_by_walking(&self, first: Height) -> Result<(), StoreError> {
         let published = self.counter(PUBLISHED_KEY)?;
-        let key = |number| Coverage::key(&account_prefix(AccountNo(number), assay_types::Asset::Native), first);
         // They are covered in the order of their numbers, so the first that is not is found by halving.
         let (mut covered, mut end) = (0, published);
         while covered < end {
             let middle = covered + (end - covered) / 2;
-            match self.get(Family::Coverage, &key(middle))? {
+            match self.get(Family::Coverage, &walked_key(AccountNo(middle), first))? {
                 Some(_) => covered = middle + 1,
                 None => end = middle,
             }
         }
-        for chunk in (covered..published).collect::<Vec<_>>().chunks(ACCOUNTS_A_WRITE) {
+        self.cover_each(covered..published, first, &Coverage::Verified, |batch| self.amend(batch))
+    }
+
+    fn cover_each(
+        &self,
+        numbers: Range<u32>,
+        first: Height,
+        grade: &Coverage,
+        write: impl Fn(WriteBatch) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for chunk in numbers.collect::<Vec<_>>().chunks(ACCOUNTS_A_WRITE) {
             let mut batch = WriteBatch::default();
             for number in chunk {
-                if self.get(Family::Coverage, &key(*number))?.is_none() {
-                    batch.put_cf(self.family(Family::Coverage)?, key(*number), Coverage::Verified.value());
+                let key = walked_key(AccountNo(*number), first);
+                if self.get(Family::Coverage, &key)?.is_none() {
+                    batch.put_cf(self.family(Family::Coverage)?, key, grade.value());
                 }
             }
-            self.amend(batch)?;
+            write(batch)?;
         }
         Ok(())
     }
@@ -259,6 +279,11 @@ fn digest<'a>(accounts: impl Iterator<Item = &'a Account>) -> [u8; 32] {
         hash.chain_update((account.0.len() as u64).to_be_bytes()).chain_update(&account.0)
     };
     accounts.fold(Sha256::new(), each).finalize().into()
+}
+
+/// The row that says how well an account is known by walking blocks from the first one on.
+fn walked_key(number: AccountNo, first: Height) -> Vec<u8> {
+    Coverage::key(&account_prefix(number, Asset::Native), first)
 }
 
 pub(crate) fn account_key(account: &Account) -> Vec<u8> {

@@ -34,6 +34,7 @@ pub use applier::Applier;
 pub use apply::Undo;
 pub use declare::Round;
 pub use deep::Audit;
+pub use memory::Memory;
 pub use open::Mode;
 pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};

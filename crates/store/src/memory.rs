@@ -11,25 +11,28 @@ use crate::rows::Unspent;
 use crate::standing::Pair;
 use crate::{Family, Store, StoreError};
 
-/// A number for each followed unspent output, and the balances of accounts that moved.
-pub(crate) struct Memory {
-    pub unspent: Fingerprints,
-    pub balances: Balances,
+/// A number for each unspent output of some accounts, and the balances of those that moved.
+pub struct Memory {
+    pub(crate) unspent: Fingerprints,
+    pub(crate) balances: Balances,
 }
 
 impl Memory {
     /// Of accounts that nothing was read for yet: they hold nothing. Theirs are the numbers from `first` to `end` (exclusive).
-    pub fn of_nothing(first: AccountNo, end: AccountNo) -> Memory {
+    pub(crate) fn of_nothing(first: AccountNo, end: AccountNo) -> Memory {
         Memory { unspent: Fingerprints::default(), balances: Balances::new(first, end, 0) }
     }
 
-    /// Of what the database holds.
-    pub fn load(store: &Store, first: AccountNo, end: AccountNo) -> Result<Memory, StoreError> {
+    /// Of what the database holds of those accounts.
+    pub(crate) fn load(store: &Store, first: AccountNo, end: AccountNo) -> Result<Memory, StoreError> {
         let mut unspent = Fingerprints::default();
         let mut rows = store.db.raw_iterator_cf(store.family(Family::Outpoints)?);
         rows.seek_to_first();
-        while let Some(key) = rows.key() {
-            unspent.insert(&store.read(Family::Outpoints, key, Unspent::read_key(key))?);
+        while let Some((key, value)) = rows.item() {
+            let of = store.read(Family::Outpoints, key, Unspent::read(value))?.account;
+            if (first..end).contains(&of) {
+                unspent.insert(&store.read(Family::Outpoints, key, Unspent::read_key(key))?);
+            }
             rows.next();
         }
         rows.status().map_err(|error| store.database(error))?;

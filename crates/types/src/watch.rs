@@ -151,6 +151,11 @@ impl Watch {
         self.by_place().map(|place| self.entry(place))
     }
 
+    /// Is there an account with this number?
+    pub fn has(&self, number: AccountNo) -> bool {
+        (self.first..self.first + self.count).contains(&number.0)
+    }
+
     /// The number that the next one gets.
     pub fn next(&self) -> AccountNo {
         AccountNo(self.first + self.count)

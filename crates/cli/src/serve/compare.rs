@@ -109,7 +109,7 @@ fn follow(
     let settings =
         Settings { undo_depth: chain.undo_depth, accept_reorg: Some(head), threads: crate::index::processors() };
     let indexer = Indexer::new(&*node, &store, settings, stop.clone());
-    indexer.catch_up(&|_| ()).map_err(|error| error.to_string())?;
+    indexer.come_to_the_tip(&|_| ()).map_err(|error| error.to_string())?;
     Ok(store)
 }
 

@@ -110,7 +110,8 @@ fn follow_into(
         source.set_trouble(None);
         source.reached_tip(clock::ago(reached.asked.elapsed()));
         source.hear(|heard| {
-            (heard.head, heard.source, heard.catching_up) = (Some(reached.tip.height), node.source(), None);
+            (heard.head, heard.source) = (Some(reached.tip.height), node.source());
+            heard.catching_up = heard.catching_up.filter(|one| one.filling_in && reached.filling_in);
             heard.reorgs += u64::from(reached.removed > 0);
         });
         if healed || reached.applied + reached.removed > 0 {

@@ -70,6 +70,8 @@ struct Node {
     faults: HashMap<Question, (u32, Option<NodeError>)>,
     /// How often the block at this height is still told as if it had moved nothing.
     lie: Option<(u64, u32)>,
+    /// Blocks below are not there: it pruned them.
+    lacks_below: u64,
 }
 
 pub(super) struct Fake {
@@ -95,6 +97,11 @@ impl Fake {
 
     pub fn stale(self, stale: Stale) -> Fake {
         Fake { stale, ..self }
+    }
+
+    /// The node has pruned the blocks below.
+    pub fn lacks_below(&self, height: u64) {
+        self.node().lacks_below = height;
     }
 
     /// The same chain with a node that does what it should.
@@ -327,6 +334,7 @@ impl Chain for Fake {
             match self.stale {
                 Stale::Gone if !node.is_active(at) => return Err(NodeError::Gone(at)),
                 Stale::Missing if !node.is_active(at) => return Err(missing("a stale block")),
+                _ if at.height.0 < node.lacks_below => return Err(missing("a pruned block")),
                 _ => {}
             }
             let mut block = node.blocks.get(&at.hash).ok_or_else(|| missing("a block"))?.clone();

@@ -2,7 +2,7 @@
 //! been there.
 
 use assay_store::Coverage;
-use assay_types::{AccountNo, Asset, BlockRef, Chain, Height, Proofs};
+use assay_types::{AccountNo, Asset, BlockRef, Chain, Height, NodeError, Proofs};
 
 use super::fake::{ACCOUNTS, Fake, Proof, Stale, account};
 use super::{Kept, SETTINGS, accounts, assert_same, catch_up, indexer, straight};
@@ -96,6 +96,101 @@ fn accounts_declared_during_a_round_wait_for_the_next() {
     };
     indexer(&chain, &kept).catch_up(&more).unwrap();
     ends_straight(&chain, &kept, "declared during a round");
+}
+
+#[test]
+fn new_blocks_are_there_while_a_long_round_runs() {
+    for proof in [Proof::Walking, Proof::State] {
+        let chain = Fake::new(proof, 10 * TIP);
+        let kept = waiting(&chain);
+        let tips = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let look = |progress: crate::Progress| {
+            let tip = kept.store.tip().unwrap().unwrap();
+            if progress.filling_in && progress.at.0 % 50 == 10 {
+                chain.mine(1);
+            }
+            if progress.filling_in && progress.at.0 < 9 * TIP {
+                assert!(!kept.store.number(&account(3)).unwrap().unwrap().1);
+                tips.borrow_mut().insert(tip.height);
+            }
+        };
+        indexer(&chain, &kept).catch_up(&look).unwrap();
+        assert!(tips.borrow().len() > 2, "the tip moved while the round was far below it: {tips:?}");
+        if proof == Proof::Walking {
+            ends_straight(&chain, &kept, "blocks came meanwhile");
+        }
+    }
+}
+
+#[test]
+fn whatever_the_chain_does_during_a_round_it_ends_straight() {
+    std::thread::scope(|scope| {
+        for (seed, stale) in (1..24).flat_map(|seed| [Stale::Served, Stale::Gone].map(|stale| (seed, stale))) {
+            scope.spawn(move || {
+                let chain = Fake::new(Proof::Walking, 3 * TIP).stale(stale);
+                let kept = waiting(&chain);
+                let dice = std::cell::Cell::new(seed);
+                let more = |_: crate::Progress| {
+                    dice.set(dice.get() * 48_271 % 2_147_483_647_u64);
+                    match dice.get() % 40 {
+                        0 | 1 => chain.mine(1),
+                        2 => chain.reorg(1 + (dice.get() / 40 % 6) as usize, 1 + (dice.get() / 400 % 9) as usize),
+                        3 if dice.get() / 40 % 3 == 0 => {
+                            // Killed, or stopped by new declarations: the next run knows what the store knows.
+                            indexer(&chain, &kept).declare(&accounts(0..ACCOUNTS)).unwrap();
+                        }
+                        _ => {}
+                    }
+                };
+                for _ in 0..20 {
+                    match indexer(&chain, &kept).catch_up(&more) {
+                        Ok(_) => break,
+                        Err(IndexError::Restless) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                ends_straight(&chain, &kept, &format!("{stale:?}, seed {seed}"));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_round_that_the_node_cannot_fill_in_keeps_nobody_from_following() {
+    let chain = Fake::new(Proof::Walking, TIP);
+    let kept = waiting(&chain);
+    chain.lacks_below(10);
+    let stop = Stop::default();
+    let looks = std::cell::Cell::new(0);
+    let reached = |now: &crate::Reached| {
+        assert!(now.filling_in);
+        assert_eq!(now.tip.at(), chain.head());
+        looks.set(looks.get() + 1);
+        chain.mine(1);
+        if looks.get() == 20 {
+            stop.now();
+        }
+    };
+    let waits = |error: &IndexError| panic!("nobody waits: {error}");
+    Indexer::new(&chain, &kept.store, SETTINGS, stop.clone()).follow(&|_| (), &reached, &waits).unwrap();
+    assert_eq!(looks.get(), 20);
+    let told = catch_up(&chain, &kept);
+    assert!(matches!(told, Err(IndexError::Node(NodeError::Missing { .. }))), "whoever waits for it is told: {told:?}");
+    chain.lacks_below(0);
+    ends_straight(&chain, &kept, "there again");
+}
+
+#[test]
+fn accounts_that_are_declared_no_more_keep_their_history_and_go_on() {
+    let chain = Fake::new(Proof::Walking, TIP);
+    let kept = Kept::new(&chain);
+    indexer(&chain, &kept).declare(&accounts(0..ACCOUNTS)).unwrap();
+    catch_up(&chain, &kept).unwrap();
+    chain.mine(5);
+    assert_eq!(indexer(&chain, &kept).declare(&accounts(0..1)).unwrap(), 0);
+    catch_up(&chain, &kept).unwrap();
+    chain.reorg(7, 9);
+    ends_straight(&chain, &kept, "removed from the declarations");
 }
 
 #[test]

@@ -15,6 +15,8 @@ const PATH: &str = "ASSAY_STORE_CRASH_PATH";
 const BLOCKS: u64 = 240;
 /// At this height two accounts more are declared.
 const LATE_FROM: u64 = 60;
+/// So many blocks are read for them while one is applied.
+const BESIDE: u64 = 3;
 
 fn blocks() -> Vec<Sealed> {
     let mut world = World::default();
@@ -39,13 +41,15 @@ fn step(store: &Store, blocks: &[Sealed], stepped_back: &mut HashSet<u64>) -> bo
         store.declare(&[account(0), account(1)]).unwrap();
     } else if next == LATE_FROM && store.number(&account(2)).unwrap().is_none() {
         store.declare(&[account(2), account(3)]).unwrap();
-    } else if let Some(round) = store.round(Height(0)).unwrap() {
+    } else if let Some(round) =
+        store.round(Height(0)).unwrap().filter(|round| round.next.0 < BESIDE * (next - LATE_FROM + 1))
+    {
         let watch = store.round_watch(round).unwrap();
         match blocks[..place(next)].get(place(round.next.0)) {
             Some(block) => drop(store.fill_in(&block.view(&watch), &watch, round).unwrap()),
             None => store.publish(round).unwrap(),
         }
-    } else if next.is_multiple_of(7) && next > LATE_FROM + 7 && stepped_back.insert(next) {
+    } else if next.is_multiple_of(7) && next > LATE_FROM * 2 && stepped_back.insert(next) {
         (0..3).for_each(|_| assert!(store.remove_tip().unwrap().is_some()));
     } else if let Some(block) = blocks.get(place(next)) {
         let watch: Watch = store.watch().unwrap();

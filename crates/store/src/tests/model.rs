@@ -175,8 +175,8 @@ impl Model {
         self.histories.get(&(0, TOKEN)).and_then(|history| history.last()).map_or(0, |last| signed(last.balance))
     }
 
-    /// Every answer of the store, at every height, is ours.
-    pub fn agrees_with(&self, store: &Store, followed: usize) {
+    /// Every answer of the store about those that are followed, at every height, is ours.
+    pub fn speaks_as(&self, store: &Store, followed: usize) {
         assert_eq!(store.tip().unwrap().map(|tip| tip.height.0 + 1), (self.blocks > 0).then_some(self.blocks));
         for who in 0..u32::try_from(followed).unwrap() {
             for asset in [Asset::Native, TOKEN] {
@@ -187,6 +187,11 @@ impl Model {
                 assert_eq!(theirs, self.coverage(who, height), "coverage of account {who} at {height}");
             }
         }
+    }
+
+    /// So it is, and there is not a row more: where nobody is being filled in.
+    pub fn agrees_with(&self, store: &Store, followed: usize) {
+        self.speaks_as(store, followed);
         let mut rows = BTreeMap::new();
         let mut unspent = BTreeMap::new();
         store

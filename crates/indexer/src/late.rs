@@ -1,0 +1,190 @@
+//! Accounts that were declared after blocks were indexed are filled in beside the chain that is followed: a slice of blocks, then
+//! the tip again. Nothing is said of them until their round has reached the tip.
+
+use std::time::{Duration, Instant};
+
+use assay_store::{Coverage, Memory, Round};
+use assay_types::{Block, Height, NodeError, Watch};
+
+use crate::follow::{AWAY, Break, RESTARTS, may_pass};
+use crate::patience::MOMENT_MS;
+use crate::stretch::{Below, apply_each};
+use crate::{IndexError, Indexer, Progress};
+
+/// How long a slice takes, about: for so long a new block waits at most.
+const SLICE: Duration = Duration::from_millis(10 * MOMENT_MS);
+/// How many blocks the first slice has: from there on as many as fit.
+const FIRST_SLICE: u64 = 16;
+
+/// How far this process has come with filling in.
+#[derive(Default)]
+pub(crate) struct Late {
+    round: Option<Filling>,
+    /// How often in a row the chain reorganised before a slice was done.
+    restarts: u32,
+    /// When the node is asked again for what it could not give.
+    again: Option<Instant>,
+}
+
+/// A round between two slices.
+struct Filling {
+    round: Round,
+    watch: Watch,
+    memory: Option<Memory>,
+    slice: Slice,
+    from: Height,
+    began: Instant,
+}
+
+/// How many blocks a slice has. What is fetched ahead at its end would be fetched in vain, so that it ends with a block
+/// that was chosen before, unless that takes far too long.
+pub(crate) struct Slice {
+    blocks: u64,
+    began: Instant,
+}
+
+impl Slice {
+    pub fn new() -> Slice {
+        Slice { blocks: FIRST_SLICE, began: Instant::now() }
+    }
+
+    /// Begins one at this height; says with which it ends.
+    pub fn begin(&mut self, from: Height, last: Height) -> Height {
+        self.began = Instant::now();
+        last.min(Height(from.0.saturating_add(self.blocks - 1)))
+    }
+
+    /// Is it high time to look at the tip?
+    pub fn is_long(&self) -> bool {
+        self.began.elapsed() > SLICE * 3
+    }
+
+    pub fn end(&mut self) {
+        let took = self.began.elapsed();
+        if took < SLICE / 2 {
+            self.blocks = self.blocks.saturating_mul(2);
+        } else if took > SLICE * 2 {
+            self.blocks = (self.blocks / 2).max(1);
+        }
+    }
+}
+
+impl Indexer<'_> {
+    /// Goes on with accounts that were declared late, for about a second; says whether there is more to do. The chain is caught up with
+    /// before.
+    pub(crate) fn fill_in_a_slice(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
+        let _pen = self.store.pen();
+        match self.slice(late, progress) {
+            Ok(more) => {
+                late.restarts = 0;
+                Ok(more)
+            }
+            Err(Break::Error(error)) => Err(error),
+            Err(Break::Doubt(_, error)) => Err(error.into()), // taking blocks back does not help accounts that are filled in below them
+            Err(Break::Enough) => Ok(true),
+            Err(Break::Reorganised) if late.restarts == RESTARTS => Err(IndexError::Restless),
+            Err(Break::Reorganised) => {
+                tracing::info!("the chain reorganised while accounts were filled in");
+                late.restarts += 1;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The same, where old blocks that the node does not give keep nobody from following new ones.
+    pub(crate) fn fill_in_beside(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
+        if late.again.is_some_and(|again| Instant::now() < again) {
+            return Ok(false);
+        }
+        match self.fill_in_a_slice(late, progress) {
+            Err(error) if may_pass(&error) => {
+                tracing::warn!(%error, wait_s = AWAY.as_secs(), "accounts declared late cannot be filled in at the moment");
+                late.again = Some(Instant::now() + AWAY);
+                Ok(false)
+            }
+            slice => slice,
+        }
+    }
+
+    /// Fills in whoever waits, without a look at the tip between. The caller holds the pen.
+    pub(crate) fn fill_in(&self) -> Result<(), Break> {
+        let mut late = Late::default();
+        while self.slice(&mut late, &|_| ())? {}
+        Ok(())
+    }
+
+    fn slice(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, Break> {
+        let Some(round) = self.store.round(self.chain.first())? else {
+            late.round = None;
+            self.cover()?; // what an earlier version published before it was killed
+            return Ok(false);
+        };
+        let last = self.store.tip()?.map(|tip| tip.height).filter(|last| round.next <= *last);
+        let Some(last) = last else { return self.publish(round, late) };
+        // What blocks were taken back for, what is remembered does not know.
+        let filling = late.round.take().filter(|filling| filling.round == round);
+        let mut filling = filling.map_or_else(|| self.begin(round, last), Ok)?;
+        self.walk_again(&mut filling, last, progress)?;
+        let round = filling.round;
+        late.round = Some(filling);
+        if round.next > last { self.publish(round, late) } else { Ok(true) }
+    }
+
+    fn begin(&self, round: Round, last: Height) -> Result<Filling, IndexError> {
+        let (watch, slice) = (self.store.round_watch(round)?, Slice::new());
+        let memory = self.are_many(round.next, last).then(|| self.store.remember(round)).transpose()?;
+        Ok(Filling { round, watch, memory, slice, from: round.next, began: Instant::now() })
+    }
+
+    /// Walks the next indexed blocks again for the accounts of the round.
+    fn walk_again(&self, filling: &mut Filling, last: Height, progress: &dyn Fn(Progress)) -> Result<(), Break> {
+        let Filling { round, watch, memory, slice, from, .. } = filling;
+        let to = slice.begin(round.next, last);
+        let ours = |height| self.store.header(height).ok().flatten().map(|header| header.hash);
+        let check = |block: &mut Block, below: &Below<'_>| {
+            if ours(block.header.height) != Some(block.header.hash) {
+                return Err(Break::Reorganised);
+            }
+            if block.header.height > round.next && slice.is_long() {
+                return Err(Break::Enough);
+            }
+            let parent = below.parent(block.header.height);
+            self.ask_state(block, parent.as_ref(), watch)
+        };
+        let mut span = self.span(watch, round.next, to, &ours);
+        (span.prove_last, span.coming) = (to == last, last.0 - round.next.0 + 1);
+        let mut filler = self.store.filler(watch, *round, memory.take());
+        let walked = apply_each(self.store, &span, &mut filler, check, |at| {
+            progress(Progress { at, from: *from, to: last, filling_in: true });
+        });
+        match walked {
+            Ok(()) | Err(Break::Enough) => {}
+            // What is missing may have been there a moment ago, on a branch that the node has left since.
+            Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))) if !self.is_at_the_tip()? => {
+                return Err(Break::Reorganised);
+            }
+            Err(other) => return Err(other),
+        }
+        *memory = filler.into_memory();
+        round.next = self.store.round(self.chain.first())?.map_or(round.next, |now| now.next);
+        slice.end();
+        Ok(())
+    }
+
+    /// Is our last block on the node's chain?
+    fn is_at_the_tip(&self) -> Result<bool, IndexError> {
+        self.store.tip()?.map_or(Ok(true), |tip| self.is_still_there(tip.at()))
+    }
+
+    /// The round has reached the tip. What is known of its accounts is written first, so that they are all known at once.
+    fn publish(&self, round: Round, late: &mut Late) -> Result<bool, Break> {
+        if self.chain.proves_by_walking() {
+            self.store.cover_round(round, self.chain.first(), &Coverage::Verified)?;
+        }
+        self.store.publish(round)?;
+        let (accounts, filling) = (round.to.0 - round.from.0, late.round.take());
+        let seconds = filling.map_or(0, |filling| filling.began.elapsed().as_secs());
+        tracing::info!(accounts, seconds, "accounts declared late are known");
+        Ok(true) // others may have been declared meanwhile
+    }
+}
