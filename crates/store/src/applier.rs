@@ -45,6 +45,8 @@ pub struct Applier<'a> {
     given: Arc<Window>,
     /// Something was noted that only the database can remember.
     must_write: bool,
+    /// A round has come farther than was given away.
+    goes_on: bool,
 }
 
 impl<'a> Applier<'a> {
@@ -57,7 +59,7 @@ impl<'a> Applier<'a> {
     ) -> Self {
         let began_at = tip.as_ref().map(|tip| tip.header.height);
         let (window, given) = (Window::default(), Arc::default());
-        Applier { store, watch, task, tip, began_at, memory, window, given, must_write: false }
+        Applier { store, watch, task, tip, began_at, memory, window, given, must_write: false, goes_on: false }
     }
 
     /// The last block on top of which the next one comes.
@@ -70,9 +72,9 @@ impl<'a> Applier<'a> {
         self.window.bytes()
     }
 
-    /// Was all that was applied given away?
+    /// Was all that was applied given away? Also of blocks that moved nobody it is to be written how far a round is.
     pub fn is_written(&self) -> bool {
-        self.window.is_empty()
+        self.window.is_empty() && !self.goes_on
     }
 
     /// Must what was applied be written before the next block?
@@ -90,7 +92,7 @@ impl<'a> Applier<'a> {
         if let Task::Below(round) = self.task {
             self.window.put(Family::Meta, |key| key.raw(ROUND_KEY), |row| row.raw(&round.value()));
         }
-        self.must_write = false;
+        (self.must_write, self.goes_on) = (false, false);
         let next = self.window.like();
         self.given = Arc::new(std::mem::replace(&mut self.window, next));
         Arc::clone(&self.given)
@@ -114,7 +116,10 @@ impl<'a> Applier<'a> {
         }
         match self.task {
             Task::Above(undo) => self.end_above(block, undo, &mut past),
-            Task::Below(round) => self.task = Task::Below(Round { next: height.next(), ..round }),
+            Task::Below(round) => {
+                self.task = Task::Below(Round { next: height.next(), ..round });
+                self.goes_on = true;
+            }
         }
         if let Some(row) = past.0 {
             self.window.put(Family::Undo, |key| key.u64(height.0), |value| value.raw(&row.0));

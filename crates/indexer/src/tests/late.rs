@@ -4,9 +4,9 @@
 use assay_store::Coverage;
 use assay_types::{AccountNo, Asset, BlockRef, Chain, Height, NodeError, Proofs};
 
-use super::fake::{ACCOUNTS, Fake, Proof, Stale, account};
+use super::fake::{ACCOUNTS, Fake, Proof, Question, Stale, account};
 use super::{Kept, SETTINGS, accounts, assert_same, catch_up, indexer, straight};
-use crate::{IndexError, Indexer, Stop};
+use crate::{IndexError, Indexer, Settings, Stop};
 
 const TIP: u64 = 40;
 
@@ -120,6 +120,22 @@ fn new_blocks_are_there_while_a_long_round_runs() {
             ends_straight(&chain, &kept, "blocks came meanwhile");
         }
     }
+}
+
+#[test]
+fn a_round_goes_on_over_blocks_that_moved_none_of_its_accounts() {
+    let chain = Fake::new(Proof::Walking, 10 * TIP);
+    let kept = Kept::new(&chain);
+    let settings = || Settings { undo_depth: 5, ..SETTINGS };
+    let indexer = || Indexer::new(&chain, &kept.store, settings(), Stop::default());
+    indexer().declare(&accounts(0..1)).unwrap();
+    indexer().catch_up(&|_| ()).unwrap();
+    let fetched = chain.asked(Question::Block);
+    indexer().declare(&accounts(200..202)).unwrap();
+    indexer().catch_up(&|_| ()).unwrap();
+    assert!(kept.store.number(&account(201)).unwrap().unwrap().1);
+    let fetched = u64::from(chain.asked(Question::Block) - fetched);
+    assert!(fetched < 15 * TIP, "each block was read once, or twice where a slice took long: {fetched}");
 }
 
 #[test]
