@@ -8,6 +8,8 @@ mod lab;
 mod balances;
 #[path = "bitcoin/crashes.rs"]
 mod crashes;
+#[path = "bitcoin/filters.rs"]
+mod filters;
 #[path = "bitcoin/following.rs"]
 mod following;
 #[path = "bitcoin/mempool.rs"]

@@ -10,7 +10,7 @@ use crate::oracle::{agrees, all, indexed_height};
 use crate::proxy::{Fault, Proxy, Rule};
 use crate::stage::{Random, Stage};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks until this height is indexed. Every answer on the way is whole, or says that nothing is known yet.
 fn wait_for(lab: &Lab, stage: &Stage, height: u64) {
@@ -20,12 +20,12 @@ fn wait_for(lab: &Lab, stage: &Stage, height: u64) {
     }
 }
 
-fn signal(run: &Child, name: &str) {
+pub fn signal(run: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &run.id().to_string()]).status().unwrap().success());
 }
 
 /// Its exit code and what it said, if it ends in time.
-fn ended(mut run: Child) -> (Option<i32>, String) {
+pub fn ended(mut run: Child) -> (Option<i32>, String) {
     let since = Instant::now();
     while run.try_wait().unwrap().is_none() {
         if since.elapsed() > PATIENCE {
@@ -38,7 +38,7 @@ fn ended(mut run: Child) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn follow(lab: &Lab) -> Child {
+pub fn follow(lab: &Lab) -> Child {
     lab.command(&["index"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 

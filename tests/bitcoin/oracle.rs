@@ -10,6 +10,17 @@ use crate::stage::{Snapshot, Stage};
 
 /// Asks for the balance of these accounts (by place) at the snapshot's height.
 pub fn agrees(lab: &Lab, stage: &Stage, snapshot: &Snapshot, places: impl IntoIterator<Item = usize>) {
+    agrees_as(lab, stage, snapshot, places, "verified");
+}
+
+/// The same, where they are known so well.
+pub fn agrees_as(
+    lab: &Lab,
+    stage: &Stage,
+    snapshot: &Snapshot,
+    places: impl IntoIterator<Item = usize>,
+    coverage: &str,
+) {
     let height = snapshot.height.to_string();
     each_of(places.into_iter().collect(), |place| {
         let account = &stage.accounts[place];
@@ -19,7 +30,7 @@ pub fn agrees(lab: &Lab, stage: &Stage, snapshot: &Snapshot, places: impl IntoIt
         assert_eq!(answer["units"], json!(held.to_string()), "{where_}");
         assert_eq!(answer["amount"], json!(Amount::from(held).to_coins(8)), "{where_}");
         assert_eq!(answer["immature"], json!(Amount::from(immature).to_coins(8)), "{where_}");
-        assert_eq!(answer["coverage"], json!("verified"), "{where_}");
+        assert_eq!(answer["coverage"], json!(coverage), "{where_}");
         assert_eq!(answer["at"]["height"], json!(snapshot.height), "{where_}");
         assert_eq!(answer["at"]["hash"], json!(snapshot.hash), "{where_}");
     });

@@ -1,5 +1,6 @@
 //! One Bitcoin node: logging in, being sure of its chain, control over RPC, blocks over REST or RPC.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use assay_http::{Endpoint, HttpError, Login};
 use assay_types::{BlockHash, BlockRef, Height, NodeError};
 use bitcoin::hashes::Hash as _;
 use bitcoincore_rpc::{Client, RpcApi as _};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -17,6 +19,7 @@ use tracing::{info, warn};
 use crate::block::{MAX_BLOCK_BYTES, reversed};
 use crate::buffer::Buffer;
 use crate::files::BlockFiles;
+use crate::filter;
 use crate::mempool::MOST_WAITING;
 use crate::network::Network;
 use crate::pow::{HEADER_BYTES, RawHeader};
@@ -71,6 +74,21 @@ const SCAN_LIMIT_BYTES: usize = 64 << 20;
 
 /// The longest list of a mempool that is read: a million ids of 64 digits, in quotes, with a comma.
 const LIST_LIMIT_BYTES: usize = 67 * MOST_WAITING + 1_000;
+/// The longest filter that is read: one of a block with nothing but the smallest outputs has a tenth of it.
+const FILTER_LIMIT_BYTES: usize = 4 << 20;
+
+/// The part of `getindexinfo` that is used.
+#[derive(Deserialize)]
+struct Index {
+    synced: bool,
+    best_block_height: u64,
+}
+
+/// The part of `getblockfilter` that is used.
+#[derive(Deserialize)]
+struct Filter {
+    filter: String,
+}
 
 /// One node. Connected when it is first asked something, and again after it was lost.
 pub(crate) struct Node {
@@ -82,6 +100,10 @@ pub(crate) struct Node {
     files: Option<BlockFiles>,
     /// Are blocks read from the files at the moment?
     from_files: AtomicBool,
+    /// What was said of that last.
+    said: Mutex<Option<bool>>,
+    /// Its filters do not come over REST.
+    filters_over_rpc: AtomicBool,
 }
 
 /// A connection to a node that let us in and is on our chain.
@@ -101,7 +123,8 @@ impl Node {
             .map_err(|error| NodeError::Unsupported(format!("a Bitcoin node's rpc: {error}")))?;
         let files = config.blocks_dir.clone().map(|folder| BlockFiles::new(folder, network));
         let (shown, session) = (endpoint.shown(), Mutex::default());
-        Ok(Node { network, shown, config, session, files, from_files: AtomicBool::new(false) })
+        let (from_files, filters_over_rpc) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Node { network, shown, config, session, files, from_files, said: Mutex::default(), filters_over_rpc })
     }
 
     /// Host and port, for people.
@@ -184,6 +207,9 @@ impl Node {
         };
         let now = use_files.is_ok();
         self.from_files.store(now, Ordering::Relaxed);
+        if self.said.lock().unwrap_or_else(PoisonError::into_inner).replace(now) == Some(now) {
+            return now;
+        }
         match use_files {
             Ok(found) => info!("{}: {blocks} blocks come from its files: {found}", self.shown),
             Err(why) if blocks >= FEW_BLOCKS => {
@@ -241,6 +267,49 @@ impl Node {
                 }
             }
             self.rpc_block(session, hash).map(Buffer::from)
+        })
+    }
+
+    /// Are its block files read at the moment, or could they be?
+    pub(crate) fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Has it a basic filter of each block of its chain (BIP158)? If not, why.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) fn has_filters(&self) -> Result<Result<(), String>, NodeError> {
+        const INDEX: &str = "basic block filter index";
+        let indexes: HashMap<String, Index> = self.call("its indexes", "getindexinfo", &[INDEX.into()])?;
+        Ok(match indexes.get(INDEX) {
+            None => Err("it has no filters (start bitcoind with `blockfilterindex=1`)".into()),
+            Some(Index { synced: false, best_block_height }) => {
+                Err(format!("it is still making its filters, and is at block {best_block_height}"))
+            }
+            Some(_) => Ok(()),
+        })
+    }
+
+    /// The basic filter of a block, as it came: nothing can be checked about it.
+    pub(crate) fn filter(&self, hash: BlockHash) -> Result<Vec<u8>, NodeError> {
+        self.with_session(|session| {
+            if let Some(rest) = session.rest.as_ref().filter(|_| !self.filters_over_rpc.load(Ordering::Relaxed)) {
+                match rest_filter(rest, hash) {
+                    Ok(filter) => return Ok(filter),
+                    Err(why) => {
+                        warn!("{}: filter of block {hash} over REST: {why}; asking over RPC from now on", self.shown);
+                        self.filters_over_rpc.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+            let subject = format!("the filter of block {hash}");
+            let filter: Filter = session
+                .client
+                .call("getblockfilter", &[hash.to_string().into(), "basic".into()])
+                .map_err(|error| self.rpc_fault(&subject, error))?;
+            const_hex::decode(&filter.filter)
+                .map_err(|error| self.unreadable(&subject, format!("not hexadecimal: {error}")))
         })
     }
 
@@ -444,5 +513,20 @@ fn rest_block(rest: &Endpoint, hash: BlockHash) -> Result<Vec<u8>, String> {
     match answer.status {
         200 => Ok(answer.body),
         status => Err(format!("HTTP status {status}")),
+    }
+}
+
+/// A filter comes behind its kind (a byte, 0 for basic), the block's hash, and its length.
+fn rest_filter(rest: &Endpoint, hash: BlockHash) -> Result<Vec<u8>, String> {
+    let path = format!("/rest/blockfilter/basic/{hash}.bin");
+    let answer = assay_http::wait(rest.get(&path, FILTER_LIMIT_BYTES)).map_err(|error| error.to_string())?;
+    if answer.status != 200 {
+        return Err(format!("HTTP status {}", answer.status));
+    }
+    let head = [&[0][..], &reversed(hash.0)].concat();
+    let rest = answer.body.strip_prefix(&head[..]).ok_or("it is not the one that was asked for")?;
+    match filter::compact_size(rest) {
+        Some((length, filter)) if length == filter.len() as u64 => Ok(filter.to_vec()),
+        _ => Err("it has not the length that it says".into()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use assay_types::{Block, BlockHash, BlockRef, Chain, Height, NodeError, Proofs, Watch};
+use assay_types::{Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Proofs, Watch};
 
 use crate::patience::{Stop, patiently};
 
@@ -21,8 +21,10 @@ pub(crate) struct Span<'a> {
     pub to: Height,
     /// How many blocks are read in all, in this span and those that follow it.
     pub coming: u64,
-    /// The hash at a height, if it is known already.
-    pub hash: &'a (dyn Fn(Height) -> Option<BlockHash> + Sync),
+    /// The header at a height, if it is known already.
+    pub known: &'a (dyn Fn(Height) -> Option<Header> + Sync),
+    /// Of blocks that are known already only those are read that may have moved an account, as their filters have it.
+    pub filtered: bool,
     /// The last block of the span proves every balance.
     pub prove_last: bool,
     /// How many processors to use.
@@ -180,8 +182,8 @@ impl Hashes<'_> {
     }
 
     fn at(&self, height: Height) -> Result<BlockHash, NodeError> {
-        if let Some(hash) = (self.span.hash)(height) {
-            return Ok(hash);
+        if let Some(header) = (self.span.known)(height) {
+            return Ok(header.hash);
         }
         // Who comes meanwhile waits for the same answer.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,6 +207,15 @@ fn fetch_safely(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched
 }
 
 fn fetch(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched {
+    if span.filtered
+        && let Some(header) = (span.known)(height)
+    {
+        match span.chain.may_move(header.at(), span.watch) {
+            Ok(false) => return Ok(Block::unread(header)),
+            Ok(true) => {}
+            Err(error) => tracing::info!(%error, "the block itself is read"),
+        }
+    }
     let proofs = if span.prove_last && height == span.to { Proofs::All } else { Proofs::Moved };
     patiently(span.stop, || {
         let hash = hashes.at(height)?;

@@ -318,10 +318,11 @@ impl<'a> Indexer<'a> {
         watch: &'s Watch,
         from: Height,
         to: Height,
-        hash: &'s (dyn Fn(Height) -> Option<BlockHash> + Sync),
+        known: &'s (dyn Fn(Height) -> Option<Header> + Sync),
     ) -> Span<'s> {
-        let (threads, coming) = (self.settings.threads, (to.0 + 1).saturating_sub(from.0));
-        Span { chain: self.chain, watch, from, to, coming, hash, prove_last: true, threads, stop: &self.stop }
+        let (chain, stop, threads) = (self.chain, &self.stop, self.settings.threads);
+        let coming = (to.0 + 1).saturating_sub(from.0);
+        Span { chain, watch, from, to, coming, known, filtered: false, prove_last: true, threads, stop }
     }
 
     /// Every account that is followed: those that came since the last time are read.

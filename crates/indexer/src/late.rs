@@ -8,6 +8,7 @@ use assay_types::{Block, Height, NodeError, Watch};
 
 use crate::follow::{AWAY, Break, RESTARTS, may_pass};
 use crate::patience::MOMENT_MS;
+use crate::prove::Proving;
 use crate::stretch::{Below, apply_each};
 use crate::{IndexError, Indexer, Progress};
 
@@ -24,6 +25,8 @@ pub(crate) struct Late {
     restarts: u32,
     /// When the node is asked again for what it could not give.
     again: Option<Instant>,
+    /// Those that are filled in already, and for which blocks are read now.
+    pub proving: Option<Proving>,
 }
 
 /// A round between two slices.
@@ -32,6 +35,8 @@ struct Filling {
     watch: Watch,
     memory: Option<Memory>,
     slice: Slice,
+    /// Only those blocks are read that may have moved an account, as their filters have it.
+    filtered: bool,
     from: Height,
     began: Instant,
 }
@@ -69,36 +74,48 @@ impl Slice {
     }
 }
 
-impl Indexer<'_> {
-    /// Goes on with accounts that were declared late, for about a second; says whether there is more to do. The chain is caught up with
-    /// before.
-    pub(crate) fn fill_in_a_slice(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
-        let _pen = self.store.pen();
-        match self.slice(late, progress) {
+impl Late {
+    /// What comes of a slice: where the chain reorganised, or it took too long, the tip comes first.
+    pub fn settle(&mut self, slice: Result<bool, Break>) -> Result<bool, IndexError> {
+        match slice {
             Ok(more) => {
-                late.restarts = 0;
+                self.restarts = 0;
                 Ok(more)
             }
             Err(Break::Error(error)) => Err(error),
             Err(Break::Doubt(_, error)) => Err(error.into()), // taking blocks back does not help accounts that are filled in below them
             Err(Break::Enough) => Ok(true),
-            Err(Break::Reorganised) if late.restarts == RESTARTS => Err(IndexError::Restless),
+            Err(Break::Reorganised) if self.restarts == RESTARTS => Err(IndexError::Restless),
             Err(Break::Reorganised) => {
-                tracing::info!("the chain reorganised while accounts were filled in");
-                late.restarts += 1;
+                tracing::info!("the chain reorganised while blocks were read again");
+                self.restarts += 1;
                 Ok(true)
             }
         }
     }
+}
 
-    /// The same, where old blocks that the node does not give keep nobody from following new ones.
+impl Indexer<'_> {
+    /// Goes on with accounts that were declared late, for about a second; says whether there is more to do. The chain is caught up with
+    /// before.
+    pub(crate) fn fill_in_a_slice(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
+        let _pen = self.store.pen();
+        let filled = self.slice(late, progress);
+        late.settle(filled)
+    }
+
+    /// The same, and then with those that are unproven, where old blocks that the node does not give keep nobody from following new ones.
     pub(crate) fn fill_in_beside(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
         if late.again.is_some_and(|again| Instant::now() < again) {
             return Ok(false);
         }
-        match self.fill_in_a_slice(late, progress) {
+        let slice = match self.fill_in_a_slice(late, progress) {
+            Ok(false) => self.prove_a_slice(late),
+            filled => filled,
+        };
+        match slice {
             Err(error) if may_pass(&error) => {
-                tracing::warn!(%error, wait_s = AWAY.as_secs(), "accounts declared late cannot be filled in at the moment");
+                tracing::warn!(%error, wait_s = AWAY.as_secs(), "old blocks cannot be read at the moment");
                 late.again = Some(Instant::now() + AWAY);
                 Ok(false)
             }
@@ -133,16 +150,22 @@ impl Indexer<'_> {
     fn begin(&self, round: Round, last: Height) -> Result<Filling, IndexError> {
         let (watch, slice) = (self.store.round_watch(round)?, Slice::new());
         let memory = self.are_many(round.next, last).then(|| self.store.remember(round)).transpose()?;
-        Ok(Filling { round, watch, memory, slice, from: round.next, began: Instant::now() })
+        let may_filter = !self.store.distrusts_filters()?;
+        let filtered = may_filter && self.chain.prefers_filters(last.0 - round.next.0 + 1, &watch);
+        if filtered {
+            // Before the first block is left out, and for good: whoever goes on after a kill may read all others.
+            self.store.cover_round(round, self.chain.first(), &Coverage::Unproven)?;
+        }
+        Ok(Filling { round, watch, memory, slice, filtered, from: round.next, began: Instant::now() })
     }
 
     /// Walks the next indexed blocks again for the accounts of the round.
     fn walk_again(&self, filling: &mut Filling, last: Height, progress: &dyn Fn(Progress)) -> Result<(), Break> {
-        let Filling { round, watch, memory, slice, from, .. } = filling;
+        let Filling { round, watch, memory, slice, filtered, from, .. } = filling;
         let to = slice.begin(round.next, last);
-        let ours = |height| self.store.header(height).ok().flatten().map(|header| header.hash);
+        let ours = |height| self.store.header(height).ok().flatten();
         let check = |block: &mut Block, below: &Below<'_>| {
-            if ours(block.header.height) != Some(block.header.hash) {
+            if ours(block.header.height).is_none_or(|ours| ours.hash != block.header.hash) {
                 return Err(Break::Reorganised);
             }
             if block.header.height > round.next && slice.is_long() {
@@ -152,17 +175,13 @@ impl Indexer<'_> {
             self.ask_state(block, parent.as_ref(), watch)
         };
         let mut span = self.span(watch, round.next, to, &ours);
-        (span.prove_last, span.coming) = (to == last, last.0 - round.next.0 + 1);
+        (span.prove_last, span.coming, span.filtered) = (to == last, last.0 - round.next.0 + 1, *filtered);
         let mut filler = self.store.filler(watch, *round, memory.take());
         let walked = apply_each(self.store, &span, &mut filler, check, |at| {
             progress(Progress { at, from: *from, to: last, filling_in: true });
         });
-        match walked {
+        match self.as_reorganised(walked) {
             Ok(()) | Err(Break::Enough) => {}
-            // What is missing may have been there a moment ago, on a branch that the node has left since.
-            Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))) if !self.is_at_the_tip()? => {
-                return Err(Break::Reorganised);
-            }
             Err(other) => return Err(other),
         }
         *memory = filler.into_memory();
@@ -171,17 +190,26 @@ impl Indexer<'_> {
         Ok(())
     }
 
-    /// Is our last block on the node's chain?
-    fn is_at_the_tip(&self) -> Result<bool, IndexError> {
-        self.store.tip()?.map_or(Ok(true), |tip| self.is_still_there(tip.at()))
+    /// What is missing may have been there a moment ago, on a branch that the node has left since.
+    pub(crate) fn as_reorganised(&self, read: Result<(), Break>) -> Result<(), Break> {
+        match (read, self.store.tip()?) {
+            (Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))), Some(tip))
+                if !self.is_still_there(tip.at())? =>
+            {
+                Err(Break::Reorganised)
+            }
+            (read, _) => read,
+        }
     }
 
     /// The round has reached the tip. What is known of its accounts is written first, so that they are all known at once.
     fn publish(&self, round: Round, late: &mut Late) -> Result<bool, Break> {
-        if self.chain.proves_by_walking() {
-            self.store.cover_round(round, self.chain.first(), &Coverage::Verified)?;
+        let (first, walked) = (self.chain.first(), self.chain.proves_by_walking());
+        if walked && self.store.cover_round(round, first, &Coverage::Verified)? {
+            self.store.publish_unproven(round, first)?;
+        } else {
+            self.store.publish(round)?;
         }
-        self.store.publish(round)?;
         let (accounts, filling) = (round.to.0 - round.from.0, late.round.take());
         let seconds = filling.map_or(0, |filling| filling.began.elapsed().as_secs());
         tracing::info!(accounts, seconds, "accounts declared late are known");

@@ -8,6 +8,7 @@ mod announce;
 mod follow;
 mod late;
 mod patience;
+mod prove;
 mod stretch;
 #[cfg(test)]
 mod tests;

@@ -147,10 +147,11 @@ impl Store {
 
     /// Notes how well blocks from `first` on, read for the accounts of a round, prove what these hold in the native coin: those of
     /// which nothing is said at `first` yet. Of those that were announced something is. Nobody hears of it before they are published.
+    /// Says whether some are unproven from there on.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn cover_round(&self, round: Round, first: Height, grade: &Coverage) -> Result<(), StoreError> {
+    pub fn cover_round(&self, round: Round, first: Height, grade: &Coverage) -> Result<bool, StoreError> {
         self.cover_each(round.from.0..round.to.0, first, grade, |batch| self.commit(batch, false))
     }
 
@@ -170,7 +171,8 @@ impl Store {
                 None => end = middle,
             }
         }
-        self.cover_each(covered..published, first, &Coverage::Verified, |batch| self.amend(batch))
+        self.cover_each(covered..published, first, &Coverage::Verified, |batch| self.amend(batch))?;
+        Ok(())
     }
 
     fn cover_each(
@@ -179,18 +181,21 @@ impl Store {
         first: Height,
         grade: &Coverage,
         write: impl Fn(WriteBatch) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        let (grade, unproven, mut is_one_unproven) = (grade.value(), Coverage::Unproven.value(), false);
         for chunk in numbers.collect::<Vec<_>>().chunks(ACCOUNTS_A_WRITE) {
             let mut batch = WriteBatch::default();
             for number in chunk {
                 let key = walked_key(AccountNo(*number), first);
-                if self.get(Family::Coverage, &key)?.is_none() {
-                    batch.put_cf(self.family(Family::Coverage)?, key, grade.value());
+                let row = self.get(Family::Coverage, &key)?;
+                if row.is_none() {
+                    batch.put_cf(self.family(Family::Coverage)?, key, &grade);
                 }
+                is_one_unproven |= *row.as_ref().unwrap_or(&grade) == unproven;
             }
             write(batch)?;
         }
-        Ok(())
+        Ok(is_one_unproven)
     }
 
     /// The number of an account that was ever declared, and whether it is followed by now.
@@ -268,8 +273,12 @@ impl Round {
 
     fn read(value: &[u8]) -> Option<Round> {
         let mut row = Reader(value);
-        let round = Round { from: row.account()?, to: row.account()?, next: Height(row.u64()?) };
+        let round = Round::read_one(&mut row)?;
         row.end(round)
+    }
+
+    pub(crate) fn read_one(row: &mut Reader<'_>) -> Option<Round> {
+        Some(Round { from: row.account()?, to: row.account()?, next: Height(row.u64()?) })
     }
 }
 
@@ -282,7 +291,7 @@ fn digest<'a>(accounts: impl Iterator<Item = &'a Account>) -> [u8; 32] {
 }
 
 /// The row that says how well an account is known by walking blocks from the first one on.
-fn walked_key(number: AccountNo, first: Height) -> Vec<u8> {
+pub(crate) fn walked_key(number: AccountNo, first: Height) -> Vec<u8> {
     Coverage::key(&account_prefix(number, Asset::Native), first)
 }
 

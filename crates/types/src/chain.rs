@@ -186,6 +186,22 @@ pub trait Chain: Send + Sync {
         processors.max(4)
     }
 
+    /// Is it quicker to look at filters of so many blocks for these accounts than to read the blocks? Says so in the log, and why not. What filters
+    /// hide nobody proves, as no header commits to them (BIP158).
+    fn prefers_filters(&self, blocks: u64, watch: &Watch) -> bool {
+        let _ = (blocks, watch);
+        false
+    }
+
+    /// May this block have moved a watched account, as its filter has it? It may seem so where none was.
+    ///
+    /// # Errors
+    /// When there is no filter that can be read: the block is to be read then.
+    fn may_move(&self, at: BlockRef, watch: &Watch) -> Result<bool, NodeError> {
+        let _ = (at, watch);
+        Ok(true)
+    }
+
     /// Fetches a block by its hash, checks it against its own header, and says what it does to the watched accounts.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ pub(super) enum Question {
     Block,
     Prove,
     Held,
+    Filter,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +73,10 @@ struct Node {
     lie: Option<(u64, u32)>,
     /// Blocks below are not there: it pruned them.
     lacks_below: u64,
+    /// It has filters of its blocks.
+    has_filters: bool,
+    /// The filter of the block at this height says nothing of this account.
+    hides: Option<(u64, u8)>,
 }
 
 pub(super) struct Fake {
@@ -99,6 +104,15 @@ impl Fake {
         Fake { stale, ..self }
     }
 
+    /// The node has filters of its blocks; that of the block at this height may hide that it moved an account.
+    pub fn with_filters(self, hides: Option<(u64, u8)>) -> Fake {
+        {
+            let mut node = self.node();
+            (node.has_filters, node.hides) = (true, hides);
+        }
+        self
+    }
+
     /// The node has pruned the blocks below.
     pub fn lacks_below(&self, height: u64) {
         self.node().lacks_below = height;
@@ -107,7 +121,7 @@ impl Fake {
     /// The same chain with a node that does what it should.
     pub fn calm(&self) -> Fake {
         let mut node = self.node().clone();
-        (node.reorg_at, node.lie) = (None, None);
+        (node.reorg_at, node.lie, node.has_filters) = (None, None, false);
         node.faults.clear();
         Fake { id: self.id.clone(), node: Mutex::new(node), ..*self }
     }
@@ -358,6 +372,20 @@ impl Chain for Fake {
             let inputs = if silent || state { Vec::new() } else { block.inputs() };
             let (header, txids) = (block.header.clone(), vec![block.txid()]);
             Ok(Block { header, txids, effects, inputs, readings, opening, body: Box::new(Paid(block.payment())) })
+        })
+    }
+
+    fn prefers_filters(&self, _: u64, _: &Watch) -> bool {
+        self.node().has_filters
+    }
+
+    fn may_move(&self, at: BlockRef, watch: &Watch) -> Result<bool, NodeError> {
+        self.answer(Question::Filter, |node| {
+            let block = node.blocks.get(&at.hash).ok_or_else(|| missing("a filter"))?;
+            let moved = [Some(block.to), block.from].into_iter().flatten();
+            let mut seen = moved.filter(|who| node.hides != Some((at.height.0, *who)));
+            // One that seems to be touched now and then.
+            Ok(block.header.seal[7] % 16 == 3 || seen.any(|who| watch.number(&account(who).0).is_some()))
         })
     }
 

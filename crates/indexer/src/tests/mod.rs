@@ -4,6 +4,7 @@ mod announced;
 mod doubts;
 mod fake;
 mod faults;
+mod filters;
 mod late;
 mod reorgs;
 

@@ -4,7 +4,7 @@ use assay_types::{AccountNo, Asset, Height, Reading};
 
 use super::world::{Event, Said, World};
 use super::{account, dump, folder, open, sats};
-use crate::{Family, Mode, Undo, hex};
+use crate::{Coverage, Family, Mode, Undo, hex};
 
 #[test]
 fn the_bytes_are_those_of_the_format() {
@@ -33,6 +33,11 @@ fn the_bytes_are_those_of_the_format() {
     store.apply(&last.view(&watch), &watch, undo(1), false).unwrap();
     store.announce(&[account(3)], at, &[reading(true)], true).unwrap();
     store.declare(&[account(1)]).unwrap();
+    let round = store.round(Height(0)).unwrap().unwrap();
+    store.cover_round(round, Height(0), &Coverage::Unproven).unwrap();
+    store.publish_unproven(round, Height(0)).unwrap();
+    store.disprove(round.from, Height(0), "hid").unwrap();
+    store.declare(&[account(4)]).unwrap();
     store.round(Height(0)).unwrap();
     store.set_final(Some(Height(1))).unwrap();
     let rows = dump(&store);
