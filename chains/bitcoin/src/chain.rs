@@ -38,8 +38,8 @@ const FETCHERS: usize = 4;
 const FEW_BLOCKS: u64 = 100;
 /// Out of files they come faster.
 const FEW_BLOCKS_IN_FILES: u64 = 1_000;
-/// For more scripts than this filters are not worth while. For each script one block in 784,931 seems to be touched and is not, 6% of all for so many; and
-/// each block costs a hash for each script, 1 ms for so many: then looking costs a tenth of reading a block of 1.5 MB.
+/// For more scripts than this filters are not worth while. Each script makes one block in 784,931 seem to be touched that is not, so many of them 6% of
+/// all blocks; and it costs some 50 ns for each block, so many of them 2 to 3 ms, a good part of what it costs to read a block.
 const MANY_SCRIPTS: usize = 50_000;
 
 /// The part of `getblockchaininfo` that is used.
