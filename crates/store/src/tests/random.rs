@@ -371,6 +371,7 @@ fn what_late_accounts_hold_is_not_touched_by_blocks_that_come_meanwhile() {
     test.step(&Step::FillIn(1));
     test.step(&Step::Remove(2));
     assert_eq!(test.store().round(Height(0)).unwrap().unwrap().next, Height(1), "taken back with the chain");
+    test.block(&[(0, 2, 70)]); // which the round has still to read
     test.block(&[(1, 1, 0)]);
     test.check_against_a_straight_run();
 }
