@@ -669,6 +669,23 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_without_outputs_pays_nothing() {
+        let mut burnt = coinbase(&[]);
+        burnt.input[0].previous_output = bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array([3; 32]), vout: 0 };
+        let with_witness = |mut transaction: bitcoin::Transaction| {
+            transaction.input[0].witness.push([7; 9]);
+            transaction
+        };
+        let bytes = mined(vec![coinbase(&[(50, &[0x51])]), burnt.clone(), with_witness(burnt), coinbase(&[])]);
+        let block = extract(regtest(), bytes.clone(), at(&bytes, Height(5)), &watch_of([]));
+        assert!(block.is_err(), "the last one is a second coinbase");
+        let decoded: bitcoin::Block = deserialize(&bytes).unwrap();
+        let bytes = mined(decoded.txdata[..3].to_vec());
+        let block = extract(regtest(), bytes.clone(), at(&bytes, Height(5)), &watch_of([])).unwrap();
+        assert_eq!([0, 1, 2].map(|tx| block.body.payments(tx).len()), [1, 0, 0]);
+    }
+
+    #[test]
     fn a_transaction_of_64_bytes_is_one_like_others() {
         let mut small = coinbase(&[(7, &[0x51, 0x51, 0x51, 0x51])]);
         small.input[0].previous_output = bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array([3; 32]), vout: 0 };

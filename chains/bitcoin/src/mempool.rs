@@ -13,7 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::block::{self, reversed};
 use crate::node::Node;
-use crate::sha256d::{self, RawHash};
+use crate::sha256d::{RawHash, double_sha256};
 
 /// No mempool has more: at the size that nodes keep by default some 300,000 of the smallest transactions fit.
 pub(crate) const MOST_WAITING: usize = 1_000_000;
@@ -97,8 +97,7 @@ fn read(bytes: &[u8]) -> Result<(TxId, Pending), String> {
         return Err(format!("{} bytes follow it", parsed.remaining().len()));
     }
     let (head, body, end) = parsed.parsed().txid_preimage();
-    let id = sha256d::of_each(&[[head, body, end]]).first().copied().map(reversed).map(TxId);
-    let id = id.ok_or("it has no hash")?;
+    let id = TxId(reversed(double_sha256(&[head, body, end].concat())));
     Ok((id, Pending { payments: block::payments(bytes), spends: spends.0 }))
 }
 
