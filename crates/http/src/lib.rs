@@ -85,15 +85,7 @@ impl Endpoint {
     /// # Errors
     /// When the URL cannot be used.
     pub fn new(url: &str, login: Login) -> Result<Endpoint, HttpError> {
-        let url = parse(url)?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_DEADLINE)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
-        Ok(Endpoint { url, login, client, deadline: deadline() })
+        Ok(Endpoint { url: parse(url)?, login, client: client()?, deadline: deadline() })
     }
 
     /// The same endpoint, for what takes its time.
@@ -163,6 +155,22 @@ impl Endpoint {
         }
         Ok(Answer { status, body })
     }
+}
+
+/// One for all endpoints: making it reads every certificate that the system trusts, which takes longer than many a request.
+fn client() -> Result<reqwest::Client, HttpError> {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client.clone());
+    }
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_DEADLINE)
+        .tcp_nodelay(true)
+        .build()
+        .map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
+    Ok(CLIENT.get_or_init(|| client).clone())
 }
 
 /// Could there be an endpoint at this URL?

@@ -45,7 +45,9 @@ pub(crate) fn apply_each(
                 writing.wait()?;
                 store.write(&applier.give(), height == span.to)?;
                 waiting = 0;
-            } else if applier.waiting_bytes() >= WINDOW_BYTES || waiting >= span.to.0 - height.0 && writing.is_free() {
+            } else if applier.waiting_bytes() >= WINDOW_BYTES
+                || 3 * waiting >= span.to.0 - height.0 && writing.is_free()
+            {
                 // Towards the end the windows become shorter, so that little is left to write when it is there.
                 writing.wait()?;
                 writing.write(applier)?;

@@ -68,11 +68,14 @@ impl Batch<'_> {
     /// A length of seven bits in each byte, the lowest first, then the bytes.
     fn sized(&mut self, bytes: &[u8]) {
         let mut length = bytes.len();
-        while length > 0x7f {
-            self.bytes.push((length & 0x7f) as u8 | 0x80);
+        loop {
+            let [seven, ..] = (length & 0x7f).to_le_bytes();
             length >>= 7;
+            self.bytes.push(seven | if length > 0 { 0x80 } else { 0 });
+            if length == 0 {
+                break;
+            }
         }
-        self.bytes.push(length as u8);
         self.bytes.extend_from_slice(bytes);
     }
 }
@@ -101,10 +104,9 @@ mod tests {
         let store = Store::open(folder.path(), &"eip155:1".parse().unwrap(), Mode::Write).unwrap();
         let (mut ours, mut theirs) = (Batch::new(&store, 0), WriteBatch::default());
         let lengths = [0, 1, 2, 127, 128, 129, 16_383, 16_384, 70_000, 3_000_000];
-        for (n, length) in lengths.into_iter().enumerate() {
+        for (fill, (length, other)) in (1..).zip(lengths.into_iter().zip(lengths.into_iter().rev())) {
+            let (key, value) = (vec![fill; length], vec![!fill; other]);
             for family in Family::ALL {
-                let (key, value) =
-                    (vec![n as u8; length], vec![family.name().len() as u8; lengths[lengths.len() - 1 - n]]);
                 ours.put(*family, &key, &value).unwrap();
                 theirs.put_cf(store.family(*family).unwrap(), &key, &value);
                 ours.delete(*family, &value).unwrap();
