@@ -14,7 +14,6 @@ use crate::setup::{self, PROGRAM, Setup};
 use crate::{balance, output, place};
 
 /// No statement is longer: 100,000 items in flight fit.
-/// No statement is longer.
 pub const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
 
 pub fn run(setup: &Arc<Setup>, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
