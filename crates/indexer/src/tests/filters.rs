@@ -4,8 +4,7 @@ use assay_store::Coverage;
 use assay_types::{AccountNo, Asset, Direction, Height};
 
 use super::fake::{ACCOUNTS, Fake, Proof, Question, Stale, missing};
-use super::{Dump, Kept, accounts, assert_same, catch_up, indexer, straight};
-use crate::IndexError;
+use super::{Dump, Kept, accounts, assert_same, catch_up, catch_up_in_unrest, indexer, straight};
 use crate::late::Late;
 
 const TIP: u64 = 120;
@@ -81,13 +80,7 @@ fn whatever_the_chain_does_meanwhile_they_end_straight() {
                         _ => {}
                     }
                 };
-                for _ in 0..20 {
-                    match indexer(&chain, &kept).catch_up(&more) {
-                        Ok(_) => break,
-                        Err(IndexError::Restless) => {}
-                        Err(error) => panic!("{error}"),
-                    }
-                }
+                catch_up_in_unrest(&chain, &kept, &more);
                 ends_straight(&chain, &kept, &format!("{stale:?}, seed {seed}"));
             });
         }

@@ -5,7 +5,7 @@ use assay_store::Coverage;
 use assay_types::{AccountNo, Asset, BlockRef, Chain, Height, NodeError, Proofs};
 
 use super::fake::{ACCOUNTS, Fake, Proof, Question, Stale, account};
-use super::{Kept, SETTINGS, accounts, assert_same, catch_up, indexer, straight};
+use super::{Kept, SETTINGS, accounts, assert_same, catch_up, catch_up_in_unrest, indexer, straight};
 use crate::{IndexError, Indexer, Settings, Stop};
 
 const TIP: u64 = 40;
@@ -158,13 +158,7 @@ fn whatever_the_chain_does_during_a_round_it_ends_straight() {
                         _ => {}
                     }
                 };
-                for _ in 0..20 {
-                    match indexer(&chain, &kept).catch_up(&more) {
-                        Ok(_) => break,
-                        Err(IndexError::Restless) => {}
-                        Err(error) => panic!("{error}"),
-                    }
-                }
+                catch_up_in_unrest(&chain, &kept, &more);
                 ends_straight(&chain, &kept, &format!("{stale:?}, seed {seed}"));
             });
         }

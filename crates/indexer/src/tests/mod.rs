@@ -61,6 +61,17 @@ fn catch_up(chain: &Fake, kept: &Kept) -> Result<Reached, IndexError> {
     indexer(chain, kept).catch_up(&|_: Progress| ())
 }
 
+/// The same where the chain may change at every block, and too often for one attempt.
+fn catch_up_in_unrest(chain: &Fake, kept: &Kept, progress: &dyn Fn(Progress)) {
+    for _ in 0..20 {
+        match indexer(chain, kept).catch_up(progress) {
+            Ok(_) => break,
+            Err(IndexError::Restless) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// The active chain as it is now, indexed from an empty store without a disturbance.
 fn straight(chain: &Fake, declared: &[Account]) -> Kept {
     let calm = chain.calm();
