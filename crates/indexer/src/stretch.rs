@@ -1,10 +1,12 @@
 //! A stretch of blocks: fetched and checked ahead on several threads, applied in order, written behind.
 
 use std::collections::VecDeque;
-use std::thread::{Scope, ScopedJoinHandle};
+use std::sync::Arc;
+use std::thread::Scope;
 
-use assay_store::{Applier, Store, StoreError};
+use assay_store::{Applier, Scratch, Store, StoreError, Window};
 use assay_types::{Ancestors, Block, Header, Height};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::IndexError;
 use crate::ahead::{Span, each_block};
@@ -26,7 +28,7 @@ pub(crate) fn apply_each(
     mut done: impl FnMut(Height),
 ) -> Result<(), Break> {
     std::thread::scope(|scope| {
-        let mut writing = Writing { store, beside: (span.threads > 1).then_some(scope), running: None };
+        let mut writing = Writing::new(store, (span.threads > 1).then_some(scope));
         let mut below = Below { store, recent: VecDeque::new() };
         let mut broken = false;
         let mut waiting = 0;
@@ -67,32 +69,62 @@ pub(crate) fn apply_each(
 }
 
 /// Writes one window while the next one grows.
-struct Writing<'scope, 'env> {
-    store: &'env Store,
-    beside: Option<&'scope Scope<'scope, 'env>>,
-    running: Option<ScopedJoinHandle<'scope, Result<(), StoreError>>>,
+struct Writing<'s> {
+    store: &'s Store,
+    beside: Option<Beside>,
+    is_running: bool,
 }
 
-impl Writing<'_, '_> {
+/// A thread that writes windows. The same one for all: what they take in memory is used again.
+struct Beside {
+    windows: Sender<Arc<Window>>,
+    written: Receiver<Result<(), StoreError>>,
+}
+
+impl<'s> Writing<'s> {
+    fn new<'scope>(store: &'s Store, beside: Option<&'scope Scope<'scope, '_>>) -> Writing<'s>
+    where
+        's: 'scope,
+    {
+        let beside = beside.map(|scope| {
+            let ((windows, given), (done, written)) = (bounded::<Arc<Window>>(1), bounded(1));
+            scope.spawn(move || {
+                let mut scratch = Scratch::default();
+                for window in given {
+                    let result = store.write_in(&mut scratch, &window, true);
+                    drop(window);
+                    // Who does not wait for it has failed otherwise.
+                    let _ = done.send(result);
+                }
+            });
+            Beside { windows, written }
+        });
+        Writing { store, beside, is_running: false }
+    }
+
     fn write(&mut self, applier: &mut Applier<'_>) -> Result<(), StoreError> {
-        let (store, window) = (self.store, applier.give());
-        match self.beside {
-            Some(scope) => self.running = Some(scope.spawn(move || store.write(&window, true))),
-            None => store.write(&window, true)?,
+        let window = applier.give();
+        match &self.beside {
+            Some(beside) => {
+                beside.windows.send(window).expect("it takes windows as long as it is asked");
+                self.is_running = true;
+                Ok(())
+            }
+            None => self.store.write(&window, true),
         }
-        Ok(())
     }
 
     /// Would another window be written beside the walk, and at once?
     fn is_free(&self) -> bool {
-        self.beside.is_some() && self.running.as_ref().is_none_or(ScopedJoinHandle::is_finished)
+        self.beside.as_ref().is_some_and(|beside| !self.is_running || !beside.written.is_empty())
     }
 
     fn wait(&mut self) -> Result<(), StoreError> {
-        match self.running.take().map(ScopedJoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(written)) => written,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        match &self.beside {
+            Some(beside) if std::mem::take(&mut self.is_running) => {
+                beside.written.recv().expect("it answers each time")
+            }
+            _ => Ok(()),
         }
     }
 }

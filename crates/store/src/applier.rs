@@ -28,7 +28,7 @@ pub(crate) enum Task {
 }
 
 /// Applies blocks in order. Where many come, the database is not asked for what their inputs spend and accounts hold: that is
-/// kept in memory, some 20 bytes for each unspent output and 8 for each account.
+/// kept in memory, some 20 bytes for each unspent output and for each account that moved.
 ///
 /// After an error it is of no use any more, and what it has not given away to be written is not.
 pub struct Applier<'a> {
@@ -93,7 +93,8 @@ impl<'a> Applier<'a> {
             self.window.put(Family::Meta, |key| key.raw(ROUND_KEY), |row| row.raw(&round.value()));
         }
         (self.must_write, self.goes_on) = (false, false);
-        let next = self.window.like();
+        // The one before was written, and what it took in memory is used again.
+        let next = Arc::try_unwrap(std::mem::take(&mut self.given)).map_or_else(|_| Window::default(), Window::emptied);
         self.given = Arc::new(std::mem::replace(&mut self.window, next));
         Arc::clone(&self.given)
     }

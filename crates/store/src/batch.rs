@@ -11,7 +11,7 @@ use crate::{Family, Store, StoreError};
 /// Rows that are written together.
 pub(crate) struct Batch<'s> {
     store: &'s Store,
-    bytes: Vec<u8>,
+    bytes: &'s mut Vec<u8>,
     count: u32,
     /// What a row of the family that was written to last begins with.
     last: Option<(Family, Kinds)>,
@@ -25,10 +25,10 @@ struct Kinds {
 
 const HEADER_BYTES: usize = 12;
 
-impl Batch<'_> {
-    /// Without rows, with room for so many bytes.
-    pub fn new(store: &Store, capacity: usize) -> Batch<'_> {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + capacity);
+impl<'s> Batch<'s> {
+    /// Without rows, in this memory.
+    pub fn new(store: &'s Store, bytes: &'s mut Vec<u8>) -> Batch<'s> {
+        bytes.clear();
         bytes.resize(HEADER_BYTES, 0);
         Batch { store, bytes, count: 0, last: None }
     }
@@ -49,9 +49,9 @@ impl Batch<'_> {
     }
 
     /// As RocksDB takes it.
-    pub fn into_inner(mut self) -> WriteBatch {
+    pub fn into_inner(self) -> WriteBatch {
         self.bytes[8..HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
-        WriteBatch::from_data(&self.bytes)
+        WriteBatch::from_data(self.bytes)
     }
 
     fn begin(&mut self, family: Family, kind: impl Fn(&Kinds) -> &[u8]) -> Result<(), StoreError> {
@@ -102,7 +102,8 @@ mod tests {
     fn a_batch_is_as_rocksdb_writes_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), &"eip155:1".parse().unwrap(), Mode::Write).unwrap();
-        let (mut ours, mut theirs) = (Batch::new(&store, 0), WriteBatch::default());
+        let mut bytes = vec![7; 100];
+        let (mut ours, mut theirs) = (Batch::new(&store, &mut bytes), WriteBatch::default());
         let lengths = [0, 1, 2, 127, 128, 129, 16_383, 16_384, 70_000, 3_000_000];
         for (fill, (length, other)) in (1..).zip(lengths.into_iter().zip(lengths.into_iter().rev())) {
             let (key, value) = (vec![fill; length], vec![!fill; other]);

@@ -41,7 +41,7 @@ pub use prove::{Credits, Hidden};
 pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};
 pub use standing::{Lookup, Pair, Past, Standing};
-pub use window::Window;
+pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
 pub const FORMAT: u32 = 3;

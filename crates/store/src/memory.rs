@@ -2,10 +2,11 @@
 //! input and every balance.
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::ops::Range;
 
 use assay_types::{AccountNo, Amount, Asset, Input, Outpoint};
-use foldhash::quality::RandomState;
-use hashbrown::HashTable;
+use foldhash::{fast, quality};
+use hashbrown::{HashMap, HashTable};
 
 use crate::rows::Unspent;
 use crate::standing::Pair;
@@ -44,7 +45,7 @@ impl Memory {
 /// has one nearly always is. Which number an outpoint has is this process's secret. 10 to 20 bytes each.
 #[derive(Default)]
 pub(crate) struct Fingerprints {
-    hasher: RandomState,
+    hasher: quality::RandomState,
     numbers: HashTable<u64>,
 }
 
@@ -80,35 +81,38 @@ impl Fingerprints {
     }
 }
 
-/// Balances in the native coin, eight bytes for each account.
+/// Balances in the native coin of the accounts that moved: of a million that are followed most never do. Some 20 bytes each.
 pub(crate) struct Balances {
-    first: u32,
-    units: Vec<u64>,
+    numbers: Range<u32>,
+    units: HashMap<u32, u64, fast::RandomState>,
+    /// Of an account of which nothing was noted.
+    others: u64,
 }
 
 /// The database is to be asked, also for what has more than 64 bits.
 const UNKNOWN: u64 = u64::MAX;
 
 impl Balances {
-    fn new(first: AccountNo, end: AccountNo, units: u64) -> Balances {
-        Balances { first: first.0, units: vec![units; end.0.saturating_sub(first.0) as usize] }
+    fn new(first: AccountNo, end: AccountNo, others: u64) -> Balances {
+        Balances { numbers: first.0..end.0, units: HashMap::default(), others }
     }
 
     pub fn get(&self, pair: Pair) -> Option<Amount> {
-        let units = self.units.get(self.place(pair)?)?;
+        let units = self.units.get(&self.number(pair)?).unwrap_or(&self.others);
         (*units != UNKNOWN).then(|| Amount::from(*units))
     }
 
     /// Could it be noted? Where it could not, the database must be asked the next time.
     #[must_use]
     pub fn set(&mut self, pair: Pair, balance: Amount) -> bool {
-        let Some(units) = self.place(pair).and_then(|place| self.units.get_mut(place)) else { return false };
-        *units = u64::try_from(balance.0).unwrap_or(UNKNOWN);
-        *units != UNKNOWN
+        let Some(number) = self.number(pair) else { return false };
+        let units = u64::try_from(balance.0).unwrap_or(UNKNOWN);
+        self.units.insert(number, units);
+        units != UNKNOWN
     }
 
-    fn place(&self, (account, asset): Pair) -> Option<usize> {
-        (asset == Asset::Native).then(|| account.0.checked_sub(self.first)).flatten().map(|place| place as usize)
+    fn number(&self, (account, asset): Pair) -> Option<u32> {
+        Some(account.0).filter(|number| asset == Asset::Native && self.numbers.contains(number))
     }
 }
 

@@ -31,11 +31,12 @@ impl Window {
         self.rows.list.is_empty() && self.made.is_empty()
     }
 
-    /// An empty one, with room for as much as this one has.
-    pub(crate) fn like(&self) -> Window {
-        let rows =
-            Rows { bytes: Vec::with_capacity(self.rows.bytes.len()), list: Vec::with_capacity(self.rows.list.len()) };
-        Window { rows, made: HashMap::default() }
+    /// An empty one, with room for as much as there was in this one.
+    pub(crate) fn emptied(mut self) -> Window {
+        self.rows.bytes.clear();
+        self.rows.list.clear();
+        self.made.clear();
+        self
     }
 
     /// A row to write; of several of one key the last counts.
@@ -54,14 +55,30 @@ impl Window {
     }
 }
 
+/// Memory in which windows are put into order, used again and again.
+#[derive(Default)]
+pub struct Scratch {
+    rows: Vec<Row>,
+    bytes: Vec<u8>,
+}
+
 impl Store {
     /// Writes a window, atomically. `sync`: before this returns, it is safe on disk.
     ///
     /// # Errors
     /// When the database fails: nothing is written then.
     pub fn write(&self, window: &Window, sync: bool) -> Result<(), StoreError> {
-        let mut batch = Batch::new(self, window.bytes());
-        window.rows.add_to(&mut batch)?;
+        self.write_in(&mut Scratch::default(), window, sync)
+    }
+
+    /// The same, for whoever writes many.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_in(&self, scratch: &mut Scratch, window: &Window, sync: bool) -> Result<(), StoreError> {
+        let Scratch { rows, bytes } = scratch;
+        let mut batch = Batch::new(self, bytes);
+        window.rows.add_to(&mut batch, rows)?;
         // Behind what goes: a coinbase may come again whose output was there before (BIP 30).
         let mut made: Vec<(&Outpoint, &Unspent)> = window.made.iter().collect();
         made.sort_unstable_by_key(|(outpoint, _)| **outpoint);
@@ -118,9 +135,9 @@ impl Rows {
     }
 
     /// By family and key: so RocksDB finds the place of each beside that of the one before.
-    fn add_to(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+    fn add_to(&self, batch: &mut Batch<'_>, rows: &mut Vec<Row>) -> Result<(), StoreError> {
         let key = |row: &Row| &self.bytes[row.start as usize..][..row.key as usize];
-        let mut rows = self.list.clone();
+        rows.clone_from(&self.list);
         rows.sort_unstable_by(|a, b| {
             let by_prefix = (a.family as u8, a.prefix).cmp(&(b.family as u8, b.prefix));
             by_prefix.then_with(|| key(a).cmp(key(b))).then(a.start.cmp(&b.start))
