@@ -168,7 +168,7 @@ impl Test {
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let store = Arc::new(Store::open(folder.path(), &chain(), Mode::Write).unwrap());
         let declared = vec![0, 1, 2, 3, 4, 5];
-        store.declare(&declared.iter().map(|number| account(*number)).collect::<Vec<_>>()).unwrap();
+        store.declare(&[declared.iter().map(|number| account(*number)).collect::<Vec<_>>()]).unwrap();
         let source = Source::new("anvil", chain(), Arc::new(|| Err("there is no node".into())));
         source.set_store(Ok(store.clone()));
         let entry = |symbol: &str, asset, decimals| AssetEntry {
@@ -204,7 +204,7 @@ impl Test {
             Step::Declare(number) => {
                 if !self.declared.contains(number) {
                     self.declared.push(*number);
-                    self.store.declare(&[account(*number)]).unwrap();
+                    self.store.declare(&[[account(*number)]]).unwrap();
                     self.read_files(0);
                     self.compare(0); // declared, and not published yet
                     self.fill_in();
