@@ -371,7 +371,7 @@ fn measure(folder: &Path) {
         },
         sources: Arc::new(sources),
         program: "bench",
-        books: None,
+        sums: assay_desk::Sums::Apart,
         timezone: assay_registry::TimeZone::UTC,
         prices: assay_desk::Priced::NotYet,
     };

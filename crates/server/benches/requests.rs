@@ -132,7 +132,7 @@ fn world(store: &Arc<Store>) -> World {
         policy: Policy::default(),
         sources: Arc::new(vec![source]),
         program: "bench",
-        books: None,
+        sums: assay_desk::Sums::Apart,
         timezone: assay_registry::TimeZone::UTC,
         prices: assay_desk::Priced::NotYet,
     }

@@ -237,6 +237,23 @@ impl Store {
         self.read(Family::Accounts, &key, row).map(|bytes| Account(bytes.into()))
     }
 
+    /// The bytes of every account with one of these numbers, in order: many are found so much sooner than one by one.
+    ///
+    /// # Errors
+    /// When there is none with one of them, or the database fails.
+    pub fn each_account(&self, numbers: Range<u32>, mut see: impl FnMut(&[u8])) -> Result<(), StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Accounts)?);
+        rows.seek(number_key(AccountNo(numbers.start)));
+        for number in numbers {
+            rows.status().map_err(|error| self.database(error))?;
+            let expected = number_key(AccountNo(number));
+            let account = rows.item().filter(|(key, _)| *key == expected).map(|(_, account)| account);
+            see(self.read(Family::Accounts, &expected, account)?);
+            rows.next();
+        }
+        Ok(())
+    }
+
     /// A round never runs ahead of the chain that it fills in.
     pub(crate) fn rewind_round(&self, batch: &mut WriteBatch, removed: Height) -> Result<(), StoreError> {
         if let Some(round) = self.current_round()?
@@ -263,16 +280,7 @@ impl Store {
         if watch.next() >= to {
             return Ok(());
         }
-        let mut rows = self.db.raw_iterator_cf(self.family(Family::Accounts)?);
-        rows.seek(number_key(watch.next()));
-        while watch.next() < to {
-            rows.status().map_err(|error| self.database(error))?;
-            let expected = number_key(watch.next());
-            let account = rows.item().filter(|(key, _)| *key == expected).map(|(_, account)| account);
-            watch.push(self.read(Family::Accounts, &expected, account)?);
-            rows.next();
-        }
-        Ok(())
+        self.each_account(watch.next().0..to.0, |account| watch.push(account))
     }
 
     pub(crate) fn counter(&self, key: &[u8]) -> Result<u32, StoreError> {
