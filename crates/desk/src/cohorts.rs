@@ -76,8 +76,7 @@ pub(crate) fn sheet(
     if ours.is_empty() {
         return Ok(None);
     }
-    let mut sheet = Sheet::default();
-    sheet.shared = question.shared(world, chain);
+    let mut sheet = Sheet { shared: question.shared(world, chain), ..Sheet::default() };
     let found: HashSet<u32, RandomState> =
         ours.iter().flat_map(|cohort| cohort.places.iter().flatten().copied()).collect();
     for place in question.places.values().filter(|place| !found.contains(*place)) {
