@@ -160,7 +160,7 @@ fn exchanges(declared: &[u8], die: u8) -> Declarations {
         100..140 => Some(many(number, Some(4).filter(|_| says(8)))),
         140..160 if says(16) => None,
         160..170 => Some(on(number, None, None)),
-        100.. => Some(many(number, None)),
+        140..160 | 170.. => Some(many(number, None)),
         number => Some(on(number, None, None)),
     });
     let globex = [4, 5, 6, 7].into_iter().chain(if says(32) { 155..165 } else { 0..0 }).filter(has);
