@@ -169,8 +169,8 @@ fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
             Ok(audit) => report.ok(
                 format!("{subject}, deep"),
                 format!(
-                    "{} headers, {} movements and {} unspent outputs agree with each other",
-                    audit.headers, audit.movements, audit.outpoints
+                    "{} headers, {} movements, {} unspent outputs and {} totals agree with each other",
+                    audit.headers, audit.movements, audit.outpoints, audit.totals
                 ),
             ),
             Err(error) => report.failed(format!("{subject}, deep"), error.into()),

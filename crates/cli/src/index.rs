@@ -94,7 +94,7 @@ fn with_indexer<T>(
     let store = setup.store(chain, Mode::Write)?;
     let settings = Settings { undo_depth: chain.undo_depth, accept_reorg, threads };
     let indexer = Indexer::new(&*node, &store, settings, stop.clone());
-    indexer.declare(&setup.declarations.accounts(&chain.id))?;
+    indexer.declare(&setup.declarations.groups(&chain.id))?;
     work(&indexer)
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay_bitcoin::{BitcoinAddresses, BitcoinChain};
-use assay_desk::{DeskError, Priced, Source, World};
+use assay_desk::{DeskError, Priced, Source, Sums, World};
 use assay_evm::{EvmAddresses, EvmChain, EvmConfig, Finality};
 use assay_http::{Endpoint, Login};
 use assay_registry::{Declarations, Exchange};
@@ -117,7 +117,7 @@ impl Setup {
             prices: Priced::NotYet,
             sources: Arc::new(self.config.chains.iter().map(source).collect()),
             program,
-            books: None,
+            sums: Sums::Stored,
         }
     }
 

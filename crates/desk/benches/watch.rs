@@ -178,7 +178,7 @@ fn make(folder: &Path) {
     let began = Instant::now();
     let store = Store::open(&folder.join("bitcoin"), &bitcoin(), Mode::Write).unwrap();
     let accounts = EXCHANGES * BITCOIN_EACH;
-    store.declare(&(0..accounts).map(script).collect::<Vec<_>>()).unwrap();
+    store.declare(&[(0..accounts).map(script).collect::<Vec<_>>()]).unwrap();
     for part in 0..10 {
         apply(&store, &block(&store, (0..accounts).filter(|number| number % 10 == part), Vec::new()));
     }
@@ -188,7 +188,7 @@ fn make(folder: &Path) {
     }
     let store = Store::open(&folder.join("ethereum"), &evm(), Mode::Write).unwrap();
     let accounts = EXCHANGES * EVM_EACH;
-    store.declare(&(0..accounts).map(script).collect::<Vec<_>>()).unwrap();
+    store.declare(&[(0..accounts).map(script).collect::<Vec<_>>()]).unwrap();
     for part in 0..20 {
         let some = (0..accounts).filter(|number| number % 20 == part);
         let assets = || (0..TOKENS).map(token).chain([Asset::Native]);
@@ -371,7 +371,7 @@ fn measure(folder: &Path) {
         },
         sources: Arc::new(sources),
         program: "bench",
-        books: None,
+        sums: assay_desk::Sums::Apart,
         timezone: assay_registry::TimeZone::UTC,
         prices: assay_desk::Priced::NotYet,
     };

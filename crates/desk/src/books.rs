@@ -475,7 +475,7 @@ impl Book {
 
     fn put(&mut self, pair: Pair, standing: &Standing) {
         let Some((member, asset)) = self.member(pair) else { return };
-        match grade(standing, self.strict) {
+        match grade(&standing.coverage, self.strict) {
             Some(proven) => {
                 let sum = self.sums.entry((member.cohort, asset, proven)).or_default();
                 sum.accounts += 1;
@@ -487,7 +487,7 @@ impl Book {
 
     fn take(&mut self, pair: Pair, standing: &Standing) {
         let Some((member, asset)) = self.member(pair) else { return };
-        match grade(standing, self.strict) {
+        match grade(&standing.coverage, self.strict) {
             Some(proven) => {
                 let sum = self.sums.entry((member.cohort, asset, proven)).or_default();
                 sum.accounts -= 1;
@@ -573,8 +573,7 @@ impl Book {
     ) -> Result<Option<Draft>, DeskError> {
         let place = self.declarations.exchanges.iter().position(|one| one.id == exchange.id);
         let Some(place) = place.and_then(|place| u16::try_from(place).ok()) else { return Ok(None) };
-        let (sums, shared) = Default::default();
-        let mut sheet = Sheet { sums, apart: BTreeSet::new(), named: BTreeMap::new(), shared };
+        let mut sheet = Sheet::default();
         sheet.apart.extend(self.unknown.get(&place).into_iter().flatten());
         for by in self.shared.values() {
             for (_, declared) in by.iter().filter(|(exchange, _)| *exchange == place) {
@@ -592,9 +591,7 @@ impl Book {
                 continue;
             }
             for ((_, asset, proven), sum) in self.sums.range((*number, 0, false)..=(*number, u16::MAX, true)) {
-                let total = sheet.sums.entry(cohort.group(*asset, *proven)).or_default();
-                total.0 += sum.accounts;
-                total.1 += sum.amount;
+                sheet.add(cohort.group(*asset, *proven), sum.accounts, sum.amount);
             }
         }
         let Some(changed) = self.changed_since(store, place, at)? else { return Ok(None) };

@@ -21,7 +21,7 @@ use crate::gate::GateSettings;
 use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
 use crate::outbox::{self, Message};
-use crate::{Branch, DeskError, Point, Priced, Source, StatementView, View, World, case, course, evidence, run};
+use crate::{Branch, DeskError, Point, Priced, Source, StatementView, Sums, View, World, case, course, evidence, run};
 
 /// The desk, as everyone else has it.
 #[derive(Clone)]
@@ -150,7 +150,7 @@ impl Desk {
             keep::trouble(&records, &source.name)?.into_iter().for_each(|trouble| source.trouble_before(trouble));
         }
         let declarations = Arc::new(with_announced(&records, &world.directory, &world.declarations)?);
-        let world = World { books: Some(Arc::default()), declarations, ..world };
+        let world = World { sums: Sums::Kept(Arc::default()), declarations, ..world };
         let (world, view) = (RwLock::new(Arc::new(world)), RwLock::new(Arc::new(view)));
         let desk = Desk(Arc::new(Inner { records, world, view, events, work, told_to_look: AtomicBool::new(false) }));
         let mut run = run::Run::resume(desk.0.clone(), settings)?;
@@ -199,7 +199,7 @@ impl Desk {
 
     /// Goes on with other files. The chains stay those that there are, and the prices.
     pub fn reload(&self, world: World, settings: Settings) {
-        let world = World { books: Some(Arc::default()), ..world };
+        let world = World { sums: Sums::Kept(Arc::default()), ..world };
         let _ = self.0.work.send(Work::World(Box::new(world), settings));
     }
 

@@ -22,7 +22,7 @@ use crate::books::FEW_PAIRS;
 use crate::dispute::{Disputed, disputed};
 use crate::parts::side_by_side;
 use crate::sheet::{Group, Named, Sheet};
-use crate::{DeskError, Source, World};
+use crate::{DeskError, Source, Sums, World, cohorts};
 
 /// What is asked about: an exchange as of an instant, at the blocks that a statement names or those found by time.
 pub struct Question<'a> {
@@ -381,20 +381,30 @@ fn take_out(
     Ok(())
 }
 
-/// What the books say of the exchange's accounts at the block, where there are books and a block.
+/// What is kept of sums over the exchange's accounts at the block, where something is, and there is a block.
 fn sheet(
     world: &World,
     question: &Question<'_>,
     opened: &Opened<'_>,
     named: &BTreeSet<(&Account, Asset)>,
 ) -> Result<Option<Sheet>, DeskError> {
-    let (Some(books), Ok(store), Some(header)) = (&world.books, &opened.store, &opened.looked_at) else {
-        return Ok(None);
-    };
+    let (Ok(store), Some(header)) = (&opened.store, &opened.looked_at) else { return Ok(None) };
     let at = (header.at(), question.as_of);
     let mut named = named.clone();
     named.extend(opened.disputed.keys().map(|(account, asset)| (account, *asset)));
-    books.sheet(world, (&opened.chain.id, store), question.exchange, at, &named)
+    let on = (&opened.chain.id, &**store);
+    if let Sums::Kept(books) = &world.sums
+        && let Some(sheet) = books.sheet(world, on, question.exchange, at, &named)?
+    {
+        return Ok(Some(sheet));
+    }
+    match &world.sums {
+        // Of a block that is not known each account says for itself why it is not, and what it held last.
+        Sums::Stored | Sums::Kept(_) if opened.header.is_some() => {
+            cohorts::sheet(world, on, question.exchange, at, &named)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Those of the other exchanges with whom the account counts as well.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Question, balances, gather};
 use crate::holdings::at;
-use crate::{DeskError, World, case, keep};
+use crate::{DeskError, Sums, World, case, keep};
 
 /// One asset of one statement, explained. Signs are the chain's: what is negative is missing on chain.
 #[derive(Debug, Serialize)]
@@ -201,7 +201,7 @@ fn judge(
     statement: &Statement,
     now: Timestamp,
 ) -> Result<(Reconciliation, Evidence), DeskError> {
-    let world = World { books: None, ..world.clone() };
+    let world = World { sums: Sums::Apart, ..world.clone() };
     let question = question(&world, exchange, statement, now);
     let evidence = gather(&world, &question, statement)?;
     let reconciliation = reconcile(statement, &evidence, &world.policy, now, world.program);

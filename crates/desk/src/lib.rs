@@ -9,6 +9,7 @@ mod announced;
 mod books;
 mod case;
 pub mod clock;
+mod cohorts;
 mod course;
 mod daily;
 mod desk;
@@ -52,7 +53,7 @@ pub use movements::{MOVEMENT_FIELDS, Movements, cell};
 pub use outbox::{Message, sign};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
-pub use world::{CatchingUp, Connect, Heard, Priced, Source, World};
+pub use world::{CatchingUp, Connect, Heard, Priced, Source, Sums, World};
 
 /// Why the desk could not do what was asked.
 #[derive(Debug, thiserror::Error)]

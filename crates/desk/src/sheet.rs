@@ -1,4 +1,5 @@
-//! What the books say of one exchange at one block: reckoned back from the tip.
+//! What one exchange's accounts hold at one block, summed, and who is to be looked up: as the store's totals say, or the books, reckoned
+//! back from the tip.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use assay_verifier::Wide;
 use crate::DeskError;
 
 /// One exchange's accounts on one chain at one block.
+#[derive(Default)]
 pub(crate) struct Sheet {
     /// How many accounts, and their sum in the deployment's base units.
     pub(crate) sums: BTreeMap<Group, (u64, Wide)>,
@@ -19,6 +21,14 @@ pub(crate) struct Sheet {
     pub(crate) named: BTreeMap<(u32, u16), Named>,
     /// Accounts that other exchanges declare too: which exchange, and where among its accounts.
     pub(crate) shared: BTreeMap<u32, Vec<(u16, u32)>>,
+}
+
+impl Sheet {
+    /// Adds so many accounts, and what they hold together.
+    pub(crate) fn add(&mut self, group: Group, accounts: u64, amount: Wide) {
+        let sum = self.sums.entry(group).or_default();
+        (sum.0, sum.1) = (sum.0 + accounts, sum.1 + amount);
+    }
 }
 
 /// An account's number, and how well it is known in the asset, where that need not be looked up.
@@ -82,7 +92,7 @@ impl Draft {
         };
         let (then, now) = (all(at, |(then, _)| then)?, all(tip, |(_, now)| now)?);
         for (Reckoned { place, group, .. }, (then, now)) in reckoned.into_iter().zip(then.into_iter().zip(now)) {
-            let (now_proven, then_proven) = (grade(&now, strict), grade(&then, strict));
+            let (now_proven, then_proven) = (grade(&now.coverage, strict), grade(&then.coverage, strict));
             if then_proven.is_none() {
                 sheet.apart.insert(place);
             }
@@ -92,8 +102,7 @@ impl Draft {
                 (sum.0, sum.1) = (sum.0 - 1, sum.1 - Wide::from(now.balance.0));
             }
             if let Some(proven) = then_proven {
-                let sum = sheet.sums.entry(Group { proven, ..group }).or_default();
-                (sum.0, sum.1) = (sum.0 + 1, sum.1 + Wide::from(then.balance.0));
+                sheet.add(Group { proven, ..group }, 1, Wide::from(then.balance.0));
             }
         }
         sheet.sums.retain(|_, (accounts, _)| *accounts > 0);
@@ -102,8 +111,8 @@ impl Draft {
 }
 
 /// Is it known as well as the policy asks, and how well?
-pub(crate) fn grade(standing: &Standing, strict: bool) -> Option<bool> {
-    match standing.coverage {
+pub(crate) fn grade(coverage: &Coverage, strict: bool) -> Option<bool> {
+    match coverage {
         Coverage::Verified => Some(true),
         Coverage::Unproven if !strict => Some(false),
         Coverage::Unproven | Coverage::Unknown(_) => None,

@@ -31,8 +31,20 @@ pub struct World {
     pub sources: Arc<Vec<Source>>,
     /// What every result names as its maker.
     pub program: &'static str,
-    /// Sums that are kept up with the blocks; without them every account is looked up each time.
-    pub books: Option<Arc<Books>>,
+    /// How it is found what many accounts hold together.
+    pub sums: Sums,
+}
+
+/// Where sums come from.
+#[derive(Clone, Default)]
+pub enum Sums {
+    /// From nowhere: every account is looked up by itself.
+    Apart,
+    /// From the totals of cohorts that the store keeps.
+    #[default]
+    Stored,
+    /// From books that are kept up with the blocks; for blocks that are too old for these, from the store.
+    Kept(Arc<Books>),
 }
 
 impl World {

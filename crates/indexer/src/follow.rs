@@ -109,13 +109,13 @@ impl<'a> Indexer<'a> {
         Indexer { chain, store, settings, stop, watch: RefCell::default() }
     }
 
-    /// Makes the declared accounts known to the store; says how many are new. Where accounts are announced meanwhile, the caller
-    /// holds the store's pen.
+    /// Makes the declared accounts known to the store, each group as declared together; says how many are new. Where accounts are
+    /// announced meanwhile, the caller holds the store's pen.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn declare<A: Borrow<Account>>(&self, accounts: &[A]) -> Result<u32, IndexError> {
-        let added = self.store.declare(accounts)?;
+    pub fn declare<A: Borrow<Account>>(&self, groups: &[impl AsRef<[A]>]) -> Result<u32, IndexError> {
+        let added = self.store.declare(groups)?;
         self.cover()?;
         Ok(added)
     }

@@ -176,7 +176,7 @@ impl Indexer<'_> {
         };
         let mut span = self.span(watch, round.next, to, &ours);
         (span.prove_last, span.coming, span.filtered) = (to == last, last.0 - round.next.0 + 1, *filtered);
-        let mut filler = self.store.filler(watch, *round, memory.take());
+        let mut filler = self.store.filler(watch, *round, memory.take())?;
         let walked = apply_each(self.store, &span, &mut filler, check, |at| {
             progress(Progress { at, from: *from, to: last, filling_in: true });
         });

@@ -1,7 +1,7 @@
 //! Exchanges and the accounts that they declare, from their files.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use assay_types::{Account, ChainId, Directory, InputError, InputErrors, Timestamp};
 
-use crate::account::{Context, Declared, Origin, Ranged};
+use crate::account::{Context, Declared, Origin, Ranged, Terms};
 use crate::accounts::Accounts;
 use crate::signature::StatementKey;
 use crate::source::read_text;
@@ -96,6 +96,20 @@ impl Declarations {
         accounts.sort_unstable();
         accounts.dedup();
         accounts
+    }
+
+    /// The same accounts as they were declared together: by exchange, owner, role and since when, each in order. Those that several
+    /// declare are in each of their groups.
+    pub fn groups(&self, chain: &ChainId) -> Vec<Vec<&Account>> {
+        let mut groups: BTreeMap<_, Vec<&Account>> = BTreeMap::new();
+        for exchange in &self.exchanges {
+            for on in exchange.accounts.iter().filter(|on| on.terms.chain == *chain) {
+                let Terms { owner, role, since, .. } = *on.terms;
+                groups.entry((&exchange.id, owner, role, since)).or_default().push(&on.account);
+            }
+        }
+        groups.values_mut().for_each(|accounts| accounts.sort_unstable());
+        groups.into_values().collect()
     }
 
     /// The accounts that more than one exchange declares, for whatever times, in order.

@@ -132,7 +132,7 @@ fn world(store: &Arc<Store>) -> World {
         policy: Policy::default(),
         sources: Arc::new(vec![source]),
         program: "bench",
-        books: None,
+        sums: assay_desk::Sums::Apart,
         timezone: assay_registry::TimeZone::UTC,
         prices: assay_desk::Priced::NotYet,
     }
@@ -372,7 +372,7 @@ fn served(desk: &Desk, folder: &Path, ask: impl FnOnce(SocketAddr, &str, &str)) 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(&folder.path().join("bitcoin"), &chain(), Mode::Write).unwrap());
-    store.declare(&[Account::new(b"busy")]).unwrap();
+    store.declare(&[[Account::new(b"busy")]]).unwrap();
     (0..BLOCKS).for_each(|_| apply(&store));
     store.cover_by_walking(Height(0)).unwrap();
     let records = Records::open(&folder.path().join("desk")).unwrap();

@@ -57,7 +57,7 @@ fn desk(folder: &std::path::Path) -> Desk {
         policy: Default::default(),
         sources: Arc::new(vec![source]),
         program: "assay test",
-        books: None,
+        sums: assay_desk::Sums::Apart,
         timezone: assay_registry::TimeZone::UTC,
         prices: assay_desk::Priced::NotYet,
     };

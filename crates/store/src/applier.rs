@@ -10,6 +10,7 @@ use assay_types::{
 
 use crate::bytes::Writer;
 use crate::changes::{Change, Changes, undone};
+use crate::cohorts::{Totals, total_key};
 use crate::declare::ROUND_KEY;
 use crate::memory::Memory;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
@@ -40,6 +41,7 @@ pub struct Applier<'a> {
     /// The height of the last block that others wrote.
     began_at: Option<Height>,
     memory: Option<Memory>,
+    totals: Totals<'a>,
     window: Window,
     /// What was given away to be written last: it may not be there yet.
     given: Arc<Window>,
@@ -56,10 +58,18 @@ impl<'a> Applier<'a> {
         task: Task,
         tip: Option<HeaderRow>,
         memory: Option<Memory>,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
         let began_at = tip.as_ref().map(|tip| tip.header.height);
-        let (window, given) = (Window::default(), Arc::default());
-        Applier { store, watch, task, tip, began_at, memory, window, given, must_write: false, goes_on: false }
+        let (window, given, must_write, goes_on) = (Window::default(), Arc::default(), false, false);
+        // Each sees its own accounts alone, and a cohort is followed, or filled in, as a whole.
+        let totals = Totals::among(
+            store,
+            match task {
+                Task::Above(_) => 0..watch.next().0,
+                Task::Below(round) => round.from.0..round.to.0,
+            },
+        )?;
+        Ok(Applier { store, watch, task, tip, began_at, memory, totals, window, given, must_write, goes_on })
     }
 
     /// The last block on top of which the next one comes.
@@ -115,6 +125,7 @@ impl<'a> Applier<'a> {
         for legs in touched.chunk_by(|one, other| one.tx == other.tx) {
             self.note_transaction(block, legs, &mut past)?;
         }
+        self.note_totals(height, &mut past);
         match self.task {
             Task::Above(undo) => self.end_above(block, undo, &mut past),
             Task::Below(round) => {
@@ -263,8 +274,11 @@ impl<'a> Applier<'a> {
                 (None, Some(Err(_))) => Vec::new(),
                 (None, _) => return Err(StoreError::Impossible(height)),
             };
-            if let (Some(memory), Some(last)) = (&mut self.memory, steps.last()) {
-                self.must_write |= !memory.balances.set(pair, last.balance);
+            if let Some(last) = steps.last() {
+                self.totals.change(pair, before, last.balance)?;
+                if let Some(memory) = &mut self.memory {
+                    self.must_write |= !memory.balances.set(pair, last.balance);
+                }
             }
             for step in &steps {
                 let Step { direction, amount, balance, kind, tx, index, place } = *step;
@@ -296,6 +310,15 @@ impl<'a> Applier<'a> {
             }
         }
         Ok(touched)
+    }
+
+    fn note_totals(&mut self, height: Height, past: &mut Undone) {
+        self.totals.each_changed(|pair, total| {
+            self.window.put(Family::Holdings, |key| total_key(key, pair, height), |value| value.sum(total));
+            if past.0.is_some() {
+                past.note(Family::Holdings, &total_key(Writer::default(), pair, height).0, None);
+            }
+        });
     }
 
     /// Adds what a transaction did to its row: accounts declared late may touch one that is there already.

@@ -39,12 +39,20 @@ impl Store {
             (None, true) => Some(Memory::of_nothing(first, end)),
             (Some(_), true) => Some(Memory::load(self, first, end)?),
         };
-        Ok(Applier::new(self, watch, Task::Above(undo), tip, memory))
+        Applier::new(self, watch, Task::Above(undo), tip, memory)
     }
 
     /// Begins to read blocks again for the accounts of this round, from its next block on. `memory`: where many come, that of
     /// [`Store::remember`] or of the filler before this one, if the round is still where that left it.
-    pub fn filler<'a>(&'a self, watch: &'a Watch, round: Round, memory: Option<Memory>) -> Applier<'a> {
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn filler<'a>(
+        &'a self,
+        watch: &'a Watch,
+        round: Round,
+        memory: Option<Memory>,
+    ) -> Result<Applier<'a>, StoreError> {
         Applier::new(self, watch, Task::Below(round), None, memory)
     }
 
@@ -77,7 +85,7 @@ impl Store {
     /// # Errors
     /// As [`Store::apply`].
     pub fn fill_in(&self, block: &Block, watch: &Watch, round: Round) -> Result<Round, StoreError> {
-        let mut filler = self.filler(watch, round, None);
+        let mut filler = self.filler(watch, round, None)?;
         filler.apply(block)?;
         self.write(&filler.give(), false)?;
         Ok(Round { next: block.header.height.next(), ..round })

@@ -1,6 +1,6 @@
 //! Bytes of keys and values: the small pieces that every row is made of. See `FORMAT.md`.
 
-use assay_types::{AccountNo, Amount, Asset};
+use assay_types::{AccountNo, Amount, Asset, Wide};
 
 /// Appends pieces to a row.
 #[derive(Default)]
@@ -46,10 +46,21 @@ impl Writer {
             let significant = &bytes[units.leading_zeros() as usize / 8..];
             return self.u8(u8::try_from(significant.len()).unwrap_or(8)).raw(significant);
         }
-        let bytes = amount.to_be_bytes();
+        self.significant(&amount.to_be_bytes())
+    }
+
+    /// The same of a sum, which may have more bytes.
+    pub fn sum(self, sum: Wide) -> Writer {
+        match u64::try_from(sum) {
+            Ok(units) => self.amount(Amount::from(units)),
+            Err(_) => self.significant(&sum.to_be_bytes::<64>()),
+        }
+    }
+
+    fn significant(self, bytes: &[u8]) -> Writer {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
         let significant = &bytes[zeros..];
-        self.u8(u8::try_from(significant.len()).unwrap_or(32)).raw(significant)
+        self.u8(u8::try_from(significant.len()).unwrap_or(u8::MAX)).raw(significant)
     }
 
     pub fn account(self, account: AccountNo) -> Writer {
@@ -105,11 +116,19 @@ impl<'a> Reader<'a> {
     }
 
     pub fn amount(&mut self) -> Option<Amount> {
+        self.significant().map(Amount::from_be_bytes)
+    }
+
+    pub fn sum(&mut self) -> Option<Wide> {
+        self.significant().map(Wide::from_be_bytes::<64>)
+    }
+
+    fn significant<const N: usize>(&mut self) -> Option<[u8; N]> {
         let length = usize::from(self.u8()?);
         let significant = self.raw(length).filter(|bytes| bytes.first() != Some(&0))?;
-        let mut bytes = [0; 32];
-        bytes.get_mut(32usize.checked_sub(length)?..)?.copy_from_slice(significant);
-        Some(Amount::from_be_bytes(bytes))
+        let mut bytes = [0; N];
+        bytes.get_mut(N.checked_sub(length)?..)?.copy_from_slice(significant);
+        Some(bytes)
     }
 
     pub fn account(&mut self) -> Option<AccountNo> {

@@ -9,6 +9,7 @@ use rocksdb::WriteBatch;
 use sha2::{Digest as _, Sha256};
 
 use crate::bytes::{Reader, Writer};
+use crate::cohorts::{COHORT_ACCOUNTS, cohort_key};
 use crate::rows::account_prefix;
 use crate::{Coverage, Family, Store, StoreError};
 
@@ -35,47 +36,63 @@ pub struct Round {
 }
 
 impl Store {
-    /// Makes the accounts known and says how many are new. Those declared before the first block are followed from it.
+    /// Makes the accounts known and says how many are new: of each group those that are in none before it get numbers one behind the
+    /// other, and where they are many, are a cohort. Those declared before the first block are followed from it.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn declare<A: Borrow<Account>>(&self, accounts: &[A]) -> Result<u32, StoreError> {
-        // What was declared once is known for good, and a million are not looked up again each time.
-        let digest = (accounts.len() >= MANY_ACCOUNTS).then(|| digest(accounts.iter().map(A::borrow)));
+    pub fn declare<A: Borrow<Account>>(&self, groups: &[impl AsRef<[A]>]) -> Result<u32, StoreError> {
+        let all = || groups.iter().flat_map(|group| group.as_ref().iter().map(A::borrow));
+        // What was declared once is known for good, however it is grouped, and a million are not looked up again each time.
+        let digest = (all().count() >= MANY_ACCOUNTS).then(|| digest(all()));
         if let (Some(digest), Some(last)) = (&digest, self.get(Family::Meta, DECLARED_KEY)?)
             && digest[..] == last[..]
         {
             return Ok(0);
         }
         let first = self.counter(NEXT_KEY)?;
-        let fresh_store = self.tip()?.is_none();
         let mut next = first;
         let mut seen = std::collections::HashSet::new();
-        for chunk in accounts.chunks(ACCOUNTS_A_WRITE) {
-            let mut batch = WriteBatch::default();
-            let family = self.family(Family::Accounts)?;
-            for account in chunk.iter().map(A::borrow) {
-                let (by_bytes, row) = (account_key(account), next.to_be_bytes());
-                if !seen.insert(account) || first > 0 && self.get(Family::Accounts, &by_bytes)?.is_some() {
-                    continue;
+        let (family, mut batch) = (self.family(Family::Accounts)?, WriteBatch::default());
+        for group in groups {
+            let mut fresh = Vec::new();
+            for account in group.as_ref().iter().map(A::borrow).filter(|account| seen.insert(*account)) {
+                if first == 0 || self.get(Family::Accounts, &account_key(account))?.is_none() {
+                    fresh.push(account);
                 }
-                batch.put_cf(family, by_bytes, row);
-                batch.put_cf(family, number_key(AccountNo(next)), &account.0);
-                next += 1;
             }
-            batch.put_cf(self.family(Family::Meta)?, NEXT_KEY, next.to_be_bytes());
-            if fresh_store {
-                batch.put_cf(self.family(Family::Meta)?, PUBLISHED_KEY, next.to_be_bytes());
-                batch.delete_cf(self.family(Family::Meta)?, ROUND_KEY); // its blocks were all taken back
+            let cohort = (fresh.len() >= COHORT_ACCOUNTS).then(|| cohort_key(AccountNo(next)));
+            for some in fresh.chunks(ACCOUNTS_A_WRITE) {
+                for account in some {
+                    batch.put_cf(family, account_key(account), next.to_be_bytes());
+                    batch.put_cf(family, number_key(AccountNo(next)), &account.0);
+                    next += 1;
+                }
+                if let Some(cohort) = &cohort {
+                    batch.put_cf(family, cohort, next.to_be_bytes());
+                }
+                if batch.len() >= ACCOUNTS_A_WRITE {
+                    self.write_declared(std::mem::take(&mut batch), next)?;
+                }
             }
-            self.commit(batch, true)?;
         }
+        self.write_declared(batch, next)?;
         if let Some(digest) = digest {
             let mut batch = WriteBatch::default();
             batch.put_cf(self.family(Family::Meta)?, DECLARED_KEY, digest);
             self.commit(batch, true)?;
         }
         Ok(next - first)
+    }
+
+    fn write_declared(&self, mut batch: WriteBatch, next: u32) -> Result<(), StoreError> {
+        let meta = self.family(Family::Meta)?;
+        batch.put_cf(meta, NEXT_KEY, next.to_be_bytes());
+        if self.tip()?.is_none() {
+            batch.put_cf(meta, PUBLISHED_KEY, next.to_be_bytes());
+            batch.delete_cf(meta, ROUND_KEY); // its blocks were all taken back
+        }
+        self.commit(batch, true)
     }
 
     /// Every account that is followed.
@@ -220,6 +237,23 @@ impl Store {
         self.read(Family::Accounts, &key, row).map(|bytes| Account(bytes.into()))
     }
 
+    /// The bytes of every account with one of these numbers, in order: many are found so much sooner than one by one.
+    ///
+    /// # Errors
+    /// When there is none with one of them, or the database fails.
+    pub fn each_account(&self, numbers: Range<u32>, mut see: impl FnMut(&[u8])) -> Result<(), StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Accounts)?);
+        rows.seek(number_key(AccountNo(numbers.start)));
+        for number in numbers {
+            rows.status().map_err(|error| self.database(error))?;
+            let expected = number_key(AccountNo(number));
+            let account = rows.item().filter(|(key, _)| *key == expected).map(|(_, account)| account);
+            see(self.read(Family::Accounts, &expected, account)?);
+            rows.next();
+        }
+        Ok(())
+    }
+
     /// A round never runs ahead of the chain that it fills in.
     pub(crate) fn rewind_round(&self, batch: &mut WriteBatch, removed: Height) -> Result<(), StoreError> {
         if let Some(round) = self.current_round()?
@@ -246,16 +280,7 @@ impl Store {
         if watch.next() >= to {
             return Ok(());
         }
-        let mut rows = self.db.raw_iterator_cf(self.family(Family::Accounts)?);
-        rows.seek(number_key(watch.next()));
-        while watch.next() < to {
-            rows.status().map_err(|error| self.database(error))?;
-            let expected = number_key(watch.next());
-            let account = rows.item().filter(|(key, _)| *key == expected).map(|(_, account)| account);
-            watch.push(self.read(Family::Accounts, &expected, account)?);
-            rows.next();
-        }
-        Ok(())
+        self.each_account(watch.next().0..to.0, |account| watch.push(account))
     }
 
     pub(crate) fn counter(&self, key: &[u8]) -> Result<u32, StoreError> {

@@ -1,11 +1,17 @@
 //! `check --deep`: what is stored is computed again from what is stored beside it.
 
-use assay_types::{Amount, Asset, Direction};
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::ops::Range;
+
+use assay_types::{AccountNo, Amount, Asset, Direction, Height, Wide};
+use foldhash::quality::RandomState;
 
 use crate::bytes::Reader;
+use crate::cohorts::{cohort_of, read_total, read_total_key};
 use crate::rows::{Movement, Unspent};
+use crate::standing::Pair;
 use crate::{Family, Store, StoreError};
-use std::collections::HashMap;
 
 /// What was looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,6 +22,24 @@ pub struct Audit {
     pub movements: u64,
     /// Unspent outputs, whose sum by account is the account's balance.
     pub outpoints: u64,
+    /// Totals of cohorts, each what the movements of its accounts come to.
+    pub totals: u64,
+}
+
+/// What movements add to the totals of cohorts, each change weighed by a secret number of its block. Each total takes away what it says was
+/// added: nothing is left if all of them agree, and no block's need be remembered.
+struct Weighed {
+    cohorts: Vec<Range<u32>>,
+    left: HashMap<Pair, Wide>,
+    secret: RandomState,
+}
+
+impl Weighed {
+    fn add(&mut self, pair: Pair, at: Height, (before, after): (Wide, Wide)) {
+        let weight = Wide::from(self.secret.hash_one(at.0));
+        let left = self.left.entry(pair).or_default();
+        *left = left.wrapping_add(after.wrapping_sub(before).wrapping_mul(weight));
+    }
 }
 
 impl Store {
@@ -25,9 +49,12 @@ impl Store {
     /// Damaged, with the first row that disagrees.
     pub fn audit(&self) -> Result<Audit, StoreError> {
         let headers = self.audit_headers()?;
-        let (movements, balances) = self.audit_movements()?;
+        let cohorts = self.cohorts(0..u32::MAX)?;
+        let mut weighed = Weighed { cohorts, left: HashMap::new(), secret: RandomState::default() };
+        let (movements, balances) = self.audit_movements(&mut weighed)?;
         let outpoints = self.audit_outpoints(balances)?;
-        Ok(Audit { headers, movements, outpoints })
+        let totals = self.audit_totals(weighed)?;
+        Ok(Audit { headers, movements, outpoints, totals })
     }
 
     /// Shows every row of every column family, in order, as its bytes are. Stores that show the same answer the same.
@@ -62,7 +89,7 @@ impl Store {
     }
 
     /// Counts the movements, and gives the last balance in the native coin of each account.
-    fn audit_movements(&self) -> Result<(u64, HashMap<u32, Amount>), StoreError> {
+    fn audit_movements(&self, weighed: &mut Weighed) -> Result<(u64, HashMap<u32, Amount>), StoreError> {
         let mut rows = self.db.raw_iterator_cf(self.family(Family::Movements)?);
         rows.seek_to_first();
         let (mut count, mut last, mut native) = (0, None, HashMap::new());
@@ -82,6 +109,10 @@ impl Store {
             if after != Some(movement.balance) {
                 let at = format!("account {} at block {}", account.0, movement.height);
                 return Err(self.damaged(format!("{at}: the balance is not the one before it and the amount")));
+            }
+            if let Some(cohort) = cohort_of(&weighed.cohorts, account) {
+                let change = (Wide::from(before.0), Wide::from(movement.balance.0));
+                weighed.add((cohort, asset), movement.height, change);
             }
             if asset == Asset::Native {
                 native.insert(account.0, movement.balance);
@@ -115,5 +146,30 @@ impl Store {
             }
         }
         Ok(count)
+    }
+
+    fn audit_totals(&self, mut weighed: Weighed) -> Result<u64, StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Holdings)?);
+        rows.seek_to_first();
+        let (mut count, mut last) = (0, None);
+        while let Some((key, value)) = rows.item() {
+            let (pair, at) = self.read(Family::Holdings, key, read_total_key(key))?;
+            let total = self.read(Family::Holdings, key, read_total(value))?;
+            let before = last.filter(|(before, _)| *before == pair).map_or(Wide::ZERO, |(_, total)| total);
+            if total == before {
+                let at = format!("cohort of account {} at block {at}", pair.0.0);
+                return Err(self.damaged(format!("{at}: the total is the one before it")));
+            }
+            weighed.add(pair, at, (total, before));
+            last = Some((pair, total));
+            count += 1;
+            rows.next();
+        }
+        rows.status().map_err(|error| self.database(error))?;
+        match weighed.left.iter().find(|(_, left)| !left.is_zero()) {
+            Some(((AccountNo(first), _), _)) => Err(self
+                .damaged(format!("cohort of account {first}: its totals are not what its accounts' movements give"))),
+            None => Ok(count),
+        }
     }
 }

@@ -9,6 +9,7 @@ mod apply;
 mod batch;
 mod bytes;
 mod changes;
+mod cohorts;
 mod declare;
 mod deep;
 mod memory;
@@ -44,7 +45,7 @@ pub use standing::{Lookup, Pair, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// One chain's database.
 pub struct Store {
@@ -144,6 +145,8 @@ families! {
     Coverage = 6 "coverage";
     /// What blocks changed.
     Undo = 7 "undo";
+    /// What accounts declared together hold together.
+    Holdings = 8 "holdings";
 }
 
 impl Store {

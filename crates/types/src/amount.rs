@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use ruint::Uint;
 use ruint::aliases::U256;
 
 /// An exact number of base units (satoshi, wei, token units) in 256 bits: never rounded, wrapped or saturated.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Amount(pub U256);
+
+/// A sum of amounts in base units. An amount has 256 bits, so 512 leave room for more summands than memory holds, and for
+/// a factor of 10,000 beside: sums never overflow.
+pub type Wide = Uint<512, 8>;
 
 /// Why a decimal text is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

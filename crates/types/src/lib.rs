@@ -13,7 +13,7 @@ mod statement;
 mod time;
 mod watch;
 
-pub use amount::{Amount, AmountError};
+pub use amount::{Amount, AmountError, Wide};
 pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Reading, TakePayment};
 pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proofs, Tip};
 pub use digest::Digest;

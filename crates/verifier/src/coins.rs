@@ -3,11 +3,7 @@
 use std::fmt;
 
 use assay_types::Amount;
-use ruint::Uint;
-
-/// A sum of amounts in base units. An amount has 256 bits, so 512 leave room for more summands than memory holds, and for
-/// a factor of 10,000 beside: sums never overflow.
-pub type Wide = Uint<512, 8>;
+pub use assay_types::Wide;
 
 /// An amount in 512 bits.
 pub(crate) fn wide(amount: Amount) -> Wide {

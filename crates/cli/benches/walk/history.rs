@@ -22,7 +22,7 @@ pub fn ten_million_movements() {
     let id: ChainId = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".parse().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), &id, Mode::Write).unwrap();
-    store.declare(&[Account::new(b"one"), Account::new(b"other")]).unwrap();
+    store.declare(&[[Account::new(b"one"), Account::new(b"other")]]).unwrap();
     let watch = store.watch().unwrap();
     let hash = |height: u32| BlockHash(std::array::from_fn(|n| height.to_be_bytes()[n % 4]));
     let mut applier = store.applier(&watch, Undo { depth: 1, tip: Height(BLOCKS.into()) }, true).unwrap();

@@ -31,7 +31,7 @@ impl Declared {
         let scripts: Vec<Account> = scripts.map(|script| Account(script.into())).collect();
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("template"), &id(), Mode::Write).unwrap();
-        store.declare(&scripts).unwrap();
+        store.declare(&[&scripts]).unwrap();
         store.cover_by_walking(Height(0)).unwrap();
         Declared { folder, scripts }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_desk::{CatchingUp, Desk, Source, Trouble, clock};
 use assay_indexer::{IndexError, Indexer, Progress, Reached, Settings, Stop, reach};
 use assay_store::{Mode, Store, StoreError};
-use assay_types::{Account, Chain, NodeError};
+use assay_types::{Chain, NodeError};
 
 use super::Shared;
 use crate::config::ChainConfig;
@@ -87,11 +87,11 @@ fn follow_into(
     let node = setup.connect(chain).map_err(|failure| NodeError::Unsupported(failure.first()))?;
     let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: None, threads: crate::index::processors() };
     let indexer = Indexer::new(&*node, store, settings, round.clone());
-    let mut accounts: Vec<Account> = setup.declarations.accounts(&chain.id).into_iter().cloned().collect();
-    accounts.extend(desk.announced(&chain.id)); // known already, unless the store was made anew
+    let (announced, mut groups) = (desk.announced(&chain.id), setup.declarations.groups(&chain.id));
+    groups.push(announced.iter().collect()); // known already, unless the store was made anew
     {
         let _pen = store.pen();
-        indexer.declare(&accounts)?;
+        indexer.declare(&groups)?;
     }
     let progress = |progress: Progress| {
         let Progress { at, from, to, filling_in } = progress;

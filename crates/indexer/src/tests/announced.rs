@@ -15,7 +15,7 @@ const NOBODY: u8 = 3;
 fn followed(proof: Proof) -> (Fake, Kept) {
     let chain = Fake::new(proof, TIP);
     let kept = Kept::new(&chain);
-    indexer(&chain, &kept).declare(&accounts(0..1)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(0..1)]).unwrap();
     catch_up(&chain, &kept).unwrap();
     (chain, kept)
 }
@@ -108,14 +108,14 @@ fn blocks_that_come_while_the_node_is_asked_are_read_for_them() {
 #[test]
 fn a_round_of_late_accounts_comes_first_and_the_announced_wait() {
     let (chain, kept) = followed(Proof::Walking);
-    indexer(&chain, &kept).declare(&accounts(1..2)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(1..2)]).unwrap();
     let refused = announce(&chain, &kept, &[NOBODY]);
     assert!(matches!(&refused, Err(Refusal::NotNow(why)) if why.contains("filled in")), "{refused:?}");
     assert_eq!(chain.asked(Question::Held), 0, "nobody is asked in vain");
     catch_up(&chain, &kept).unwrap();
     assert_eq!(announce(&chain, &kept, &[NOBODY]), Ok(Height(TIP)));
     // And the other way: late ones are walked for, announced ones are not.
-    indexer(&chain, &kept).declare(&accounts(0..ACCOUNTS)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(0..ACCOUNTS)]).unwrap();
     catch_up(&chain, &kept).unwrap();
     assert_eq!(stands(&kept, 2, 0).coverage, Coverage::Verified);
     assert_eq!(stands(&kept, NOBODY, TIP).coverage, Coverage::Unproven);

@@ -13,7 +13,7 @@ const LIE: u64 = 13;
 fn lied_to(times: u32) -> (Fake, Kept) {
     let chain = Fake::new(Proof::State, TIP);
     let kept = Kept::new(&chain);
-    indexer(&chain, &kept).declare(&accounts(0..4)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(0..4)]).unwrap();
     chain.lie_about(LIE, times);
     (chain, kept)
 }
@@ -67,9 +67,9 @@ fn at_lie(honest: &Kept, number: AccountNo) -> Amount {
 fn a_lie_to_accounts_that_are_filled_in_is_named_and_they_stay_unpublished() {
     let chain = Fake::new(Proof::State, TIP);
     let kept = Kept::new(&chain);
-    indexer(&chain, &kept).declare(&accounts(3..4)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(3..4)]).unwrap();
     catch_up(&chain, &kept).unwrap();
-    indexer(&chain, &kept).declare(&accounts(0..3)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(0..3)]).unwrap();
     chain.lie_about(LIE, 1);
     let told = catch_up(&chain, &kept);
     assert!(matches!(told, Err(IndexError::Node(NodeError::Contradiction { .. }))), "{told:?}");

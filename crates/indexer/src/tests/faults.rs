@@ -33,7 +33,7 @@ const QUESTIONS: [Question; 3] = [Question::Tip, Question::HashAt, Question::Blo
 
 fn followed(chain: &Fake) -> Kept {
     let kept = Kept::new(chain);
-    indexer(chain, &kept).declare(&accounts(0..3)).unwrap();
+    indexer(chain, &kept).declare(&[accounts(0..3)]).unwrap();
     kept
 }
 

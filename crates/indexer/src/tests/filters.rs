@@ -14,9 +14,9 @@ const LATE: u8 = 3;
 /// With all but one account followed to the tip, and that one just declared.
 fn waiting(chain: &Fake) -> Kept {
     let kept = Kept::new(chain);
-    indexer(chain, &kept).declare(&accounts(0..LATE)).unwrap();
+    indexer(chain, &kept).declare(&[accounts(0..LATE)]).unwrap();
     catch_up(chain, &kept).unwrap();
-    indexer(chain, &kept).declare(&accounts(0..ACCOUNTS)).unwrap();
+    indexer(chain, &kept).declare(&[accounts(0..ACCOUNTS)]).unwrap();
     kept
 }
 
@@ -126,7 +126,7 @@ fn those_that_were_declared_after_others_are_proven_as_well() {
     let chain = Fake::new(Proof::Walking, TIP).with_filters(None);
     let kept = Kept::new(&chain);
     for who in 0..ACCOUNTS {
-        indexer(&chain, &kept).declare(&accounts(0..who + 1)).unwrap();
+        indexer(&chain, &kept).declare(&[accounts(0..who + 1)]).unwrap();
         catch_up(&chain, &kept).unwrap();
         if who == 2 {
             prove(&chain, &kept, 2);
@@ -144,7 +144,7 @@ fn after_a_filter_that_was_wrong_blocks_are_read() {
     catch_up(&chain, &kept).unwrap();
     kept.store.disprove(AccountNo(LATE.into()), Height(0), "for the test").unwrap();
     let looked = chain.asked(Question::Filter);
-    indexer(&chain, &kept).declare(&[super::fake::account(7)]).unwrap();
+    indexer(&chain, &kept).declare(&[[super::fake::account(7)]]).unwrap();
     catch_up(&chain, &kept).unwrap();
     assert_eq!((chain.asked(Question::Filter), grade(&kept, LATE + 1)), (looked, Coverage::Verified));
 }
@@ -156,9 +156,9 @@ fn what_a_filter_hid_makes_the_account_unknown_and_no_other() {
         for who in [1, 2] {
             let chain = Fake::new(Proof::Walking, TIP).with_filters(Some((at, who)));
             let kept = Kept::new(&chain);
-            indexer(&chain, &kept).declare(&accounts(0..1)).unwrap();
+            indexer(&chain, &kept).declare(&[accounts(0..1)]).unwrap();
             catch_up(&chain, &kept).unwrap();
-            indexer(&chain, &kept).declare(&accounts(0..3)).unwrap();
+            indexer(&chain, &kept).declare(&[accounts(0..3)]).unwrap();
             catch_up(&chain, &kept).unwrap();
             let truth = straight(&chain, &accounts(0..3));
             let differs = rows(&truth) != rows(&kept);

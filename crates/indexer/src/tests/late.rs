@@ -13,9 +13,9 @@ const TIP: u64 = 40;
 /// With two accounts followed to the tip, and the others just declared.
 fn waiting(chain: &Fake) -> Kept {
     let kept = Kept::new(chain);
-    indexer(chain, &kept).declare(&accounts(0..2)).unwrap();
+    indexer(chain, &kept).declare(&[accounts(0..2)]).unwrap();
     catch_up(chain, &kept).unwrap();
-    assert_eq!(indexer(chain, &kept).declare(&accounts(0..ACCOUNTS)).unwrap(), 2);
+    assert_eq!(indexer(chain, &kept).declare(&[accounts(0..ACCOUNTS)]).unwrap(), 2);
     kept
 }
 
@@ -86,12 +86,12 @@ fn a_reorganisation_within_a_round_takes_it_back_with_the_chain() {
 fn accounts_declared_during_a_round_wait_for_the_next() {
     let chain = Fake::new(Proof::Walking, TIP);
     let kept = Kept::new(&chain);
-    indexer(&chain, &kept).declare(&accounts(0..1)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(0..1)]).unwrap();
     catch_up(&chain, &kept).unwrap();
-    indexer(&chain, &kept).declare(&accounts(1..2)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(1..2)]).unwrap();
     let more = |progress: crate::Progress| {
         if progress.filling_in && progress.at == Height(11) {
-            indexer(&chain, &kept).declare(&accounts(2..ACCOUNTS)).unwrap();
+            indexer(&chain, &kept).declare(&[accounts(2..ACCOUNTS)]).unwrap();
         }
     };
     indexer(&chain, &kept).catch_up(&more).unwrap();
@@ -128,10 +128,10 @@ fn a_round_goes_on_over_blocks_that_moved_none_of_its_accounts() {
     let kept = Kept::new(&chain);
     let settings = || Settings { undo_depth: 5, ..SETTINGS };
     let indexer = || Indexer::new(&chain, &kept.store, settings(), Stop::default());
-    indexer().declare(&accounts(0..1)).unwrap();
+    indexer().declare(&[accounts(0..1)]).unwrap();
     indexer().catch_up(&|_| ()).unwrap();
     let fetched = chain.asked(Question::Block);
-    indexer().declare(&accounts(200..202)).unwrap();
+    indexer().declare(&[accounts(200..202)]).unwrap();
     indexer().catch_up(&|_| ()).unwrap();
     assert!(kept.store.number(&account(201)).unwrap().unwrap().1);
     let fetched = u64::from(chain.asked(Question::Block) - fetched);
@@ -153,7 +153,7 @@ fn whatever_the_chain_does_during_a_round_it_ends_straight() {
                         2 => chain.reorg(1 + (dice.get() / 40 % 6) as usize, 1 + (dice.get() / 400 % 9) as usize),
                         3 if dice.get() / 40 % 3 == 0 => {
                             // Killed, or stopped by new declarations: the next run knows what the store knows.
-                            indexer(&chain, &kept).declare(&accounts(0..ACCOUNTS)).unwrap();
+                            indexer(&chain, &kept).declare(&[accounts(0..ACCOUNTS)]).unwrap();
                         }
                         _ => {}
                     }
@@ -194,10 +194,10 @@ fn a_round_that_the_node_cannot_fill_in_keeps_nobody_from_following() {
 fn accounts_that_are_declared_no_more_keep_their_history_and_go_on() {
     let chain = Fake::new(Proof::Walking, TIP);
     let kept = Kept::new(&chain);
-    indexer(&chain, &kept).declare(&accounts(0..ACCOUNTS)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(0..ACCOUNTS)]).unwrap();
     catch_up(&chain, &kept).unwrap();
     chain.mine(5);
-    assert_eq!(indexer(&chain, &kept).declare(&accounts(0..1)).unwrap(), 0);
+    assert_eq!(indexer(&chain, &kept).declare(&[accounts(0..1)]).unwrap(), 0);
     catch_up(&chain, &kept).unwrap();
     chain.reorg(7, 9);
     ends_straight(&chain, &kept, "removed from the declarations");

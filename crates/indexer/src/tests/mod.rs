@@ -76,7 +76,7 @@ fn catch_up_in_unrest(chain: &Fake, kept: &Kept, progress: &dyn Fn(Progress)) {
 fn straight(chain: &Fake, declared: &[Account]) -> Kept {
     let calm = chain.calm();
     let kept = Kept::new(&calm);
-    indexer(&calm, &kept).declare(declared).unwrap();
+    indexer(&calm, &kept).declare(&[declared]).unwrap();
     catch_up(&calm, &kept).unwrap();
     kept
 }

@@ -11,7 +11,7 @@ const TIP: u64 = 30;
 
 fn followed(chain: &Fake) -> Kept {
     let kept = Kept::new(chain);
-    indexer(chain, &kept).declare(&accounts(0..3)).unwrap();
+    indexer(chain, &kept).declare(&[accounts(0..3)]).unwrap();
     kept
 }
 
@@ -126,7 +126,7 @@ fn the_very_first_block_may_be_replaced_while_accounts_wait() {
     let chain = Fake::new(Proof::State, 10).from(8);
     let kept = followed(&chain);
     catch_up(&chain, &kept).unwrap();
-    indexer(&chain, &kept).declare(&accounts(3..4)).unwrap();
+    indexer(&chain, &kept).declare(&[accounts(3..4)]).unwrap();
     kept.store.round(Height(8)).unwrap();
     chain.reorg(4, 6);
     catch_up(&chain, &kept).unwrap();

@@ -102,6 +102,8 @@ fn what_two_exchanges_declare_is_listed_once_and_found() {
     .unwrap();
     let ethereum = "eip155:1".parse().unwrap();
     assert_eq!(found.accounts(&ethereum), [&Account::new(b"1"), &Account::new(b"2")]);
+    let (one, two) = (Account::new(b"1"), Account::new(b"2"));
+    assert_eq!(found.groups(&ethereum), [vec![&two], vec![&one, &two]], "a's cold ones, b's hot ones");
     let shared = found.shared();
     assert_eq!(shared.len(), 1);
     assert_eq!((shared[0].chain, shared[0].account), (&ethereum, &Account::new(b"2")));

@@ -52,7 +52,7 @@ impl Test {
     fn new() -> Test {
         let folder = folder();
         let store = Store::open(folder.path(), &chain(), Mode::Write).unwrap();
-        store.declare(&[account(0), account(1)]).unwrap();
+        store.declare(&[[account(0), account(1)]]).unwrap();
         store.cover_by_walking(Height(0)).unwrap();
         let known_from = [(0, (0, true)), (1, (0, true))].into();
         Test { store, world: World::default(), known_from, _folder: folder }
@@ -98,7 +98,7 @@ impl Test {
             Step::Announce(who, below) => self.announce(*who, *below),
             Step::Prove(below) => self.prove(*below),
             Step::Declare(who) => {
-                if self.store.declare(&[account(*who)]).unwrap() > 0 {
+                if self.store.declare(&[[account(*who)]]).unwrap() > 0 {
                     self.fill_in();
                     self.known_from.insert(*who, (0, true));
                 }

@@ -10,7 +10,7 @@ use crate::{Coverage, Family, Mode, Undo, hex};
 fn the_bytes_are_those_of_the_format() {
     let folder = folder();
     let store = open(folder.path(), Mode::Write).unwrap();
-    store.declare(&[account(0)]).unwrap();
+    store.declare(&[[account(0), account(5)]]).unwrap();
     store.cover_by_walking(Height(0)).unwrap();
     let watch = store.watch().unwrap();
     let mut world = World::default();
@@ -32,12 +32,12 @@ fn the_bytes_are_those_of_the_format() {
     let last = world.blocks[1].clone();
     store.apply(&last.view(&watch), &watch, undo(1), false).unwrap();
     store.announce(&[account(3)], at, &[reading(true)], true).unwrap();
-    store.declare(&[account(1)]).unwrap();
+    store.declare(&[[account(1)]]).unwrap();
     let round = store.round(Height(0)).unwrap().unwrap();
     store.cover_round(round, Height(0), &Coverage::Unproven).unwrap();
     store.publish_unproven(round, Height(0)).unwrap();
     store.disprove(round.from, Height(0), "hid").unwrap();
-    store.declare(&[account(4)]).unwrap();
+    store.declare(&[[account(4)]]).unwrap();
     store.round(Height(0)).unwrap();
     store.set_final(Some(Height(1))).unwrap();
     let rows = dump(&store);

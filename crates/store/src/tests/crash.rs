@@ -38,9 +38,9 @@ fn blocks() -> Vec<Sealed> {
 fn step(store: &Store, blocks: &[Sealed], stepped_back: &mut HashSet<u64>) -> bool {
     let next = store.tip().unwrap().map_or(0, |tip| tip.height.0 + 1);
     if store.number(&account(0)).unwrap().is_none() {
-        store.declare(&[account(0), account(1)]).unwrap();
+        store.declare(&[[account(0), account(1)]]).unwrap();
     } else if next == LATE_FROM && store.number(&account(2)).unwrap().is_none() {
-        store.declare(&[account(2), account(3)]).unwrap();
+        store.declare(&[[account(2), account(3)]]).unwrap();
     } else if let Some(round) =
         store.round(Height(0)).unwrap().filter(|round| round.next.0 < BESIDE * (next - LATE_FROM + 1))
     {

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use assay_types::{Asset, Height, TxId};
+use assay_types::{AccountNo, Asset, Height, TxId};
 use proptest::prelude::*;
 
 use super::{Dump, FIRST, account, dump, folder, grow, open};
 use crate::rows::{HeaderRow, Unspent};
-use crate::{Coverage, Family, Mode, Movement, Store, StoreError, Transaction, changes};
+use crate::{Coverage, Family, Mode, Movement, Store, StoreError, Transaction, changes, cohorts};
 
 fn grown(path: &Path) -> Store {
     let store = open(path, Mode::Write).unwrap();
-    store.declare(&[account(0)]).unwrap();
+    store.declare(&[[account(0), account(1)]]).unwrap();
     grow(&store, 0, 9);
     store.cover_by_walking(Height(0)).unwrap();
     store
@@ -25,6 +25,7 @@ fn ask_everything(store: &Store) -> Result<(), StoreError> {
     store.final_height()?;
     store.round(Height(0))?;
     store.coverage(FIRST, Asset::Native, tip)?;
+    store.coverage(AccountNo(1), Asset::Native, tip)?;
     store.last_verified(FIRST, Asset::Native, tip)?;
     store.immature(FIRST, tip)?;
     let txids = store.movements(FIRST, Asset::Native, Height(0), tip)?.collect::<Result<Vec<_>, _>>()?;
@@ -111,7 +112,7 @@ fn a_torn_tail_loses_whole_blocks_and_a_hole_is_damage() {
     {
         let store = open(folder.path(), Mode::Write).unwrap();
         stages.push(dump(&store));
-        store.declare(&[account(0)]).unwrap();
+        store.declare(&[[account(0)]]).unwrap();
         stages.push(dump(&store));
         for height in 0..10 {
             grow(&store, height, height);
@@ -153,6 +154,7 @@ proptest! {
         let _ = Coverage::read(&value);
         let _ = Unspent::read(&value);
         let _ = Transaction::read(&value);
+        let _ = cohorts::read_total(&value);
         let _ = changes::read_undo_row(&value);
     }
 }

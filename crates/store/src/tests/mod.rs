@@ -2,6 +2,7 @@
 
 mod announced;
 mod bytes;
+mod cohorts;
 mod crash;
 mod damage;
 mod model;

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use assay_types::{Account, AccountNo, Asset, Direction, Height, Kind, TxId};
+use assay_types::{Account, AccountNo, Asset, Direction, Height, Kind, TxId, Wide};
 
 use super::world::{Event, Said, Sealed, TOKEN};
 use super::{account, sats};
+use crate::cohorts::{read_total, read_total_key};
 use crate::rows::Unspent;
 use crate::{Coverage, Family, Movement, Store, Transaction};
 
@@ -187,13 +188,34 @@ impl Model {
                 assert_eq!(theirs, self.coverage(who, height), "coverage of account {who} at {height}");
             }
         }
+        for ((first, asset, height), total) in self.totals(store) {
+            assert_eq!(store.total(AccountNo(first), asset, Height(height)).unwrap(), total, "{first} at {height}");
+        }
+    }
+
+    /// What the cohorts of those that are followed hold at each height.
+    fn totals(&self, store: &Store) -> BTreeMap<(u32, Asset, u64), Wide> {
+        let mut totals = BTreeMap::new();
+        for cohort in store.cohorts(0..store.published().unwrap()).unwrap() {
+            for (asset, height) in
+                [Asset::Native, TOKEN].into_iter().flat_map(|asset| (0..self.blocks).map(move |at| (asset, at)))
+            {
+                let held = |who| {
+                    let mut history = self.histories.get(&(who, asset)).into_iter().flatten();
+                    history
+                        .rfind(|movement| movement.height.0 <= height)
+                        .map_or(Wide::ZERO, |last| Wide::from(last.balance.0))
+                };
+                totals.insert((cohort.start, asset, height), cohort.clone().map(held).sum());
+            }
+        }
+        totals
     }
 
     /// So it is, and there is not a row more: where nobody is being filled in.
     pub fn agrees_with(&self, store: &Store, followed: usize) {
         self.speaks_as(store, followed);
-        let mut rows = BTreeMap::new();
-        let mut unspent = BTreeMap::new();
+        let (mut rows, mut unspent, mut totals) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         store
             .each_row(|family, key, value| {
                 if family == Family::Transactions.name() {
@@ -202,11 +224,21 @@ impl Model {
                     let (txid, vout) = key.split_at(32);
                     let key = (TxId(txid.try_into().unwrap()), u32::from_be_bytes(vout.try_into().unwrap()));
                     unspent.insert(key, Unspent::read(value).unwrap());
+                } else if family == Family::Holdings.name() {
+                    let ((first, asset), height) = read_total_key(key).unwrap();
+                    totals.insert((first.0, asset, height.0), read_total(value).unwrap());
                 }
             })
             .unwrap();
         assert_eq!(rows, self.transactions.clone().into_iter().collect());
         assert_eq!(unspent, self.unspent);
+        let mut changes = self.totals(store);
+        let before = changes.clone();
+        changes.retain(|(first, asset, height), total| {
+            let before = height.checked_sub(1).and_then(|below| before.get(&(*first, *asset, below)));
+            *total != before.copied().unwrap_or_default()
+        });
+        assert_eq!(totals, changes);
     }
 
     fn history_agrees(&self, store: &Store, who: u32, asset: Asset) {

@@ -19,7 +19,7 @@ fn boundary(reader: &crate::Store) -> u64 {
 fn a_reader_sees_the_boundary_at_which_it_was_opened() {
     let folder = folder();
     let writer = open(folder.path(), Mode::Write).unwrap();
-    writer.declare(&[account(0)]).unwrap();
+    writer.declare(&[[account(0)]]).unwrap();
     let mut earlier: Option<crate::Store> = None;
     for height in 0..12 {
         grow(&writer, height, height);
@@ -38,7 +38,7 @@ fn a_reader_sees_the_boundary_at_which_it_was_opened() {
 fn readers_that_come_while_blocks_are_written_never_see_half_of_one() {
     let folder = folder();
     let writer = open(folder.path(), Mode::Write).unwrap();
-    writer.declare(&[account(0)]).unwrap();
+    writer.declare(&[[account(0)]]).unwrap();
     grow(&writer, 0, 0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
