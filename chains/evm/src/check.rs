@@ -4,8 +4,8 @@ use alloy::primitives::{Address, B256, U256};
 use assay_types::{Height, NodeError, Notice};
 use serde_json::{Value, json};
 
-use crate::chain::{Finality, final_by};
 use crate::fetch::{self, SealedHeader};
+use crate::finality::{Finality, final_block};
 use crate::node::{Node, OrFail, Refusal};
 
 /// How far back a full node that is no archive keeps states.
@@ -13,11 +13,11 @@ const USUAL_STATES: u64 = 128;
 
 /// Asks the node what `assay check` reports of it.
 pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
-    let subject = "the latest header";
-    let SealedHeader { header, hash } =
-        fetch::header_at(node, json!("latest"), subject).await.or_fail(node, subject)?;
+    let head = fetch::head(node).await?;
+    let SealedHeader { header, hash } = &head;
+    let hash = *hash;
     let mut notices = vec![version(node).await?, syncing(node).await?];
-    notices.push(finality_notice(node, finality).await?);
+    notices.push(finality_notice(node, finality, &head).await?);
     notices.push(ability(node, "traces", "debug_traceBlockByHash", traces(node, hash).await)?);
     notices.push(ability(node, "proofs", "eth_getProof", proofs(node, hash).await)?);
     notices.push(ability(node, "batch reader", "state override", overrides(node, hash).await)?);
@@ -49,12 +49,12 @@ async fn syncing(node: &Node) -> Result<Notice, NodeError> {
     }
 }
 
-async fn finality_notice(node: &Node, finality: Finality) -> Result<Notice, NodeError> {
+async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -> Result<Notice, NodeError> {
     let Finality::Tag(tag) = finality else {
         return Ok(notice(node, "finality", "by confirmations", false));
     };
-    Ok(match final_by(node, tag).await? {
-        Some(height) => notice(node, "finality", format!("{} is block {height}", tag.as_str()), false),
+    Ok(match final_block(node, tag, head).await? {
+        Some(last) => notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false),
         None => notice(
             node,
             "finality",
@@ -73,14 +73,7 @@ fn ability(node: &Node, subject: &str, method: &str, tried: Result<(), Refusal>)
     };
     match tried {
         Ok(()) => Ok(notice(node, subject, "yes", false)),
-        Err(Refusal::Failed(error)) => Err(error),
-        Err(
-            Refusal::NoMethod(why)
-            | Refusal::Absent(why)
-            | Refusal::TooMuch(why)
-            | Refusal::Execution(why)
-            | Refusal::Other(why),
-        ) => Ok(notice(node, subject, format!("no {method}: {why}: {lost}"), true)),
+        Err(refusal) => Ok(notice(node, subject, format!("no {method}: {}: {lost}", refusal.in_words()?), true)),
     }
 }
 

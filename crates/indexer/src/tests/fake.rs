@@ -329,7 +329,7 @@ impl Chain for Fake {
         self.answer(Question::Tip, |node| {
             let (height, hash) = (node.active.len() as u64 - 1, *node.active.last().unwrap());
             let final_height = node.confirmations.and_then(|n| (height + 1).checked_sub(n)).map(Height);
-            Ok(Tip { head: BlockRef { height: Height(height), hash }, final_height })
+            Ok(Tip { head: BlockRef { height: Height(height), hash }, final_height, final_hash: None })
         })
     }
 
@@ -425,5 +425,5 @@ impl Chain for Fake {
 }
 
 pub(super) fn missing(subject: &str) -> NodeError {
-    NodeError::Missing { node: "fake".into(), subject: subject.into(), why: "for the test".into() }
+    NodeError::Missing { node: "fake".into(), subject: subject.into(), why: "for the test".into(), fault: None }
 }
