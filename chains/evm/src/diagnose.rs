@@ -141,15 +141,22 @@ pub(crate) fn proof(
     (at, root): (Height, B256),
     recent: &[(Height, B256)],
 ) -> Fault {
-    let leads_from = |root: B256| verify::storage(proof, address, root, keys).is_ok();
+    let is_of = |address: Address, root: B256| verify::account(proof, address, root).is_ok();
+    let is_another = proof.address != address;
+    if is_another && is_of(proof.address, root) {
+        return Fault::Reordered;
+    }
+    let leads_from = |root: B256| match is_another {
+        true => is_of(proof.address, root),
+        false => verify::storage(proof, address, root, keys).is_ok(),
+    };
     if let Some((height, _)) = recent.iter().find(|(_, other)| *other != root && leads_from(*other)) {
         return of_another_block(at, *height);
     }
-    let is_of = |address: Address| verify::account(proof, address, root).is_ok();
-    if !is_of(address) {
-        if proof.address != address {
-            return if is_of(proof.address) { Fault::Reordered } else { Fault::Forged };
-        }
+    if is_another {
+        return Fault::Forged;
+    }
+    if !is_of(address, root) {
         return of_path(&proof.account_proof, root, keccak256(address), |path| {
             verify::account(&AccountProof { account_proof: path.to_vec(), ..proof.clone() }, address, root).is_ok()
         });
