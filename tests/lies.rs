@@ -429,6 +429,112 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
     play(&scene, &cases);
 }
 
+/// Everything above this height is unknown to it.
+fn late(height: u64, last: Value) -> Vec<Rule> {
+    let above = move |params: &Value| {
+        let number = params[0].as_str().and_then(|text| text.strip_prefix("0x"));
+        number.is_some_and(|number| u64::from_str_radix(number, 16).unwrap() > height)
+    };
+    let rule = |of: Arc<dyn Fn(&str, &Value) -> bool + Send + Sync>, with: Value| Rule {
+        of,
+        fault: alter(move |answer| *answer = with.clone()),
+        times: u64::MAX,
+    };
+    vec![
+        rule(Arc::new(|name, params| name == HEADER[0] && params[0] == "latest"), last),
+        rule(Arc::new(move |name, params| name == HEADER[0] && above(params)), Value::Null),
+    ]
+}
+
+#[test]
+fn an_evm_node_that_is_late_or_hasty_is_named() {
+    let world = World::new(&["--slots-in-an-epoch", "1"]);
+    let scene = evm_scene(&world);
+    let header = |height: u64| world.call(HEADER[0], json!([format!("{height:#x}"), false]));
+    let proxy = Proxy::new(&scene.node);
+    let tip = |lab: &Lab| {
+        let store = Store::open(&lab.path("data").join("evm"), &ANVIL.parse().unwrap(), Mode::Read).unwrap();
+        (store.tip().unwrap().unwrap().height, store.final_height().unwrap())
+    };
+    let with_finality = |finality: &str| {
+        let lab = scene.lab(&proxy.url);
+        let text = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+        lab.write("assay.toml", &text.replace("{ confirmations = 1 }", finality));
+        lab
+    };
+    // What was final is not taken back for a node that has it no more; what was not is, if it stays so.
+    for (finality, code, reached) in [("{ confirmations = 1 }", 3, 12), ("{ confirmations = 10 }", 0, 8)] {
+        proxy.set(vec![]);
+        let lab = with_finality(finality);
+        lab.index();
+        proxy.set(late(8, header(8)));
+        let (told, said, took) = index(&lab);
+        assert!(
+            told == code && said.contains("(kind: stale)") && said.contains(&proxy.url),
+            "{finality}: {told}: {said}"
+        );
+        assert!(took < BOUND && tip(&lab).0 == Height(reached));
+        scene.assert_never_wrong(&lab, finality);
+    }
+    // An old answer to the question for the last block.
+    proxy.set(late(8, header(8)).into_iter().take(1).collect());
+    let lab = with_finality("{ confirmations = 1 }");
+    let (told, said, _) = index(&lab);
+    assert!(told == 3 && said.contains("(kind: stale)"), "{told}: {said}");
+
+    // By its tag.
+    proxy.set(vec![]);
+    let lab = with_finality("{ tag = \"finalized\" }");
+    lab.index();
+    let (_, Some(last)) = tip(&lab) else { panic!("nothing is final") };
+    assert!(last < Height(EVM_BLOCKS));
+    let tag = |with: Value| Rule {
+        of: Arc::new(|name, params| name == HEADER[0] && params[0] == "finalized"),
+        fault: alter(move |answer| *answer = with.clone()),
+        times: u64::MAX,
+    };
+    let other = World::new(&["--timestamp", "1700000000"]);
+    (0..EVM_BLOCKS).for_each(|_| other.mine());
+    let of_another = other.call(HEADER[0], json!([format!("{EVM_BLOCKS:#x}"), false]));
+    proxy.set(vec![tag(of_another)]);
+    let (told, said, _) = index(&lab);
+    assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");
+    assert_eq!(tip(&lab), (Height(EVM_BLOCKS), Some(last)));
+    let mut altered = header(EVM_BLOCKS);
+    nudge(&mut altered["number"]);
+    proxy.set(vec![tag(altered)]);
+    let (told, said, _) = index(&lab);
+    assert!(told == 4 && said.contains("(kind: forged)"), "{told}: {said}");
+    // What it called final stays so.
+    proxy.set(vec![tag(header(3))]);
+    assert_eq!(index(&lab).0, 0);
+    assert_eq!(tip(&lab), (Height(EVM_BLOCKS), Some(last)));
+
+    // `check` names the kind by itself.
+    proxy.set(vec![Rule::always(RECEIPTS, alter(|receipts| *receipts = json!([])))]);
+    let checked = lab.json(&["check"], 4);
+    let kinds: Vec<_> = checked["checks"].as_array().unwrap().iter().filter_map(|one| one["kind"].as_str()).collect();
+    assert_eq!(kinds, ["omitted"], "{checked}");
+    proxy.set(vec![]);
+    lab.json(&["check"], 0);
+}
+
+#[test]
+fn traces_that_proofs_deny_stay_nobodys_movement() {
+    let world = World::new(&[]);
+    let scene = evm_scene(&world);
+    let proxy = Proxy::with(&scene.node, vec![Rule::always(TRACES, alter(invent_payments))]);
+    let lab = scene.lab(&proxy.url);
+    let (code, said, _) = index(&lab);
+    assert!(code == 0 && said.contains("(kind: forged)") && said.contains(&proxy.url), "{code}: {said}");
+    scene.assert_never_wrong(&lab, "denied");
+    for (address, _) in &scene.accounts {
+        let history = lab.assay(&["history", address, "--chain", "evm", "--format", "csv"]).stdout;
+        // The contract gets what the trace says, and gives it on: both of it, and the lie, are one sum there.
+        assert!(!history.contains(",3,"), "{address}: {history}");
+    }
+}
+
 /// The other way round.
 fn turn_round(list: &mut Value) {
     if let Some(list) = list.as_array_mut() {

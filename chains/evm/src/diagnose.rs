@@ -166,7 +166,8 @@ pub(crate) fn proof(
         return fault;
     }
     let is_word = |slot: &SlotProof, key: B256| verify::word(slot, key, proof.storage_hash).is_ok();
-    if keys.iter().all(|key| slots.iter().any(|slot| is_word(slot, *key))) {
+    let is_known = |slot: &SlotProof| keys.iter().any(|key| is_word(slot, *key));
+    if slots.iter().all(is_known) && keys.iter().all(|key| slots.iter().any(|slot| is_word(slot, *key))) {
         return Fault::Reordered;
     }
     let wrong = slots.iter().zip(keys).find(|(slot, key)| !is_word(slot, **key));

@@ -53,9 +53,7 @@ pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &
     match node.recent.look(height, hash, asked, Instant::now()) {
         None => Ok(sealed),
         Some(other) => {
-            let why = format!(
-                "block {height} is {hash} and {other} by turns: it answers for several nodes, on several forks"
-            );
+            let why = format!("block {height} is {hash} and {other} by turns");
             Err(Refusal::Failed(node.unreadable(subject, Fault::MixedForks, why)))
         }
     }
@@ -81,17 +79,17 @@ pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockH
 pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
     let subject = "the latest header";
     let latest = async || header_at(node, json!("latest"), subject).await.or_fail(node, subject);
-    let head = latest().await?;
+    let mut head = latest().await?;
     let height = Height(head.header.number);
-    if !node.recent.must_probe(height, Instant::now()) || hash_at(node, height.next()).await?.is_none() {
-        return Ok(head);
+    let probe = node.recent.must_probe(height, Instant::now());
+    if probe && hash_at(node, height.next()).await?.is_some() {
+        head = latest().await?; // it may have come meanwhile
+        if head.header.number <= height.0 {
+            let why = format!("it is of block {height}, and the node has block {}", height.next());
+            return Err(node.unreadable(subject, Fault::Stale, why));
+        }
     }
-    // It may have come meanwhile.
-    let head = latest().await?;
-    if head.header.number <= height.0 {
-        let why = format!("it is of block {height}, and the node has block {}", height.next());
-        return Err(node.unreadable(subject, Fault::Stale, why));
-    }
+    node.recent.settle(Height(head.header.number), probe, Instant::now());
     Ok(head)
 }
 

@@ -80,19 +80,20 @@ impl Recent {
         unrest
     }
 
-    /// Is it to be looked whether there is a block above its head? At first, and while the head does not rise.
+    /// Is it to be looked whether there is a block above this, its head? At first, and while the head does not rise.
     pub(crate) fn must_probe(&self, head: Height, now: Instant) -> bool {
+        match self.said().head {
+            None => true,
+            Some((before, _)) if head > before => false,
+            Some((before, looked)) => head < before || now.duration_since(looked) >= PROBE,
+        }
+    }
+
+    /// Takes note of its head, which is none that something speaks against.
+    pub(crate) fn settle(&self, head: Height, probed: bool, now: Instant) {
         let mut said = self.said();
-        let (probe, looked) = match said.head {
-            None => (true, now),
-            Some((before, looked)) if head > before => (false, looked),
-            Some((before, looked)) => {
-                let probe = head < before || now.duration_since(looked) >= PROBE;
-                (probe, if probe { now } else { looked })
-            }
-        };
+        let looked = said.head.filter(|_| !probed).map_or(now, |(_, looked)| looked);
         said.head = Some((head, looked));
-        probe
     }
 }
 
@@ -121,11 +122,16 @@ mod tests {
     #[test]
     fn a_head_that_does_not_rise_is_looked_above() {
         let (recent, start) = (Recent::default(), Instant::now());
-        let probes = |height, s| recent.must_probe(Height(height), start + Duration::from_secs(s));
-        assert_eq!(
-            [probes(7, 0), probes(8, 1), probes(8, 2), probes(8, 11), probes(8, 12)],
-            [true, false, false, true, false]
-        );
-        assert_eq!([probes(7, 13), probes(7, 14), probes(9, 15)], [true, false, false]);
+        let probes = |height: u64, s: u64| {
+            let now = start + Duration::from_secs(s);
+            let probe = recent.must_probe(Height(height), now);
+            recent.settle(Height(height), probe, now);
+            probe
+        };
+        assert_eq!([probes(7, 0), probes(8, 1), probes(8, 2), probes(8, 11)], [true, false, false, true]);
+        assert_eq!([probes(8, 12), probes(7, 13), probes(7, 14), probes(9, 15)], [false, true, false, false]);
+        // As long as something speaks against it, it is looked again.
+        let soon = start + Duration::from_secs(16);
+        assert!([8, 8].map(|height| recent.must_probe(Height(height), soon)).iter().all(|probe| *probe));
     }
 }
