@@ -435,14 +435,10 @@ fn late(height: u64, last: Value) -> Vec<Rule> {
         let number = params[0].as_str().and_then(|text| text.strip_prefix("0x"));
         number.is_some_and(|number| u64::from_str_radix(number, 16).unwrap() > height)
     };
-    let rule = |of: Arc<dyn Fn(&str, &Value) -> bool + Send + Sync>, with: Value| Rule {
-        of,
-        fault: alter(move |answer| *answer = with.clone()),
-        times: u64::MAX,
-    };
+    let replace = |with: Value| alter(move |answer| *answer = with.clone());
     vec![
-        rule(Arc::new(|name, params| name == HEADER[0] && params[0] == "latest"), last),
-        rule(Arc::new(move |name, params| name == HEADER[0] && above(params)), Value::Null),
+        Rule::when(|name, params| name == HEADER[0] && params[0] == "latest", replace(last)),
+        Rule::when(move |name, params| name == HEADER[0] && above(params), replace(Value::Null)),
     ]
 }
 
@@ -482,20 +478,33 @@ fn an_evm_node_that_is_late_or_hasty_is_named() {
     let (told, said, _) = index(&lab);
     assert!(told == 3 && said.contains("(kind: stale)"), "{told}: {said}");
 
+    // Two nodes on two forks, by turns.
+    let other = World::new(&["--timestamp", "1700000000"]);
+    (0..EVM_BLOCKS).for_each(|_| other.mine());
+    let of_another = other.call(HEADER[0], json!([format!("{EVM_BLOCKS:#x}"), false]));
+    let turn = AtomicUsize::new(0);
+    proxy.set(vec![Rule::always(
+        HEADER,
+        alter(move |header| {
+            if !header.is_null() && turn.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                *header = other.call(HEADER[0], json!([header["number"], false]));
+            }
+        }),
+    )]);
+    let (told, said, took) = index(&with_finality("{ confirmations = 10 }"));
+    assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");
+    assert!(took < BOUND);
+
     // By its tag.
     proxy.set(vec![]);
     let lab = with_finality("{ tag = \"finalized\" }");
     lab.index();
     let (_, Some(last)) = tip(&lab) else { panic!("nothing is final") };
     assert!(last < Height(EVM_BLOCKS));
-    let tag = |with: Value| Rule {
-        of: Arc::new(|name, params| name == HEADER[0] && params[0] == "finalized"),
-        fault: alter(move |answer| *answer = with.clone()),
-        times: u64::MAX,
+    let tag = |with: Value| {
+        let fault = alter(move |answer| *answer = with.clone());
+        Rule::when(|name, params| name == HEADER[0] && params[0] == "finalized", fault)
     };
-    let other = World::new(&["--timestamp", "1700000000"]);
-    (0..EVM_BLOCKS).for_each(|_| other.mine());
-    let of_another = other.call(HEADER[0], json!([format!("{EVM_BLOCKS:#x}"), false]));
     proxy.set(vec![tag(of_another)]);
     let (told, said, _) = index(&lab);
     assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");

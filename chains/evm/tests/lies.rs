@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
@@ -264,13 +264,13 @@ fn every_answer_is_to_its_question() {
     assert_eq!(altered_id(|id| json!(id.as_u64().unwrap() | 1)).unwrap_err().fault(), Some(Fault::Forged));
     stage.assert_true(&altered_id(Value::clone).unwrap());
     // Answers given to each other's questions.
-    let one = Arc::new(AtomicUsize::new(0));
+    let one = Arc::new(AtomicU64::new(0));
     let error = stage.block(&stage.through(move |method, params, answer| {
         if method == PROOF && params[1] == json!([]) {
             let id = answer["id"].as_u64().unwrap();
-            if one.compare_exchange(0, id as usize, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if one.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 answer["id"] = json!(id + 1);
-            } else if one.load(Ordering::Relaxed) + 1 == id as usize {
+            } else if one.load(Ordering::Relaxed) + 1 == id {
                 answer["id"] = json!(id - 1);
             }
         }
