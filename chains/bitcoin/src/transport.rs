@@ -61,8 +61,10 @@ impl Transport {
         let answer = answer.map_err(fault)?;
         serde_json::from_slice(&answer.body).map_err(|error| {
             fault(match answer.status {
-                200 if error.is_eof() => TransportFault::NotAnAnswer(Fault::Truncated, format!("{error}")),
-                200 => TransportFault::NotAnAnswer(Fault::Garbled, format!("not JSON-RPC: {error}")),
+                200 => {
+                    let fault = if error.is_eof() { Fault::Truncated } else { Fault::Garbled };
+                    TransportFault::NotAnAnswer(fault, format!("not JSON-RPC: {error}"))
+                }
                 status => TransportFault::Status(status, shortened(&answer.body)),
             })
         })

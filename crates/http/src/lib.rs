@@ -57,10 +57,10 @@ pub enum HttpError {
     #[error("the answer broke off after {0} bytes")]
     Truncated(usize),
     /// Announced to be longer than we are willing to read.
-    #[error("an answer of {0} bytes is announced, more than the {1} that are read")]
+    #[error("the answer is longer than {1} bytes: {0} are announced")]
     TooLarge(u64, usize),
     /// It began, and was not over after so many bytes, or when the time was.
-    #[error("the answer has no end: {read} bytes within {:.1} s", .within.as_secs_f32())]
+    #[error("no whole answer within {:.1} s: {read} bytes, and no end", .within.as_secs_f32())]
     NeverEnding {
         /// How much came.
         read: usize,
