@@ -33,30 +33,38 @@ struct Case {
     code: i32,
     /// What the error must say, next to the node.
     names: &'static str,
+    /// What kind of fault it must be called.
+    kind: Option<&'static str>,
     /// Does it heal when it happens once?
     heals: bool,
 }
 
 fn case(what: &str, names: &'static [&'static str], fault: Fault, code: i32, says: &'static str) -> Case {
     let what = format!("{}: {what}", names.join(", "));
-    Case { what, rule: Rule::always(names, fault), code, names: says, heals: true }
+    Case { what, rule: Rule::always(names, fault), code, names: says, kind: None, heals: true }
+}
+
+impl Case {
+    fn kind(self, kind: &'static str) -> Case {
+        Case { kind: Some(kind), ..self }
+    }
 }
 
 /// What can happen to any answer: it is missing or cannot be read.
 fn disturbances(names: &'static [&'static str], says: &'static str) -> Vec<Case> {
     let faults = [
-        ("dropped", Fault::Drop),
-        ("silence", Fault::Silence),
-        ("half", Fault::Half),
-        ("cut", Fault::Cut),
-        ("endless", Fault::Endless),
-        ("a trickle", Fault::Trickle),
-        ("huge", Fault::Huge),
-        ("500", Fault::Status(500)),
-        ("429", Fault::Status(429)),
-        ("nonsense", Fault::Nonsense),
+        ("dropped", Fault::Drop, None),
+        ("silence", Fault::Silence, None),
+        ("half", Fault::Half, Some("truncated")),
+        ("cut", Fault::Cut, Some("truncated")),
+        ("endless", Fault::Endless, Some("never-ending")),
+        ("a trickle", Fault::Trickle, Some("never-ending")),
+        ("huge", Fault::Huge, Some("oversized")),
+        ("500", Fault::Status(500), None),
+        ("429", Fault::Status(429), None),
+        ("nonsense", Fault::Nonsense, Some("garbled")),
     ];
-    faults.into_iter().map(|(what, fault)| case(what, names, fault, 3, says)).collect()
+    faults.into_iter().map(|(what, fault, kind)| Case { kind, ..case(what, names, fault, 3, says) }).collect()
 }
 
 /// One chain, the honest answers, and a way to look at what a store says.
@@ -183,9 +191,10 @@ fn play_one(scene: &Scene, case: &Case, honest: &[String]) -> Vec<String> {
     expect(proxy.applied() > 0, "was never asked".into());
     expect(code == case.code, format!("exits with {code}, not {}: {said}", case.code));
     expect(code == 0 || said.contains(case.names), format!("does not name `{}`: {said}", case.names));
+    let kind = case.kind.map(|kind| format!("(kind: {kind})"));
+    expect(kind.as_ref().is_none_or(|kind| said.contains(kind)), format!("does not say {kind:?}: {said}"));
     let address = proxy.url.trim_start_matches("http://");
-    let named = said.contains(address) || said.contains("the node: block");
-    expect(code == 0 || named, format!("does not name the node: {said}"));
+    expect(code == 0 || said.contains(address), format!("does not name the node: {said}"));
     expect(took < BOUND, format!("takes {took:?}"));
     scene.assert_never_wrong(&lab, &case.what);
     let (_, verdict) = scene.verdict(&lab);
@@ -285,7 +294,22 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
     let tracer = json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } });
     let traces_of_5 = of_another("debug_traceBlockByHash", json!([other, tracer]));
     let proof_at_5 = of_another("eth_getProof", json!([world.users[0].to_string(), [], { "blockHash": other }]));
+    let before = world.hash(1);
+    let body_of_1 = of_another("eth_getBlockByHash", json!([before, true]));
+    let receipts_of_1 = of_another("eth_getBlockReceipts", json!([before]));
+    let traces_of_1 = of_another("debug_traceBlockByHash", json!([before, tracer]));
+    let proof_at_1 = of_another("eth_getProof", json!([world.users[0].to_string(), [], { "blockHash": before }]));
+    let proof_of_another =
+        of_another("eth_getProof", json!([Address::fresh(9).to_string(), [], { "blockHash": world.hash(2) }]));
     let replace = |with: Value| alter(move |result| *result = with.clone());
+    let transactions =
+        |alter_them: fn(&mut Vec<Value>)| alter(move |block| alter_them(block["transactions"].as_array_mut().unwrap()));
+    let logs = |alter_them: fn(&mut Vec<Value>)| {
+        alter(move |receipts| {
+            let receipts = receipts.as_array_mut().into_iter().flatten();
+            receipts.filter_map(|receipt| receipt["logs"].as_array_mut()).for_each(alter_them);
+        })
+    };
     let transaction = |alter_it: fn(&mut Value)| {
         alter(move |block| {
             if let Some(first) = block["transactions"].get_mut(0) {
@@ -302,47 +326,53 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
         })
     };
     let mut cases = vec![
-        case("a state root", BODY, alter(|block| nudge(&mut block["stateRoot"])), 4, "header"),
-        case("a receipts root", BODY, alter(|block| nudge(&mut block["receiptsRoot"])), 4, "header"),
-        case("a time", BODY, alter(|block| nudge(&mut block["timestamp"])), 4, "header"),
-        case("a hash", BODY, alter(|block| nudge(&mut block["hash"])), 4, "header"),
-        case("a value", BODY, transaction(|tx| nudge(&mut tx["value"])), 4, "transaction"),
-        case("a recipient", BODY, transaction(|tx| nudge(&mut tx["to"])), 4, "transaction"),
-        case("a sender", BODY, transaction(|tx| nudge(&mut tx["from"])), 4, "transaction"),
+        case("a state root", BODY, alter(|block| nudge(&mut block["stateRoot"])), 4, "header").kind("forged"),
+        case("a receipts root", BODY, alter(|block| nudge(&mut block["receiptsRoot"])), 4, "header").kind("forged"),
+        case("a time", BODY, alter(|block| nudge(&mut block["timestamp"])), 4, "header").kind("forged"),
+        case("a hash", BODY, alter(|block| nudge(&mut block["hash"])), 4, "header").kind("forged"),
+        case("a value", BODY, transaction(|tx| nudge(&mut tx["value"])), 4, "transaction").kind("forged"),
+        case("a recipient", BODY, transaction(|tx| nudge(&mut tx["to"])), 4, "transaction").kind("forged"),
+        case("a sender", BODY, transaction(|tx| nudge(&mut tx["from"])), 4, "transaction").kind("forged"),
         case(
             "a transaction less",
             BODY,
             alter(|block| drop(block["transactions"].as_array_mut().unwrap().pop())),
             4,
             "transactions",
-        ),
+        )
+        .kind("omitted"),
         case(
             "a withdrawal more",
             BODY,
             alter(move |block| block["withdrawals"] = json!([withdrawal])),
             4,
             "withdrawals",
-        ),
-        case("of another block", BODY, replace(body_of_5.clone()), 4, "block"),
-        case("null", BODY, replace(Value::Null), 3, "block"),
-        case("a parent", HEADER, alter(|block| nudge(&mut block["parentHash"])), 4, "header"),
-        case("a number", HEADER, alter(|block| nudge(&mut block["number"])), 4, "header"),
-        case("a log's amount", RECEIPTS, log(|log| nudge(&mut log["data"])), 4, "receipts"),
-        case("a log's recipient", RECEIPTS, log(|log| nudge(&mut log["topics"][2])), 4, "receipts"),
-        case("a status", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["status"])), 4, "receipts"),
-        case("gas", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["cumulativeGasUsed"])), 4, "receipts"),
-        case("a receipt less", RECEIPTS, alter(|receipts| drop(receipts.as_array_mut().unwrap().pop())), 4, "receipts"),
-        case("none", RECEIPTS, replace(json!([])), 4, "receipts"),
-        case("of another block", RECEIPTS, replace(receipts_of_5), 4, "receipts"),
-        case("null", RECEIPTS, replace(Value::Null), 3, "receipts"),
-        case("a trace less", TRACES, alter(|traces| drop(traces.as_array_mut().unwrap().pop())), 4, "traces"),
-        case("of another block", TRACES, replace(traces_of_5), 4, "traces"),
-        case("a balance", PROOF, alter(|proof| nudge(&mut proof["balance"])), 4, "proof"),
-        case("a node of the trie", PROOF, alter(|proof| nudge(&mut proof["accountProof"][0])), 4, "proof"),
-        case("empty", PROOF, alter(|proof| proof["accountProof"] = json!([])), 4, "proof"),
+        )
+        .kind("forged"),
+        case("of another block", BODY, replace(body_of_5.clone()), 4, "block").kind("forged"),
+        case("null", BODY, replace(Value::Null), 3, "block").kind("omitted"),
+        case("a parent", HEADER, alter(|block| nudge(&mut block["parentHash"])), 4, "header").kind("forged"),
+        case("a number", HEADER, alter(|block| nudge(&mut block["number"])), 4, "header").kind("forged"),
+        case("a log's amount", RECEIPTS, log(|log| nudge(&mut log["data"])), 4, "receipts").kind("forged"),
+        case("a log's recipient", RECEIPTS, log(|log| nudge(&mut log["topics"][2])), 4, "receipts").kind("forged"),
+        case("a status", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["status"])), 4, "receipts").kind("forged"),
+        case("gas", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["cumulativeGasUsed"])), 4, "receipts")
+            .kind("forged"),
+        case("a receipt less", RECEIPTS, alter(|receipts| drop(receipts.as_array_mut().unwrap().pop())), 4, "receipts")
+            .kind("omitted"),
+        case("none", RECEIPTS, replace(json!([])), 4, "receipts").kind("omitted"),
+        case("of another block", RECEIPTS, replace(receipts_of_5), 4, "receipts").kind("forged"),
+        case("null", RECEIPTS, replace(Value::Null), 3, "receipts").kind("omitted"),
+        case("a trace less", TRACES, alter(|traces| drop(traces.as_array_mut().unwrap().pop())), 4, "traces")
+            .kind("omitted"),
+        case("of another block", TRACES, replace(traces_of_5), 4, "traces").kind("forged"),
+        case("a balance", PROOF, alter(|proof| nudge(&mut proof["balance"])), 4, "proof").kind("forged"),
+        case("a node of the trie", PROOF, alter(|proof| nudge(&mut proof["accountProof"][0])), 4, "proof")
+            .kind("forged"),
+        case("empty", PROOF, alter(|proof| proof["accountProof"] = json!([])), 4, "proof").kind("omitted"),
         case("of another block", PROOF, replace(proof_at_5), 4, "proof"),
         // What is seen in the state, and proven, needs no trace; a balance that a call invents is proven to be none.
-        case("invented payments", TRACES, alter(invent_payments), 0, ""),
+        case("invented payments", TRACES, alter(invent_payments), 0, "").kind("forged"),
         case(
             "another ether",
             CALL,
@@ -350,6 +380,41 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
             0,
             "",
         ),
+        // Another order.
+        case("turned round", BODY, transactions(|list| list.reverse()), 4, "transactions").kind("reordered"),
+        case("turned round", RECEIPTS, turn(), 4, "receipts").kind("reordered"),
+        case("turned round", TRACES, turn(), 4, "traces").kind("reordered"),
+        case("turned round", PROOF, alter(|proof| turn_round(&mut proof["accountProof"])), 4, "proof")
+            .kind("reordered"),
+        case("of another account", PROOF, replace(proof_of_another), 4, "proof").kind("reordered"),
+        case("to another question", BODY, another_id(), 3, "another one").kind("reordered"),
+        case("to another question", CALL, another_id(), 3, "another one").kind("reordered"),
+        // Less, or more.
+        case("the first transaction less", BODY, transactions(|list| drop(list.remove(0))), 4, "transactions")
+            .kind("omitted"),
+        case("a transaction more", BODY, transactions(|list| list.push(list[0].clone())), 4, "transactions")
+            .kind("forged"),
+        case("no log", RECEIPTS, logs(|logs| logs.clear()), 4, "receipts").kind("omitted"),
+        case("a receipt more", RECEIPTS, twice(), 4, "receipts").kind("forged"),
+        case("a trace more", TRACES, twice(), 4, "traces").kind("forged"),
+        case(
+            "without its end",
+            PROOF,
+            alter(|proof| drop(proof["accountProof"].as_array_mut().unwrap().pop())),
+            4,
+            "proof",
+        )
+        .kind("omitted"),
+        case("null", HEADER, replace(Value::Null), 3, "header").kind("omitted"),
+        case("null", PROOF, replace(Value::Null), 3, "proof").kind("omitted"),
+        case("null", TRACES, replace(Value::Null), 3, "traces").kind("omitted"),
+        case("null", CALL, replace(Value::Null), 3, "balances").kind("omitted"),
+        case("null", &["eth_chainId"], replace(Value::Null), 3, "chain id").kind("omitted"),
+        // Of before.
+        case("of the block before", BODY, replace(body_of_1), 4, "block").kind("stale"),
+        case("of the block before", RECEIPTS, replace(receipts_of_1), 4, "receipts").kind("stale"),
+        case("of the block before", TRACES, replace(traces_of_1), 4, "traces").kind("stale"),
+        case("of the block before", PROOF, replace(proof_at_1), 4, "proof").kind("stale"),
         case("no such chain", &["eth_chainId"], replace(json!("0x1")), 2, "eip155:1"),
     ];
     cases.extend(disturbances(BODY, "127.0.0.1"));
@@ -362,6 +427,149 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
         case.heals = !case.what.contains("no such chain");
     }
     play(&scene, &cases);
+}
+
+/// Everything above this height is unknown to it.
+fn late(height: u64, last: Value) -> Vec<Rule> {
+    let above = move |params: &Value| {
+        let number = params[0].as_str().and_then(|text| text.strip_prefix("0x"));
+        number.is_some_and(|number| u64::from_str_radix(number, 16).unwrap() > height)
+    };
+    let replace = |with: Value| alter(move |answer| *answer = with.clone());
+    vec![
+        Rule::when(|name, params| name == HEADER[0] && params[0] == "latest", replace(last)),
+        Rule::when(move |name, params| name == HEADER[0] && above(params), replace(Value::Null)),
+    ]
+}
+
+#[test]
+fn an_evm_node_that_is_late_or_hasty_is_named() {
+    let world = World::new(&["--slots-in-an-epoch", "1"]);
+    let scene = evm_scene(&world);
+    let header = |height: u64| world.call(HEADER[0], json!([format!("{height:#x}"), false]));
+    let proxy = Proxy::new(&scene.node);
+    let tip = |lab: &Lab| {
+        let store = Store::open(&lab.path("data").join("evm"), &ANVIL.parse().unwrap(), Mode::Read).unwrap();
+        (store.tip().unwrap().unwrap().height, store.final_height().unwrap())
+    };
+    let with_finality = |finality: &str| {
+        let lab = scene.lab(&proxy.url);
+        let text = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+        lab.write("assay.toml", &text.replace("{ confirmations = 1 }", finality));
+        lab
+    };
+    // What was final is not taken back for a node that has it no more; what was not is, if it stays so.
+    for (finality, code, reached) in [("{ confirmations = 1 }", 3, 12), ("{ confirmations = 10 }", 0, 8)] {
+        proxy.set(vec![]);
+        let lab = with_finality(finality);
+        lab.index();
+        proxy.set(late(8, header(8)));
+        let (told, said, took) = index(&lab);
+        assert!(
+            told == code && said.contains("(kind: stale)") && said.contains(&proxy.url),
+            "{finality}: {told}: {said}"
+        );
+        assert!(took < BOUND && tip(&lab).0 == Height(reached));
+        scene.assert_never_wrong(&lab, finality);
+    }
+    // An old answer to the question for the last block.
+    proxy.set(late(8, header(8)).into_iter().take(1).collect());
+    let lab = with_finality("{ confirmations = 1 }");
+    let (told, said, _) = index(&lab);
+    assert!(told == 3 && said.contains("(kind: stale)"), "{told}: {said}");
+
+    // Two nodes on two forks, by turns.
+    let other = World::new(&["--timestamp", "1700000000"]);
+    (0..EVM_BLOCKS).for_each(|_| other.mine());
+    let of_another = other.call(HEADER[0], json!([format!("{EVM_BLOCKS:#x}"), false]));
+    let turn = AtomicUsize::new(0);
+    proxy.set(vec![Rule::always(
+        HEADER,
+        alter(move |header| {
+            if !header.is_null() && turn.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                *header = other.call(HEADER[0], json!([header["number"], false]));
+            }
+        }),
+    )]);
+    let (told, said, took) = index(&with_finality("{ confirmations = 10 }"));
+    assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");
+    assert!(took < BOUND);
+
+    // By its tag.
+    proxy.set(vec![]);
+    let lab = with_finality("{ tag = \"finalized\" }");
+    lab.index();
+    let (_, Some(last)) = tip(&lab) else { panic!("nothing is final") };
+    assert!(last < Height(EVM_BLOCKS));
+    let tag = |with: Value| {
+        let fault = alter(move |answer| *answer = with.clone());
+        Rule::when(|name, params| name == HEADER[0] && params[0] == "finalized", fault)
+    };
+    proxy.set(vec![tag(of_another)]);
+    let (told, said, _) = index(&lab);
+    assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");
+    assert_eq!(tip(&lab), (Height(EVM_BLOCKS), Some(last)));
+    let mut altered = header(EVM_BLOCKS);
+    nudge(&mut altered["number"]);
+    proxy.set(vec![tag(altered)]);
+    let (told, said, _) = index(&lab);
+    assert!(told == 4 && said.contains("(kind: forged)"), "{told}: {said}");
+    // What it called final stays so.
+    proxy.set(vec![tag(header(3))]);
+    assert_eq!(index(&lab).0, 0);
+    assert_eq!(tip(&lab), (Height(EVM_BLOCKS), Some(last)));
+
+    // `check` names the kind by itself.
+    proxy.set(vec![Rule::always(RECEIPTS, alter(|receipts| *receipts = json!([])))]);
+    let checked = lab.json(&["check"], 4);
+    let kinds: Vec<_> = checked["checks"].as_array().unwrap().iter().filter_map(|one| one["kind"].as_str()).collect();
+    assert_eq!(kinds, ["omitted"], "{checked}");
+    proxy.set(vec![]);
+    lab.json(&["check"], 0);
+}
+
+#[test]
+fn traces_that_proofs_deny_stay_nobodys_movement() {
+    let world = World::new(&[]);
+    let scene = evm_scene(&world);
+    let proxy = Proxy::with(&scene.node, vec![Rule::always(TRACES, alter(invent_payments))]);
+    let lab = scene.lab(&proxy.url);
+    let (code, said, _) = index(&lab);
+    assert!(code == 0 && said.contains("(kind: forged)") && said.contains(&proxy.url), "{code}: {said}");
+    scene.assert_never_wrong(&lab, "denied");
+    for (address, _) in &scene.accounts {
+        let history = lab.assay(&["history", address, "--chain", "evm", "--format", "csv"]).stdout;
+        // The contract gets what the trace says, and gives it on: both of it, and the lie, are one sum there.
+        assert!(!history.contains(",3,"), "{address}: {history}");
+    }
+}
+
+/// The other way round.
+fn turn_round(list: &mut Value) {
+    if let Some(list) = list.as_array_mut() {
+        list.reverse();
+    }
+}
+
+fn turn() -> Fault {
+    alter(turn_round)
+}
+
+/// The first one a second time.
+fn twice() -> Fault {
+    alter(|list| {
+        let first = list[0].clone();
+        list.as_array_mut().unwrap().push(first);
+    })
+}
+
+/// An answer to a question that nobody asked.
+fn another_id() -> Fault {
+    Fault::Bytes(Arc::new(|bytes| {
+        let mut answer: Value = serde_json::from_slice(bytes).unwrap();
+        answer["id"] = json!(u32::MAX);
+        *bytes = answer.to_string().into_bytes();
+    }))
 }
 
 /// Says of every account that it got a little more than it did.
@@ -463,10 +671,12 @@ fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
     cases.extend(disturbances(&["getblockchaininfo"], "the tip"));
     // REST that does not work is no harm: the same bytes come over RPC. A whole answer that is no block is one.
     let whole = |case: &Case| case.what.ends_with("cut") || case.what.ends_with("nonsense");
-    let over_rpc = |case: Case| if whole(&case) { Case { names: "block", ..case } } else { Case { code: 0, ..case } };
+    let over_rpc = |case: Case| {
+        if whole(&case) { Case { names: "block", kind: None, ..case } } else { Case { code: 0, kind: None, ..case } }
+    };
     cases.extend(disturbances(REST, "").into_iter().map(over_rpc));
     // So are headers, whose hashes come over RPC then.
-    cases.extend(disturbances(HEADERS, "").into_iter().map(|case| Case { code: 0, ..case }));
+    cases.extend(disturbances(HEADERS, "").into_iter().map(|case| Case { code: 0, kind: None, ..case }));
     let in_headers = |what, with: fn(&mut Vec<u8>)| case(what, HEADERS, Fault::Bytes(Arc::new(with)), 0, "");
     cases.push(in_headers("the header of another block", |headers| headers.copy_within(240..320, 480)));
     cases.push(in_headers("a header less", |headers| drop(headers.drain(160..240))));
@@ -490,6 +700,7 @@ fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
         fault: alter(move |answer| *answer = of_3.clone()),
         times: u64::MAX,
     };
-    cases.push(Case { what: "the hash of another block".into(), rule, code: 4, names: "block", heals: true });
+    let what = "the hash of another block".into();
+    cases.push(Case { what, rule, code: 4, names: "block", kind: Some("mixed-forks"), heals: true });
     play(&scene, &cases);
 }

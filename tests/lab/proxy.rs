@@ -58,6 +58,11 @@ impl Rule {
         Rule { of: Arc::new(|name, _| names.iter().any(|known| name.starts_with(known))), fault, times: u64::MAX }
     }
 
+    /// Spoils every answer to the questions that are meant.
+    pub fn when(of: impl Fn(&str, &Value) -> bool + Send + Sync + 'static, fault: Fault) -> Rule {
+        Rule { of: Arc::new(of), fault, times: u64::MAX }
+    }
+
     pub fn first(self, times: u64) -> Rule {
         Rule { times, ..self }
     }

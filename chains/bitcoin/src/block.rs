@@ -10,8 +10,8 @@
 use std::ops::{ControlFlow, Range};
 
 use assay_types::{
-    Account, Amount, Asset, Block, BlockHash, BlockRef, Body, Direction, Effect, Header, Input, Kind, Leg, Outpoint,
-    Payment, TakePayment, Timestamp, TxId, Watch,
+    Account, Amount, Asset, Block, BlockHash, BlockRef, Body, Direction, Effect, Fault, Header, Input, Kind, Leg,
+    Outpoint, Payment, TakePayment, Timestamp, TxId, Watch,
 };
 use bitcoin_slices::bsl::{self, Transaction, TxIn, TxOut};
 use bitcoin_slices::{Error as ParseError, Parse as _, Visit as _, Visitor};
@@ -32,7 +32,7 @@ const BYTES_PER_INPUT: usize = 150;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BlockFault {
     /// They end too early, or are not a block's.
-    Unreadable(String),
+    Unreadable(Fault, String),
     /// They contradict something that they must agree with.
     Contradicts {
         /// What.
@@ -97,11 +97,14 @@ impl OwnHeader {
 
 fn check_own_header(network: &Network, bytes: &[u8], at: BlockRef) -> Result<OwnHeader, BlockFault> {
     if bytes.len() > MAX_BLOCK_BYTES {
-        return Err(BlockFault::Unreadable(format!("{} bytes are more than any block has", bytes.len())));
+        return Err(BlockFault::Unreadable(
+            Fault::Oversized,
+            format!("{} bytes are more than any block has", bytes.len()),
+        ));
     }
-    let header: &[u8; HEADER_BYTES] = bytes
-        .first_chunk()
-        .ok_or_else(|| BlockFault::Unreadable(format!("it ends after {} bytes, within the header", bytes.len())))?;
+    let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or_else(|| {
+        BlockFault::Unreadable(Fault::Truncated, format!("it ends after {} bytes, within the header", bytes.len()))
+    })?;
     let hash = double_sha256(header);
     if reversed(hash) != at.hash.0 {
         let why = format!("the header that came has hash {}", BlockHash(reversed(hash)));
@@ -130,13 +133,19 @@ fn contradicts(against: &'static str, why: String) -> BlockFault {
 }
 
 fn unreadable(error: &ParseError, length: usize) -> BlockFault {
-    BlockFault::Unreadable(match error {
-        ParseError::MoreBytesNeeded => format!("it ends after {length} bytes, within a transaction"),
+    let why = match error {
+        ParseError::MoreBytesNeeded => {
+            return BlockFault::Unreadable(
+                Fault::Truncated,
+                format!("it ends after {length} bytes, within a transaction"),
+            );
+        }
         ParseError::UnknownSegwitFlag(flag) => format!("a transaction has the unknown segwit flag {flag}"),
         ParseError::SegwitFlagWithoutWitnesses => "a transaction announces witnesses and has none".into(),
         ParseError::NonMinimalVarInt => "a length is not written in its shortest form".into(),
         other => format!("{other:?}"),
-    })
+    };
+    BlockFault::Unreadable(Fault::Garbled, why)
 }
 
 /// An output that can be spent.
@@ -500,7 +509,7 @@ mod tests {
         alter(&mut bytes);
         match extract(main_network(), bytes, at, &Watch::default()) {
             Ok(_) => None,
-            Err(BlockFault::Unreadable(_)) => Some("unreadable"),
+            Err(BlockFault::Unreadable(..)) => Some("unreadable"),
             Err(BlockFault::Contradicts { against, .. }) => Some(against),
         }
     }

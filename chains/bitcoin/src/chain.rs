@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Header, Height, NodeError,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height, NodeError,
     Notice, Pending, Proofs, Reading, Tip, TxId, Watch,
 };
 use serde::Deserialize;
@@ -89,7 +89,7 @@ impl BitcoinChain {
     /// Asks the nodes one after the other, the one that answered last first, until one can answer.
     fn ask<T>(&self, question: impl Fn(&Node) -> Result<T, NodeError>) -> Result<T, NodeError> {
         let start = self.current.load(Ordering::Relaxed);
-        let mut first_error = None;
+        let mut failed: Option<NodeError> = None;
         for turn in 0..self.nodes.len() {
             let place = (start + turn) % self.nodes.len();
             match question(&self.nodes[place]) {
@@ -97,13 +97,11 @@ impl BitcoinChain {
                     self.current.store(place, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(error @ (NodeError::Unreachable { .. } | NodeError::Missing { .. })) => {
-                    first_error.get_or_insert(error);
-                }
+                Err(error) if error.another_may_know() => failed = Some(NodeError::or_worse(failed, error)),
                 Err(error) => return Err(error),
             }
         }
-        Err(first_error.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+        Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
     }
 
     fn last_tip(&self) -> Option<BlockRef> {
@@ -127,9 +125,9 @@ pub fn read_block(id: &ChainId, bytes: Vec<u8>, at: BlockRef, watch: &Watch) -> 
     let network = Network::of(id).map_err(NodeError::Unsupported)?;
     let (node, subject) = (String::from("the bytes at hand"), format!("block {} ({})", at.height, at.hash));
     block::extract(network, bytes, at, watch).map_err(|fault| match fault {
-        BlockFault::Unreadable(why) => NodeError::Unreadable { node, subject, why },
+        BlockFault::Unreadable(fault, why) => NodeError::Unreadable { node, subject, why, fault },
         BlockFault::Contradicts { against, why } => {
-            NodeError::Contradiction { node, subject, against: against.into(), why }
+            NodeError::Contradiction { node, subject, against: against.into(), why, fault: Fault::Forged }
         }
     })
 }
@@ -157,7 +155,7 @@ impl Chain for BitcoinChain {
             let hash = self.parse_hash(node, "the tip", &state.bestblockhash)?;
             let head = BlockRef { height: Height(state.blocks), hash };
             *self.tip.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
-            Ok(Tip { head, final_height: self.final_height(state.blocks) })
+            Ok(Tip { head, final_height: self.final_height(state.blocks), final_hash: None })
         })
     }
 
@@ -209,7 +207,7 @@ impl Chain for BitcoinChain {
         self.ask(|node| {
             let subject = || format!("block {} ({})", at.height, at.hash);
             let fault = |fault| match fault {
-                BlockFault::Unreadable(why) => node.unreadable(&subject(), why),
+                BlockFault::Unreadable(fault, why) => node.broken(&subject(), fault, why),
                 BlockFault::Contradicts { against, why } => node.contradiction(&subject(), against, why),
             };
             // What stands in a file may be half written, or damaged.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use assay_http::{Endpoint, HttpError, Login};
-use assay_types::{BlockHash, BlockRef, Height, NodeError};
+use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use bitcoin::hashes::Hash as _;
 use bitcoincore_rpc::{Client, RpcApi as _};
 use serde::Deserialize;
@@ -186,7 +186,8 @@ impl Node {
             let requests: Vec<_> = params.iter().map(|params| client.build_request(method, Some(params))).collect();
             let answers = client.send_batch(&requests).map_err(|error| self.rpc_fault(subject, error.into()))?;
             let read = |answer: Option<jsonrpc::Response>| {
-                let answer = answer.ok_or_else(|| self.unreadable(subject, "an answer is missing".into()))?;
+                let answer =
+                    answer.ok_or_else(|| self.broken(subject, Fault::Omitted, "an answer is missing".into()))?;
                 match answer.result().map_err(|error| self.rpc_fault(subject, error.into())) {
                     Err(NodeError::Missing { .. }) => Ok(None),
                     answer => answer.map(Some),
@@ -441,7 +442,7 @@ impl Node {
             JsonRpc(Transport(fault)) => match fault.downcast::<TransportFault>().map(|fault| *fault) {
                 Ok(TransportFault::Http(error)) => self.http_fault(subject, error),
                 Ok(fault @ TransportFault::Status(..)) => self.unreachable(format!("{subject}: {fault}")),
-                Ok(fault @ TransportFault::NotAnAnswer(_)) => self.unreadable(subject, fault.to_string()),
+                Ok(TransportFault::NotAnAnswer(fault, why)) => self.broken(subject, fault, why),
                 Err(other) => self.unreachable(format!("{subject}: {other}")),
             },
             other => self.unreadable(subject, other.to_string()),
@@ -460,14 +461,12 @@ impl Node {
     }
 
     fn http_fault(&self, subject: &str, error: HttpError) -> NodeError {
-        match error {
-            HttpError::LoginRefused(status) => {
+        match (&error, error.fault()) {
+            (HttpError::LoginRefused(status), _) => {
                 NodeError::LoginRefused { node: self.shown.clone(), why: format!("HTTP status {status}") }
             }
-            HttpError::Truncated(_) | HttpError::TooLarge(_) => self.unreadable(subject, error.to_string()),
-            HttpError::Url(_) | HttpError::Unreachable(_) | HttpError::TimedOut(_) => {
-                self.unreachable(format!("{subject}: {error}"))
-            }
+            (_, Some(fault)) => self.broken(subject, fault, error.to_string()),
+            (_, None) => self.unreachable(format!("{subject}: {error}")),
         }
     }
 
@@ -476,15 +475,20 @@ impl Node {
     }
 
     pub(crate) fn unreadable(&self, subject: &str, why: String) -> NodeError {
-        NodeError::Unreadable { node: self.shown.clone(), subject: subject.into(), why }
+        self.broken(subject, Fault::Garbled, why)
+    }
+
+    pub(crate) fn broken(&self, subject: &str, fault: Fault, why: String) -> NodeError {
+        NodeError::Unreadable { node: self.shown.clone(), subject: subject.into(), why, fault }
     }
 
     pub(crate) fn missing(&self, subject: &str, why: String) -> NodeError {
-        NodeError::Missing { node: self.shown.clone(), subject: subject.into(), why }
+        NodeError::Missing { node: self.shown.clone(), subject: subject.into(), why, fault: None }
     }
 
     pub(crate) fn contradiction(&self, subject: &str, against: &str, why: String) -> NodeError {
-        NodeError::Contradiction { node: self.shown.clone(), subject: subject.into(), against: against.into(), why }
+        let (node, subject, against) = (self.shown.clone(), subject.into(), against.into());
+        NodeError::Contradiction { node, subject, against, why, fault: Fault::Forged }
     }
 }
 

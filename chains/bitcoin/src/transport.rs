@@ -3,6 +3,7 @@
 use std::fmt;
 
 use assay_http::{Endpoint, HttpError};
+use assay_types::Fault;
 use jsonrpc::{Error, Request, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,15 +31,15 @@ pub(crate) enum TransportFault {
     #[error("HTTP status {0}: {1}")]
     Status(u16, String),
     /// An answer that is not JSON-RPC, or not to this question.
-    #[error("{0}")]
-    NotAnAnswer(String),
+    #[error("{1}")]
+    NotAnAnswer(Fault, String),
 }
 
 impl jsonrpc::Transport for Transport {
     fn send_request(&self, request: Request) -> Result<Response, Error> {
         let response: Response = self.send(&request)?;
         if response.id != request.id {
-            return Err(fault(TransportFault::NotAnAnswer("it answers another question".into())));
+            return Err(fault(TransportFault::NotAnAnswer(Fault::Reordered, "it answers another question".into())));
         }
         Ok(response)
     }
@@ -60,7 +61,10 @@ impl Transport {
         let answer = answer.map_err(fault)?;
         serde_json::from_slice(&answer.body).map_err(|error| {
             fault(match answer.status {
-                200 => TransportFault::NotAnAnswer(format!("not JSON-RPC: {error}")),
+                200 => {
+                    let fault = if error.is_eof() { Fault::Truncated } else { Fault::Garbled };
+                    TransportFault::NotAnAnswer(fault, format!("not JSON-RPC: {error}"))
+                }
                 status => TransportFault::Status(status, shortened(&answer.body)),
             })
         })

@@ -7,45 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alloy::primitives::{Address, B256};
 use assay_http::Endpoint;
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Header, Height,
-    Leg, NodeError, Notice, Payment, Pending, Proofs, Reading, TakePayment, Timestamp, Tip, TxId, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault, Header,
+    Height, Leg, NodeError, Notice, Payment, Pending, Proofs, Reading, TakePayment, Timestamp, Tip, TxId, Watch,
 };
-use serde_json::json;
 
 use crate::digest::{Digest, promised};
 use crate::fetch::{self, Fetched, SealedHeader};
-use crate::node::{Node, OrFail, Refusal};
+use crate::finality::final_block;
+use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
-use crate::{check, extract};
-
-/// When a block may be relied upon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finality {
-    /// When the node says so, by a tag.
-    Tag(FinalityTag),
-    /// With so many confirmations: N makes the block at tip - N + 1 final, 0 means 1.
-    Confirmations(u64),
-}
-
-/// A tag that nodes know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinalityTag {
-    /// Finalized by the beacon chain.
-    Finalized,
-    /// Justified by the beacon chain.
-    Safe,
-}
-
-impl FinalityTag {
-    /// As JSON-RPC writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FinalityTag::Finalized => "finalized",
-            FinalityTag::Safe => "safe",
-        }
-    }
-}
+use crate::{Finality, check, extract};
 
 /// How a chain is followed.
 #[derive(Clone)]
@@ -107,7 +79,7 @@ impl EvmChain {
     /// belongs to one block never comes from two nodes.
     fn with_a_node<T>(&self, work: impl AsyncFn(&Node) -> Result<T, NodeError>) -> Result<T, NodeError> {
         let first = self.current.load(Ordering::Relaxed);
-        let mut failure = None;
+        let mut failed: Option<NodeError> = None;
         for turn in 0..self.nodes.len() {
             let place = (first + turn) % self.nodes.len();
             let node = &self.nodes[place];
@@ -120,30 +92,31 @@ impl EvmChain {
                     self.current.store(place, Ordering::Relaxed);
                     return Ok(result);
                 }
-                Err(
-                    error @ (NodeError::Unreachable { .. } | NodeError::Unreadable { .. } | NodeError::Missing { .. }),
-                ) => {
+                Err(error) if error.another_may_know() => {
                     if self.nodes.len() > 1 {
-                        tracing::warn!("{error}");
+                        tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}");
                     }
-                    failure.get_or_insert(error);
+                    failed = Some(NodeError::or_worse(failed, error));
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(failure.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+        Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
     }
 
     async fn tip_of(&self, node: &Node) -> Result<Tip, NodeError> {
-        let subject = "the latest header";
-        let SealedHeader { header, hash } =
-            fetch::header_at(node, json!("latest"), subject).await.or_fail(node, subject)?;
-        let head = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
-        let final_height = match self.finality {
-            Finality::Confirmations(n) => (head.height.0 + 1).checked_sub(n.max(1)).map(Height),
-            Finality::Tag(tag) => final_by(node, tag).await?.map(|height| height.min(head.height)),
-        };
-        Ok(Tip { head, final_height })
+        let latest = fetch::head(node).await?;
+        let head = BlockRef { height: Height(latest.header.number), hash: BlockHash(latest.hash.0) };
+        Ok(match self.finality {
+            Finality::Confirmations(n) => {
+                let final_height = (head.height.0 + 1).checked_sub(n.max(1)).map(Height);
+                Tip { head, final_height, final_hash: None }
+            }
+            Finality::Tag(tag) => {
+                let last = final_block(node, tag, &latest).await?;
+                Tip { head, final_height: last.map(|last| last.height), final_hash: last.map(|last| last.hash) }
+            }
+        })
     }
 
     async fn block_of(&self, node: &Node, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
@@ -170,7 +143,7 @@ impl EvmChain {
             Answer::NoState { why, .. } => {
                 let subject = format!("the state of block {}, where coverage begins", at.height);
                 let hint = "begin at a block whose state the node still has, or use an archive node";
-                return Err(node.missing(&subject, format!("{why} ({hint})")));
+                return Err(node.missing(&subject, None, format!("{why} ({hint})")));
             }
         };
         Ok(self.whole(fetched, legs, readings, opening))
@@ -223,6 +196,7 @@ impl Chain for EvmChain {
                 subject: format!("the time of block {}", header.height),
                 against: "its parent's".into(),
                 why: format!("{} is before {}", header.time, parent.time),
+                fault: Fault::Forged,
             }),
             _ => Ok(()),
         }
@@ -263,7 +237,9 @@ impl Chain for EvmChain {
             let question = Question { at, state_root, accounts: &accounts, tokens, prove, slots };
             match state::read(node, &question).await? {
                 Answer::Read(readings) => Ok((at, readings)),
-                Answer::NoState { why, .. } => Err(node.missing(&format!("the state of block {}", at.height), why)),
+                Answer::NoState { why, .. } => {
+                    Err(node.missing(&format!("the state of block {}", at.height), None, why))
+                }
             }
         })
     }
@@ -299,15 +275,6 @@ fn state_root_of(header: &Header) -> Result<B256, NodeError> {
     <[u8; 32]>::try_from(header.seal.as_slice())
         .map(B256::from)
         .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", header.height)))
-}
-
-/// The last final height by the node's tag; `None` where it has none yet, or does not know the tag.
-pub(crate) async fn final_by(node: &Node, tag: FinalityTag) -> Result<Option<Height>, NodeError> {
-    match fetch::header_at(node, json!(tag.as_str()), "the last final header").await {
-        Ok(sealed) => Ok(Some(Height(sealed.header.number))),
-        Err(Refusal::Failed(error)) => Err(error),
-        Err(_) => Ok(None),
-    }
 }
 
 fn header_of(sealed: &SealedHeader) -> Header {

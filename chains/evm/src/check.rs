@@ -1,25 +1,30 @@
 //! What a node can and cannot do, for people.
 
 use alloy::primitives::{Address, B256, U256};
-use assay_types::{Height, NodeError, Notice};
+use alloy_trie::EMPTY_ROOT_HASH;
+use assay_types::{BlockHash, BlockRef, Height, NodeError, Notice};
 use serde_json::{Value, json};
 
-use crate::chain::{Finality, final_by};
 use crate::fetch::{self, SealedHeader};
+use crate::finality::{Finality, final_block};
 use crate::node::{Node, OrFail, Refusal};
+use crate::state::wrong_proof;
+use crate::verify::{self, AccountProof};
 
 /// How far back a full node that is no archive keeps states.
 const USUAL_STATES: u64 = 128;
 
 /// Asks the node what `assay check` reports of it.
 pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
-    let subject = "the latest header";
-    let SealedHeader { header, hash } =
-        fetch::header_at(node, json!("latest"), subject).await.or_fail(node, subject)?;
+    let head = fetch::head(node).await?;
+    let SealedHeader { header, hash } = &head;
+    let hash = *hash;
+    let at = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
     let mut notices = vec![version(node).await?, syncing(node).await?];
-    notices.push(finality_notice(node, finality).await?);
+    notices.push(finality_notice(node, finality, &head).await?);
+    notices.push(block(node, at).await?);
     notices.push(ability(node, "traces", "debug_traceBlockByHash", traces(node, hash).await)?);
-    notices.push(ability(node, "proofs", "eth_getProof", proofs(node, hash).await)?);
+    notices.push(ability(node, "proofs", "eth_getProof", proofs(node, &head).await)?);
     notices.push(ability(node, "batch reader", "state override", overrides(node, hash).await)?);
     let depth = Height(header.number.saturating_sub(USUAL_STATES));
     for height in [depth, start].into_iter().filter(|height| height.0 <= header.number) {
@@ -49,12 +54,12 @@ async fn syncing(node: &Node) -> Result<Notice, NodeError> {
     }
 }
 
-async fn finality_notice(node: &Node, finality: Finality) -> Result<Notice, NodeError> {
+async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -> Result<Notice, NodeError> {
     let Finality::Tag(tag) = finality else {
         return Ok(notice(node, "finality", "by confirmations", false));
     };
-    Ok(match final_by(node, tag).await? {
-        Some(height) => notice(node, "finality", format!("{} is block {height}", tag.as_str()), false),
+    Ok(match final_block(node, tag, head).await? {
+        Some(last) => notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false),
         None => notice(
             node,
             "finality",
@@ -73,14 +78,7 @@ fn ability(node: &Node, subject: &str, method: &str, tried: Result<(), Refusal>)
     };
     match tried {
         Ok(()) => Ok(notice(node, subject, "yes", false)),
-        Err(Refusal::Failed(error)) => Err(error),
-        Err(
-            Refusal::NoMethod(why)
-            | Refusal::Absent(why)
-            | Refusal::TooMuch(why)
-            | Refusal::Execution(why)
-            | Refusal::Other(why),
-        ) => Ok(notice(node, subject, format!("no {method}: {why}: {lost}"), true)),
+        Err(refusal) => Ok(notice(node, subject, format!("no {method}: {}: {lost}", refusal.in_words()?), true)),
     }
 }
 
@@ -89,9 +87,32 @@ async fn traces(node: &Node, hash: B256) -> Result<(), Refusal> {
     node.ask::<Value>("debug_traceBlockByHash", json!([hash, config]), "traces").await.map(drop)
 }
 
-async fn proofs(node: &Node, hash: B256) -> Result<(), Refusal> {
-    let params = json!([Address::ZERO, [], { "blockHash": hash }]);
-    node.ask::<Value>("eth_getProof", params, "a proof").await.map(drop)
+/// The last block with all that it did, as it is read when it is followed.
+async fn block(node: &Node, at: BlockRef) -> Result<Notice, NodeError> {
+    match fetch::block(node, at).await {
+        Ok(_) => Ok(notice(node, "last block", "agrees with its header", false)),
+        Err(NodeError::Unsupported(why)) => {
+            Ok(Notice { subject: "last block".into(), finding: format!("cannot be followed: {why}"), limits: true })
+        }
+        Err(NodeError::Gone(_)) => Ok(notice(node, "last block", "was reorganised away meanwhile", false)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn proofs(node: &Node, SealedHeader { header, hash }: &SealedHeader) -> Result<(), Refusal> {
+    let (account, subject) = (Address::ZERO, "a proof");
+    let params = json!([account, [], { "blockHash": hash }]);
+    let proof: AccountProof = node.ask("eth_getProof", params, subject).await?;
+    match verify::account(&proof, account, header.state_root) {
+        // A test node's genesis commits to the empty state, whatever it holds.
+        Err(why) if header.state_root != EMPTY_ROOT_HASH => {
+            let height = Height(header.number);
+            let fault = wrong_proof(node, height, header.state_root, account, &[], &proof).await;
+            let subject = format!("the proof of {account} at block {height}");
+            Err(Refusal::Failed(node.contradiction(&subject, "the state root", fault, why)))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn overrides(node: &Node, hash: B256) -> Result<(), Refusal> {

@@ -90,6 +90,12 @@ impl Digest {
         withdrawals: &[Withdrawal],
     ) -> Result<Digest, (B256, String)> {
         let (mut first_log, mut gas_before) = (0, 0);
+        let blob_prices = || sent.iter().zip(&received).filter(|(sent, _)| sent.transaction.is_eip4844());
+        let first_price = blob_prices().next().map(|(_, received)| received.blob_gas_price);
+        if let Some((sent, _)) = blob_prices().find(|(_, received)| Some(received.blob_gas_price) != first_price) {
+            let why = "its blobs have another price than those of another transaction of the block";
+            return Err((*sent.transaction.tx_hash(), why.into()));
+        }
         let mut transactions = Vec::with_capacity(sent.len());
         for (sent, received) in sent.into_iter().zip(received) {
             let id = *sent.transaction.tx_hash();

@@ -1,15 +1,18 @@
 //! One block's answers from one node, each checked against the header, and digested.
 
+use std::time::Instant;
+
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
-use alloy::primitives::{Address, B256, U8};
+use alloy::primitives::{Address, B256, U8, U64};
 use alloy::rpc::json_rpc::ErrorPayload;
 use alloy::rpc::types::TransactionReceipt;
-use assay_types::{BlockHash, BlockRef, Height, NodeError};
+use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::diagnose::{self, Place};
 use crate::digest::{Digest, Received, Sent};
 use crate::node::{Node, OrFail, Refusal};
 use crate::trace::Trace;
@@ -37,33 +40,69 @@ struct Body {
     withdrawals: Option<Vec<Withdrawal>>,
 }
 
-/// The block at a height or tag of the node's active chain; `None` where there is none.
+/// The header at a height or tag of the node's active chain.
 pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &str) -> Result<SealedHeader, Refusal> {
+    let (wanted, asked) = (height_of(&number), Instant::now());
     let block: Option<Box<RawValue>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
-    let block = block.ok_or_else(|| Refusal::Absent("the answer is null".into()))?;
-    sealed(node, &block, subject).map(|(sealed, _)| sealed).map_err(Refusal::Failed)
+    let (sealed, _) = sealed(node, &block.ok_or(Refusal::Null)?, subject).map_err(Refusal::Failed)?;
+    let (height, hash) = (Height(sealed.header.number), BlockHash(sealed.hash.0));
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != height) {
+        let (fault, why) = (diagnose::of_another_block(wanted, height), format!("it is of height {height}"));
+        return Err(Refusal::Failed(node.contradiction(subject, "what was asked for", fault, why)));
+    }
+    match node.recent.look(height, hash, asked, Instant::now()) {
+        None => Ok(sealed),
+        Some(other) => {
+            let why = format!("block {height} is {hash} and {other} by turns");
+            Err(Refusal::Failed(node.unreadable(subject, Fault::MixedForks, why)))
+        }
+    }
+}
+
+/// A height as it is asked for; `None` for a tag.
+fn height_of(number: &serde_json::Value) -> Option<Height> {
+    u64::from_str_radix(number.as_str()?.strip_prefix("0x")?, 16).ok().map(Height)
 }
 
 /// The hash at a height of the node's active chain; `None` above its tip.
 pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockHash>, NodeError> {
     let subject = format!("the header at height {height}");
     match header_at(node, json!(format!("{:#x}", height.0)), &subject).await {
-        Ok(sealed) if sealed.header.number == height.0 => Ok(Some(BlockHash(sealed.hash.0))),
-        Ok(sealed) => {
-            Err(node.contradiction(&subject, "what was asked for", format!("it is of height {}", sealed.header.number)))
-        }
-        Err(Refusal::Absent(_)) => Ok(None),
+        Ok(sealed) => Ok(Some(BlockHash(sealed.hash.0))),
+        Err(Refusal::Absent(_) | Refusal::Null) => Ok(None),
         Err(refusal) => Err(refusal).or_fail(node, &subject),
     }
 }
 
-/// What an answer that is not there means: the block was reorganised away, or this node does not have it.
-pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, why: &str) -> NodeError {
-    match hash_at(node, at.height).await {
-        Ok(Some(hash)) if hash != at.hash => NodeError::Gone(at),
-        Ok(_) => node.missing(subject, why),
-        Err(error) => error,
+/// The last block of the node's active chain, by its own words. While it does not rise, it is looked whether the node has a
+/// block above, which an answer that was kept too long would hide.
+pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
+    let subject = "the latest header";
+    let latest = async || header_at(node, json!("latest"), subject).await.or_fail(node, subject);
+    let mut head = latest().await?;
+    let height = Height(head.header.number);
+    let probe = node.recent.must_probe(height, Instant::now());
+    if probe && hash_at(node, height.next()).await?.is_some() {
+        head = latest().await?; // it may have come meanwhile
+        if head.header.number <= height.0 {
+            let why = format!("it is of block {height}, and the node has block {}", height.next());
+            return Err(node.unreadable(subject, Fault::Stale, why));
+        }
     }
+    node.recent.settle(Height(head.header.number), probe, Instant::now());
+    Ok(head)
+}
+
+/// What an answer that is not there means: the block was reorganised away, or this node does not have it. `why` is what the
+/// node says, if it says something; `null` of a block that is on its chain leaves out what it has.
+pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, why: Option<&str>) -> NodeError {
+    let fault = match hash_at(node, at.height).await {
+        Ok(Some(hash)) if hash != at.hash => return NodeError::Gone(at),
+        Ok(Some(_)) => why.is_none().then_some(Fault::Omitted),
+        Ok(None) => Some(Fault::Stale),
+        Err(error) => return error,
+    };
+    node.missing(subject, fault, why.unwrap_or("the answer is null"))
 }
 
 /// The block with its transactions, checked; without receipts, and so without movements.
@@ -82,15 +121,17 @@ pub(crate) async fn block(node: &Node, at: BlockRef) -> Result<Fetched, NodeErro
     let receipts = match receipts {
         Ok(Some(receipts)) => receipts,
         Ok(None) => receipts_one_by_one(node, at, &sent, &subject).await?,
-        Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, &why).await),
+        Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
+        Err(Refusal::Null) => return Err(gone_or_missing(node, at, &subject, None).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
-    let received = read_receipts(node, &sealed.header, &subject, sent.len(), receipts)?;
+    let received = read_receipts(node, &sealed, &subject, sent.len(), receipts)?;
     let txids = sent.iter().map(|sent| *sent.transaction.tx_hash()).collect();
-    let mut digest = Digest::new(&sealed.header, sent, received, &withdrawals)
-        .map_err(|(id, why)| node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", why))?;
+    let mut digest = Digest::new(&sealed.header, sent, received, &withdrawals).map_err(|(id, why)| {
+        node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", Fault::Forged, why)
+    })?;
     if let Some(traces) = traces? {
-        explain(node, at, &mut digest, traces)?;
+        explain(node, at, &mut digest, traces).await?;
     }
     Ok(Fetched { sealed, txids, digest })
 }
@@ -110,45 +151,66 @@ async fn read_body(
     let subject = format!("block {}", at.height);
     let block = match answer {
         Ok(Some(block)) => block,
-        Ok(None) => return Err(gone_or_missing(node, at, &subject, "the node does not know its hash").await),
-        Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, &why).await),
+        Ok(None) => return Err(gone_or_missing(node, at, &subject, None).await),
+        Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
     let (sealed, body) = sealed(node, &block, &subject)?;
     let header = &sealed.header;
     if sealed.hash.0 != at.hash.0 || header.number != at.height.0 {
         let why = format!("it is {} at height {}", sealed.hash, header.number);
-        return Err(node.contradiction(&subject, "what was asked for", why));
+        let fault = diagnose::of_another_block(at.height, Height(header.number));
+        return Err(node.contradiction(&subject, "what was asked for", fault, why));
     }
     let sent =
         body.transactions.iter().map(|transaction| sent(node, &subject, transaction)).collect::<Result<Vec<_>, _>>()?;
-    check_transactions(node, header, at, &sent)?;
-    let withdrawals = body.withdrawals;
-    verify::withdrawals(withdrawals.as_deref(), header.withdrawals_root)
-        .map_err(|why| node.contradiction(&format!("the withdrawals of {subject}"), "its header", why))?;
-    Ok((sealed, sent, withdrawals.unwrap_or_default()))
+    check_transactions(node, header, at, &sent, &body.transactions).await?;
+    let withdrawals = body.withdrawals.as_deref();
+    verify::withdrawals(withdrawals, header.withdrawals_root).map_err(|why| {
+        let fault = diagnose::withdrawals(withdrawals, header.withdrawals_root);
+        node.contradiction(&format!("the withdrawals of {subject}"), "its header", fault, why)
+    })?;
+    Ok((sealed, sent, body.withdrawals.unwrap_or_default()))
 }
 
-fn check_transactions(node: &Node, header: &Header, at: BlockRef, sent: &[Sent]) -> Result<(), NodeError> {
+async fn check_transactions(
+    node: &Node,
+    header: &Header,
+    at: BlockRef,
+    sent: &[Sent],
+    json: &[Box<RawValue>],
+) -> Result<(), NodeError> {
     let transactions: Vec<&Transaction> = sent.iter().map(|sent| &sent.transaction).collect();
     let subject = format!("the transactions of block {}", at.height);
-    verify::transactions(&transactions, header.transactions_root)
-        .map_err(|why| node.contradiction(&subject, "its header", why))?;
+    if let Err(why) = verify::transactions(&transactions, header.transactions_root) {
+        let places = json.iter().map(|json| serde_json::from_str(json.get()).unwrap_or_default()).collect::<Vec<_>>();
+        let count = count(node, header, at).await;
+        let fault = diagnose::transactions(&transactions, &places, header.transactions_root, at, count);
+        return Err(node.contradiction(&subject, "its header", fault, why));
+    }
     for sent in sent {
         verify::sender(&sent.transaction, sent.sender).map_err(|why| {
             let subject = format!("transaction {}", sent.transaction.tx_hash());
-            node.contradiction(&subject, "its own bytes", why)
+            node.contradiction(&subject, "its own bytes", Fault::Forged, why)
         })?;
     }
     Ok(())
 }
 
+/// How many transactions the block has, by receipts that its header commits to; nothing where the node does not give them.
+async fn count(node: &Node, header: &Header, at: BlockRef) -> Option<usize> {
+    let receipts = block_receipts(node, at).await.ok()??;
+    let receipts: Vec<_> = receipts.into_iter().map(|receipt| receipt.inner.into_primitives_receipt()).collect();
+    verify::receipts(&receipts, header).is_ok().then_some(receipts.len())
+}
+
 /// A block's JSON, with its header's fields hashed.
 fn sealed(node: &Node, block: &RawValue, subject: &str) -> Result<(SealedHeader, Body), NodeError> {
-    let header: Header = serde_json::from_str(block.get()).map_err(|why| node.unreadable(subject, why))?;
-    let body: Body = serde_json::from_str(block.get()).map_err(|why| node.unreadable(subject, why))?;
+    let header: Header = serde_json::from_str(block.get()).map_err(|error| node.not_read(subject, &error))?;
+    let body: Body = serde_json::from_str(block.get()).map_err(|error| node.not_read(subject, &error))?;
     verify::header(&header, body.hash)
-        .map_err(|why| node.contradiction(&format!("the header of {subject}"), "its hash", why))?;
+        .map_err(|why| node.contradiction(&format!("the header of {subject}"), "its hash", Fault::Forged, why))?;
+    node.recent.note(Height(header.number), header.state_root);
     Ok((SealedHeader { header, hash: body.hash }, body))
 }
 
@@ -165,7 +227,7 @@ pub(crate) fn sent(node: &Node, subject: &str, transaction: &RawValue) -> Result
                 "{}: {subject} has a transaction of type {kind:#x}: only Ethereum's types 0 to 4 are supported",
                 node.name
             ))),
-            None => Err(node.unreadable(&format!("a transaction of {subject}"), why)),
+            None => Err(node.not_read(&format!("a transaction of {subject}"), &why)),
         },
     }
 }
@@ -187,11 +249,13 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Transact
     }
     let subject = format!("the receipts of block {}", at.height);
     match node.ask("eth_getBlockReceipts", json!([B256::from(at.hash.0)]), &subject).await {
-        Ok(Some(receipts)) => Ok(Some(receipts)),
-        Ok(None) => Err(Refusal::Absent("the answer is null".into())),
+        Ok(Some(receipts)) => {
+            node.block_receipts.show();
+            Ok(Some(receipts))
+        }
+        Ok(None) => Err(Refusal::Null),
         Err(Refusal::NoMethod(why)) => {
-            node.block_receipts.lose(node, "eth_getBlockReceipts, so receipts are read one by one", &why);
-            Ok(None)
+            node.block_receipts.refuse(node, &subject, &why).map(|()| None).map_err(Refusal::Failed)
         }
         Err(refusal) => Err(refusal),
     }
@@ -208,8 +272,8 @@ async fn receipts_one_by_one(
     let mut receipts = Vec::with_capacity(sent.len());
     for answer in answers {
         match answer {
-            Ok(Some(receipt)) if receipt.block_hash.is_none_or(|hash| hash.0 == at.hash.0) => receipts.push(receipt),
-            Ok(_) => return Err(gone_or_missing(node, at, subject, "one is not there, or is of another block").await),
+            Ok(Some(receipt)) => receipts.push(receipt),
+            Ok(None) => return Err(gone_or_missing(node, at, subject, None).await),
             Err(refusal) => return Err(refusal).or_fail(node, subject),
         }
     }
@@ -218,24 +282,41 @@ async fn receipts_one_by_one(
 
 fn read_receipts(
     node: &Node,
-    header: &Header,
+    SealedHeader { header, hash }: &SealedHeader,
     subject: &str,
     expected: usize,
     receipts: Vec<TransactionReceipt>,
 ) -> Result<Vec<Received>, NodeError> {
+    let places: Vec<Place> = receipts.iter().map(place).collect();
+    let prices: Vec<_> = receipts.iter().map(|receipt| receipt.blob_gas_price).collect();
+    let logs = receipts.iter().flat_map(|receipt| receipt.inner.logs());
+    let logs_missing = (0..).zip(logs).any(|(number, log)| log.log_index.is_some_and(|index| index > number));
+    let receipts: Vec<_> = receipts.into_iter().map(|receipt| receipt.inner.into_primitives_receipt()).collect();
+    let contradiction = |against: &str, why: String| {
+        let at = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
+        let committed = (header.receipts_root, header.logs_bloom);
+        let fault = diagnose::receipts(&receipts, &places, logs_missing, committed, at, expected);
+        node.contradiction(subject, against, fault, why)
+    };
     if receipts.len() != expected {
         let why = format!("{} receipts for {expected} transactions", receipts.len());
-        return Err(node.contradiction(subject, "its transactions", why));
+        return Err(contradiction("its transactions", why));
     }
-    let (receipts, prices): (Vec<_>, Vec<_>) =
-        receipts.into_iter().map(|receipt| (receipt.inner.into_primitives_receipt(), receipt.blob_gas_price)).unzip();
-    verify::receipts(&receipts, header).map_err(|why| node.contradiction(subject, "its header", why))?;
+    verify::receipts(&receipts, header).map_err(|why| contradiction("its header", why))?;
     if receipts.iter().any(|receipt| receipt.as_receipt().is_some_and(|receipt| receipt.status.is_post_state())) {
         let why = "its receipts say no status: blocks before the Byzantium fork are not supported, start later";
         return Err(NodeError::Unsupported(format!("block {}: {why}", header.number)));
     }
     let received = receipts.into_iter().zip(prices);
     Ok(received.map(|(receipt, blob_gas_price)| Received { receipt, blob_gas_price }).collect())
+}
+
+fn place(receipt: &TransactionReceipt) -> Place {
+    Place {
+        block_hash: receipt.block_hash,
+        block_number: receipt.block_number.map(U64::from),
+        transaction_index: receipt.transaction_index.map(U64::from),
+    }
 }
 
 /// The block's traces; `None` where the node gives none, which costs explanations and no coins: state is read anyway.
@@ -249,13 +330,13 @@ async fn block_traces(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, N
         "tracerConfig": { "diffMode": true, "disableCode": true, "disableStorage": true },
     });
     match node.ask("debug_traceBlockByHash", json!([B256::from(at.hash.0), config]), &subject).await {
-        Ok(traces) => Ok(Some(traces)),
-        Err(Refusal::Failed(error)) => Err(error),
-        Err(Refusal::NoMethod(why)) => {
-            node.traces.lose(node, "traces, so internal payments are found by reading state", &why);
-            Ok(None)
+        Ok(traces) => {
+            node.traces.show();
+            Ok(Some(traces))
         }
-        Err(Refusal::Absent(why) | Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why)) => {
+        Err(Refusal::NoMethod(why)) => node.traces.refuse(node, &subject, &why).map(|()| None),
+        Err(refusal) => {
+            let why = refusal.in_words()?;
             tracing::debug!(node = node.name, block = at.height.0, "no traces: {why}");
             Ok(None)
         }
@@ -263,22 +344,30 @@ async fn block_traces(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, N
 }
 
 /// Adds to each transaction what its trace says. A single trace that failed leaves its transaction unexplained.
-fn explain(node: &Node, at: BlockRef, digest: &mut Digest, traces: Vec<Trace>) -> Result<(), NodeError> {
+async fn explain(node: &Node, at: BlockRef, digest: &mut Digest, traces: Vec<Trace>) -> Result<(), NodeError> {
     let subject = format!("the traces of block {}", at.height);
-    let contradiction = |why: String| node.contradiction(&subject, "its transactions", why);
-    if traces.len() != digest.transactions.len() {
-        let why = format!("{} traces for {} transactions", traces.len(), digest.transactions.len());
-        return Err(contradiction(why));
+    let contradiction = |fault: Fault, why: String| node.contradiction(&subject, "its transactions", fault, why);
+    let traced: Vec<_> = traces.iter().map(|trace| trace.tx_hash).collect();
+    let ids: Vec<_> = digest.transactions.iter().map(|tx| tx.id).collect();
+    let odd = traced.iter().zip(&ids).find_map(|(traced, id)| traced.filter(|hash| hash != id).map(|hash| (hash, id)));
+    if let Some((hash, id)) = odd {
+        let mut fault = diagnose::traces(&traced, &ids);
+        if !ids.contains(&hash) {
+            fault = block_of(node, hash).await.map_or(fault, |height| diagnose::of_another_block(at.height, height));
+        }
+        return Err(contradiction(fault, format!("{hash} stands where {id} belongs")));
+    }
+    if traced.len() != ids.len() {
+        let why = format!("{} traces for {} transactions", traced.len(), ids.len());
+        return Err(contradiction(diagnose::traces(&traced, &ids), why));
     }
     for (tx, trace) in digest.transactions.iter_mut().zip(traces) {
-        if let Some(hash) = trace.tx_hash.filter(|hash| *hash != tx.id) {
-            return Err(contradiction(format!("{hash} stands where {} belongs", tx.id)));
-        }
         match (trace.result, trace.error) {
             (Some(diff), None) => {
                 tx.changes = diff.changes(tx);
                 if tx.changes.is_none() {
-                    return Err(contradiction(format!("the trace of {} leaves out its sender", tx.id)));
+                    let why = format!("the trace of {} leaves out its sender", tx.id);
+                    return Err(contradiction(Fault::Omitted, why));
                 }
             }
             (_, error) => {
@@ -294,28 +383,35 @@ fn explain(node: &Node, at: BlockRef, digest: &mut Digest, traces: Vec<Trace>) -
     Ok(())
 }
 
+/// In which block the node has a transaction, if it says so.
+async fn block_of(node: &Node, txid: B256) -> Option<Height> {
+    let found = node.ask::<Option<Place>>("eth_getTransactionByHash", json!([txid]), "a transaction").await;
+    Some(Height(found.ok()??.block_number?.to()))
+}
+
 /// A transaction that waits for a block, if the node knows it as such.
 pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transaction>, NodeError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Place {
         block_hash: Option<B256>,
-        block_number: Option<alloy::primitives::U64>,
+        block_number: Option<U64>,
         from: Address,
     }
     let subject = format!("transaction {txid}");
     let found: Option<Box<RawValue>> =
         node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
     let Some(found) = found else { return Ok(None) };
-    let place: Place = serde_json::from_str(found.get()).map_err(|why| node.unreadable(&subject, why))?;
+    let place: Place = serde_json::from_str(found.get()).map_err(|error| node.not_read(&subject, &error))?;
     if place.block_hash.is_some() || place.block_number.is_some() {
         return Ok(None);
     }
     let sent = sent(node, &subject, &found)?;
     if *sent.transaction.tx_hash() != txid {
         let why = format!("it is {}", sent.transaction.tx_hash());
-        return Err(node.contradiction(&subject, "what was asked for", why));
+        return Err(node.contradiction(&subject, "what was asked for", Fault::Reordered, why));
     }
-    verify::sender(&sent.transaction, place.from).map_err(|why| node.contradiction(&subject, "its own bytes", why))?;
+    verify::sender(&sent.transaction, place.from)
+        .map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
     Ok(Some(sent.transaction))
 }

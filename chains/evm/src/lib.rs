@@ -1,22 +1,26 @@
 //! EVM nodes: JSON-RPC; a block becomes movements; state proofs.
 //!
 //! A block is asked for by its hash, from one node, and every part is checked against its header before anything is made
-//! of it (`verify`). What the header commits to gives the movements (`extract`); a trace, to which nothing
+//! of it (`verify`); of what kind an answer is that fails is found out afterwards (`diagnose`, `recent`). What the header commits to gives the movements (`extract`); a trace, to which nothing
 //! commits, explains internal payments (`trace`); state is read beside them and decides (`state`, `reader`), and is proven:
 //! native coins by accounts, tokens by slots of their storage where these can be found (`slots`, `layout`).
 //!
 //! This crate knows no store, and compares nothing with what was before: where the sum of movements and the state that
 //! was read part is for its caller to see.
 
+mod ability;
 mod addresses;
 mod chain;
 mod check;
+mod diagnose;
 mod digest;
 mod extract;
 mod fetch;
+mod finality;
 mod layout;
 mod node;
 mod reader;
+mod recent;
 mod slots;
 mod state;
 mod trace;
@@ -24,4 +28,5 @@ mod transport;
 mod verify;
 
 pub use addresses::EvmAddresses;
-pub use chain::{EvmChain, EvmConfig, Finality, FinalityTag};
+pub use chain::{EvmChain, EvmConfig};
+pub use finality::{Finality, FinalityTag};

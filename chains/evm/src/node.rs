@@ -1,4 +1,4 @@
-//! One node: questions, answers, what its refusals mean, and what it has turned out not to be able to do.
+//! One node: questions, answers, and what its refusals mean.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,14 +7,18 @@ use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::ErrorPayload;
 use alloy::transports::{RpcError, TransportError, TransportErrorKind};
 use assay_http::{Endpoint, HttpError};
-use assay_types::NodeError;
+use assay_types::{Fault, NodeError};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::transport::{Bounded, Broken};
+use crate::ability::Ability;
+use crate::recent::Recent;
+use crate::transport::{self, Bounded, Broken};
 
+/// What an answer without content is told as.
+const NULL: &str = "the answer is null";
 /// Questions in one JSON-RPC batch.
 const BATCH: usize = 50;
 /// Requests at a time.
@@ -27,8 +31,10 @@ pub(crate) enum Refusal {
     Failed(NodeError),
     /// The node does not know the method.
     NoMethod(String),
-    /// The node does not have the block, or not its state.
+    /// The node does not have the block, or not its state, as it says.
     Absent(String),
+    /// `null`, which says that there is no such thing.
+    Null,
     /// Less at a time may do.
     TooMuch(String),
     /// The contract that was called failed.
@@ -37,24 +43,20 @@ pub(crate) enum Refusal {
     Other(String),
 }
 
-/// What a node has turned out not to be able to do. It begins with everything, and what is lost stays lost.
-#[derive(Debug)]
-pub(crate) struct Ability(AtomicBool);
-
-impl Ability {
-    const fn assumed() -> Ability {
-        Ability(AtomicBool::new(true))
-    }
-
-    /// Still thought to be able?
-    pub(crate) fn is_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// It is not; says so once.
-    pub(crate) fn lose(&self, node: &Node, what: &str, why: &str) {
-        if self.0.swap(false, Ordering::Relaxed) {
-            tracing::warn!(node = node.name, "no {what}: {why}");
+impl Refusal {
+    /// What the node says, where it says something.
+    ///
+    /// # Errors
+    /// Where nothing is known.
+    pub(crate) fn in_words(self) -> Result<String, NodeError> {
+        match self {
+            Refusal::Failed(error) => Err(error),
+            Refusal::Null => Ok(NULL.into()),
+            Refusal::NoMethod(why)
+            | Refusal::Absent(why)
+            | Refusal::TooMuch(why)
+            | Refusal::Execution(why)
+            | Refusal::Other(why) => Ok(why),
         }
     }
 }
@@ -64,7 +66,7 @@ pub(crate) struct Node {
     /// Host and port, without anything secret.
     pub(crate) name: String,
     rpc: RpcClient,
-    chain_number: u64,
+    pub(crate) chain_number: u64,
     right_chain: AtomicBool,
     /// JSON-RPC batches.
     batches: Ability,
@@ -76,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) proofs: Ability,
     /// `eth_call` with a state override, for the balance reader.
     pub(crate) overrides: Ability,
+    /// What it has said lately, by which its answers are held against each other.
+    pub(crate) recent: Recent,
 }
 
 impl Node {
@@ -85,11 +89,12 @@ impl Node {
             rpc: RpcClient::new(Bounded(endpoint), false),
             chain_number,
             right_chain: AtomicBool::new(false),
-            batches: Ability::assumed(),
-            traces: Ability::assumed(),
-            block_receipts: Ability::assumed(),
-            proofs: Ability::assumed(),
-            overrides: Ability::assumed(),
+            batches: Ability::assumed("batches"),
+            traces: Ability::assumed("traces, so internal payments are found by reading state"),
+            block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
+            proofs: Ability::assumed("eth_getProof, so nothing is proven"),
+            overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),
+            recent: Recent::default(),
         }
     }
 
@@ -151,14 +156,7 @@ impl Node {
         if questions.len() > 1 && self.batches.is_there() {
             match self.send_batch(method, &questions).await {
                 Ok(answers) => return Ok(answers.into_iter().map(|answer| self.read(answer, subject)).collect()),
-                Err(error) => match self.refusal(error, subject) {
-                    Refusal::Failed(error) => return Err(error),
-                    Refusal::NoMethod(why)
-                    | Refusal::Absent(why)
-                    | Refusal::TooMuch(why)
-                    | Refusal::Execution(why)
-                    | Refusal::Other(why) => self.batches.lose(self, "batches", &why),
-                },
+                Err(error) => self.batches.lose(self, &self.refusal(error, subject).in_words()?),
             }
         }
         let singles = questions.into_iter().map(|question| self.ask(method, question, subject));
@@ -185,30 +183,31 @@ impl Node {
         subject: &str,
     ) -> Result<T, Refusal> {
         let answer = answer.map_err(|error| self.refusal(error, subject))?;
-        serde_json::from_str(answer.get()).map_err(|why| Refusal::Failed(self.unreadable(subject, why)))
+        serde_json::from_str(answer.get()).map_err(|error| {
+            Refusal::Failed(match answer.get() {
+                "null" => self.missing(subject, Some(Fault::Omitted), NULL),
+                _ => self.not_read(subject, &error),
+            })
+        })
     }
 
     fn refusal(&self, error: TransportError, subject: &str) -> Refusal {
         let failed = |error| Refusal::Failed(error);
         match error {
             RpcError::ErrorResp(error) => self.refusal_in_words(&error),
-            RpcError::NullResp => Refusal::Absent("the answer is null".into()),
-            RpcError::DeserError { err, .. } => failed(self.unreadable(subject, err)),
+            RpcError::NullResp => failed(self.missing(subject, Some(Fault::Omitted), NULL)),
+            RpcError::DeserError { err, .. } => failed(self.not_read(subject, &err)),
             RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<Broken>() {
                 Some(Broken::BatchRefused(error)) => self.refusal_in_words(error),
                 Some(Broken::Http(HttpError::LoginRefused(status))) => {
                     failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
                 }
-                Some(Broken::Http(why @ (HttpError::Truncated(_) | HttpError::TooLarge(_)))) => {
-                    failed(self.unreadable(subject, why))
-                }
-                Some(why @ Broken::NotRpc(_)) => failed(self.unreadable(subject, why)),
-                Some(why @ (Broken::Http(_) | Broken::Status(_))) => failed(self.unreachable(why)),
+                Some(why) => failed(match why.fault() {
+                    Some(fault) => self.unreadable(subject, fault, why),
+                    None => self.unreachable(why),
+                }),
                 None => failed(self.unreachable(cause)),
             },
-            RpcError::Transport(TransportErrorKind::MissingBatchResponse(_)) => {
-                failed(self.unreadable(subject, "its answer is missing in a batch"))
-            }
             other => failed(self.unreachable(other)),
         }
     }
@@ -240,21 +239,24 @@ impl Node {
         NodeError::Unreachable { node: self.name.clone(), why: shortened(&why.to_string()) }
     }
 
-    pub(crate) fn unreadable(&self, subject: &str, why: impl ToString) -> NodeError {
-        NodeError::Unreadable { node: self.name.clone(), subject: subject.into(), why: shortened(&why.to_string()) }
+    pub(crate) fn unreadable(&self, subject: &str, fault: Fault, why: impl ToString) -> NodeError {
+        let why = shortened(&why.to_string());
+        NodeError::Unreadable { node: self.name.clone(), subject: subject.into(), why, fault }
     }
 
-    pub(crate) fn missing(&self, subject: &str, why: impl ToString) -> NodeError {
-        NodeError::Missing { node: self.name.clone(), subject: subject.into(), why: why.to_string() }
+    /// What JSON that cannot be read means.
+    pub(crate) fn not_read(&self, subject: &str, error: &serde_json::Error) -> NodeError {
+        self.unreadable(subject, transport::unreadable(error), error)
     }
 
-    pub(crate) fn contradiction(&self, subject: &str, against: &str, why: impl ToString) -> NodeError {
-        NodeError::Contradiction {
-            node: self.name.clone(),
-            subject: subject.into(),
-            against: against.into(),
-            why: why.to_string(),
-        }
+    /// The node does not have it; with a fault where it should, by its own words.
+    pub(crate) fn missing(&self, subject: &str, fault: Option<Fault>, why: impl ToString) -> NodeError {
+        NodeError::Missing { node: self.name.clone(), subject: subject.into(), why: why.to_string(), fault }
+    }
+
+    pub(crate) fn contradiction(&self, subject: &str, against: &str, fault: Fault, why: impl ToString) -> NodeError {
+        let (node, subject, against) = (self.name.clone(), subject.into(), against.into());
+        NodeError::Contradiction { node, subject, against, why: why.to_string(), fault }
     }
 }
 
@@ -348,7 +350,8 @@ impl<T> OrFail<T> for Result<T, Refusal> {
         self.map_err(|refusal| match refusal {
             Refusal::Failed(error) => error,
             Refusal::NoMethod(why) => NodeError::Unsupported(format!("{}: cannot give {subject}: {why}", node.name)),
-            Refusal::Absent(why) => node.missing(subject, why),
+            Refusal::Absent(why) => node.missing(subject, None, why),
+            Refusal::Null => node.missing(subject, Some(Fault::Omitted), NULL),
             Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why) => {
                 node.unreachable(format!("{subject}: {why}"))
             }

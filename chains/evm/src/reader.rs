@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
-use assay_types::{Amount, NodeError};
+use assay_types::{Amount, Fault, NodeError};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ pub(crate) async fn balances(
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::NoState(why)) => return Ok(Err(why)),
             Err(Stop::NoOverride(why)) => {
-                node.overrides.lose(node, "code laid by eth_call, so balances are read one by one", &why);
+                node.overrides.lose(node, &why);
             }
         }
     }
@@ -150,13 +150,13 @@ async fn call(node: &Node, block: B256, accounts: &[Address], tokens: &[Address]
     match node.ask::<Bytes>("eth_call", params, subject).await {
         Ok(answer) => told(chunk, &answer).map_err(|why| match why {
             Untold::Nothing => Stop::NoOverride("it is ignored".into()),
-            Untold::Nonsense(why) => Stop::Failed(node.unreadable(subject, why)),
+            Untold::Nonsense(why) => Stop::Failed(node.unreadable(subject, Fault::Garbled, why)),
         }),
         Err(Refusal::Failed(error)) => Err(Stop::Failed(error)),
         Err(Refusal::Absent(why)) => Err(Stop::NoState(why)),
         Err(Refusal::NoMethod(why)) => Err(Stop::NoOverride(why)),
         // of one account in one token, single calls will say what is wrong
-        Err(Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why)) => smaller(why),
+        Err(refusal) => smaller(refusal.in_words().map_err(Stop::Failed)?),
     }
 }
 

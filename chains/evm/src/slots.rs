@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::layout::Layout;
 use crate::node::{Node, Refusal};
 use crate::reader;
+use crate::state::wrong_proof;
 use crate::verify::{self, AccountProof};
 
 /// Storage keys in one `eth_getProof`.
@@ -250,16 +251,21 @@ impl Token<'_> {
         let block = json!({ "blockHash": B256::from(self.at.hash.0) });
         match self.node.ask::<AccountProof>("eth_getProof", json!([self.address, keys, block]), &subject).await {
             Ok(proof) => match verify::storage(&proof, self.address, self.state_root, keys) {
-                Ok(Some(words)) => Ok(Storage::Words(words)),
-                Ok(None) => Ok(Storage::NoCode),
-                Err(why) => Err(self.node.contradiction(&subject, "the state root", why)),
+                Ok(words) => {
+                    self.node.proofs.show();
+                    Ok(words.map_or(Storage::NoCode, Storage::Words))
+                }
+                Err(why) => {
+                    let (at, root) = (self.at.height, self.state_root);
+                    let fault = wrong_proof(self.node, at, root, self.address, keys, &proof).await;
+                    Err(self.node.contradiction(&subject, "the state root", fault, why))
+                }
             },
-            Err(Refusal::Failed(error)) => Err(error),
             Err(Refusal::NoMethod(why)) => {
-                self.node.proofs.lose(self.node, "eth_getProof, so nothing is proven", &why);
-                Ok(Storage::NoProof)
+                self.node.proofs.refuse(self.node, &subject, &why).map(|()| Storage::NoProof)
             }
-            Err(Refusal::Absent(why) | Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why)) => {
+            Err(refusal) => {
+                let why = refusal.in_words()?;
                 tracing::debug!(node = self.node.name, "no proof: {subject}: {why}");
                 Ok(Storage::NoProof)
             }

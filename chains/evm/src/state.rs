@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{AccountNo, Amount, Asset, BlockRef, NodeError, Reading};
+use assay_types::{AccountNo, Amount, Asset, BlockRef, Fault, Height, NodeError, Reading};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
-use crate::fetch::gone_or_missing;
+use crate::fetch::{self, gone_or_missing};
 use crate::node::{Node, OrFail, Refusal};
 use crate::slots::{Held, Slots, Token};
-use crate::{reader, verify};
+use crate::{diagnose, reader, verify};
 
 /// Proofs that are held at a time.
 const PROOFS_AT_ONCE: usize = 500;
@@ -77,7 +77,7 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
         Err(why) => {
             let subject = format!("the state of block {}", question.at.height);
             let reason = format!("{}: {subject} is not there: {why}", node.name);
-            match gone_or_missing(node, question.at, &subject, &why).await {
+            match gone_or_missing(node, question.at, &subject, Some(&why)).await {
                 NodeError::Missing { .. } => {}
                 error => return Err(error),
             }
@@ -186,16 +186,43 @@ async fn proofs(
         for ((number, address), answer) in some.iter().zip(answers) {
             let subject = format!("the proof of {address} at block {}", at.height);
             match answer {
-                Ok(proof) => {
-                    let balance = verify::account(&proof, *address, state_root)
-                        .map_err(|why| node.contradiction(&subject, "the state root", why))?;
-                    proven.insert(*number, Amount(balance));
-                }
-                Err(Refusal::NoMethod(why)) => node.proofs.lose(node, "eth_getProof, so nothing is proven", &why),
+                Ok(proof) => match verify::account(&proof, *address, state_root) {
+                    Ok(balance) => {
+                        node.proofs.show();
+                        proven.insert(*number, Amount(balance));
+                    }
+                    Err(why) => {
+                        let fault = wrong_proof(node, at.height, state_root, *address, &[], &proof).await;
+                        return Err(node.contradiction(&subject, "the state root", fault, why));
+                    }
+                },
+                Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject, &why)?,
                 Err(Refusal::Absent(why)) => tracing::debug!(node = node.name, "no proof: {subject}: {why}"),
                 Err(refusal) => return Err(refusal).or_fail(node, &subject),
             }
         }
     }
     Ok(proven)
+}
+
+/// Of what kind a proof is that does not verify. The headers that were seen lately tell whether it is of another block; where
+/// they do not, those right below are asked for.
+pub(crate) async fn wrong_proof(
+    node: &Node,
+    at: Height,
+    state_root: B256,
+    address: Address,
+    keys: &[B256],
+    proof: &verify::AccountProof,
+) -> Fault {
+    const BELOW: u64 = 16;
+    let diagnose = || diagnose::proof(proof, address, keys, (at, state_root), &node.recent.roots());
+    match diagnose() {
+        Fault::Forged => {
+            let below = (at.0.saturating_sub(BELOW)..at.0).map(|height| fetch::hash_at(node, Height(height)));
+            futures_util::future::join_all(below).await; // what they say is in their headers, which are noted
+            diagnose()
+        }
+        fault => fault,
+    }
 }

@@ -125,7 +125,7 @@ pub(crate) fn storage(
 }
 
 /// A word of zero has no leaf. Test nodes keep a leaf for one that has become zero, which says the same.
-fn word(slot: &SlotProof, key: B256, storage_root: B256) -> Result<U256, String> {
+pub(crate) fn word(slot: &SlotProof, key: B256, storage_root: B256) -> Result<U256, String> {
     let path = Nibbles::unpack(keccak256(key));
     if slot.value.is_zero() && verify_proof(storage_root, path, None, &slot.proof).is_ok() {
         return Ok(U256::ZERO);
@@ -157,7 +157,7 @@ fn equal(rebuilt: B256, expected: B256) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use alloy::consensus::{Eip658Value, Receipt, ReceiptWithBloom};
     use alloy::primitives::{Log, U64};
@@ -204,16 +204,16 @@ mod tests {
         (root, proof)
     }
 
-    fn state(address: Address) -> (B256, AccountProof) {
+    pub(crate) fn state(address: Address) -> (B256, AccountProof) {
         state_with(address, None)
     }
 
-    fn slot(number: u8) -> B256 {
+    pub(crate) fn slot(number: u8) -> B256 {
         B256::repeat_byte(number)
     }
 
     /// A contract of fifty words, slot n holding 1,000,000 n, and the proof of these of its slots.
-    fn contract(slots: &[u8]) -> (B256, AccountProof) {
+    pub(crate) fn contract(slots: &[u8]) -> (B256, AccountProof) {
         let value = |number: u8| if number <= 50 { U256::from(number) * U256::from(1_000_000) } else { U256::ZERO };
         let leaves = || (1..=50).map(|number| (keccak256(slot(number)), alloy::rlp::encode(value(number))));
         let of = |number: &u8| SlotProof { value: value(*number), proof: trie(leaves(), keccak256(slot(*number))).1 };
@@ -222,7 +222,7 @@ mod tests {
         (root, AccountProof { storage_proof: Some(slots.iter().map(of).collect()), ..proof })
     }
 
-    const CONTRACT: Address = Address::repeat_byte(42);
+    pub(crate) const CONTRACT: Address = Address::repeat_byte(42);
 
     #[test]
     fn a_storage_proof_gives_words_and_an_absent_slot_is_zero() {

@@ -5,12 +5,12 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
 use assay_evm::EvmChain;
-use assay_types::{Amount, Asset, Block, BlockRef, Chain, Kind, NodeError, Proofs};
+use assay_types::{Amount, Asset, Block, BlockRef, Chain, Fault, Kind, NodeError, Proofs};
 use serde_json::{Value, json};
 use support::proxy::{self, Pass};
 use support::{World, chain, fresh, watch, wei};
@@ -113,39 +113,41 @@ const PROOF: &str = "eth_getProof";
 #[test]
 fn what_contradicts_its_header_or_proof_is_a_contradiction() {
     let stage = stage();
-    type Lie = (&'static str, &'static str, fn(&mut Value));
+    use Fault::{Forged, Omitted, Reordered};
+    type Lie = (&'static str, Fault, &'static str, fn(&mut Value));
     let lies: [Lie; 24] = [
-        ("a header's state root", BLOCK, |block| nudge(&mut block["stateRoot"])),
-        ("a header's time", BLOCK, |block| nudge(&mut block["timestamp"])),
-        ("a header's hash", BLOCK, |block| nudge(&mut block["hash"])),
-        ("a value", BLOCK, |block| nudge(&mut block["transactions"][0]["value"])),
-        ("a recipient", BLOCK, |block| nudge(&mut block["transactions"][0]["to"])),
-        ("a sender", BLOCK, |block| nudge(&mut block["transactions"][0]["from"])),
-        ("a transaction's hash", BLOCK, |block| nudge(&mut block["transactions"][0]["hash"])),
-        ("a dropped transaction", BLOCK, |block| drop(block["transactions"].as_array_mut().unwrap().pop())),
-        ("dropped withdrawals", BLOCK, |block| block["withdrawals"] = Value::Null),
-        ("an invented withdrawal", BLOCK, |block| {
+        ("a header's state root", Forged, BLOCK, |block| nudge(&mut block["stateRoot"])),
+        ("a header's time", Forged, BLOCK, |block| nudge(&mut block["timestamp"])),
+        ("a header's hash", Forged, BLOCK, |block| nudge(&mut block["hash"])),
+        ("a value", Forged, BLOCK, |block| nudge(&mut block["transactions"][0]["value"])),
+        ("a recipient", Forged, BLOCK, |block| nudge(&mut block["transactions"][0]["to"])),
+        ("a sender", Forged, BLOCK, |block| nudge(&mut block["transactions"][0]["from"])),
+        ("a transaction's hash", Forged, BLOCK, |block| nudge(&mut block["transactions"][0]["hash"])),
+        ("a dropped transaction", Omitted, BLOCK, |block| drop(block["transactions"].as_array_mut().unwrap().pop())),
+        ("dropped withdrawals", Omitted, BLOCK, |block| block["withdrawals"] = Value::Null),
+        ("an invented withdrawal", Forged, BLOCK, |block| {
             let withdrawal = json!({ "index": "0x0", "validatorIndex": "0x0", "address": fresh(4), "amount": "0x1" });
             block["withdrawals"] = json!([withdrawal]);
         }),
-        ("a log's amount", RECEIPTS, |receipts| nudge(&mut receipts[1]["logs"][0]["data"])),
-        ("a log's recipient", RECEIPTS, |receipts| nudge(&mut receipts[1]["logs"][0]["topics"][2])),
-        ("a dropped log", RECEIPTS, |receipts| receipts[1]["logs"] = json!([])),
-        ("a dropped receipt", RECEIPTS, |receipts| drop(receipts.as_array_mut().unwrap().pop())),
-        ("no receipts", RECEIPTS, |receipts| *receipts = json!([])),
-        ("swapped receipts", RECEIPTS, |receipts| receipts.as_array_mut().unwrap().swap(0, 1)),
-        ("a status", RECEIPTS, |receipts| receipts[0]["status"] = json!("0x0")),
-        ("gas", RECEIPTS, |receipts| nudge(&mut receipts[0]["cumulativeGasUsed"])),
-        ("a dropped trace", TRACES, |traces| drop(traces.as_array_mut().unwrap().pop())),
-        ("a proven balance", PROOF, |proof| nudge(&mut proof["balance"])),
-        ("a proof", PROOF, |proof| nudge(&mut proof["accountProof"][0])),
-        ("a slot's word", PROOF, |proof| first_slot(proof, |slot| nudge(&mut slot["value"]))),
-        ("a slot's proof", PROOF, |proof| first_slot(proof, |slot| nudge(&mut slot["proof"][0]))),
-        ("a slot without proof", PROOF, |proof| first_slot(proof, |slot| slot["proof"] = json!([]))),
+        ("a log's amount", Forged, RECEIPTS, |receipts| nudge(&mut receipts[1]["logs"][0]["data"])),
+        ("a log's recipient", Forged, RECEIPTS, |receipts| nudge(&mut receipts[1]["logs"][0]["topics"][2])),
+        ("a dropped log", Omitted, RECEIPTS, |receipts| receipts[1]["logs"] = json!([])),
+        ("a dropped receipt", Omitted, RECEIPTS, |receipts| drop(receipts.as_array_mut().unwrap().pop())),
+        ("no receipts", Omitted, RECEIPTS, |receipts| *receipts = json!([])),
+        ("swapped receipts", Reordered, RECEIPTS, |receipts| receipts.as_array_mut().unwrap().swap(0, 1)),
+        ("a status", Forged, RECEIPTS, |receipts| receipts[0]["status"] = json!("0x0")),
+        ("gas", Forged, RECEIPTS, |receipts| nudge(&mut receipts[0]["cumulativeGasUsed"])),
+        ("a dropped trace", Omitted, TRACES, |traces| drop(traces.as_array_mut().unwrap().pop())),
+        ("a proven balance", Forged, PROOF, |proof| nudge(&mut proof["balance"])),
+        ("a proof", Forged, PROOF, |proof| nudge(&mut proof["accountProof"][0])),
+        ("a slot's word", Forged, PROOF, |proof| first_slot(proof, |slot| nudge(&mut slot["value"]))),
+        ("a slot's proof", Forged, PROOF, |proof| first_slot(proof, |slot| nudge(&mut slot["proof"][0]))),
+        ("a slot without proof", Omitted, PROOF, |proof| first_slot(proof, |slot| slot["proof"] = json!([]))),
     ];
-    for (what, method, lie) in lies {
+    for (what, fault, method, lie) in lies {
         let error = stage.altered(method, lie).unwrap_err();
         assert!(matches!(error, NodeError::Contradiction { .. }), "{what}: {error}");
+        assert_eq!(error.fault(), Some(fault), "{what}: {error}");
         assert!(error.to_string().starts_with("http://127.0.0.1:"), "the node is named: {error}");
     }
     let honest = stage.altered("nothing", |_| ()).unwrap();
@@ -157,9 +159,15 @@ fn what_contradicts_its_header_or_proof_is_a_contradiction() {
 fn what_does_not_arrive_is_told_by_its_kind() {
     let stage = stage();
     for method in [BLOCK, RECEIPTS, TRACES, PROOF, "eth_call"] {
-        for pass in [(|| Pass::Half) as fn() -> Pass, || Pass::Cut, || Pass::Endless] {
+        let broken: [(fn() -> Pass, Fault); 3] = [
+            (|| Pass::Half, Fault::Truncated),
+            (|| Pass::Cut, Fault::Truncated),
+            (|| Pass::Endless, Fault::NeverEnding),
+        ];
+        for (pass, fault) in broken {
             let error = stage.disturbed(method, pass).unwrap_err();
             assert!(matches!(error, NodeError::Unreadable { .. }), "{method}: {error}");
+            assert_eq!(error.fault(), Some(fault), "{method}: {error}");
         }
         for pass in [(|| Pass::Status(503)) as fn() -> Pass, || Pass::Status(429)] {
             let error = stage.disturbed(method, pass).unwrap_err();
@@ -183,6 +191,125 @@ fn what_does_not_arrive_is_told_by_its_kind() {
         Pass::On
     });
     assert!(matches!(wrong.tip(), Err(NodeError::WrongChain { found, .. }) if found == "eip155:1"));
+}
+
+#[test]
+fn answers_of_another_block_are_told_by_which() {
+    let stage = stage();
+    let (world, at) = (&stage.world, stage.at);
+    // The same, but for the time; another block at that height.
+    let other = World::new(&["--timestamp", "1700000000"]);
+    (0..at.height.0).for_each(|_| {
+        other.send(other.users[3], Some(fresh(3)), wei(1), vec![]);
+        other.mine();
+    });
+    let hash = |world: &World, height: u64| {
+        world.call("eth_getBlockByNumber", json!([format!("{height:#x}"), false]))["hash"].clone()
+    };
+    let answers = |world: &World, height: u64| {
+        let hash = hash(world, height);
+        let tracer = json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } });
+        [
+            (BLOCK, world.call(BLOCK, json!([hash, true]))),
+            (RECEIPTS, world.call(RECEIPTS, json!([hash]))),
+            (TRACES, world.call(TRACES, json!([hash, tracer]))),
+        ]
+    };
+    world.send(world.users[2], Some(fresh(5)), wei(1), vec![]);
+    world.mine();
+    let height = at.height.0;
+    for (world, height, fault) in
+        [(world, height - 1, Fault::Stale), (world, height + 1, Fault::Forged), (&other, height, Fault::MixedForks)]
+    {
+        for (method, with) in answers(world, height) {
+            // What a trace names by its hash the node does not know of another fork.
+            let fault = if (method, fault) == (TRACES, Fault::MixedForks) { Fault::Omitted } else { fault };
+            let error = stage.altered(method, move |answer| *answer = with.clone()).unwrap_err();
+            assert!(matches!(error, NodeError::Contradiction { .. }), "{method}: {error}");
+            assert_eq!(error.fault(), Some(fault), "{method} of {height}: {error}");
+        }
+    }
+    // A proof of the block before.
+    let before = hash(world, height - 1);
+    let (node, accounts) = (&world.anvil.url, stage.accounts.clone());
+    let proofs: Vec<Value> =
+        accounts.iter().map(|account| world.call(PROOF, json!([account, [], { "blockHash": before }]))).collect();
+    let stale = chain(
+        &[&proxy::lying(node, move |method, params, answer| {
+            let asked = accounts.iter().position(|account| params[0] == json!(account));
+            if let (PROOF, Some(place)) = (method, asked) {
+                answer["result"] = proofs[place].clone();
+            }
+            Pass::On
+        })],
+        1,
+        &[],
+    );
+    assert_eq!(stage.block(&stale).unwrap_err().fault(), Some(Fault::Stale));
+}
+
+#[test]
+fn every_answer_is_to_its_question() {
+    let stage = stage();
+    let altered_id = |with: fn(&Value) -> Value| {
+        stage.block(&stage.through(move |method, params, answer| {
+            if method == PROOF && params[1] == json!([]) {
+                answer["id"] = with(&answer["id"]);
+            }
+            Pass::On
+        }))
+    };
+    // The proofs of several accounts come in one batch.
+    assert_eq!(altered_id(|id| json!(id.as_u64().unwrap() + 1_000)).unwrap_err().fault(), Some(Fault::Reordered));
+    assert_eq!(altered_id(|id| json!(id.as_u64().unwrap() | 1)).unwrap_err().fault(), Some(Fault::Forged));
+    stage.assert_true(&altered_id(Value::clone).unwrap());
+    // Answers given to each other's questions.
+    let one = Arc::new(AtomicU64::new(0));
+    let error = stage.block(&stage.through(move |method, params, answer| {
+        if method == PROOF && params[1] == json!([]) {
+            let id = answer["id"].as_u64().unwrap();
+            if one.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                answer["id"] = json!(id + 1);
+            } else if one.load(Ordering::Relaxed) + 1 == id {
+                answer["id"] = json!(id - 1);
+            }
+        }
+        Pass::On
+    }));
+    assert_eq!(error.unwrap_err().fault(), Some(Fault::Reordered));
+}
+
+#[test]
+fn receipts_that_come_one_by_one_are_held_against_the_header_too() {
+    const RECEIPT: &str = "eth_getTransactionReceipt";
+    let stage = stage();
+    let read = |lie: fn(&mut Value)| {
+        stage.block(&stage.through(move |method, _, answer| {
+            match method {
+                RECEIPTS => proxy::refuse(answer, -32601, "Method not found"),
+                RECEIPT => lie(&mut answer["result"]),
+                _ => {}
+            }
+            Pass::On
+        }))
+    };
+    stage.assert_true(&read(|_| ()).unwrap());
+    type Lie = (Fault, fn(&mut Value));
+    let lies: [Lie; 5] = [
+        (Fault::Omitted, |receipt| *receipt = Value::Null),
+        (Fault::Omitted, |receipt| receipt["logs"] = json!([])),
+        (Fault::Forged, |receipt| receipt["status"] = json!("0x0")),
+        (Fault::Forged, |receipt| nudge(&mut receipt["cumulativeGasUsed"])),
+        (Fault::Stale, |receipt| {
+            receipt["blockHash"] = json!(format!("0x{}", "22".repeat(32)));
+            receipt["blockNumber"] = json!("0x1");
+            receipt["status"] = json!("0x0");
+        }),
+    ];
+    for (place, (fault, lie)) in lies.into_iter().enumerate() {
+        let error = read(lie).unwrap_err();
+        assert_eq!(error.fault(), Some(fault), "{place}: {error}");
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn main() {
     #[allow(unsafe_code)]
     // SAFETY: a number among settings, before there are other threads.
     unsafe {
-        libmimalloc_sys::mi_option_set(15, 1_000);
+        libmimalloc_sys::mi_option_set(15, 100);
     }
     let blocks = std::env::var("WALK_BLOCKS").map_or(800, |blocks| blocks.parse().unwrap());
     let plan = Plan { blocks, ..Plan::default() };

@@ -2,7 +2,7 @@
 
 use assay_indexer::IndexError;
 use assay_store::{Mode, Store};
-use assay_types::{Chain, NodeError};
+use assay_types::{Chain, Fault, NodeError};
 use serde::Serialize;
 
 use crate::config::ChainConfig;
@@ -17,6 +17,9 @@ struct Looked {
     subject: String,
     status: Status,
     message: String,
+    /// What is wrong with a node's answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip)]
@@ -58,7 +61,7 @@ impl Report {
         hint: Option<String>,
         code: u8,
     ) {
-        self.0.push(Looked { subject: subject.into(), status, message: message.into(), hint, code });
+        self.0.push(Looked { subject: subject.into(), status, message: message.into(), kind: None, hint, code });
     }
 }
 
@@ -123,9 +126,18 @@ fn prices(setup: &Setup, report: &mut Report) {
 
 fn node(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
     let subject = format!("{} node", chain.name);
-    let looked = setup.connect(chain).and_then(|node| look(&*node).map_err(Failure::from));
-    match looked {
-        Err(failure) => report.failed(subject, failure),
+    let node = match setup.connect(chain) {
+        Ok(node) => node,
+        Err(failure) => return report.failed(subject, failure),
+    };
+    match look(&*node) {
+        Err(error) => {
+            let kind = error.fault().map(Fault::as_str);
+            report.failed(subject, error.into());
+            if let Some(looked) = report.0.last_mut() {
+                looked.kind = kind;
+            }
+        }
         Ok(notices) => {
             for notice in notices {
                 let subject = format!("{subject}: {}", notice.subject);

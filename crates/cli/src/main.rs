@@ -37,14 +37,14 @@ use setup::Setup;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Blocks and all that is read from them come and go by the megabyte: what was freed is kept for a second rather than for a
+/// Blocks and all that is read from them come and go by the megabyte: what was freed is kept for a tenth of a second rather than for a
 /// hundredth, so that the next block, and the next window of rows, need not ask the system for it again.
 fn keep_what_was_freed() {
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15; // as in mimalloc.h, version 2
     #[allow(unsafe_code)]
     // SAFETY: a number among settings, before there are other threads.
     unsafe {
-        libmimalloc_sys::mi_option_set(PURGE_DELAY, 1_000);
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, 100);
     }
 }
 

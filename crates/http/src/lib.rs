@@ -5,7 +5,10 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use assay_types::Fault;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a request may take from the first byte sent to the last byte read, unless [`set_deadline`] says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -53,12 +56,32 @@ pub enum HttpError {
     /// Ended before its stated length.
     #[error("the answer broke off after {0} bytes")]
     Truncated(usize),
-    /// Longer than we are willing to read.
-    #[error("the answer is longer than {0} bytes")]
-    TooLarge(usize),
+    /// Announced to be longer than we are willing to read.
+    #[error("the answer is longer than {1} bytes: {0} are announced")]
+    TooLarge(u64, usize),
+    /// It began, and was not over after so many bytes, or when the time was.
+    #[error("no whole answer within {:.1} s: {read} bytes, and no end", .within.as_secs_f32())]
+    NeverEnding {
+        /// How much came.
+        read: usize,
+        /// How long that took.
+        within: Duration,
+    },
     /// 401 or 403.
     #[error("HTTP status {0}")]
     LoginRefused(u16),
+}
+
+impl HttpError {
+    /// What is wrong with the answer, where one came.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            HttpError::Truncated(_) => Some(Fault::Truncated),
+            HttpError::TooLarge(..) => Some(Fault::Oversized),
+            HttpError::NeverEnding { .. } => Some(Fault::NeverEnding),
+            HttpError::Url(_) | HttpError::Unreachable(_) | HttpError::TimedOut(_) | HttpError::LoginRefused(_) => None,
+        }
+    }
 }
 
 /// What came back, whatever its status; 401 and 403 are errors already.
@@ -136,24 +159,62 @@ impl Endpoint {
             Login::None => request,
             Login::Basic { user, password } => request.basic_auth(user, Some(password)),
         };
+        let since = Instant::now();
         let failure = |error, read| failure(error, read, self.deadline);
         let mut response = request.timeout(self.deadline).send().await.map_err(|error| failure(error, 0))?;
         let status = response.status().as_u16();
         if matches!(status, 401 | 403) {
             return Err(HttpError::LoginRefused(status));
         }
-        if response.content_length().is_some_and(|length| length > limit as u64) {
-            return Err(HttpError::TooLarge(limit));
-        }
-        let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Vec::with_capacity(announced.unwrap_or(0));
+        let announced = match response.content_length().map(|length| (length, usize::try_from(length))) {
+            Some((_, Ok(length))) if length <= limit => length,
+            Some((length, _)) => return Err(HttpError::TooLarge(length, limit)),
+            None => 0,
+        };
+        let mut flight = Flight::default();
+        let until = self.deadline.saturating_sub(since.elapsed());
+        flight.hold(announced, until).await?;
+        let mut body = Vec::with_capacity(announced);
         while let Some(chunk) = response.chunk().await.map_err(|error| failure(error, body.len()))? {
             if body.len() + chunk.len() > limit {
-                return Err(HttpError::TooLarge(limit));
+                return Err(HttpError::NeverEnding { read: body.len() + chunk.len(), within: since.elapsed() });
             }
+            flight.hold(body.len() + chunk.len(), self.deadline.saturating_sub(since.elapsed())).await?;
             body.extend_from_slice(&chunk);
         }
         Ok(Answer { status, body })
+    }
+}
+
+/// How many bytes of answers may be on their way together, in units of [`UNIT`].
+static IN_FLIGHT: Semaphore = Semaphore::const_new((1 << 30) / UNIT);
+/// In what steps they are counted.
+const UNIT: usize = 1 << 20;
+
+/// One answer's share of what may be on its way.
+#[derive(Default)]
+struct Flight {
+    held: Option<SemaphorePermit<'static>>,
+    units: usize,
+}
+
+impl Flight {
+    /// Waits until there is room for so many bytes of this answer, which are more than before.
+    async fn hold(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
+        let units = bytes.div_ceil(UNIT);
+        let more = u32::try_from(units.saturating_sub(self.units)).unwrap_or(u32::MAX);
+        if more == 0 {
+            return Ok(());
+        }
+        let full = || HttpError::Unreachable("too many large answers are on their way already".into());
+        let permit = tokio::time::timeout(at_most, IN_FLIGHT.acquire_many(more)).await;
+        let permit = permit.map_err(|_| full())?.map_err(|_| full())?;
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        self.units = units;
+        Ok(())
     }
 }
 
@@ -191,6 +252,7 @@ fn parse(url: &str) -> Result<reqwest::Url, HttpError> {
 
 fn failure(error: reqwest::Error, read: usize, deadline: Duration) -> HttpError {
     match error {
+        error if error.is_timeout() && read > 0 => HttpError::NeverEnding { read, within: deadline },
         error if error.is_timeout() => HttpError::TimedOut(deadline),
         error if error.is_body() || error.is_decode() => HttpError::Truncated(read),
         error => HttpError::Unreachable(chain_of(&error.without_url())),
@@ -264,9 +326,48 @@ mod tests {
     #[test]
     fn an_endless_answer_is_cut_off() {
         let url = serve(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), true);
-        assert_eq!(ask(&url), Err(HttpError::TooLarge(1_000_000)));
+        let Err(HttpError::NeverEnding { read, .. }) = ask(&url) else { panic!("an end") };
+        assert!(read > 1_000_000);
         let url = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n".to_vec(), true);
-        assert_eq!(ask(&url), Err(HttpError::TooLarge(1_000_000)));
+        assert_eq!(ask(&url), Err(HttpError::TooLarge(99_999_999, 1_000_000)));
+    }
+
+    #[test]
+    fn an_answer_that_trickles_has_no_end_and_silence_is_no_answer() {
+        let within = Duration::from_millis(300);
+        let ask = |url: &str| {
+            let endpoint = Endpoint::new(url, Login::None).unwrap().within(within);
+            wait(endpoint.post(b"{}".to_vec(), 1_000_000))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+            while stream.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let began = Instant::now();
+        assert!(matches!(ask(&url), Err(HttpError::NeverEnding { read: 1.., .. })));
+        assert!(began.elapsed() < 3 * within, "one deadline for the whole answer");
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        assert_eq!(ask(&url), Err(HttpError::TimedOut(within)));
+    }
+
+    #[test]
+    fn what_is_on_its_way_together_is_bounded() {
+        let moment = Duration::from_millis(50);
+        wait(async {
+            let (mut first, mut second) = (Flight::default(), Flight::default());
+            first.hold((1 << 30) - 3 * UNIT, moment).await.unwrap();
+            second.hold(UNIT, moment).await.unwrap();
+            assert!(matches!(second.hold(10 * UNIT, moment).await, Err(HttpError::Unreachable(_))));
+            drop(first);
+            second.hold(10 * UNIT, moment).await.unwrap();
+        });
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use assay_types::{Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Proofs, Watch};
+use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Proofs, Watch};
 
 use crate::patience::{Stop, patiently};
 
@@ -230,11 +230,13 @@ fn fetch(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched {
 /// Reading it panicked. The message went to standard error.
 fn not_understood(height: Height) -> NodeError {
     let why = "this program failed on it: please report this".into();
-    NodeError::Unreadable { node: "the node".into(), subject: format!("block {height}"), why }
+    let (node, subject) = ("the node".into(), format!("block {height}"));
+    NodeError::Unreadable { node, subject, why, fault: Fault::Garbled }
 }
 
 /// The tip was above this height a moment ago.
 fn above_the_tip(height: Height) -> NodeError {
     let why = "the chain became shorter meanwhile".into();
-    NodeError::Missing { node: "the node".into(), subject: format!("block {height}"), why }
+    let (node, subject) = ("the node".into(), format!("block {height}"));
+    NodeError::Missing { node, subject, why, fault: Some(Fault::Stale) }
 }

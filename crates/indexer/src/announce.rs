@@ -74,7 +74,7 @@ impl From<Break> for Halt {
         match kept {
             Break::Reorganised => Halt::Reorganised,
             Break::Error(error) => error.into(),
-            Break::Doubt(_, error) => error.into(),
+            Break::Doubt(_, error) => Halt::from(IndexError::Node(*error)),
             Break::Enough => Halt::For("blocks are being read for accounts: ask again".into()),
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use assay_store::{Coverage, Store, StoreError, Undo};
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Header, Height, NodeError, Proofs,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Proofs,
     Reading, Tip, Watch,
 };
 
@@ -78,6 +78,8 @@ pub struct Indexer<'a> {
 pub(crate) const RESTARTS: u32 = 20;
 /// How often what an earlier answer hid is fetched again before the node counts as proven to lie.
 const DOUBTS: u32 = 3;
+/// How often it is looked whether a node whose chain ends within ours is only late, before blocks are taken back for it.
+const LATE: u32 = 6;
 /// How long to wait between looks at the tip.
 const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
 /// The longest wait while a node is away.
@@ -89,7 +91,7 @@ pub(crate) enum Break {
     /// The next block does not link to ours.
     Reorganised,
     /// State proves that an earlier answer was wrong.
-    Doubt(Vec<(AccountNo, Asset)>, NodeError),
+    Doubt(Vec<(AccountNo, Asset)>, Box<NodeError>),
     /// It took so long that the tip comes first.
     Enough,
 }
@@ -190,14 +192,18 @@ impl<'a> Indexer<'a> {
     /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
     pub fn come_to_the_tip(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
         let _pen = self.store.pen();
-        let (mut done, mut doubts) = (Done::default(), 0);
+        let (mut done, mut doubts, mut late) = (Done::default(), 0, 0);
         for _ in 0..RESTARTS {
-            match self.once(progress, &mut done) {
-                Ok(reached) => return Ok(reached),
+            match self.once(progress, &mut done, late < LATE) {
+                Ok(Some(reached)) => return Ok(reached),
+                Ok(None) => {
+                    late += 1;
+                    self.stop.pause(POLL);
+                }
                 Err(Break::Error(error)) => return Err(error),
                 Err(Break::Enough) => {}
                 Err(Break::Reorganised) => tracing::info!("the chain reorganised while it was followed"),
-                Err(Break::Doubt(_, error)) if doubts == DOUBTS => return Err(error.into()),
+                Err(Break::Doubt(_, error)) if doubts == DOUBTS => return Err((*error).into()),
                 Err(Break::Doubt(pairs, error)) => {
                     tracing::warn!(%error, "an earlier answer was wrong: going back to where state agrees");
                     doubts += 1;
@@ -215,13 +221,16 @@ impl<'a> Indexer<'a> {
         Err(IndexError::Restless)
     }
 
-    fn once(&self, progress: &dyn Fn(Progress), done: &mut Done) -> Result<Reached, Break> {
+    /// `None`: the node is late, if it may be.
+    fn once(&self, progress: &dyn Fn(Progress), done: &mut Done, may_be_late: bool) -> Result<Option<Reached>, Break> {
         let asked = Instant::now();
         let tip = patiently(&self.stop, || self.chain.tip())?;
         if tip.head.height < self.chain.first() {
             return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() }.into());
         }
-        self.back_to_the_fork(&tip, done)?;
+        if !self.back_to_the_fork(&tip, done, may_be_late)? {
+            return Ok(None);
+        }
         match self.advance(&tip, progress, done) {
             // What is missing may have been there a moment ago, on a branch that the node has left since.
             Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))) if !self.is_still_there(tip.head)? => {
@@ -236,7 +245,8 @@ impl<'a> Indexer<'a> {
         self.note_final(&tip, last.height)?;
         let final_height = self.store.final_height()?;
         let filling_in = self.store.is_filling_in()?;
-        Ok(Reached { tip: last, final_height, applied: done.applied, removed: done.removed, asked, filling_in })
+        let Done { applied, removed } = *done;
+        Ok(Some(Reached { tip: last, final_height, applied, removed, asked, filling_in }))
     }
 
     pub(crate) fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {
@@ -244,8 +254,9 @@ impl<'a> Indexer<'a> {
         Ok(now == Some(block.hash))
     }
 
-    /// Takes blocks back until the last one is on the node's active chain; none, when that is not allowed.
-    fn back_to_the_fork(&self, tip: &Tip, done: &mut Done) -> Result<(), IndexError> {
+    /// Takes blocks back until the last one is on the node's active chain; none, when that is not allowed. Where the node's chain
+    /// ends within ours, nothing speaks against our blocks: one that is late says the same. If this one may be, the answer is `false`.
+    fn back_to_the_fork(&self, tip: &Tip, done: &mut Done, may_be_late: bool) -> Result<bool, IndexError> {
         let accepted = self.settings.accept_reorg == Some(tip.head.hash);
         let final_height = self.store.final_height()?.filter(|_| !accepted);
         let mut left = Vec::new();
@@ -254,6 +265,14 @@ impl<'a> Indexer<'a> {
             let theirs = patiently(&self.stop, || self.chain.hash_at(header.height))?;
             if theirs == Some(header.hash) {
                 break;
+            }
+            if theirs.is_none() && left.is_empty() && !accepted && self.is_ours(tip.head)? {
+                let (node, head, ours) = (self.node(), tip.head.height, header.height);
+                let kind = Fault::Stale;
+                tracing::warn!(kind = kind.as_str(), "{node}: its chain ends at block {head}, ours at {ours} {kind}");
+                if may_be_late {
+                    return Ok(false);
+                }
             }
             match (final_height.filter(|height| header.height <= *height), theirs) {
                 (Some(final_height), Some(_)) => {
@@ -281,7 +300,16 @@ impl<'a> Indexer<'a> {
             self.store.remove_tip()?;
             done.removed += 1;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn is_ours(&self, block: BlockRef) -> Result<bool, StoreError> {
+        Ok(self.store.header(block.height)?.is_some_and(|header| header.hash == block.hash))
+    }
+
+    /// The node that answered last, for people.
+    pub(crate) fn node(&self) -> String {
+        self.chain.source().unwrap_or_else(|| "the node".into())
     }
 
     fn advance(&self, tip: &Tip, progress: &dyn Fn(Progress), done: &mut Done) -> Result<(), Break> {
@@ -354,7 +382,8 @@ impl<'a> Indexer<'a> {
                 }
                 let (subject, against) = (format!("block {}", header.height), format!("block {}", parent.height));
                 let why = format!("its parent is {}, but that block is {}", header.parent, parent.hash);
-                Err(NodeError::Contradiction { node: "the node".into(), subject, against, why }.into())
+                Err(NodeError::Contradiction { node: self.node(), subject, against, why, fault: Fault::MixedForks }
+                    .into())
             }
             None if header.height != from => Err(Break::Reorganised),
             _ => Ok(self.chain.check_header(header, below)?),
@@ -380,6 +409,7 @@ impl<'a> Indexer<'a> {
             }
         }
         self.explain_again(block, watch)?;
+        self.drop_denied(block, parent)?;
         // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
         let mut doubtful = Vec::with_capacity(pairs.len());
         for pair in pairs {
@@ -388,7 +418,7 @@ impl<'a> Indexer<'a> {
             }
         }
         match self.first_disagreement(parent, &doubtful)? {
-            Some(why) => Err(Break::Doubt(surprised, why)),
+            Some(why) => Err(Break::Doubt(surprised, Box::new(why))),
             None => Ok(()),
         }
     }
@@ -435,10 +465,11 @@ impl<'a> Indexer<'a> {
             let ours = self.store.balance(account, asset, at.height)?;
             let is_known = !matches!(self.store.coverage(account, asset, at.height)?, Coverage::Unknown(_));
             if is_known && ours != state && (proven || asset != Asset::Native) {
-                let (node, subject) = ("the node".into(), format!("an answer up to block {}", at.height));
+                let (node, subject) = (self.node(), format!("an answer up to block {}", at.height));
                 let how = if proven { "by proof" } else { "now" };
                 let why = format!("account {}: {ours} units by its answers then, {state} {how}", account.0);
-                return Ok(Some(NodeError::Contradiction { node, subject, against: "state".into(), why }));
+                let (against, fault) = ("state".into(), Fault::Forged);
+                return Ok(Some(NodeError::Contradiction { node, subject, against, why, fault }));
             }
         }
         Ok(None)
@@ -476,11 +507,26 @@ impl<'a> Indexer<'a> {
         if self.chain.proves_by_walking() { self.store.cover_by_walking(self.chain.first()) } else { Ok(()) }
     }
 
-    /// What was final stays final, unless the operator accepted that it does not.
-    fn note_final(&self, tip: &Tip, last: Height) -> Result<(), StoreError> {
-        let height = tip.final_height.map(|height| height.min(last));
+    /// What was final stays final, unless the operator accepted that it does not. A block that the node calls final must be
+    /// ours; where we have none at that height, nothing tells whether it is.
+    fn note_final(&self, tip: &Tip, last: Height) -> Result<(), Break> {
+        let mut height = tip.final_height.map(|height| height.min(last));
+        if let (Some(claimed), Some(hash)) = (tip.final_height, tip.final_hash) {
+            match self.store.header(claimed)? {
+                None => height = None,
+                Some(ours) if ours.hash == hash => {}
+                Some(ours) if self.is_still_there(ours.at())? => {
+                    let (subject, against) =
+                        (format!("the final block {claimed}"), "that block of its own chain".into());
+                    let (why, fault) = (format!("it is {hash}, and {} there", ours.hash), Fault::MixedForks);
+                    let error = NodeError::Contradiction { node: self.node(), subject, against, why, fault };
+                    return Err(Break::Doubt(Vec::new(), Box::new(error)));
+                }
+                Some(_) => return Err(Break::Reorganised),
+            }
+        }
         let height = height.max(self.store.final_height()?.filter(|_| self.settings.accept_reorg.is_none()));
-        self.store.set_final(height)
+        Ok(self.store.set_final(height)?)
     }
 }
 

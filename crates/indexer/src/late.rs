@@ -83,7 +83,7 @@ impl Late {
                 Ok(more)
             }
             Err(Break::Error(error)) => Err(error),
-            Err(Break::Doubt(_, error)) => Err(error.into()), // taking blocks back does not help accounts that are filled in below them
+            Err(Break::Doubt(_, error)) => Err((*error).into()), // taking blocks back does not help accounts that are filled in below them
             Err(Break::Enough) => Ok(true),
             Err(Break::Reorganised) if self.restarts == RESTARTS => Err(IndexError::Restless),
             Err(Break::Reorganised) => {

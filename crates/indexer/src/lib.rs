@@ -12,13 +12,14 @@ mod prove;
 mod stretch;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 pub use announce::{Holding, Refusal};
 pub use follow::{Indexer, Progress, Reached, Settings, reach};
 pub use patience::Stop;
 
 use assay_store::StoreError;
-use assay_types::{BlockRef, Height, NodeError};
+use assay_types::{BlockRef, Fault, Height, NodeError};
 
 /// Why a chain cannot be followed any further.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,10 @@ pub enum IndexError {
         final_height: Height,
     },
     /// The node's chain ends below what was final.
-    #[error("the node's chain ends at block {head}, below block {final_height}, which was final: it is behind")]
+    #[error(
+        "the node's chain ends at block {head}, below block {final_height}, which was final: it is behind {}",
+        Fault::Stale
+    )]
     NodeBehind {
         /// The node's last block.
         head: Height,
@@ -59,4 +63,15 @@ pub enum IndexError {
     /// Asked to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl IndexError {
+    /// What is wrong with the node's answer, where that is the reason.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            IndexError::Node(error) => error.fault(),
+            IndexError::NodeBehind { .. } => Some(Fault::Stale),
+            _ => None,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use assay_types::NodeError;
+use assay_types::{Fault, NodeError};
 
 /// What all waiting is counted in. Tests have no time to lose.
 pub(crate) const MOMENT_MS: u64 = if cfg!(test) { 2 } else { 100 };
@@ -40,7 +40,7 @@ pub(crate) fn patiently<T>(stop: &Stop, mut ask: impl FnMut() -> Result<T, NodeE
     for pause in PAUSES {
         match ask() {
             Err(error) if error.may_heal() && !stop.is_wished() => {
-                tracing::warn!(%error, "asking again");
+                tracing::warn!(kind = error.fault().map(Fault::as_str), %error, "asking again");
                 stop.pause(pause);
             }
             answer => return answer,

@@ -1,8 +1,8 @@
 //! What a chain must do to be followed. `chains/*` implement it, the indexer uses it.
 
 use crate::{
-    Account, AccountNo, Asset, Block, BlockHash, BlockRef, ChainId, Header, Height, Outpoint, Payment, Reading, TxId,
-    Watch,
+    Account, AccountNo, Asset, Block, BlockHash, BlockRef, ChainId, Fault, Header, Height, Outpoint, Payment, Reading,
+    TxId, Watch,
 };
 
 /// A chain's address syntax. Pure.
@@ -30,6 +30,8 @@ pub struct Tip {
     pub head: BlockRef,
     /// The last height that may be relied upon, by the chain's finality policy; `None` when there is none yet.
     pub final_height: Option<Height>,
+    /// Where the node names a final block, and not just a height: its hash. It holds for our chain only if it is on it.
+    pub final_hash: Option<BlockHash>,
 }
 
 /// Which balances [`Chain::block`] proves against the block's state root.
@@ -78,8 +80,8 @@ pub enum NodeError {
         /// What happened.
         why: String,
     },
-    /// An answer that cannot be read: truncated, oversized, not what was asked for.
-    #[error("{node}: {subject} cannot be read: {why}")]
+    /// An answer that cannot be read or used: truncated, endless, of a node that is not of one mind.
+    #[error("{node}: {subject} cannot be read: {why} {fault}")]
     Unreadable {
         /// The node, without credentials.
         node: String,
@@ -87,9 +89,11 @@ pub enum NodeError {
         subject: String,
         /// What is wrong with it.
         why: String,
+        /// In one word.
+        fault: Fault,
     },
     /// The node does not have it: pruned, no state so far back, not synchronised.
-    #[error("{node}: {subject} is not there: {why}")]
+    #[error("{node}: {subject} is not there: {why}{}", fault.map(|fault| format!(" {fault}")).unwrap_or_default())]
     Missing {
         /// The node, without credentials.
         node: String,
@@ -97,12 +101,14 @@ pub enum NodeError {
         subject: String,
         /// What the node says.
         why: String,
+        /// Where it should have it by its own words: what that is.
+        fault: Option<Fault>,
     },
     /// The block is not on the node's active chain any more: a reorganisation, so start again from the fork.
     #[error("block {} is not on the active chain any more", .0.height)]
     Gone(BlockRef),
     /// An answer that contradicts its own header or proof.
-    #[error("{node}: {subject} contradicts {against}: {why}")]
+    #[error("{node}: {subject} contradicts {against}: {why} {fault}")]
     Contradiction {
         /// The node, without credentials.
         node: String,
@@ -112,6 +118,8 @@ pub enum NodeError {
         against: String,
         /// How it does not.
         why: String,
+        /// In one word.
+        fault: Fault,
     },
     /// Wrong user, password, cookie or key.
     #[error("{node}: login refused: {why}")]
@@ -141,6 +149,29 @@ impl NodeError {
     pub fn may_heal(&self) -> bool {
         use NodeError::{Contradiction, Missing, Unreachable, Unreadable};
         matches!(self, Unreachable { .. } | Unreadable { .. } | Missing { .. } | Contradiction { .. })
+    }
+
+    /// Is it worth asking another node? What the chain itself did, all of them will say sooner or later.
+    pub fn another_may_know(&self) -> bool {
+        !matches!(self, NodeError::Gone(_))
+    }
+
+    /// What is to be told where several nodes failed one after the other: the first, unless a later one is proven to lie.
+    pub fn or_worse(before: Option<NodeError>, now: NodeError) -> NodeError {
+        match before {
+            Some(before) if !matches!(now, NodeError::Contradiction { .. }) => before,
+            _ => now,
+        }
+    }
+
+    /// What is wrong with the answer, where one came.
+    pub fn fault(&self) -> Option<Fault> {
+        use NodeError::{Contradiction, Missing, Unreadable};
+        match self {
+            Unreadable { fault, .. } | Contradiction { fault, .. } => Some(*fault),
+            Missing { fault, .. } => *fault,
+            _ => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod block;
 mod chain;
 mod digest;
 mod directory;
+mod fault;
 mod id;
 mod input;
 mod statement;
@@ -18,6 +19,7 @@ pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Readi
 pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proofs, Tip};
 pub use digest::Digest;
 pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
+pub use fault::Fault;
 pub use id::{Account, AccountNo, Asset, BlockHash, BlockRef, ChainId, Header, Height, IdError, Outpoint, TxId};
 pub use input::{InputError, InputErrors, nearest, suggestion};
 pub use statement::{

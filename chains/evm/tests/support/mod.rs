@@ -121,12 +121,16 @@ pub fn watch(accounts: &[Address]) -> Watch {
 
 /// The chain through these nodes, from this height, with these tokens.
 pub fn chain(urls: &[&str], start: u64, tokens: &[Address]) -> EvmChain {
-    EvmChain::connect(EvmConfig {
+    EvmChain::connect(config(urls, start, tokens)).unwrap()
+}
+
+/// The same, for what is to be followed in another way.
+pub fn config(urls: &[&str], start: u64, tokens: &[Address]) -> EvmConfig {
+    EvmConfig {
         id: CHAIN.parse().unwrap(),
         nodes: urls.iter().map(|url| Endpoint::new(url, Login::None).unwrap()).collect(),
         start: Height(start),
         finality: Finality::Confirmations(1),
         tokens: tokens.iter().map(|token| token.into_array()).collect(),
-    })
-    .unwrap()
+    }
 }

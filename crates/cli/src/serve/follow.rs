@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_desk::{CatchingUp, Desk, Source, Trouble, clock};
 use assay_indexer::{IndexError, Indexer, Progress, Reached, Settings, Stop, reach};
 use assay_store::{Mode, Store, StoreError};
-use assay_types::{Chain, NodeError};
+use assay_types::{Chain, Fault, NodeError};
 
 use super::Shared;
 use crate::config::ChainConfig;
@@ -137,8 +137,13 @@ fn note(source: &Source, error: &IndexError) {
     source.set_trouble(Some(Trouble { since: clock::now(), why: error.to_string(), lasting }));
 }
 
-/// What kind of error it is, and whether an operator is needed.
+/// What kind of error it is, and whether an operator is needed. An answer that came is named by what is wrong with it.
 fn kind(error: &IndexError) -> (&'static str, bool) {
+    let (kind, lasting) = cause(error);
+    (error.fault().map_or(kind, Fault::as_str), lasting)
+}
+
+fn cause(error: &IndexError) -> (&'static str, bool) {
     match error {
         IndexError::Node(error) => match error {
             NodeError::Unreachable { .. } => ("unreachable", false),

@@ -61,6 +61,10 @@ struct Node {
     active: Vec<BlockHash>,
     made: u64,
     confirmations: Option<u64>,
+    /// For so many looks at its tip it does not know so many of its last blocks.
+    late: (u32, usize),
+    /// It names this block as its last final one.
+    names_final: Option<BlockRef>,
     /// As a block at this height is asked for, so many blocks are replaced by so many.
     reorg_at: Option<(u64, usize, usize)>,
     /// As accounts are asked about, so many blocks are replaced by so many, once the answer is ready.
@@ -137,6 +141,16 @@ impl Fake {
     /// Replaces the last blocks by others.
     pub fn reorg(&self, depth: usize, by: usize) {
         self.node().reorg(depth, by);
+    }
+
+    /// For so many looks at its tip the node does not know its last blocks.
+    pub fn is_late(&self, looks: u32, blocks: usize) {
+        self.node().late = (looks, blocks);
+    }
+
+    /// The node names a block, and not just a height, as final.
+    pub fn names_final(&self, block: BlockRef) {
+        self.node().names_final = Some(block);
     }
 
     pub fn reorg_as_asked_for(&self, height: u64, depth: usize, by: usize) {
@@ -253,6 +267,12 @@ impl Node {
         open
     }
 
+    /// The blocks that it says it has.
+    fn shown(&self) -> &[BlockHash] {
+        let (looks, blocks) = self.late;
+        &self.active[..self.active.len() - if looks > 0 { blocks } else { 0 }]
+    }
+
     fn head(&self) -> BlockRef {
         BlockRef { height: Height(self.active.len() as u64 - 1), hash: *self.active.last().unwrap() }
     }
@@ -327,14 +347,18 @@ impl Chain for Fake {
 
     fn tip(&self) -> Result<Tip, NodeError> {
         self.answer(Question::Tip, |node| {
-            let (height, hash) = (node.active.len() as u64 - 1, *node.active.last().unwrap());
-            let final_height = node.confirmations.and_then(|n| (height + 1).checked_sub(n)).map(Height);
-            Ok(Tip { head: BlockRef { height: Height(height), hash }, final_height })
+            let last = node.shown().len() - 1;
+            let (height, hash) = (last as u64, node.active[last]);
+            node.late.0 = node.late.0.saturating_sub(1);
+            let by_depth = node.confirmations.and_then(|n| (height + 1).checked_sub(n)).map(Height);
+            let final_height = node.names_final.map(|block| block.height).or(by_depth);
+            let final_hash = node.names_final.map(|block| block.hash);
+            Ok(Tip { head: BlockRef { height: Height(height), hash }, final_height, final_hash })
         })
     }
 
     fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
-        self.answer(Question::HashAt, |node| Ok(node.active.get(usize::try_from(height.0).unwrap()).copied()))
+        self.answer(Question::HashAt, |node| Ok(node.shown().get(usize::try_from(height.0).unwrap()).copied()))
     }
 
     fn block(&self, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
@@ -425,5 +449,5 @@ impl Chain for Fake {
 }
 
 pub(super) fn missing(subject: &str) -> NodeError {
-    NodeError::Missing { node: "fake".into(), subject: subject.into(), why: "for the test".into() }
+    NodeError::Missing { node: "fake".into(), subject: subject.into(), why: "for the test".into(), fault: None }
 }

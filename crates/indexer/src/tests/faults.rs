@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use assay_types::{BlockHash, BlockRef, Height, NodeError};
+use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 
 use super::fake::{Fake, Proof, Question, missing};
 use super::{Kept, SETTINGS, accounts, assert_same, catch_up, indexer, straight};
@@ -16,9 +16,15 @@ fn every_kind() -> Vec<NodeError> {
     let (node, subject, why) = (|| "fake".to_owned(), || "it".to_owned(), || "for the test".to_owned());
     vec![
         NodeError::Unreachable { node: node(), why: why() },
-        NodeError::Unreadable { node: node(), subject: subject(), why: why() },
+        NodeError::Unreadable { node: node(), subject: subject(), why: why(), fault: Fault::Garbled },
         missing("it"),
-        NodeError::Contradiction { node: node(), subject: subject(), against: "itself".into(), why: why() },
+        NodeError::Contradiction {
+            node: node(),
+            subject: subject(),
+            against: "itself".into(),
+            why: why(),
+            fault: Fault::Forged,
+        },
         NodeError::LoginRefused { node: node(), why: why() },
         NodeError::WrongChain { node: node(), expected: "a".into(), found: "b".into() },
         NodeError::Unsupported("for the test".into()),

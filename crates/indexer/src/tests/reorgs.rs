@@ -1,7 +1,7 @@
 //! Reorganisations of every depth, between and during catching up, and finality.
 
 use assay_store::StoreError;
-use assay_types::Height;
+use assay_types::{BlockHash, BlockRef, Chain, Fault, Height};
 
 use super::fake::{Fake, Proof, Stale};
 use super::{Kept, SETTINGS, accounts, assert_same, catch_up, indexer, straight};
@@ -92,6 +92,40 @@ fn final_heights_never_go_back() {
     assert_eq!(catch_up(&chain, &kept).unwrap().final_height, Some(Height(28)));
     chain.finality(20);
     assert_eq!(catch_up(&chain, &kept).unwrap().final_height, Some(Height(28)));
+}
+
+#[test]
+fn a_node_that_is_late_takes_no_block_back_and_a_shorter_chain_does() {
+    let chain = Fake::new(Proof::Walking, TIP);
+    let kept = followed(&chain);
+    catch_up(&chain, &kept).unwrap();
+    chain.is_late(3, 4);
+    let reached = catch_up(&chain, &kept).unwrap();
+    assert_eq!((reached.tip.at(), reached.removed), (chain.head(), 0));
+    chain.reorg(4, 0);
+    let reached = catch_up(&chain, &kept).unwrap();
+    assert_eq!((reached.tip.at(), reached.removed), (chain.head(), 4));
+    assert_same(&straight(&chain, &accounts(0..3)).rows(), &kept.rows(), "shorter");
+}
+
+#[test]
+fn a_block_that_the_node_calls_final_must_be_ours() {
+    let chain = Fake::new(Proof::Walking, TIP);
+    let kept = followed(&chain);
+    let named = |height: u64, hash: BlockHash| BlockRef { height: Height(height), hash };
+    let ours = |height: u64| chain.hash_at(Height(height)).unwrap().unwrap();
+    chain.names_final(named(20, ours(20)));
+    assert_eq!(catch_up(&chain, &kept).unwrap().final_height, Some(Height(20)));
+    // One that nobody has yet is not final, and what was stays so.
+    chain.names_final(named(TIP + 5, BlockHash([7; 32])));
+    assert_eq!(catch_up(&chain, &kept).unwrap().final_height, Some(Height(20)));
+    chain.names_final(named(10, ours(10)));
+    assert_eq!(catch_up(&chain, &kept).unwrap().final_height, Some(Height(20)));
+    // Another block than that of the node's own chain.
+    chain.names_final(named(22, BlockHash([7; 32])));
+    let told = catch_up(&chain, &kept).unwrap_err();
+    assert_eq!(told.fault(), Some(Fault::MixedForks), "{told}");
+    assert_eq!(kept.store.final_height().unwrap(), Some(Height(20)));
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! What a node has turned out not to be able to do. It begins with everything; what it refuses is asked for again later, for a
+//! node may be set up anew, and a balancer sends the next question to another one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use assay_types::{Fault, NodeError};
+
+use crate::node::Node;
+
+/// For how long it is not asked for what it refused.
+const PAUSE: Duration = Duration::from_secs(300);
+
+/// One thing that nodes can do, and some cannot.
+#[derive(Debug)]
+pub(crate) struct Ability {
+    /// What it is, and what its loss means.
+    what: &'static str,
+    /// It did it the last time that it was asked.
+    shown: AtomicBool,
+    lost: Mutex<Option<Instant>>,
+}
+
+impl Ability {
+    pub(crate) const fn assumed(what: &'static str) -> Ability {
+        Ability { what, shown: AtomicBool::new(false), lost: Mutex::new(None) }
+    }
+
+    /// Worth asking for?
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_there_at(Instant::now())
+    }
+
+    fn is_there_at(&self, now: Instant) -> bool {
+        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.is_none_or(|since| now.duration_since(since) >= PAUSE)
+    }
+
+    /// It did it.
+    pub(crate) fn show(&self) {
+        self.shown.store(true, Ordering::Relaxed);
+    }
+
+    /// It does not know how. If it did it before, that is an answer left out, and worth asking again; if it says so twice, it
+    /// is taken at its word.
+    pub(crate) fn refuse(&self, node: &Node, subject: &str, why: &str) -> Result<(), NodeError> {
+        if self.shown.swap(false, Ordering::Relaxed) {
+            let why = format!("it gave such answers before, and refuses now: {why}");
+            return Err(node.unreadable(subject, Fault::Omitted, why));
+        }
+        self.lose(node, why);
+        Ok(())
+    }
+
+    /// It cannot; says so once.
+    pub(crate) fn lose(&self, node: &Node, why: &str) {
+        let before = self.lost.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        if before.is_none() {
+            tracing::warn!(node = node.name, "no {}: {why}", self.what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_http::{Endpoint, Login};
+
+    #[test]
+    fn what_was_shown_and_is_refused_is_left_out_and_is_asked_for_again() {
+        let endpoint = Endpoint::new("http://127.0.0.1:1", Login::None).unwrap_or_else(|error| panic!("{error}"));
+        let (node, ability) = (Node::new(endpoint, 1), Ability::assumed("proofs"));
+        ability.show();
+        let refused = ability.refuse(&node, "a proof", "no such method").unwrap_err();
+        assert_eq!(refused.fault(), Some(Fault::Omitted));
+        assert!(refused.may_heal() && ability.is_there());
+        // It says so again.
+        assert_eq!(ability.refuse(&node, "a proof", "no such method"), Ok(()));
+        assert!(!ability.is_there() && ability.is_there_at(Instant::now() + PAUSE));
+        // One that never could is no liar.
+        let ability = Ability::assumed("proofs");
+        assert_eq!(ability.refuse(&node, "a proof", "no such method"), Ok(()));
+        assert!(!ability.is_there());
+    }
+}

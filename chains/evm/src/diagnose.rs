@@ -1,0 +1,228 @@
+//! Of what kind is an answer that contradicts what it must agree with? Pure, and asked only after it did.
+//!
+//! An answer that is right elsewhere is told by where: of an older block it is stale, of another block at the same height it
+//! comes from another fork. What is right in another order was reordered. What is less was omitted, everything else forged.
+
+use alloy::consensus::ReceiptEnvelope;
+use alloy::consensus::proofs::{calculate_receipt_root, calculate_withdrawals_root, ordered_trie_root_with_encoder};
+use alloy::eips::eip2718::Encodable2718;
+use alloy::eips::eip4895::Withdrawal;
+use alloy::primitives::{Address, B256, Bloom, Bytes, U64, keccak256};
+use alloy::rlp::Decodable;
+use alloy_trie::Nibbles;
+use alloy_trie::nodes::{RlpNode, TrieNode};
+use assay_types::{BlockRef, Fault, Height};
+use serde::Deserialize;
+
+use crate::verify::{self, AccountProof, SlotProof, Transaction};
+
+/// Where a transaction stands, by what the node says beside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Place {
+    pub(crate) block_hash: Option<B256>,
+    pub(crate) block_number: Option<U64>,
+    pub(crate) transaction_index: Option<U64>,
+}
+
+/// An answer of the block at this height, where one of `at` was asked for.
+pub(crate) fn of_another_block(at: Height, height: Height) -> Fault {
+    match height.cmp(&at) {
+        std::cmp::Ordering::Less => Fault::Stale,
+        std::cmp::Ordering::Equal => Fault::MixedForks,
+        std::cmp::Ordering::Greater => Fault::Forged,
+    }
+}
+
+/// Do these say that they are of another block? The first that does decides.
+fn elsewhere(places: &[Place], at: BlockRef) -> Option<Fault> {
+    let other = places.iter().find(|place| place.block_hash.is_some_and(|hash| hash.0 != at.hash.0))?;
+    let height = other.block_number.map_or(at.height, |number| Height(number.to()));
+    Some(of_another_block(at.height, height))
+}
+
+/// More or fewer than there are?
+fn by_count(given: usize, expected: usize) -> Option<Fault> {
+    match given.cmp(&expected) {
+        std::cmp::Ordering::Less => Some(Fault::Omitted),
+        std::cmp::Ordering::Equal => None,
+        std::cmp::Ordering::Greater => Some(Fault::Forged),
+    }
+}
+
+/// Is a number left out between the first and the last?
+fn has_gap(numbers: impl Iterator<Item = u64>) -> bool {
+    let mut sorted: Vec<u64> = numbers.collect();
+    sorted.sort_unstable();
+    sorted.windows(2).any(|two| two[1] - two[0] > 1)
+}
+
+/// Transactions that do not rebuild this root; `count` of them there are, where that is known.
+pub(crate) fn transactions(
+    transactions: &[&Transaction],
+    places: &[Place],
+    root: B256,
+    at: BlockRef,
+    count: Option<usize>,
+) -> Fault {
+    if let Some(fault) = elsewhere(places, at) {
+        return fault;
+    }
+    let index = |place: &Place| place.transaction_index.map_or(u64::MAX, |index| index.to());
+    let mut sorted: Vec<_> = transactions.iter().zip(places).collect();
+    sorted.sort_by_key(|(_, place)| index(place));
+    let sorted: Vec<&Transaction> = sorted.into_iter().map(|(transaction, _)| *transaction).collect();
+    if ordered_trie_root_with_encoder(&sorted, |transaction, to| transaction.encode_2718(to)) == root {
+        return Fault::Reordered;
+    }
+    // Numbers begin at 0, so that one before them shows what is left out in front.
+    let gap = || has_gap(std::iter::once(0).chain(places.iter().map(|place| index(place).saturating_add(1))));
+    let counted = count.and_then(|count| by_count(transactions.len(), count));
+    counted.unwrap_or_else(|| if gap() { Fault::Omitted } else { Fault::Forged })
+}
+
+/// Receipts that do not rebuild this root and bloom, of so many transactions. `logs_missing`: their logs' numbers have a gap.
+pub(crate) fn receipts(
+    receipts: &[ReceiptEnvelope],
+    places: &[Place],
+    logs_missing: bool,
+    (root, bloom): (B256, Bloom),
+    at: BlockRef,
+    count: usize,
+) -> Fault {
+    if let Some(fault) = elsewhere(places, at).or_else(|| by_count(receipts.len(), count)) {
+        return fault;
+    }
+    // Each uses gas, so that what was used up to it orders them.
+    let mut sorted = receipts.to_vec();
+    sorted.sort_by_key(|receipt| receipt.cumulative_gas_used());
+    if calculate_receipt_root(&sorted) == root {
+        return Fault::Reordered;
+    }
+    let of_logs = |receipt: &ReceiptEnvelope| receipt.logs().iter().collect::<Bloom>();
+    let all = receipts.iter().fold(Bloom::ZERO, |all, receipt| all | of_logs(receipt));
+    let is_less = |bloom: Bloom, whole: Bloom| bloom != whole && bloom | whole == whole;
+    let own_less = receipts.iter().any(|receipt| is_less(of_logs(receipt), *receipt.logs_bloom()));
+    if logs_missing || own_less || is_less(all, bloom) { Fault::Omitted } else { Fault::Forged }
+}
+
+/// Withdrawals that do not rebuild this root; they are numbered.
+pub(crate) fn withdrawals(withdrawals: Option<&[Withdrawal]>, root: Option<B256>) -> Fault {
+    let (Some(root), withdrawals) = (root, withdrawals.unwrap_or_default()) else { return Fault::Forged };
+    let mut sorted = withdrawals.to_vec();
+    sorted.sort_by_key(|withdrawal| withdrawal.index);
+    if !sorted.is_empty() && calculate_withdrawals_root(&sorted) == root {
+        Fault::Reordered
+    } else if sorted.is_empty() || has_gap(sorted.iter().map(|withdrawal| withdrawal.index)) {
+        Fault::Omitted
+    } else {
+        Fault::Forged
+    }
+}
+
+/// Traces that are not of these transactions, one of each.
+pub(crate) fn traces(traced: &[Option<B256>], ids: &[B256]) -> Fault {
+    if let Some(fault) = by_count(traced.len(), ids.len()) {
+        return fault;
+    }
+    let mut traced: Vec<B256> = traced.iter().flatten().copied().collect();
+    let mut ids = ids.to_vec();
+    traced.sort_unstable();
+    ids.sort_unstable();
+    if traced == ids { Fault::Reordered } else { Fault::Forged }
+}
+
+/// A proof of this account, and of these slots, that does not lead from the state root to what it claims. `recent` are other
+/// blocks' state roots.
+pub(crate) fn proof(
+    proof: &AccountProof,
+    address: Address,
+    keys: &[B256],
+    (at, root): (Height, B256),
+    recent: &[(Height, B256)],
+) -> Fault {
+    let is_of = |address: Address, root: B256| verify::account(proof, address, root).is_ok();
+    let is_another = proof.address != address;
+    if is_another && is_of(proof.address, root) {
+        return Fault::Reordered;
+    }
+    let leads_from = |root: B256| match is_another {
+        true => is_of(proof.address, root),
+        false => verify::storage(proof, address, root, keys).is_ok(),
+    };
+    if let Some((height, _)) = recent.iter().find(|(_, other)| *other != root && leads_from(*other)) {
+        return of_another_block(at, *height);
+    }
+    if is_another {
+        return Fault::Forged;
+    }
+    if !is_of(address, root) {
+        return of_path(&proof.account_proof, root, keccak256(address), |path| {
+            verify::account(&AccountProof { account_proof: path.to_vec(), ..proof.clone() }, address, root).is_ok()
+        });
+    }
+    let slots = proof.storage_proof.as_deref().unwrap_or_default();
+    if let Some(fault) = by_count(slots.len(), keys.len()) {
+        return fault;
+    }
+    let is_word = |slot: &SlotProof, key: B256| verify::word(slot, key, proof.storage_hash).is_ok();
+    let is_known = |slot: &SlotProof| keys.iter().any(|key| is_word(slot, *key));
+    if slots.iter().all(is_known) && keys.iter().all(|key| slots.iter().any(|slot| is_word(slot, *key))) {
+        return Fault::Reordered;
+    }
+    let wrong = slots.iter().zip(keys).find(|(slot, key)| !is_word(slot, **key));
+    wrong.map_or(Fault::Forged, |(slot, key)| {
+        of_path(&slot.proof, proof.storage_hash, keccak256(key), |path| {
+            is_word(&SlotProof { proof: path.to_vec(), ..slot.clone() }, *key)
+        })
+    })
+}
+
+/// What is wrong with the nodes of a trie that should lead from this root along this key. `leads`: do they, in this order?
+fn of_path(nodes: &[Bytes], root: B256, key: B256, leads: impl FnOnce(&[Bytes]) -> bool) -> Fault {
+    match follow(nodes, root, &Nibbles::unpack(key)) {
+        None => Fault::Omitted,
+        Some(path) if path.len() == nodes.len() && leads(&path) => Fault::Reordered,
+        Some(_) => Fault::Forged,
+    }
+}
+
+/// The nodes in the order in which they lead along the key, to an end of it. Where the node that must come next is not among
+/// them, the first that is left stands in for it, as one that was altered. `None`: that does not come to an end, so that one is
+/// missing.
+fn follow(nodes: &[Bytes], root: B256, key: &Nibbles) -> Option<Vec<Bytes>> {
+    let (mut left, mut path, mut depth, mut altered) = (nodes.to_vec(), Vec::with_capacity(nodes.len()), 0, false);
+    let mut next = RlpNode::word_rlp(&root);
+    loop {
+        // A short node stands within its parent.
+        let node = match next.as_hash() {
+            None => Bytes::copy_from_slice(&next),
+            Some(hash) => {
+                let place = left.iter().position(|node| keccak256(node) == hash);
+                altered |= place.is_none();
+                (!left.is_empty()).then(|| path.push(left.remove(place.unwrap_or(0))))?;
+                path.last()?.clone()
+            }
+        };
+        match TrieNode::decode(&mut &node[..]) {
+            Ok(TrieNode::Branch(branch)) => {
+                let nibble = key.get(depth)?;
+                depth += 1;
+                match branch.as_ref().children().find(|(at, _)| *at == nibble).and_then(|(_, child)| child) {
+                    Some(child) => next = child.clone(),
+                    None if altered && !left.is_empty() => return None,
+                    None => return Some(path),
+                }
+            }
+            Ok(TrieNode::Extension(extension)) if key.slice(depth..).starts_with(&extension.key) => {
+                depth += extension.key.len();
+                next = extension.child;
+            }
+            Ok(TrieNode::Leaf(leaf)) if depth + leaf.key.len() != key.len() => return None,
+            _ => return Some(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

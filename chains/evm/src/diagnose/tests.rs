@@ -1,0 +1,124 @@
+//! Each lie by its kind.
+
+use alloy::consensus::{Eip658Value, Receipt, ReceiptWithBloom};
+use alloy::primitives::{Log, U256};
+use assay_types::BlockHash;
+
+use super::*;
+use crate::verify::tests::{CONTRACT, contract, slot, state};
+
+const AT: BlockRef = BlockRef { height: Height(9), hash: BlockHash([9; 32]) };
+
+fn place(height: u64, hash: u8, index: u64) -> Place {
+    let (number, index) = (Some(U64::from(height)), Some(U64::from(index)));
+    Place { block_hash: Some(B256::repeat_byte(hash)), block_number: number, transaction_index: index }
+}
+
+fn receipt(gas: u64, logs: &[u8]) -> ReceiptEnvelope {
+    let log = |data: &u8| {
+        Log::new_unchecked(Address::repeat_byte(*data), vec![B256::repeat_byte(*data)], vec![*data; 32].into())
+    };
+    let logs = logs.iter().map(log).collect();
+    let receipt = Receipt { status: Eip658Value::Eip658(true), cumulative_gas_used: gas, logs };
+    ReceiptEnvelope::Eip1559(ReceiptWithBloom::from(receipt))
+}
+
+#[test]
+fn receipts_are_told_by_what_became_of_them() {
+    let honest = [receipt(1, &[1, 2]), receipt(2, &[3]), receipt(3, &[])];
+    let root = calculate_receipt_root(&honest);
+    let bloom = honest.iter().fold(Bloom::ZERO, |all, receipt| all | *receipt.logs_bloom());
+    let ours = [place(9, 9, 0), place(9, 9, 1), place(9, 9, 2)];
+    let kind = |given: &[ReceiptEnvelope], places: &[Place]| receipts(given, places, false, (root, bloom), AT, 3);
+    let [first, second, third] = honest.clone();
+    assert_eq!(kind(&[first.clone(), second.clone()], &ours[..2]), Fault::Omitted);
+    assert_eq!(kind(&[], &[]), Fault::Omitted);
+    assert_eq!(kind(&[&honest[..], &honest[2..]].concat(), &ours), Fault::Forged);
+    assert_eq!(kind(&[second.clone(), first.clone(), third.clone()], &ours), Fault::Reordered);
+    assert_eq!(kind(&[receipt(1, &[1]), second.clone(), third.clone()], &ours), Fault::Omitted, "a log less");
+    assert_eq!(kind(&[receipt(1, &[1, 4]), second.clone(), third.clone()], &ours), Fault::Forged);
+    assert_eq!(kind(&[first.clone(), second.clone(), receipt(4, &[])], &ours), Fault::Forged);
+    let given = [receipt(1, &[1, 4]), second, third];
+    assert_eq!(receipts(&given, &ours, true, (root, bloom), AT, 3), Fault::Omitted, "a gap in the logs' numbers");
+    for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Forged)] {
+        assert_eq!(kind(std::slice::from_ref(&first), &[place(height, 8, 0)]), fault);
+    }
+}
+
+#[test]
+fn withdrawals_are_numbered() {
+    let withdrawal = |index: u64| Withdrawal { index, amount: index, ..Withdrawal::default() };
+    let honest = [withdrawal(5), withdrawal(6), withdrawal(7)];
+    let root = Some(calculate_withdrawals_root(&honest));
+    let kind = |given: &[u64]| withdrawals(Some(&given.iter().copied().map(withdrawal).collect::<Vec<_>>()), root);
+    assert_eq!(kind(&[6, 5, 7]), Fault::Reordered);
+    assert_eq!(kind(&[5, 7]), Fault::Omitted);
+    assert_eq!(kind(&[]), Fault::Omitted);
+    assert_eq!(kind(&[5, 6, 7, 8]), Fault::Forged);
+    assert_eq!(withdrawals(None, root), Fault::Omitted);
+    assert_eq!(withdrawals(Some(&honest), None), Fault::Forged);
+}
+
+#[test]
+fn traces_are_told_by_their_transactions() {
+    let ids = [1, 2, 3].map(B256::repeat_byte);
+    let kind = |given: &[u8]| traces(&given.iter().map(|id| Some(B256::repeat_byte(*id))).collect::<Vec<_>>(), &ids);
+    assert_eq!(
+        [kind(&[1, 2]), kind(&[1, 2, 3, 3]), kind(&[2, 1, 3]), kind(&[1, 2, 4])],
+        [Fault::Omitted, Fault::Forged, Fault::Reordered, Fault::Forged]
+    );
+}
+
+#[test]
+fn a_proof_is_told_by_where_it_leads() {
+    for address in [Address::repeat_byte(42), Address::repeat_byte(200)] {
+        let (root, honest) = state(address);
+        let kind = |given: &AccountProof| proof(given, address, &[], (Height(9), root), &[]);
+        let nodes = honest.account_proof.len();
+        for missing in 0..nodes {
+            let mut given = honest.clone();
+            given.account_proof.remove(missing);
+            // What is left of a proof that something is absent may look like another one whose beginning was altered.
+            let is_plain = honest.nonce.to::<u64>() > 0 || !honest.balance.is_zero() || missing + 1 == nodes;
+            assert!(!is_plain || kind(&given) == Fault::Omitted, "without node {missing} of {nodes}");
+            let mut given = honest.clone();
+            let mut bytes = given.account_proof[missing].to_vec();
+            let last = bytes.len() - 1;
+            bytes[last / 2] ^= 1;
+            given.account_proof[missing] = bytes.into();
+            assert_eq!(kind(&given), Fault::Forged, "with another node {missing} of {nodes}");
+        }
+        let none = AccountProof { account_proof: vec![], ..honest.clone() };
+        assert_eq!(kind(&none), Fault::Omitted);
+        let mut turned = honest.clone();
+        turned.account_proof.reverse();
+        assert_eq!(kind(&turned), Fault::Reordered);
+        let richer = AccountProof { balance: honest.balance + U256::from(1), ..honest.clone() };
+        assert_eq!(kind(&richer), Fault::Forged);
+        let (_, other) = state(Address::repeat_byte(43));
+        assert_eq!(kind(&other), Fault::Reordered, "of another account");
+        // What leads from another block's root.
+        let here = (Height(9), B256::repeat_byte(1));
+        for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Forged)] {
+            assert_eq!(proof(&honest, address, &[], here, &[(Height(height), root)]), fault);
+        }
+        assert_eq!(proof(&honest, address, &[], here, &[]), Fault::Forged);
+    }
+}
+
+#[test]
+fn a_proof_of_slots_is_told_by_its_slots() {
+    let keys = [slot(7), slot(60), slot(8)];
+    let (root, honest) = contract(&[7, 60, 8]);
+    let kind = |alter: &dyn Fn(&mut Vec<SlotProof>)| {
+        let mut given = honest.clone();
+        alter(given.storage_proof.as_mut().unwrap_or(&mut Vec::new()));
+        proof(&given, CONTRACT, &keys, (Height(9), root), &[])
+    };
+    assert_eq!(kind(&|slots| drop(slots.pop())), Fault::Omitted);
+    assert_eq!(kind(&|slots| slots.push(slots[0].clone())), Fault::Forged);
+    assert_eq!(kind(&|slots| slots.swap(0, 2)), Fault::Reordered);
+    assert_eq!(kind(&|slots| slots[0].value += U256::from(1)), Fault::Forged);
+    assert_eq!(kind(&|slots| drop(slots[0].proof.pop())), Fault::Omitted);
+    assert_eq!(kind(&|slots| slots[0].proof.reverse()), Fault::Reordered);
+}

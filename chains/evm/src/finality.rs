@@ -1,0 +1,76 @@
+//! Which block is final: by depth, or by a tag of which only what can be checked is believed.
+
+use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
+use serde_json::json;
+
+use crate::fetch::{self, SealedHeader};
+use crate::node::Node;
+
+/// When a block may be relied upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finality {
+    /// When the node says so, by a tag.
+    Tag(FinalityTag),
+    /// With so many confirmations: N makes the block at tip - N + 1 final, 0 means 1.
+    Confirmations(u64),
+}
+
+/// A tag that nodes know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinalityTag {
+    /// Finalized by the beacon chain.
+    Finalized,
+    /// Justified by the beacon chain.
+    Safe,
+}
+
+impl FinalityTag {
+    /// As JSON-RPC writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinalityTag::Finalized => "finalized",
+            FinalityTag::Safe => "safe",
+        }
+    }
+
+    /// How many slots Ethereum's consensus lets pass before a block can be that: an epoch of 32 is justified by the next one,
+    /// and finalized by the one after (Casper FFG, consensus-specs `phase0/beacon-chain.md`).
+    fn least_slots(self) -> u64 {
+        match self {
+            FinalityTag::Finalized => 64,
+            FinalityTag::Safe => 32,
+        }
+    }
+}
+
+/// The chains that are known to follow Ethereum's consensus: main network, Holesky, Hoodi, Sepolia.
+const BY_ETHEREUM: [u64; 4] = [1, 17_000, 560_048, 11_155_111];
+const SLOT_S: u64 = 12;
+
+/// The last final block by the node's tag; `None` where it has none yet, does not know the tag, or names a block above its
+/// head, where nothing can be held against it. That it is on our chain is for the caller to see.
+///
+/// # Errors
+/// [`NodeError::Contradiction`] where the block is younger than the chain's consensus lets a final one be.
+pub(crate) async fn final_block(
+    node: &Node,
+    tag: FinalityTag,
+    head: &SealedHeader,
+) -> Result<Option<BlockRef>, NodeError> {
+    let subject = format!("the {} header", tag.as_str());
+    let SealedHeader { header, hash } = match fetch::header_at(node, json!(tag.as_str()), &subject).await {
+        Ok(sealed) => sealed,
+        Err(refusal) => return refusal.in_words().map(|_| None),
+    };
+    if header.number > head.header.number {
+        return Ok(None);
+    }
+    let (blocks, age_s) = (head.header.number - header.number, head.header.timestamp.saturating_sub(header.timestamp));
+    let by_ethereum = BY_ETHEREUM.contains(&node.chain_number) && header.number > 0;
+    // A node that makes up its times, as one for tests does, has the blocks instead.
+    if by_ethereum && blocks < tag.least_slots() && age_s < tag.least_slots() * SLOT_S {
+        let why = format!("block {} is {age_s} s and {blocks} blocks below the last one", header.number);
+        return Err(node.contradiction(&subject, "the rules of consensus", Fault::Forged, why));
+    }
+    Ok(Some(BlockRef { height: Height(header.number), hash: BlockHash(hash.0) }))
+}
