@@ -67,7 +67,16 @@ pub(crate) fn extract(
     check_merkle_root(&header, &txids)?;
     let txids = txids.into_iter().map(|txid| TxId(reversed(txid))).collect();
     let body = Box::new(RawBody { bytes, transactions });
-    Ok(Block { header: header.into_header(at), txids, effects, inputs, readings: vec![], opening: false, body })
+    Ok(Block {
+        header: header.into_header(at),
+        txids,
+        effects,
+        inputs,
+        readings: vec![],
+        blank: vec![],
+        opening: false,
+        body,
+    })
 }
 
 /// All outputs of one transaction, in order.

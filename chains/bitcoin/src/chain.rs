@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height, NodeError,
-    Notice, Pending, Proofs, Reading, Tip, TxId, Watch,
+    Notice, Pending, Reading, Reads, Tip, TxId, Watch,
 };
 use serde::Deserialize;
 
@@ -203,7 +203,7 @@ impl Chain for BitcoinChain {
         self.ask(|node| node.hashes(tip, from, count))
     }
 
-    fn block(&self, at: BlockRef, watch: &Watch, _: Proofs) -> Result<Block, NodeError> {
+    fn block(&self, at: BlockRef, watch: &Watch, _: &Reads) -> Result<Block, NodeError> {
         self.ask(|node| {
             let subject = || format!("block {} ({})", at.height, at.hash);
             let fault = |fault| match fault {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alloy::primitives::{Address, B256};
 use assay_http::Endpoint;
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault, Header,
-    Height, Leg, NodeError, Notice, Payment, Pending, Proofs, Reading, TakePayment, Timestamp, Tip, TxId, Watch,
+    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault,
+    Header, Height, Leg, NodeError, Notice, Payment, Pending, Reading, Reads, TakePayment, Timestamp, Tip, TxId, Watch,
 };
 
 use crate::digest::{Digest, promised};
@@ -17,7 +17,11 @@ use crate::finality::final_block;
 use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
+use crate::wanted::Wanted;
 use crate::{Finality, check, extract};
+
+/// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.
+const EACH_OPENED: usize = 20_000;
 
 /// How a chain is followed.
 #[derive(Clone)]
@@ -119,44 +123,87 @@ impl EvmChain {
         })
     }
 
-    async fn block_of(&self, node: &Node, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
-        let opening = at.height == self.start;
-        let fetched = match opening {
-            true => fetch::block_without_movements(node, at).await?,
-            false => fetch::block(node, at).await?,
-        };
+    async fn block_of(&self, node: &Node, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
+        if at.height == self.start {
+            let fetched = fetch::block_without_movements(node, at).await?;
+            let (readings, blank) = self.open(node, at, fetched.sealed.header.state_root, watch).await?;
+            return Ok(Block { blank, opening: true, ..self.whole(fetched, vec![], readings) });
+        }
+        let fetched = fetch::block(node, at).await?;
         let legs = extract::legs(&fetched.digest, watch, &self.is_token);
-        let accounts = addresses(watch.by_number());
-        let moved = moved(&legs, &fetched.digest, watch);
-        let prove = if opening || proofs == Proofs::All { Prove::All } else { Prove::These(&moved) };
-        let question = Question {
-            at,
-            state_root: fetched.sealed.header.state_root,
-            accounts: &accounts,
-            tokens: &self.tokens,
-            prove,
-            slots: &self.slots,
+        let wanted = Wanted::new(reads, &legs, &fetched.digest, watch, &self.is_token);
+        let (accounts, tokens) = (wanted.accounts(watch), wanted.tokens(&self.tokens));
+        let (state_root, prove, slots) = (fetched.sealed.header.state_root, wanted.prove(), &self.slots);
+        let question = Question { at, state_root, accounts: &accounts, tokens: &tokens, prove, slots };
+        let mut readings = match state::read(node, &question).await? {
+            Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
         };
-        let readings = match state::read(node, &question).await? {
-            Answer::Read(readings) => readings,
-            Answer::NoState { unknown, .. } if !opening => unknown,
-            Answer::NoState { why, .. } => {
-                let subject = format!("the state of block {}, where coverage begins", at.height);
-                let hint = "begin at a block whose state the node still has, or use an archive node";
-                return Err(node.missing(&subject, None, format!("{why} ({hint})")));
-            }
-        };
-        Ok(self.whole(fetched, legs, readings, opening))
+        readings.retain(|reading| wanted.has(reading.account, reading.asset));
+        Ok(self.whole(fetched, legs, readings))
     }
 
-    fn whole(&self, fetched: Fetched, legs: Vec<Leg>, readings: Vec<Reading>, opening: bool) -> Block {
+    /// What everyone holds where coverage begins. Of very many accounts only what they hold is proven; those who hold nothing are told of by
+    /// the assets in which that is so.
+    async fn open(
+        &self,
+        node: &Node,
+        at: BlockRef,
+        state_root: B256,
+        watch: &Watch,
+    ) -> Result<(Vec<Reading>, Vec<Asset>), NodeError> {
+        let read = async |accounts: &[(AccountNo, Address)], prove: Prove<'_>| {
+            let (tokens, slots) = (&self.tokens, &self.slots);
+            match state::read(node, &Question { at, state_root, accounts, tokens, prove, slots }).await? {
+                Answer::Read(readings) => Ok(readings),
+                Answer::NoState { why, .. } => Err(no_state_to_begin_with(node, at, &why)),
+            }
+        };
+        if watch.len() <= EACH_OPENED {
+            return Ok((read(&addresses(watch.by_number()), Prove::all()).await?, Vec::new()));
+        }
+        let (mut opened, mut all) = (Vec::new(), watch.by_number().peekable());
+        while all.peek().is_some() {
+            let some = addresses(all.by_ref().take(EACH_OPENED));
+            let holds = read(&some, Prove::nothing()).await?.into_iter().filter(|it| it.balance != Ok(Amount::ZERO));
+            let holds: HashSet<_> = holds.map(|reading| (reading.account, reading.asset)).collect();
+            let holders: HashSet<_> = holds.iter().map(|(account, _)| *account).collect();
+            let some: Vec<_> = some.into_iter().filter(|(account, _)| holders.contains(account)).collect();
+            let proven = read(&some, Prove { whose: 0..0, these: &holds }).await?;
+            opened.extend(proven.into_iter().filter(|it| holds.contains(&(it.account, it.asset))));
+        }
+        let tokens = self.tokens.iter().map(|token| Asset::Token((*token).into()));
+        Ok((opened, std::iter::once(Asset::Native).chain(tokens).collect()))
+    }
+
+    fn holdings(
+        &self,
+        at: &Header,
+        accounts: &[(AccountNo, Account)],
+        prove: Prove<'_>,
+    ) -> Result<(BlockRef, Vec<Reading>), NodeError> {
+        let (at, state_root) = (at.at(), state_root_of(at)?);
+        let accounts = addresses(accounts.iter().map(|(number, account)| (*number, &*account.0)));
+        self.with_a_node(async |node| {
+            let (tokens, slots, prove) = (&self.tokens, &self.slots, prove.clone());
+            let question = Question { at, state_root, accounts: &accounts, tokens, prove, slots };
+            match state::read(node, &question).await? {
+                Answer::Read(readings) => Ok((at, readings)),
+                Answer::NoState { why, .. } => {
+                    Err(node.missing(&format!("the state of block {}", at.height), None, why))
+                }
+            }
+        })
+    }
+
+    fn whole(&self, fetched: Fetched, legs: Vec<Leg>, readings: Vec<Reading>) -> Block {
         Block {
             header: header_of(&fetched.sealed),
             txids: fetched.txids.iter().map(|id| TxId(id.0)).collect(),
             effects: legs.into_iter().map(Effect::Leg).collect(),
             inputs: vec![],
             readings,
-            opening,
+            blank: vec![],
+            opening: false,
             body: Box::new(EvmBody { digest: fetched.digest, is_token: self.is_token.clone() }),
         }
     }
@@ -183,8 +230,8 @@ impl Chain for EvmChain {
         self.with_a_node(async |node| fetch::hash_at(node, height).await)
     }
 
-    fn block(&self, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
-        self.with_a_node(async |node| self.block_of(node, at, watch, proofs).await)
+    fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
+        self.with_a_node(async |node| self.block_of(node, at, watch, reads).await)
     }
 
     /// Time does not run backwards.
@@ -214,7 +261,7 @@ impl Chain for EvmChain {
         self.with_a_node(async |node| {
             let mut readings = Vec::with_capacity(pairs.len());
             for asset in &assets {
-                let (accounts, prove, slots) = (&holders(*asset)[..], Prove::All, &self.slots);
+                let (accounts, prove, slots) = (&holders(*asset)[..], Prove::all(), &self.slots);
                 let natives = Question { at, state_root, accounts, tokens: &[], prove, slots };
                 readings.extend(match asset {
                     Asset::Token(token) => {
@@ -229,19 +276,12 @@ impl Chain for EvmChain {
         })
     }
 
+    fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+        self.holdings(at, accounts, Prove::nothing()).map(|(_, readings)| readings)
+    }
+
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
-        let (at, state_root) = (at.at(), state_root_of(at)?);
-        let accounts = addresses(accounts.iter().map(|(number, account)| (*number, &*account.0)));
-        self.with_a_node(async |node| {
-            let (tokens, slots, prove) = (&self.tokens, &self.slots, Prove::All);
-            let question = Question { at, state_root, accounts: &accounts, tokens, prove, slots };
-            match state::read(node, &question).await? {
-                Answer::Read(readings) => Ok((at, readings)),
-                Answer::NoState { why, .. } => {
-                    Err(node.missing(&format!("the state of block {}", at.height), None, why))
-                }
-            }
-        })
+        self.holdings(at, accounts, Prove::all())
     }
 
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
@@ -270,6 +310,12 @@ impl Chain for EvmChain {
     }
 }
 
+fn no_state_to_begin_with(node: &Node, at: BlockRef, why: &str) -> NodeError {
+    let subject = format!("the state of block {}, where coverage begins", at.height);
+    let hint = "begin at a block whose state the node still has, or use an archive node";
+    node.missing(&subject, None, format!("{why} ({hint})"))
+}
+
 /// What a kept header commits to.
 fn state_root_of(header: &Header) -> Result<B256, NodeError> {
     <[u8; 32]>::try_from(header.seal.as_slice())
@@ -288,14 +334,8 @@ fn header_of(sealed: &SealedHeader) -> Header {
 }
 
 /// The accounts that are addresses. Others cannot hold coins on this chain; declarations do not let them in.
-fn addresses<'a>(accounts: impl Iterator<Item = (AccountNo, &'a [u8])>) -> Vec<(AccountNo, Address)> {
+pub(crate) fn addresses<'a>(accounts: impl Iterator<Item = (AccountNo, &'a [u8])>) -> Vec<(AccountNo, Address)> {
     accounts.filter_map(|(number, account)| Some((number, Address::try_from(account).ok()?))).collect()
-}
-
-/// The balances that the block touched, as far as that is known.
-fn moved(legs: &[Leg], digest: &Digest, watch: &Watch) -> HashSet<(AccountNo, Asset)> {
-    let paid = watch.number(digest.beneficiary.as_slice()).map(|account| (account, Asset::Native));
-    legs.iter().map(|leg| (leg.account, leg.asset)).chain(paid).collect()
 }
 
 /// The rest of a block: what its transactions paid to others.

@@ -26,6 +26,7 @@ mod state;
 mod trace;
 mod transport;
 mod verify;
+mod wanted;
 
 pub use addresses::EvmAddresses;
 pub use chain::{EvmChain, EvmConfig};

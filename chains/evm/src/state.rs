@@ -1,6 +1,8 @@
 //! Readings: what accounts hold after a block, proven against its state root where that is wanted and possible.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -29,19 +31,25 @@ pub(crate) struct Question<'a> {
     pub(crate) slots: &'a Slots,
 }
 
-/// Which balances are to be proven.
-#[derive(Clone, Copy)]
-pub(crate) enum Prove<'a> {
-    All,
-    These(&'a HashSet<(AccountNo, Asset)>),
+/// Which balances are to be proven: all of some accounts, and these.
+#[derive(Clone)]
+pub(crate) struct Prove<'a> {
+    pub(crate) whose: Range<u32>,
+    pub(crate) these: &'a HashSet<(AccountNo, Asset)>,
 }
 
 impl Prove<'_> {
-    fn wants(self, account: AccountNo, asset: Asset) -> bool {
-        match self {
-            Prove::All => true,
-            Prove::These(pairs) => pairs.contains(&(account, asset)),
-        }
+    pub(crate) fn all() -> Prove<'static> {
+        static NONE: LazyLock<HashSet<(AccountNo, Asset)>> = LazyLock::new(HashSet::new);
+        Prove { whose: 0..u32::MAX, these: &NONE }
+    }
+
+    pub(crate) fn nothing() -> Prove<'static> {
+        Prove { whose: 0..0, ..Prove::all() }
+    }
+
+    fn wants(&self, account: AccountNo, asset: Asset) -> bool {
+        self.whose.contains(&account.0) || self.these.contains(&(account, asset))
     }
 }
 

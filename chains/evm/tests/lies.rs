@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
 use assay_evm::EvmChain;
-use assay_types::{Amount, Asset, Block, BlockRef, Chain, Fault, Kind, NodeError, Proofs};
+use assay_types::{Amount, Asset, Block, BlockRef, Chain, Fault, Kind, NodeError, Reads};
 use serde_json::{Value, json};
 use support::proxy::{self, Pass};
 use support::{World, chain, fresh, watch, wei};
@@ -44,7 +44,7 @@ impl Stage {
     }
 
     fn block(&self, chain: &EvmChain) -> Result<Block, NodeError> {
-        chain.block(self.at, &watch(&self.accounts), Proofs::All)
+        chain.block(self.at, &watch(&self.accounts), &Reads::ALL_PROVEN)
     }
 
     /// With the answers to one method altered.

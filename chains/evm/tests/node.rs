@@ -7,7 +7,7 @@ mod support;
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::{SolCall, SolValue};
 use assay_evm::EvmChain;
-use assay_types::{Account, AccountNo, Asset, BlockHash, BlockRef, Chain, Height, Kind, NodeError, Proofs, TxId};
+use assay_types::{Account, AccountNo, Asset, BlockHash, BlockRef, Chain, Height, Kind, NodeError, Reads, TxId};
 use serde_json::json;
 use support::model::{Seen, follow};
 use support::{World, chain, fresh, proxy, watch, wei};
@@ -135,7 +135,7 @@ fn peculiarities(story: &mut Story, router: Address) {
 fn movements_and_state_agree_at_every_height() {
     let story = story();
     let traced = chain(&[&story.world.anvil.url], 1, &story.tokens);
-    let seen = follow(&story.world, &traced, &story.accounts, &story.tokens, Proofs::Moved);
+    let seen = follow(&story.world, &traced, &story.accounts, &story.tokens, &Reads::ALL);
     // what the node conjured up is the only native coin that no movement explains
     assert_eq!(seen.native_residuals(), [(story.conjured, AccountNo(2))]);
     for kind in [Kind::Transfer, Kind::Fee, Kind::Internal, Kind::Create, Kind::Reward, Kind::Mint, Kind::Burn] {
@@ -150,12 +150,12 @@ fn movements_and_state_agree_at_every_height() {
 
     let untraced = proxy::without(&story.world.anvil.url, &["debug_traceBlockByHash", "eth_getBlockReceipts"]);
     let untraced = chain(&[&untraced], 1, &story.tokens);
-    let blind = follow(&story.world, &untraced, &story.accounts, &story.tokens, Proofs::Moved);
+    let blind = follow(&story.world, &untraced, &story.accounts, &story.tokens, &Reads::ALL);
     assert_eq!(blind.of_kind(Kind::Internal), 0);
     assert_eq!(blind.proven_tokens, seen.proven_tokens);
     assert!(blind.native_residuals().len() > 5);
     let at = |height: u64| BlockRef { height: Height(height), hash: traced.hash_at(Height(height)).unwrap().unwrap() };
-    let error = traced.block(at(story.conjured), &watch(&story.accounts), Proofs::All).unwrap_err();
+    let error = traced.block(at(story.conjured), &watch(&story.accounts), &Reads::ALL_PROVEN).unwrap_err();
     assert!(matches!(error, NodeError::Contradiction { .. }), "state that no header commits to: {error}");
 
     let simple = proxy::lying(&story.world.anvil.url, |method, params, answer| {
@@ -168,7 +168,7 @@ fn movements_and_state_agree_at_every_height() {
         proxy::Pass::On
     });
     let simple = chain(&[&simple], 0, &story.tokens);
-    let seen_simply = follow(&story.world, &simple, &story.accounts, &story.tokens, Proofs::All);
+    let seen_simply = follow(&story.world, &simple, &story.accounts, &story.tokens, &Reads::ALL_PROVEN);
     assert_eq!(seen_simply.proven, 0);
     assert_eq!(seen_simply.native_residuals(), seen.native_residuals());
     assert!(seen_simply.unknown == seen.unknown, "what cannot be read does not depend on how it is read");
@@ -198,7 +198,7 @@ fn what_is_proven_of_a_block_does_not_depend_on_what_was_read_before() {
     let (upwards, downwards, watch) = (evm(), evm(), watch(&story.accounts));
     let tip = last(&upwards).height.0;
     let at = |height: u64| BlockRef { height: Height(height), hash: upwards.hash_at(Height(height)).unwrap().unwrap() };
-    let read = |chain: &EvmChain, height: u64| chain.block(at(height), &watch, Proofs::Moved).unwrap().readings;
+    let read = |chain: &EvmChain, height: u64| chain.block(at(height), &watch, &Reads::ALL).unwrap().readings;
     let seen: Vec<_> = (1..=tip).map(|height| read(&upwards, height)).collect();
     for height in (1..=tip).rev() {
         let before = &seen[usize::try_from(height).unwrap() - 1];
@@ -219,7 +219,7 @@ fn a_token_is_proven_by_its_slot_or_by_its_absence() {
     let evm = chain(&[&world.anvil.url], 1, &[weth, absent]);
     // the first never held any, the second holds no more
     let accounts = [users[0], users[1], users[2]];
-    let block = evm.block(last(&evm), &watch(&accounts), Proofs::All).unwrap();
+    let block = evm.block(last(&evm), &watch(&accounts), &Reads::ALL_PROVEN).unwrap();
     assert!(block.readings.iter().all(|reading| reading.proven), "{:?}", block.readings);
     let [held, nothing] = [weth, absent].map(|token| Asset::Token(token.into_array()));
     let of = |asset: Asset| block.readings.iter().filter(move |reading| reading.asset == asset);
@@ -245,11 +245,11 @@ fn a_reorganised_block_is_gone_and_an_unknown_one_is_missing() {
     }
     let evm = chain(&[&world.anvil.url], 1, &[]);
     let old = last(&evm);
-    assert!(evm.block(old, &watch(&[]), Proofs::Moved).is_ok());
+    assert!(evm.block(old, &watch(&[]), &Reads::ALL).is_ok());
     world.call("anvil_reorg", json!([2, []]));
-    assert_eq!(evm.block(old, &watch(&[]), Proofs::Moved).unwrap_err(), NodeError::Gone(old));
+    assert_eq!(evm.block(old, &watch(&[]), &Reads::ALL).unwrap_err(), NodeError::Gone(old));
     let above = BlockRef { height: Height(99), hash: BlockHash([7; 32]) };
-    assert!(matches!(evm.block(above, &watch(&[]), Proofs::Moved), Err(NodeError::Missing { .. })));
+    assert!(matches!(evm.block(above, &watch(&[]), &Reads::ALL), Err(NodeError::Missing { .. })));
     assert_eq!(evm.hash_at(Height(99)).unwrap(), None);
 }
 
@@ -263,9 +263,9 @@ fn a_node_without_old_state_leaves_balances_unknown_and_cannot_open() {
     }
     let opening = chain(&[&world.anvil.url], 2, &[]);
     let at = |height: u64| BlockRef { height: Height(height), hash: opening.hash_at(Height(height)).unwrap().unwrap() };
-    let error = opening.block(at(2), &watch(&[user]), Proofs::Moved).unwrap_err();
+    let error = opening.block(at(2), &watch(&[user]), &Reads::ALL).unwrap_err();
     assert!(matches!(&error, NodeError::Missing { why, .. } if why.contains("archive")), "{error}");
-    let block = opening.block(at(3), &watch(&[user]), Proofs::Moved).unwrap();
+    let block = opening.block(at(3), &watch(&[user]), &Reads::ALL).unwrap();
     assert_eq!(block.effects.len(), 2, "fee and value are known without state");
     assert!(block.readings.iter().all(|reading| reading.balance.is_err() && !reading.proven));
     let notices = opening.check().unwrap();
@@ -289,7 +289,7 @@ fn a_transaction_that_waits_says_what_it_would_pay() {
     world.mine();
     assert_eq!(evm.pending(txid(&waits[0])).unwrap(), None);
     assert_eq!(evm.pending(TxId([9; 32])).unwrap(), None);
-    let block = evm.block(last(&evm), &watch(&[]), Proofs::Moved).unwrap();
+    let block = evm.block(last(&evm), &watch(&[]), &Reads::ALL).unwrap();
     assert_eq!(block.txids, waits.each_ref().map(|id| txid(id)));
     assert_eq!(block.body.payments(1)[0].index, Some(0));
     assert_eq!(block.body.payments(1)[0].amount, 10.into());
@@ -302,7 +302,7 @@ fn prove_gives_what_the_state_root_commits_to() {
     world.mine();
     let evm = chain(&[&world.anvil.url], 0, &[]);
     let accounts = [world.users[0], fresh(1), fresh(2)];
-    let header = evm.block(last(&evm), &watch(&[]), Proofs::Moved).unwrap().header;
+    let header = evm.block(last(&evm), &watch(&[]), &Reads::ALL).unwrap().header;
     let numbered: Vec<_> =
         watch(&accounts).by_number().map(|(no, account)| (no, Account::new(account), Asset::Native)).collect();
     let readings = evm.read_again(&header, &numbered).unwrap();
@@ -311,7 +311,7 @@ fn prove_gives_what_the_state_root_commits_to() {
     assert_eq!(readings[2].balance, Ok(0.into()));
     // anvil's block 0 commits to the empty state, whatever it holds
     let genesis = BlockRef { height: Height(0), hash: evm.hash_at(Height(0)).unwrap().unwrap() };
-    let block = evm.block(genesis, &watch(&accounts), Proofs::All).unwrap();
+    let block = evm.block(genesis, &watch(&accounts), &Reads::ALL_PROVEN).unwrap();
     assert!(block.opening && block.readings.iter().all(|reading| !reading.proven));
     assert_eq!(block.readings[0].balance, Ok(alloy::primitives::utils::parse_ether("10000").unwrap().into()));
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloy::primitives::Address;
 use assay_evm::{EvmChain, EvmConfig, Finality, FinalityTag};
-use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Height, NodeError, Proofs, Tip};
+use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Height, NodeError, Reads, Tip};
 use serde_json::{Value, json};
 use support::proxy::{self, Pass};
 use support::{World, chain, config, fresh, watch};
@@ -172,7 +172,7 @@ fn what_was_given_and_is_refused_is_left_out_before_it_is_missing() {
             Pass::On
         });
         let evm = chain(&[&node], 0, &[]);
-        let read = |at| evm.block(at, &watch(&accounts), Proofs::All);
+        let read = |at| evm.block(at, &watch(&accounts), &Reads::ALL_PROVEN);
         assert!(proven(&read(first).unwrap()), "{method}");
         refuses.store(true, Ordering::Relaxed);
         let error = read(second).unwrap_err();
@@ -203,11 +203,11 @@ fn whatever_one_node_does_another_one_answers() {
     let cut = proxy::lying(node, |_, _, _| Pass::Half);
     for bad in [&forger, &stranger, &closed, &cut] {
         let evm = chain(&[bad, node], 0, &[]);
-        assert!(proven(&evm.block(second, &watch(&accounts), Proofs::All).unwrap()), "{bad}");
+        assert!(proven(&evm.block(second, &watch(&accounts), &Reads::ALL_PROVEN).unwrap()), "{bad}");
         assert_eq!(evm.source().as_ref(), Some(node));
     }
     // Of several that fail, the one that is proven to lie is told of.
-    let error = chain(&[&cut, &forger], 0, &[]).block(second, &watch(&accounts), Proofs::All).unwrap_err();
+    let error = chain(&[&cut, &forger], 0, &[]).block(second, &watch(&accounts), &Reads::ALL_PROVEN).unwrap_err();
     assert!(matches!(&error, NodeError::Contradiction { node, .. } if *node == forger), "{error}");
     let error = chain(&[&closed, &cut], 0, &[]).tip().unwrap_err();
     assert!(matches!(&error, NodeError::LoginRefused { node, .. } if *node == closed), "{error}");

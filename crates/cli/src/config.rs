@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use assay_desk::{GateSettings, Signal};
 use assay_evm::{Finality as EvmFinality, FinalityTag};
+use assay_indexer::Turns;
 use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, read_text, timezone};
 use assay_types::{ChainId, Height, InputError, InputErrors, suggestion};
 use assay_verifier::{Age, Policy};
@@ -53,6 +54,7 @@ pub struct ChainConfig {
     pub native: Option<Native>,
     pub finality: EvmFinality,
     pub undo_depth: u64,
+    pub turns: Turns,
     pub start: Height,
     pub nodes: Vec<NodeConfig>,
 }
@@ -122,6 +124,7 @@ struct ChainBlock {
     id: Spanned<String>,
     finality: Option<Spanned<FinalityBlock>>,
     undo_depth: Option<Spanned<u64>>,
+    read_within: Option<Spanned<u64>>,
     start: Option<u64>,
     quorum: Option<Spanned<u32>>,
     native: Option<Spanned<NativeBlock>>,
@@ -296,6 +299,7 @@ impl ChainReader<'_> {
         }
         let finality = self.finality(&id, block.finality.as_ref())?;
         let undo_depth = self.undo_depth(block, finality)?;
+        let turns = self.turns(block)?;
         let start = self.start(&id, block)?;
         self.quorum(block)?;
         if block.node.is_empty() {
@@ -308,7 +312,7 @@ impl ChainReader<'_> {
             let NativeBlock { symbol, decimals } = native.get_ref();
             Native { symbol: symbol.clone(), decimals: *decimals }
         });
-        Ok(ChainConfig { name: name.clone(), id, native, finality, undo_depth, start, nodes })
+        Ok(ChainConfig { name: name.clone(), id, native, finality, undo_depth, turns, start, nodes })
     }
 
     fn error(&self, at: usize, field: &str, why: impl std::fmt::Display) -> InputError {
@@ -331,6 +335,19 @@ impl ChainReader<'_> {
             (None, Some(_)) if is_evm => refuse("the tag must be \"finalized\" or \"safe\""),
             (None, Some(_)) => refuse("Bitcoin has no finality tags: say { confirmations = N }"),
             _ => refuse("say either { confirmations = N } or { tag = \"finalized\" }"),
+        }
+    }
+
+    fn turns(&self, block: &ChainBlock) -> Result<Turns, InputError> {
+        match &block.read_within {
+            Some(blocks) if *blocks.get_ref() == 0 => {
+                let why = "how many blocks it takes until every balance was read, at least 1";
+                Err(self.error(blocks.span().start, "read_within", why))
+            }
+            blocks => Ok(Turns {
+                within: blocks.as_ref().map_or(Turns::default().within, |it| *it.get_ref()),
+                ..Turns::default()
+            }),
         }
     }
 

@@ -92,7 +92,7 @@ fn with_indexer<T>(
         _ => {}
     }
     let store = setup.store(chain, Mode::Write)?;
-    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg, threads };
+    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg, threads, turns: chain.turns };
     let indexer = Indexer::new(&*node, &store, settings, stop.clone());
     indexer.declare(&setup.declarations.groups(&chain.id))?;
     work(&indexer)

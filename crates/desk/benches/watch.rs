@@ -26,7 +26,7 @@ use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
     Account, AccountNo, Addresses, Amount, Ancestors, Asset, AssetEntry, Block, BlockHash, BlockRef, Body, Chain,
     ChainEntry, ChainId, Deployment, Digest, Direction, Directory, Effect, Header, Height, Kind, Leg, NodeError,
-    Notice, Pending, Proofs, Reading, Timestamp, Tip, TxId, Watch,
+    Notice, Pending, Reading, Reads, Timestamp, Tip, TxId, Watch,
 };
 use assay_verifier::{Policy, TimeOfDay, reconcile};
 use serde_json::json;
@@ -163,6 +163,7 @@ fn block(store: &Store, credits: impl Iterator<Item = u32>, readings: Vec<Readin
         effects: (1..).zip(credits).map(|one| Effect::Leg(leg(one))).collect(),
         inputs: Vec::new(),
         readings,
+        blank: Vec::new(),
         opening: height == Height(0),
         body: Box::new(NoBody),
     }
@@ -288,7 +289,7 @@ impl Chain for Empty {
     fn hash_at(&self, _: Height) -> Result<Option<BlockHash>, NodeError> {
         none()
     }
-    fn block(&self, _: BlockRef, _: &Watch, _: Proofs) -> Result<Block, NodeError> {
+    fn block(&self, _: BlockRef, _: &Watch, _: &Reads) -> Result<Block, NodeError> {
         none()
     }
     fn check_header(&self, _: &Header, _: &dyn Ancestors) -> Result<(), NodeError> {

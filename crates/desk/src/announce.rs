@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use assay_indexer::{Indexer, Refusal, Settings, Stop};
+use assay_indexer::{Indexer, Refusal, Settings, Stop, Turns};
 use assay_registry::{Exchange, Owner, Role};
 use assay_store::{Coverage, Store};
 use assay_types::{Account, Asset, BlockRef, ChainEntry, ChainId, Timestamp, suggestion};
@@ -363,7 +363,7 @@ impl Source {
         let requests: Vec<&[Account]> = some.iter().map(|one| one.accounts.as_slice()).collect();
         let answers = match self.connect() {
             Ok(chain) => {
-                let settings = Settings { undo_depth: 0, accept_reorg: None, threads: 1 }; // no new block is applied
+                let settings = Settings { undo_depth: 0, accept_reorg: None, threads: 1, turns: Turns::default() }; // no new block is applied
                 Indexer::new(&*chain, store, settings, Stop::default()).announce(&requests)
             }
             Err(why) => requests.iter().map(|_| Err(Refusal::NotNow(why.clone()))).collect(),

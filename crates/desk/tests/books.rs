@@ -122,6 +122,7 @@ impl Sealed {
             effects: legs.collect(),
             inputs: Vec::new(),
             readings: readings.collect(),
+            blank: Vec::new(),
             opening: self.header.height == Height(0),
             body: Box::new(NoBody),
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Proofs, Watch};
+use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Watch};
 
 use crate::patience::{Stop, patiently};
+use crate::turns::Turns;
 
 /// How many blocks may wait for each thread, fetched or being fetched, for the one before them: what bounds memory.
 const AHEAD: u64 = 6;
@@ -25,7 +26,9 @@ pub(crate) struct Span<'a> {
     pub known: &'a (dyn Fn(Height) -> Option<Header> + Sync),
     /// Of blocks that are known already only those are read that may have moved an account, as their filters have it.
     pub filtered: bool,
-    /// The last block of the span proves every balance.
+    /// How balances are read from state.
+    pub turns: Turns,
+    /// The last block of the span is the last one there is.
     pub prove_last: bool,
     /// How many processors to use.
     pub threads: usize,
@@ -216,11 +219,12 @@ fn fetch(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched {
             Err(error) => tracing::info!(%error, "the block itself is read"),
         }
     }
-    let proofs = if span.prove_last && height == span.to { Proofs::All } else { Proofs::Moved };
+    let is_last = span.prove_last && height == span.to;
+    let reads = span.turns.at(span.watch, height, is_last, span.turns.is_long(span.coming));
     patiently(span.stop, || {
         let hash = hashes.at(height)?;
         // A hash that was wrong is asked for again as well.
-        let block = span.chain.block(BlockRef { height, hash }, span.watch, proofs);
+        let block = span.chain.block(BlockRef { height, hash }, span.watch, &reads);
         let block = block.inspect_err(|_| hashes.forget())?;
         assert_eq!(block.header.at(), BlockRef { height, hash }, "a chain gives the block that it was asked for");
         Ok(block)

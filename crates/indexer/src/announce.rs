@@ -75,7 +75,7 @@ impl From<Break> for Halt {
             Break::Reorganised => Halt::Reorganised,
             Break::Error(error) => error.into(),
             Break::Doubt(_, error) => Halt::from(IndexError::Node(*error)),
-            Break::Enough => Halt::For("blocks are being read for accounts: ask again".into()),
+            Break::Enough | Break::Corrected => Halt::For("blocks are being read for accounts: ask again".into()),
         }
     }
 }

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use assay_store::{Coverage, Store, StoreError, Undo};
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Proofs,
-    Reading, Tip, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Reading,
+    Reads, Tip, Watch,
 };
 
 use crate::IndexError;
 use crate::ahead::Span;
 use crate::late::Late;
 use crate::patience::{MOMENT_MS, Stop, patiently};
+use crate::residual::Held;
 use crate::stretch::{Below, MANY, apply_each};
+use crate::turns::Turns;
 
 /// How a chain is followed.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Settings {
     pub accept_reorg: Option<BlockHash>,
     /// On how many processors blocks are read and checked.
     pub threads: usize,
+    /// How balances are read from state, on chains that have it.
+    pub turns: Turns,
 }
 
 /// How far it is.
@@ -62,6 +66,8 @@ pub struct Reached {
 struct Done {
     applied: u64,
     removed: u64,
+    /// Among what was applied was a stretch in which not everyone was read who should have been.
+    unread: bool,
 }
 
 /// One chain and its store.
@@ -94,6 +100,8 @@ pub(crate) enum Break {
     Doubt(Vec<(AccountNo, Asset)>, Box<NodeError>),
     /// It took so long that the tip comes first.
     Enough,
+    /// What was stored of blocks below was not all that they did, and now is.
+    Corrected,
 }
 
 impl<E: Into<IndexError>> From<E> for Break {
@@ -176,7 +184,7 @@ impl<'a> Indexer<'a> {
         let (mut late, mut done) = (Late::default(), Done::default());
         loop {
             let now = self.come_to_the_tip(progress)?;
-            done = Done { applied: done.applied + now.applied, removed: done.removed + now.removed };
+            done = Done { applied: done.applied + now.applied, removed: done.removed + now.removed, unread: false };
             if !self.fill_in_a_slice(&mut late, progress)? {
                 return Ok(Reached { applied: done.applied, removed: done.removed, ..now });
             }
@@ -193,7 +201,8 @@ impl<'a> Indexer<'a> {
     pub fn come_to_the_tip(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
         let _pen = self.store.pen();
         let (mut done, mut doubts, mut late) = (Done::default(), 0, 0);
-        for _ in 0..RESTARTS {
+        let mut restarts = 0;
+        while restarts < RESTARTS {
             match self.once(progress, &mut done, late < LATE) {
                 Ok(Some(reached)) => return Ok(reached),
                 Ok(None) => {
@@ -202,6 +211,7 @@ impl<'a> Indexer<'a> {
                 }
                 Err(Break::Error(error)) => return Err(error),
                 Err(Break::Enough) => {}
+                Err(Break::Corrected) => continue,
                 Err(Break::Reorganised) => tracing::info!("the chain reorganised while it was followed"),
                 Err(Break::Doubt(_, error)) if doubts == DOUBTS => return Err((*error).into()),
                 Err(Break::Doubt(pairs, error)) => {
@@ -213,6 +223,7 @@ impl<'a> Indexer<'a> {
                     }
                 }
             }
+            restarts += 1;
             self.stop.pause(Duration::from_millis(MOMENT_MS));
             if self.stop.is_wished() {
                 return Err(IndexError::Stopped);
@@ -245,7 +256,7 @@ impl<'a> Indexer<'a> {
         self.note_final(&tip, last.height)?;
         let final_height = self.store.final_height()?;
         let filling_in = self.store.is_filling_in()?;
-        let Done { applied, removed } = *done;
+        let Done { applied, removed, .. } = *done;
         Ok(Some(Reached { tip: last, final_height, applied, removed, asked, filling_in }))
     }
 
@@ -324,16 +335,31 @@ impl<'a> Indexer<'a> {
         }
         let watch = self.followed()?;
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
+        let (span, is_long) = (self.span(&watch, from, to, &|_| None), self.is_long(&watch, from, to));
+        done.unread |= is_long;
         let mut applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
         let check = |block: &mut Block, below: &Below<'_>| {
             let parent = below.parent(block.header.height);
             self.check_place(block, parent.as_ref(), from, below)?;
             self.ask_state(block, parent.as_ref(), &watch)
         };
-        apply_each(self.store, &self.span(&watch, from, to, &|_| None), &mut applier, check, |at| {
+        apply_each(self.store, &span, &mut applier, check, |at| {
             done.applied += 1;
             progress(Progress { at, from, to, filling_in: false });
-        })
+        })?;
+        if done.unread
+            && let Some(last) = self.store.tip()?
+        {
+            self.read_everyone(&last, &watch)?;
+            done.unread = false;
+        }
+        Ok(())
+    }
+
+    /// Do turns wait for the end of this stretch?
+    fn is_long(&self, watch: &Watch, from: Height, to: Height) -> bool {
+        let turns = self.settings.turns;
+        !self.chain.proves_by_walking() && !turns.are_few(watch) && turns.is_long(to.0 - from.0 + 1)
     }
 
     /// Is it worth while to keep in memory what these blocks need? State is read block by block, and asks the database.
@@ -348,9 +374,9 @@ impl<'a> Indexer<'a> {
         to: Height,
         known: &'s (dyn Fn(Height) -> Option<Header> + Sync),
     ) -> Span<'s> {
-        let (chain, stop, threads) = (self.chain, &self.stop, self.settings.threads);
-        let coming = (to.0 + 1).saturating_sub(from.0);
-        Span { chain, watch, from, to, coming, known, filtered: false, prove_last: true, threads, stop }
+        let Settings { threads, turns, .. } = self.settings;
+        let (chain, stop, coming) = (self.chain, &self.stop, (to.0 + 1).saturating_sub(from.0));
+        Span { chain, watch, from, to, coming, known, filtered: false, turns, prove_last: true, threads, stop }
     }
 
     /// Every account that is followed: those that came since the last time are read.
@@ -408,8 +434,6 @@ impl<'a> Indexer<'a> {
                 *first = self.read_a_third_time(&block.header, first, again)?;
             }
         }
-        self.explain_again(block, watch)?;
-        self.drop_denied(block, parent)?;
         // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
         let mut doubtful = Vec::with_capacity(pairs.len());
         for pair in pairs {
@@ -417,10 +441,15 @@ impl<'a> Indexer<'a> {
                 doubtful.push(pair);
             }
         }
-        match self.first_disagreement(parent, &doubtful)? {
-            Some(why) => Err(Break::Doubt(surprised, Box::new(why))),
-            None => Ok(()),
+        if self.settings.turns.are_few(watch) {
+            if let Some(why) = self.first_disagreement(parent, &doubtful)? {
+                return Err(Break::Doubt(surprised, Box::new(why)));
+            }
+        } else if self.explain_parted(parent, &doubtful)? {
+            return Err(Break::Corrected);
         }
+        self.explain_again(block, watch)?;
+        self.drop_denied(block, parent)
     }
 
     /// Where state is right and the movements of the native coin do not lead to it, they are asked for again: nothing
@@ -433,7 +462,7 @@ impl<'a> Indexer<'a> {
         if before == 0 {
             return Ok(());
         }
-        let again = patiently(&self.stop, || self.chain.block(block.header.at(), watch, Proofs::Moved))?;
+        let again = patiently(&self.stop, || self.chain.block(block.header.at(), watch, &Reads::MOVED))?;
         if again.effects != block.effects {
             let again = Block { readings: block.readings.clone(), ..again };
             if unexplained(&again)? < before {
@@ -465,25 +494,28 @@ impl<'a> Indexer<'a> {
             let ours = self.store.balance(account, asset, at.height)?;
             let is_known = !matches!(self.store.coverage(account, asset, at.height)?, Coverage::Unknown(_));
             if is_known && ours != state && (proven || asset != Asset::Native) {
-                let (node, subject) = (self.node(), format!("an answer up to block {}", at.height));
-                let how = if proven { "by proof" } else { "now" };
-                let why = format!("account {}: {ours} units by its answers then, {state} {how}", account.0);
-                let (against, fault) = ("state".into(), Fault::Forged);
-                return Ok(Some(NodeError::Contradiction { node, subject, against, why, fault }));
+                return Ok(Some(self.wrong_answer(at, account, ours, Held { amount: state, proven })));
             }
         }
         Ok(None)
     }
 
     /// What state says at this block; nothing where the node keeps none so far back.
-    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, IndexError> {
+    pub(crate) fn read_again(
+        &self,
+        at: &Header,
+        pairs: &[(AccountNo, Account, Asset)],
+    ) -> Result<Vec<Reading>, IndexError> {
         match patiently(&self.stop, || self.chain.read_again(at, pairs)) {
             Err(NodeError::Missing { .. }) => Ok(Vec::new()),
             readings => Ok(readings?),
         }
     }
 
-    fn with_bytes(&self, pairs: &[(AccountNo, Asset)]) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
+    pub(crate) fn with_bytes(
+        &self,
+        pairs: &[(AccountNo, Asset)],
+    ) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
         pairs.iter().map(|(number, asset)| Ok((*number, self.store.account(*number)?, *asset))).collect()
     }
 

@@ -84,7 +84,7 @@ impl Late {
             }
             Err(Break::Error(error)) => Err(error),
             Err(Break::Doubt(_, error)) => Err((*error).into()), // taking blocks back does not help accounts that are filled in below them
-            Err(Break::Enough) => Ok(true),
+            Err(Break::Enough | Break::Corrected) => Ok(true),
             Err(Break::Reorganised) if self.restarts == RESTARTS => Err(IndexError::Restless),
             Err(Break::Reorganised) => {
                 tracing::info!("the chain reorganised while blocks were read again");
@@ -181,7 +181,7 @@ impl Indexer<'_> {
             progress(Progress { at, from: *from, to: last, filling_in: true });
         });
         match self.as_reorganised(walked) {
-            Ok(()) | Err(Break::Enough) => {}
+            Ok(()) | Err(Break::Enough | Break::Corrected) => {}
             Err(other) => return Err(other),
         }
         *memory = filler.into_memory();

@@ -9,14 +9,17 @@ mod follow;
 mod late;
 mod patience;
 mod prove;
+mod residual;
 mod stretch;
 #[cfg(test)]
 mod tests;
 mod traced;
+mod turns;
 
 pub use announce::{Holding, Refusal};
 pub use follow::{Indexer, Progress, Reached, Settings, reach};
 pub use patience::Stop;
+pub use turns::Turns;
 
 use assay_store::StoreError;
 use assay_types::{BlockRef, Fault, Height, NodeError};

@@ -104,6 +104,7 @@ fn apply(store: &Store) {
         effects: (1..=IN_EACH).map(|place| Effect::Leg(leg(place))).collect(),
         inputs: Vec::new(),
         readings: Vec::new(),
+        blank: Vec::new(),
         opening: height == Height(0),
         body: Box::new(NoBody),
     };

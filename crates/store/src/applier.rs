@@ -8,6 +8,7 @@ use assay_types::{
     Watch,
 };
 
+use crate::blank::BLANK_KEY;
 use crate::bytes::Writer;
 use crate::changes::{Change, Changes, undone};
 use crate::cohorts::{Totals, total_key};
@@ -126,6 +127,7 @@ impl<'a> Applier<'a> {
             self.note_transaction(block, legs, &mut past)?;
         }
         self.note_totals(height, &mut past);
+        self.note_blank(block, &mut past)?;
         match self.task {
             Task::Above(undo) => self.end_above(block, undo, &mut past),
             Task::Below(round) => {
@@ -310,6 +312,21 @@ impl<'a> Applier<'a> {
             }
         }
         Ok(touched)
+    }
+
+    fn note_blank(&mut self, block: &Block, past: &mut Undone) -> Result<(), StoreError> {
+        if block.blank.is_empty() {
+            return Ok(());
+        }
+        let accounts = match self.task {
+            Task::Above(_) => 0..self.watch.next().0,
+            Task::Below(round) => round.from.0..round.to.0,
+        };
+        let before = self.store.blanks()?;
+        past.note(Family::Meta, BLANK_KEY, self.store.get(Family::Meta, BLANK_KEY)?.as_deref());
+        let after = before.with(&accounts, &block.blank, block.header.height);
+        self.window.put(Family::Meta, |key| key.raw(BLANK_KEY), |row| row.raw(&after.value()));
+        Ok(())
     }
 
     fn note_totals(&mut self, height: Height, past: &mut Undone) {

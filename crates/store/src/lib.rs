@@ -7,9 +7,11 @@ mod announce;
 mod applier;
 mod apply;
 mod batch;
+mod blank;
 mod bytes;
 mod changes;
 mod cohorts;
+mod correct;
 mod declare;
 mod deep;
 mod memory;
@@ -34,6 +36,7 @@ use rocksdb::{ColumnFamily, DB};
 
 pub use applier::Applier;
 pub use apply::Undo;
+pub use correct::Seen;
 pub use declare::Round;
 pub use deep::Audit;
 pub use memory::Memory;
@@ -45,7 +48,7 @@ pub use standing::{Lookup, Pair, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// One chain's database.
 pub struct Store {

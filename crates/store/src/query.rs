@@ -4,7 +4,7 @@ use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Outpoint, Time
 
 use crate::declare::PUBLISHED_KEY;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key, height_of};
-use crate::standing::UNFOLLOWED;
+use crate::standing::{UNFOLLOWED, pair_of};
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";
@@ -228,7 +228,13 @@ impl Store {
     ) -> Result<Option<(Height, Coverage)>, StoreError> {
         rows.seek_for_prev(Coverage::key(prefix, at));
         rows.status().map_err(|error| self.database(error))?;
-        rows.item().filter(|(key, _)| key.starts_with(prefix)).map(|row| self.read_coverage(prefix, row)).transpose()
+        match rows.item().filter(|(key, _)| key.starts_with(prefix)) {
+            Some(row) => self.read_coverage(prefix, row).map(Some),
+            None => {
+                let pair = self.read(Family::Coverage, prefix, pair_of(prefix))?;
+                Ok(self.blanks()?.of(pair, at))
+            }
+        }
     }
 
     /// From which height on, and how well. `prefix`: that of the account and asset.

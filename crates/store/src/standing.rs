@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use assay_types::{AccountNo, Amount, Asset, BlockRef, Height};
 
+use crate::blank::Blanks;
 use crate::bytes::Reader;
 use crate::changes::each_undone;
 use crate::declare::PUBLISHED_KEY;
@@ -28,6 +29,7 @@ pub struct Standing {
 /// several times as quick.
 pub struct Lookup<'a> {
     store: &'a Store,
+    blanks: Blanks,
     coverage: Near<'a>,
     movements: Near<'a>,
 }
@@ -70,7 +72,12 @@ impl Store {
     /// When the database fails.
     pub fn lookup(&self) -> Result<Lookup<'_>, StoreError> {
         let rows = |family| Ok::<_, StoreError>(Near::new(self.db.raw_iterator_cf(self.family(family)?)));
-        Ok(Lookup { store: self, coverage: rows(Family::Coverage)?, movements: rows(Family::Movements)? })
+        Ok(Lookup {
+            store: self,
+            blanks: self.blanks()?,
+            coverage: rows(Family::Coverage)?,
+            movements: rows(Family::Movements)?,
+        })
     }
 
     /// The same, but only if this is the last block: then that is what is looked up, whatever comes meanwhile.
@@ -105,15 +112,17 @@ impl Store {
         }
     }
 
-    /// The last coverage row up to a height of every pair of these accounts, in order.
+    /// What is known up to a height of every pair of these accounts, in order.
     fn each_coverage(
         &self,
         rows: &mut rocksdb::DBRawIterator<'_>,
+        blanks: &Blanks,
         numbers: Range<u32>,
         at: Height,
         mut see: impl FnMut(Pair, Coverage) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut last: Option<(Pair, Coverage)> = None;
+        let mut blanks = blanks.pairs(numbers.clone(), at).peekable();
+        let mut last: Option<(Pair, Option<Coverage>)> = None;
         rows.seek(numbers.start.to_be_bytes());
         while let Some((key, value)) = rows.item() {
             let row = self.read(Family::Coverage, key, coverage_key(key).zip(Coverage::read(value)))?;
@@ -121,18 +130,25 @@ impl Store {
             if pair.0.0 >= numbers.end {
                 break;
             }
-            if last.as_ref().is_some_and(|(before, _)| *before != pair)
-                && let Some((before, grade)) = last.take()
-            {
-                see(before, grade)?;
+            if last.as_ref().is_none_or(|(before, _)| *before != pair) {
+                if let Some((before, Some(grade))) = last.take() {
+                    see(before, grade)?;
+                }
+                while let Some(blank) = blanks.next_if(|blank| *blank < pair) {
+                    see(blank, Coverage::Unproven)?;
+                }
+                last = Some((pair, blanks.next_if_eq(&pair).map(|_| Coverage::Unproven)));
             }
             if from <= at {
-                last = Some((pair, grade));
+                last = Some((pair, Some(grade)));
             }
             rows.next();
         }
         rows.status().map_err(|error| self.database(error))?;
-        last.map_or(Ok(()), |(pair, grade)| see(pair, grade))
+        if let Some((pair, Some(grade))) = last {
+            see(pair, grade)?;
+        }
+        blanks.try_for_each(|blank| see(blank, Coverage::Unproven))
     }
 
     /// The balance after a movement. `prefix`: that of the account and asset.
@@ -197,7 +213,7 @@ impl Lookup<'_> {
     ) -> Result<(), StoreError> {
         let (store, coverage, movements) = (self.store, self.coverage.rows(), self.movements.rows());
         let mut still: Option<AccountNo> = None;
-        store.each_coverage(coverage, numbers, at, |pair, coverage| {
+        store.each_coverage(coverage, &self.blanks, numbers, at, |pair, coverage| {
             let balance = match coverage {
                 Coverage::Unknown(_) => Amount::ZERO,
                 _ if still == Some(pair.0) => Amount::ZERO,
@@ -229,7 +245,7 @@ impl Lookup<'_> {
             see(pair, coverage);
             Ok(())
         };
-        self.store.each_coverage(self.coverage.rows(), numbers, at, see)
+        self.store.each_coverage(self.coverage.rows(), &self.blanks, numbers, at, see)
     }
 
     /// The balance alone, whatever is known of it.
@@ -255,7 +271,10 @@ impl Lookup<'_> {
         let prefix = account_prefix(pair.0, pair.1);
         let row = self.coverage.last(pair, &prefix, &Coverage::key(&prefix, at));
         let row = row.map_err(|error| self.store.database(error))?;
-        row.map(|row| self.store.read_coverage(&prefix, row)).transpose()
+        match row {
+            Some(row) => self.store.read_coverage(&prefix, row).map(Some),
+            None => Ok(self.blanks.of(pair, at)),
+        }
     }
 
     /// The same, where it is at hand how well the balance is known after that block.
@@ -401,7 +420,7 @@ impl Past {
 }
 
 /// The pair with which keys of movements and of coverage begin.
-fn pair_of(key: &[u8]) -> Option<Pair> {
+pub(crate) fn pair_of(key: &[u8]) -> Option<Pair> {
     let mut row = Reader(key);
     Some((row.account()?, row.asset()?))
 }

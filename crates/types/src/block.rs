@@ -197,6 +197,9 @@ pub struct Block {
     pub inputs: Vec<Input>,
     /// Balances read at it.
     pub readings: Vec<Reading>,
+    /// Assets in which all watched accounts without a reading were read, and hold nothing: where coverage begins, for so many accounts that not
+    /// each of them has a reading of its own. Nothing of it is proven.
+    pub blank: Vec<Asset>,
     /// Is this where coverage begins? Then what the readings show is an opening balance.
     pub opening: bool,
     /// The rest.
@@ -206,8 +209,8 @@ pub struct Block {
 impl Block {
     /// Nothing but its header: one that is taken to have moved no watched account, without having been read.
     pub fn unread(header: Header) -> Block {
-        let (txids, effects, inputs, readings) = Default::default();
-        Block { header, txids, effects, inputs, readings, opening: false, body: Box::new(Unread) }
+        let (txids, effects, inputs, readings, blank) = Default::default();
+        Block { header, txids, effects, inputs, readings, blank, opening: false, body: Box::new(Unread) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a chain must do to be followed. `chains/*` implement it, the indexer uses it.
 
+use std::ops::Range;
+
 use crate::{
     Account, AccountNo, Asset, Block, BlockHash, BlockRef, ChainId, Fault, Header, Height, Outpoint, Payment, Reading,
     TxId, Watch,
@@ -34,13 +36,23 @@ pub struct Tip {
     pub final_hash: Option<BlockHash>,
 }
 
-/// Which balances [`Chain::block`] proves against the block's state root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proofs {
-    /// Those of accounts that moved.
-    Moved,
-    /// Every watched one.
-    All,
+/// Whose balances [`Chain::block`] reads from state, by number, beside those that the block moved: these are always read, and proven where
+/// that can be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reads {
+    /// Of these accounts every balance is read.
+    pub read: Range<u32>,
+    /// Of these, which are among them, every balance is proven as well.
+    pub prove: Range<u32>,
+}
+
+impl Reads {
+    /// Nobody's but of those that moved.
+    pub const MOVED: Reads = Reads { read: 0..0, prove: 0..0 };
+    /// Everyone's, and only of those that moved proven.
+    pub const ALL: Reads = Reads { read: 0..u32::MAX, prove: 0..0 };
+    /// Everyone's, proven.
+    pub const ALL_PROVEN: Reads = Reads { read: 0..u32::MAX, prove: 0..u32::MAX };
 }
 
 /// Headers below the one that is being checked.
@@ -237,7 +249,7 @@ pub trait Chain: Send + Sync {
     ///
     /// # Errors
     /// See [`NodeError`]. A block is given whole or not at all.
-    fn block(&self, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError>;
+    fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError>;
 
     /// The checks of a header that need those below it. That it links to its parent is checked by the caller.
     ///
@@ -251,6 +263,15 @@ pub trait Chain: Send + Sync {
     /// # Errors
     /// See [`NodeError`].
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError>;
+
+    /// What these accounts hold in every asset that is followed after this block, read and not proven. Empty on chains without state.
+    ///
+    /// # Errors
+    /// See [`NodeError`]. Where a single balance cannot be read, its reading says so.
+    fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+        let _ = (at, accounts);
+        Ok(vec![])
+    }
 
     /// What these accounts, which nobody follows yet, hold in every asset that is followed: after this block or, where a node
     /// can tell it of its last block alone, after that one. Which block it was comes first; it may be one that the caller does

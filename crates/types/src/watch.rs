@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::ops::Range;
 
 use foldhash::quality::RandomState;
 
@@ -148,7 +149,19 @@ impl Watch {
 
     /// Every account, by number.
     pub fn by_number(&self) -> impl Iterator<Item = (AccountNo, &[u8])> {
-        self.by_place().map(|place| self.entry(place))
+        self.by_place(0).map(|place| self.entry(place))
+    }
+
+    /// The accounts with these numbers, by number. Where all have the same length, no other is looked at.
+    pub fn among(&self, numbers: Range<u32>) -> impl Iterator<Item = (AccountNo, &[u8])> {
+        let stride = if self.is_empty() { 0 } else { 2 + self.entry(0).1.len().div_ceil(WORD) };
+        let are_alike = stride * WORD * self.len() == self.entries.len();
+        let skipped = (numbers.start.saturating_sub(self.first) as usize).min(self.len());
+        let from = if are_alike { skipped * stride } else { 0 };
+        let from = u32::try_from(from).expect("a place among the entries");
+        let entries = self.by_place(from).map(|place| self.entry(place));
+        let start = numbers.start;
+        entries.skip_while(move |(number, _)| number.0 < start).take_while(move |(number, _)| number.0 < numbers.end)
     }
 
     /// Is there an account with this number?
@@ -191,9 +204,9 @@ impl Watch {
         (AccountNo(number), &self.entries[(place as usize + 2) * WORD..][..length as usize])
     }
 
-    /// Where each entry stands.
-    fn by_place(&self) -> impl Iterator<Item = u32> {
-        let mut next = 0;
+    /// Where each entry stands, from one on.
+    fn by_place(&self, from: u32) -> impl Iterator<Item = u32> {
+        let mut next = from;
         std::iter::from_fn(move || {
             let place = next;
             let length = ((place as usize) * WORD < self.entries.len()).then(|| self.entry(place).1.len())?;
@@ -223,7 +236,7 @@ impl Watch {
 
     fn resize(&mut self, buckets: usize) {
         self.buckets = vec![Bucket { tags: [0; SLOTS], places: [0; SLOTS] }; buckets];
-        let places: Vec<u32> = self.by_place().collect();
+        let places: Vec<u32> = self.by_place(0).collect();
         for place in places {
             self.enter(place);
         }

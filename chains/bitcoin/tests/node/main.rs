@@ -10,7 +10,7 @@ use std::path::Path;
 use assay_bitcoin::{BitcoinAddresses, BitcoinChain, NodeConfig, NodeLogin};
 use assay_testnodes::Bitcoind;
 use assay_types::{
-    Account, Addresses, Amount, BlockHash, BlockRef, Chain, ChainId, Height, NodeError, Proofs, TxId, Watch,
+    Account, Addresses, Amount, BlockHash, BlockRef, Chain, ChainId, Height, NodeError, Reads, TxId, Watch,
 };
 use bitcoin::opcodes::OP_TRUE;
 use bitcoin::opcodes::all::OP_CHECKSIG;
@@ -72,7 +72,7 @@ fn block_at(chain: &BitcoinChain, height: u64) -> BlockRef {
 }
 
 fn fetch(chain: &BitcoinChain, at: BlockRef) -> Result<(), NodeError> {
-    chain.block(at, &Watch::default(), Proofs::Moved).map(|_| ())
+    chain.block(at, &Watch::default(), &Reads::ALL).map(|_| ())
 }
 
 /// A coinbase of the wallet's that can be spent.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use assay_bitcoin::BitcoinChain;
 use assay_testnodes::Bitcoind;
 use assay_types::{
-    Account, AccountNo, Addresses, Amount, Ancestors, BlockRef, Chain, Effect, Header, Height, Outpoint, Proofs, Watch,
+    Account, AccountNo, Addresses, Amount, Ancestors, BlockRef, Chain, Effect, Header, Height, Outpoint, Reads, Watch,
 };
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -36,7 +36,7 @@ impl Model {
         let tip = chain.tip().unwrap().head;
         for height in self.headers.0.len() as u64..=tip.height.0 {
             let hash = chain.hash_at(Height(height)).unwrap().unwrap();
-            let block = chain.block(BlockRef { height: Height(height), hash }, &self.watch, Proofs::Moved).unwrap();
+            let block = chain.block(BlockRef { height: Height(height), hash }, &self.watch, &Reads::ALL).unwrap();
             if let Some(parent) = self.headers.0.last() {
                 assert_eq!(block.header.parent, parent.hash);
             }

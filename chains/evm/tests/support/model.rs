@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256, U256};
 use assay_evm::EvmChain;
-use assay_types::{AccountNo, Amount, Asset, Block, BlockRef, Chain, Direction, Effect, Height, Kind, Leg, Proofs};
+use assay_types::{AccountNo, Amount, Asset, Block, BlockRef, Chain, Direction, Effect, Height, Kind, Leg, Reads};
 use serde_json::json;
 
 use super::{World, watch};
@@ -33,14 +33,14 @@ impl Seen {
 }
 
 /// Follows the chain from its first block to the tip.
-pub fn follow(world: &World, chain: &EvmChain, accounts: &[Address], tokens: &[Address], proofs: Proofs) -> Seen {
+pub fn follow(world: &World, chain: &EvmChain, accounts: &[Address], tokens: &[Address], reads: &Reads) -> Seen {
     let mut seen = Seen::default();
     let mut sums = HashMap::new();
     let tip = chain.tip().unwrap().head.height.0;
     let mut parent = None;
     for height in chain.first().0..=tip {
         let hash = chain.hash_at(Height(height)).unwrap().unwrap();
-        let block = chain.block(BlockRef { height: Height(height), hash }, &watch(accounts), proofs).unwrap();
+        let block = chain.block(BlockRef { height: Height(height), hash }, &watch(accounts), reads).unwrap();
         assert_eq!((block.header.height.0, block.header.hash), (height, hash));
         assert_eq!(block.opening, height == chain.first().0);
         assert!(parent.is_none_or(|parent| parent == block.header.parent));

@@ -52,6 +52,7 @@ pub fn ten_million_movements() {
             effects: (0..IN_EACH).map(|place| Effect::Leg(leg(place))).collect(),
             inputs: vec![],
             readings: vec![],
+            blank: vec![],
             opening: false,
             body: Box::new(NoBody),
         };

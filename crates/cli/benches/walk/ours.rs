@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use assay_bitcoin::{BitcoinChain, NodeConfig, NodeLogin};
-use assay_indexer::{Indexer, Settings, Stop};
+use assay_indexer::{Indexer, Settings, Stop, Turns};
 use assay_store::{Mode, Store};
 use assay_testnodes::Bitcoind;
 use assay_types::{Account, ChainId, Height};
@@ -53,7 +53,7 @@ impl Declared {
         let copy = self.folder.path().join("copy");
         Store::open(&self.folder.path().join("template"), &id(), Mode::Write).unwrap().copy_to(&copy).unwrap();
         let store = Store::open(&copy, &id(), Mode::Write).unwrap();
-        let settings = Settings { undo_depth: 100, accept_reorg: None, threads };
+        let settings = Settings { undo_depth: 100, accept_reorg: None, threads, turns: Turns::default() };
         let indexer = Indexer::new(&chain, &store, settings, Stop::default());
         indexer.load().unwrap();
         let begun = Instant::now();

@@ -106,8 +106,12 @@ fn follow(
         }
     };
     let head = node.tip().map_err(|error| error.to_string())?.head.hash;
-    let settings =
-        Settings { undo_depth: chain.undo_depth, accept_reorg: Some(head), threads: crate::index::processors() };
+    let settings = Settings {
+        undo_depth: chain.undo_depth,
+        accept_reorg: Some(head),
+        threads: crate::index::processors(),
+        turns: chain.turns,
+    };
     let indexer = Indexer::new(&*node, &store, settings, stop.clone());
     indexer.come_to_the_tip(&|_| ()).map_err(|error| error.to_string())?;
     Ok(store)

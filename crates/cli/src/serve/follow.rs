@@ -85,7 +85,8 @@ fn follow_into(
     round: &Stop,
 ) -> Result<(), IndexError> {
     let node = setup.connect(chain).map_err(|failure| NodeError::Unsupported(failure.first()))?;
-    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: None, threads: crate::index::processors() };
+    let (threads, turns) = (crate::index::processors(), chain.turns);
+    let settings = Settings { undo_depth: chain.undo_depth, accept_reorg: None, threads, turns };
     let indexer = Indexer::new(&*node, store, settings, round.clone());
     let (announced, mut groups) = (desk.announced(&chain.id), setup.declarations.groups(&chain.id));
     groups.push(announced.iter().collect()); // known already, unless the store was made anew

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction, Effect,
-    Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Proofs, Reading, Timestamp, Tip,
+    Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Reading, Reads, Timestamp, Tip,
     TxId, Watch,
 };
 
@@ -41,6 +41,7 @@ pub(super) enum Question {
     Block,
     Prove,
     Held,
+    Look,
     Filter,
 }
 
@@ -77,6 +78,10 @@ struct Node {
     lie: Option<(u64, u32)>,
     /// Blocks below are not there: it pruned them.
     lacks_below: u64,
+    /// It keeps no states of blocks below.
+    states_from: u64,
+    /// It gives no proofs of its state.
+    proves_nothing: bool,
     /// It has filters of its blocks.
     has_filters: bool,
     /// The filter of the block at this height says nothing of this account.
@@ -120,6 +125,30 @@ impl Fake {
     /// The node has pruned the blocks below.
     pub fn lacks_below(&self, height: u64) {
         self.node().lacks_below = height;
+    }
+
+    /// The node keeps no states of blocks below.
+    pub fn keeps_states_from(&self, height: u64) {
+        self.node().states_from = height;
+    }
+
+    pub fn proves_nothing(&self) {
+        self.node().proves_nothing = true;
+    }
+
+    /// A block in which an account gets coins, and nothing says so but its state.
+    pub fn mine_silently(&self, who: u8, amount: u64) {
+        let mut node = self.node();
+        let mut block = node.next_block();
+        *block.state.entry(who).or_default() += amount;
+        node.push(block);
+    }
+
+    /// What an account held after the block at this height.
+    pub fn held_at(&self, who: u8, height: u64) -> Amount {
+        let node = self.node();
+        let hash = node.active[usize::try_from(height).unwrap()];
+        Amount::from(node.blocks[&hash].state.get(&who).copied().unwrap_or(0))
     }
 
     /// The same chain with a node that does what it should.
@@ -220,9 +249,17 @@ impl Node {
     fn mine(&mut self, count: usize) {
         for _ in 0..count {
             let block = self.next_block();
-            self.active.push(block.header.hash);
-            self.blocks.insert(block.header.hash, block);
+            self.push(block);
         }
+    }
+
+    fn push(&mut self, block: FakeBlock) {
+        self.active.push(block.header.hash);
+        self.blocks.insert(block.header.hash, block);
+    }
+
+    fn proves(&self) -> bool {
+        !self.proves_nothing
     }
 
     fn reorg(&mut self, depth: usize, by: usize) {
@@ -361,7 +398,7 @@ impl Chain for Fake {
         self.answer(Question::HashAt, |node| Ok(node.shown().get(usize::try_from(height.0).unwrap()).copied()))
     }
 
-    fn block(&self, at: BlockRef, watch: &Watch, proofs: Proofs) -> Result<Block, NodeError> {
+    fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
         self.answer(Question::Block, |node| {
             if let Some((height, depth, by)) = node.reorg_at
                 && at.height.0 == height
@@ -387,15 +424,29 @@ impl Chain for Fake {
             }
             let opening = at.height.0 == self.first;
             let state = self.proof == Proof::State;
+            let is_few = watch.len() <= 100;
             let read = |(number, who): (AccountNo, &[u8])| {
-                block.read(number, who, proofs == Proofs::All || opening || moved.contains(&who[1]))
+                let (moved, holds) = (moved.contains(&who[1]), block.state.get(&who[1]).is_some_and(|held| *held > 0));
+                let is_read = moved || reads.read.contains(&number.0) || opening && (is_few || holds);
+                let proven = opening && is_few || moved || reads.prove.contains(&number.0);
+                is_read.then(|| block.read(number, who, proven && node.proves()))
             };
-            let readings = if state { watch.by_number().map(read).collect() } else { Vec::new() };
+            let readings = if state { watch.by_number().filter_map(read).collect() } else { Vec::new() };
+            let blank = if state && opening && !is_few { vec![Asset::Native] } else { Vec::new() };
             let silent = moved.is_empty() || (state && opening);
             let effects = if silent { Vec::new() } else { block.legs(watch, !state) };
             let inputs = if silent || state { Vec::new() } else { block.inputs() };
             let (header, txids) = (block.header.clone(), vec![block.txid()]);
-            Ok(Block { header, txids, effects, inputs, readings, opening, body: Box::new(Paid(block.payment())) })
+            Ok(Block {
+                header,
+                txids,
+                effects,
+                inputs,
+                readings,
+                blank,
+                opening,
+                body: Box::new(Paid(block.payment())),
+            })
         })
     }
 
@@ -422,7 +473,17 @@ impl Chain for Fake {
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         self.answer(Question::Prove, |node| {
             let block = &node.blocks[&at.hash];
-            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, &who.0, true)).collect())
+            if at.height.0 < node.states_from {
+                return Err(missing("an old state"));
+            }
+            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, &who.0, node.proves())).collect())
+        })
+    }
+
+    fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+        self.answer(Question::Look, |node| {
+            let block = &node.blocks[&at.hash];
+            Ok(accounts.iter().map(|(number, who)| block.read(*number, &who.0, false)).collect())
         })
     }
 

@@ -2,7 +2,7 @@
 //! been there.
 
 use assay_store::Coverage;
-use assay_types::{AccountNo, Asset, BlockRef, Chain, Height, NodeError, Proofs};
+use assay_types::{AccountNo, Asset, BlockRef, Chain, Height, NodeError, Reads};
 
 use super::fake::{ACCOUNTS, Fake, Proof, Question, Stale, account};
 use super::{Kept, SETTINGS, accounts, assert_same, catch_up, catch_up_in_unrest, indexer, straight};
@@ -211,7 +211,7 @@ fn what_was_published_but_not_covered_before_a_kill_is_covered_by_the_next_run()
     let watch = kept.store.round_watch(round).unwrap();
     for height in (0..=TIP).map(Height) {
         let hash = chain.hash_at(height).unwrap().unwrap();
-        let block = chain.block(BlockRef { height, hash }, &watch, Proofs::Moved).unwrap();
+        let block = chain.block(BlockRef { height, hash }, &watch, &Reads::ALL).unwrap();
         round = kept.store.fill_in(&block, &watch, round).unwrap();
     }
     kept.store.publish(round).unwrap();

@@ -7,6 +7,7 @@ mod faults;
 mod filters;
 mod late;
 mod reorgs;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +15,7 @@ use std::path::Path;
 use assay_store::{Mode, Store};
 use assay_types::{Account, Chain};
 
-use crate::{IndexError, Indexer, Progress, Reached, Settings, Stop};
+use crate::{IndexError, Indexer, Progress, Reached, Settings, Stop, Turns};
 use fake::Fake;
 
 /// Every row by family and key.
@@ -51,7 +52,9 @@ fn accounts(numbers: std::ops::Range<u8>) -> Vec<Account> {
     numbers.map(fake::account).collect()
 }
 
-const SETTINGS: Settings = Settings { undo_depth: 1000, accept_reorg: None, threads: 2 };
+const SETTINGS: Settings = Settings { undo_depth: 1000, accept_reorg: None, threads: 2, turns: EVERYONE };
+/// All accounts are read at every block.
+const EVERYONE: Turns = Turns { few: 500, within: 300 };
 
 fn indexer<'a>(chain: &'a Fake, kept: &'a Kept) -> Indexer<'a> {
     Indexer::new(chain, &kept.store, SETTINGS, Stop::default())

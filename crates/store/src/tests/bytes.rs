@@ -2,7 +2,7 @@
 
 use assay_types::{AccountNo, Asset, Height, Reading};
 
-use super::world::{Event, Said, World};
+use super::world::{Event, Said, TOKEN, World};
 use super::{account, dump, folder, open, sats};
 use crate::{Coverage, Family, Mode, Undo, hex};
 
@@ -17,7 +17,9 @@ fn the_bytes_are_those_of_the_format() {
     world.pay_in(0, 300);
     world.readings.push((0, Said::Proven(0x0102)));
     let undo = |tip| Undo { depth: 9, tip: Height(tip) };
-    store.apply(&world.seal(0).view(&watch), &watch, undo(0), false).unwrap();
+    let mut block = world.seal(0).view(&watch);
+    block.blank = vec![TOKEN];
+    store.apply(&block, &watch, undo(0), false).unwrap();
     let (txid, vout, ..) = world.unspent()[0];
     let tx = world.new_tx();
     world.events.push(Event::Input { tx, index: 4, spends: (txid, vout) });

@@ -3,6 +3,7 @@
 mod announced;
 mod bytes;
 mod cohorts;
+mod correct;
 mod crash;
 mod damage;
 mod model;

@@ -161,6 +161,7 @@ impl Sealed {
             effects: self.events.iter().zip(0..).filter_map(effect).collect(),
             inputs: self.events.iter().zip(0..).filter_map(input).collect(),
             readings: self.readings.iter().filter_map(reading).collect(),
+            blank: Vec::new(),
             opening: self.opening,
             body: Box::new(Paid((0..).take(self.txids.len()).map(|tx| self.payments(tx)).collect())),
         }

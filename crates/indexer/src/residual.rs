@@ -1,0 +1,160 @@
+//! Where the state of the chain and the sum of movements have parted, the blocks in which that happened are searched for, as far back as
+//! the node keeps state: between two blocks at which a balance is known and differs, the one in the middle is read, and both halves are searched
+//! where their ends differ. Equal ends prove nothing about what lies between; nobody says that they do: such a stretch is as well known as its ends.
+
+use std::collections::BTreeMap;
+
+use assay_store::{Coverage, Pair, Seen};
+use assay_types::{Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Reading};
+
+use crate::follow::{Break, Indexer};
+
+/// What state said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub amount: Amount,
+    pub proven: bool,
+}
+
+/// Blocks in which an account had no movement, and after which it holds something else than before.
+#[derive(Debug, Clone)]
+struct Stretch {
+    pair: Pair,
+    account: Account,
+    /// The block after which the balance is as it was, or of which the node keeps no state.
+    low: Height,
+    /// The last block after which it is known to be as it was.
+    known: Height,
+    before: Held,
+    high: Height,
+    after: Held,
+}
+
+/// What the search has found out, by account and asset, from the first block to the last.
+type Found = BTreeMap<Pair, BTreeMap<Height, Seen>>;
+
+impl Indexer<'_> {
+    /// Finds out where the balances of these, which state contradicts after this block of ours, came to differ, and notes it. Where nothing
+    /// was between the last known block and this one, an earlier answer was wrong. Says whether there was anything.
+    pub(crate) fn explain_parted(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<bool, Break> {
+        let mut stretches = Vec::new();
+        for Reading { account: number, asset, balance, proven } in self.read_again(at, pairs)? {
+            let (Ok(amount), pair) = (balance, (number, asset)) else { continue };
+            let ours = self.store.balance(number, asset, at.height)?;
+            let (Some(known), true) = (self.store.last_known(pair, at.height)?, amount != ours) else { continue };
+            if known == at.height {
+                let why = self.wrong_answer(at, number, ours, Held { amount, proven });
+                return Err(Break::Doubt(vec![pair], Box::new(why)));
+            }
+            let account = self.store.account(number)?;
+            let (before, after) = (Held { amount: ours, proven: false }, Held { amount, proven });
+            stretches.push(Stretch { pair, account, low: known, known, before, high: at.height, after });
+        }
+        if stretches.is_empty() {
+            return Ok(false);
+        }
+        let found = self.search(stretches)?;
+        self.check_beginnings(&found)?;
+        for (pair, seen) in found {
+            for (height, seen) in &seen {
+                self.store.correct(pair, *height, seen)?;
+            }
+            let (account, height) = (pair.0.0, at.height.0);
+            tracing::info!(
+                account,
+                height,
+                points = seen.len(),
+                "a balance changed without a cause that blocks show: its blocks were searched for"
+            );
+        }
+        Ok(true)
+    }
+
+    /// An answer up to this block was wrong: what the sums were then is not what state says of it.
+    pub(crate) fn wrong_answer(&self, at: &Header, account: AccountNo, ours: Amount, state: Held) -> NodeError {
+        let (node, subject) = (self.node(), format!("an answer up to block {}", at.height));
+        let how = if state.proven { "by proof" } else { "now" };
+        let why = format!("account {}: {ours} units by its answers then, {} {how}", account.0, state.amount);
+        NodeError::Contradiction { node, subject, against: "state".into(), why, fault: Fault::Forged }
+    }
+
+    fn search(&self, stretches: Vec<Stretch>) -> Result<Found, Break> {
+        let (mut found, mut open) = (Found::new(), BTreeMap::<Height, Vec<Stretch>>::new());
+        let mut sort = |stretch: Stretch, open: &mut BTreeMap<Height, Vec<Stretch>>| {
+            if stretch.high.0 - stretch.low.0 > 1 {
+                let middle = Height(stretch.low.0 + (stretch.high.0 - stretch.low.0) / 2);
+                open.entry(middle).or_default().push(stretch);
+            } else {
+                note(&mut found, &stretch);
+            }
+        };
+        for stretch in stretches {
+            sort(stretch, &mut open);
+        }
+        while let Some((middle, stretches)) = open.pop_last() {
+            if self.stop.is_wished() {
+                return Err(crate::IndexError::Stopped.into());
+            }
+            let header = self.store.header(middle)?.ok_or(Break::Reorganised)?;
+            let pairs: Vec<_> = stretches.iter().map(|one| (one.pair.0, one.account.clone(), one.pair.1)).collect();
+            let readings = self.read_again(&header, &pairs)?;
+            let seen: BTreeMap<Pair, Held> = readings
+                .into_iter()
+                .filter_map(|it| Some(((it.account, it.asset), Held { amount: it.balance.ok()?, proven: it.proven })))
+                .collect();
+            for stretch in stretches {
+                let Some(held) = seen.get(&stretch.pair).copied() else {
+                    // What lies below is not to be had: the search goes on above.
+                    sort(Stretch { low: middle, ..stretch }, &mut open);
+                    continue;
+                };
+                if held.amount != stretch.before.amount {
+                    sort(Stretch { high: middle, after: held, ..stretch.clone() }, &mut open);
+                }
+                if held.amount != stretch.after.amount {
+                    sort(Stretch { low: middle, known: middle, before: held, ..stretch }, &mut open);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where a balance changed right behind the block at which it was last known, and nothing proved it there, it is read there again: it may
+    /// be that what was said then was wrong.
+    fn check_beginnings(&self, found: &Found) -> Result<(), Break> {
+        for (pair, seen) in found {
+            let Some((first, below)) = seen.keys().next().and_then(|first| Some((first, first.previous()?))) else {
+                continue;
+            };
+            let is_told = self.store.last_known(*pair, below)? == Some(below);
+            if !is_told
+                || seen.contains_key(&below)
+                || self.store.coverage(pair.0, pair.1, below)? == Coverage::Verified
+            {
+                continue;
+            }
+            let header = self.store.header(below)?.ok_or(Break::Reorganised)?;
+            let before = self.store.balance(pair.0, pair.1, *first)?;
+            for reading in self.read_again(&header, &self.with_bytes(&[*pair])?)? {
+                if let Ok(amount) = reading.balance
+                    && amount != before
+                {
+                    let state = Held { amount, proven: reading.proven };
+                    let why = self.wrong_answer(&header, pair.0, before, state);
+                    return Err(Break::Doubt(vec![*pair], Box::new(why)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A stretch of one block, or of those that the node keeps no state of. The block before it was read as well, or was known before.
+fn note(found: &mut Found, stretch: &Stretch) {
+    let Stretch { pair, low, known, before, high, after, .. } = stretch;
+    let (seen, since) = (found.entry(*pair).or_default(), (known < low).then_some(*known));
+    if before.proven {
+        seen.entry(*known).or_insert(Seen { balance: before.amount, proven: true, since: None });
+    }
+    seen.insert(*high, Seen { balance: after.amount, proven: after.proven, since });
+}

@@ -1,0 +1,127 @@
+//! Whose state is read at which block. Those that it moves always are; few accounts all are, at every block; many in turn, so that each
+//! has been read and proven within a set number of blocks.
+
+use std::ops::Range;
+
+use assay_store::Coverage;
+use assay_types::{Account, AccountNo, Asset, Header, Height, Reading, Reads, Watch};
+
+use crate::follow::{Break, Indexer};
+use crate::patience::patiently;
+
+/// How state is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turns {
+    /// Up to so many accounts are read at every block, and proven at the last one.
+    pub few: u32,
+    /// More are read and proven in turn: each within so many blocks.
+    pub within: u64,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns { few: 500, within: 300 }
+    }
+}
+
+/// Of so many accounts it is looked at a time what all of them hold.
+const AT_A_TIME: u32 = 5_000;
+
+impl Turns {
+    /// Are all of them read at every block?
+    pub(crate) fn are_few(self, watch: &Watch) -> bool {
+        watch.len() as u64 <= u64::from(self.few)
+    }
+
+    /// Are blocks that many that turns wait for the last one, after which everyone is read?
+    pub(crate) fn is_long(self, blocks: u64) -> bool {
+        blocks >= self.within
+    }
+
+    /// Whose state is read at this block, the last of a stretch or not. Of a long stretch only those that blocks moved.
+    pub(crate) fn at(self, watch: &Watch, height: Height, is_last: bool, is_long: bool) -> Reads {
+        if self.are_few(watch) {
+            return if is_last { Reads::ALL_PROVEN } else { Reads::ALL };
+        }
+        if is_long {
+            return Reads::MOVED;
+        }
+        let turn = self.turn(numbers(watch), height);
+        Reads { read: turn.clone(), prove: turn }
+    }
+
+    /// The share of these accounts whose turn it is at a height: after so many blocks all of them had it.
+    fn turn(self, all: Range<u32>, height: Height) -> Range<u32> {
+        let (count, within) = (u64::from(all.end - all.start), self.within.max(1));
+        let turn = height.0 % within;
+        // at most `count`
+        let place = |turn: u64| {
+            all.start + u32::try_from(u128::from(count) * u128::from(turn) / u128::from(within)).unwrap_or(0)
+        };
+        place(turn)..place(turn + 1)
+    }
+}
+
+fn numbers(watch: &Watch) -> Range<u32> {
+    let end = watch.next().0;
+    end - u32::try_from(watch.len()).unwrap_or(end)..end
+}
+
+impl Indexer<'_> {
+    /// After a long stretch: reads what everyone holds at its last block, where not everyone was read at every block. What the
+    /// movements do not give is searched for.
+    pub(crate) fn read_everyone(&self, at: &Header, watch: &Watch) -> Result<(), Break> {
+        tracing::info!(accounts = watch.len(), height = at.height.0, "the balances of all accounts are read");
+        let all = numbers(watch);
+        let mut from = all.start;
+        while from < all.end {
+            if self.stop.is_wished() {
+                return Err(crate::IndexError::Stopped.into());
+            }
+            let some = from..all.end.min(from.saturating_add(AT_A_TIME));
+            from = some.end;
+            let accounts: Vec<_> = watch.among(some).map(|(number, account)| (number, Account::new(account))).collect();
+            let readings = patiently(&self.stop, || self.chain.look(at, &accounts))?;
+            let pairs = self.differing(at, &readings)?;
+            if !pairs.is_empty() {
+                self.explain_parted(at, &self.with_bytes(&pairs)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pairs that are known to hold something else after this block, the last one.
+    fn differing(&self, at: &Header, readings: &[Reading]) -> Result<Vec<(AccountNo, Asset)>, Break> {
+        let (mut differing, mut lookup) = (Vec::new(), self.store.lookup()?);
+        for Reading { account, asset, balance, .. } in readings {
+            let (Ok(state), pair) = (balance, (*account, *asset)) else { continue };
+            let ours = lookup.balance(pair, at.height)?;
+            if ours != *state && !matches!(lookup.standing(pair, at.height)?.coverage, Coverage::Unknown(_)) {
+                differing.push(pair);
+            }
+        }
+        Ok(differing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyone_has_a_turn_and_nobody_two() {
+        for (accounts, within) in [(1_000u32, 300u64), (7, 300), (5, 3), (1, 1), (1_000_000, 300)] {
+            let turns = Turns { few: 0, within };
+            for start in [0, 299, 12_345] {
+                let mut next = 0;
+                let first = (start..start + within).find(|height| height % within == 0).unwrap();
+                for height in first..first + within {
+                    let turn = turns.turn(10..10 + accounts, Height(height));
+                    assert_eq!(turn.start, 10 + next);
+                    next = turn.end - 10;
+                }
+                assert_eq!(next, accounts);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is found out later of a block is kept as if it had been known when that was applied, and goes with it.
+
+use assay_types::{AccountNo, Asset, Height};
+use proptest::prelude::*;
+
+use super::world::{Event, Said, TOKEN, World};
+use super::{Dump, FIRST, account, dump, folder, open, sats, without};
+use crate::{Coverage, Family, Mode, Seen, Standing, Store, StoreError, Undo};
+
+const TIP: u64 = 12;
+
+/// At each height, what account 1 is paid in tokens by events; account 0 silently gets 7 at `silent`. `told`: it is read there at once.
+fn grown(store: &Store, paid: &[u64], silent: u64, told: bool) {
+    store.declare(&[[account(0), account(1)]]).unwrap();
+    let (mut world, watch) = (World::default(), store.watch().unwrap());
+    for (height, paid) in (0..).zip(paid) {
+        let tx = world.new_tx();
+        if *paid > 0 && height > 0 {
+            world.events.push(Event::Token { tx, who: 1, credit: true, amount: *paid });
+        }
+        if height == 0 {
+            (0..2).for_each(|who| world.readings.push((who, Said::Proven(100))));
+        }
+        for (at, held) in [(silent - 1, 100), (silent, 107)] {
+            if told && at > 0 && height == at {
+                world.readings.push((0, Said::Proven(held)));
+            }
+        }
+        store.apply(&world.seal(0).view(&watch), &watch, Undo { depth: 99, tip: Height(TIP) }, false).unwrap();
+    }
+}
+
+fn correct(store: &Store, at: u64, balance: u64, proven: bool, since: Option<u64>) -> Result<(), StoreError> {
+    let seen = Seen { balance: sats(balance), proven, since: since.map(Height) };
+    store.correct((FIRST, TOKEN), Height(at), &seen)
+}
+
+fn rows(store: &Store) -> Dump {
+    without(dump(store), Family::Undo)
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 40, ..Default::default() })]
+    #[test]
+    fn later_is_as_good_as_at_once(paid in proptest::collection::vec(0u64..3, TIP as usize + 1), silent in 1..TIP) {
+        let (one, other) = (folder(), folder());
+        let (at_once, later) = (open(one.path(), Mode::Write).unwrap(), open(other.path(), Mode::Write).unwrap());
+        grown(&at_once, &paid, silent, true);
+        grown(&later, &paid, silent, false);
+        prop_assert_eq!(later.last_known((FIRST, TOKEN), Height(TIP)).unwrap(), Some(Height(0)));
+        if silent > 1 {
+            correct(&later, silent - 1, 100, true, None).unwrap();
+        }
+        let amended = later.amended();
+        correct(&later, silent, 107, true, None).unwrap();
+        prop_assert!(later.amended() > amended);
+        later.audit().unwrap();
+        for height in (0..=TIP).rev() {
+            prop_assert!(rows(&at_once) == rows(&later), "with {} blocks above the first", height);
+            if height > 0 {
+                later.remove_tip().unwrap();
+                at_once.remove_tip().unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_range_is_unknown_and_says_why() {
+    let folder = folder();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    grown(&store, &[1; TIP as usize + 1], 3, false);
+    correct(&store, 8, 107, false, Some(2)).unwrap();
+    let grade = |height| store.coverage(FIRST, TOKEN, Height(height)).unwrap();
+    assert_eq!((grade(0), grade(2), grade(8)), (Coverage::Verified, Coverage::Unproven, Coverage::Unproven));
+    let why = "7 units more from one of the blocks 3 to 8 on, whose states the node does not keep";
+    assert_eq!([3, 7].map(grade), [(); 2].map(|()| Coverage::Unknown(why.into())));
+    assert_eq!(store.last_known((FIRST, TOKEN), Height(TIP)).unwrap(), Some(Height(8)));
+    // Who moved was read when it did.
+    assert_eq!(store.last_known((AccountNo(1), TOKEN), Height(5)).unwrap(), Some(Height(5)));
+    let told = correct(&store, 8, 108, true, None);
+    assert!(matches!(told, Err(StoreError::Damaged { .. })), "{told:?}");
+    store.audit().unwrap();
+}
+
+#[test]
+fn accounts_without_rows_are_known_by_one_row_of_all_of_them() {
+    let folder = folder();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    store.declare(&[[account(0), account(1), account(2)]]).unwrap();
+    let (mut world, watch) = (World::default(), store.watch().unwrap());
+    for height in 0..3 {
+        if height == 1 {
+            world.readings.extend([(1, Said::Proven(0)), (2, Said::Proven(5))]);
+        }
+        let mut block = world.seal(0).view(&watch);
+        if height == 0 {
+            block.blank = vec![TOKEN, Asset::Native];
+        }
+        store.apply(&block, &watch, Undo { depth: 9, tip: Height(2) }, false).unwrap();
+    }
+    let grades = |height| {
+        let mut seen = Vec::new();
+        let mut lookup = store.lookup().unwrap();
+        lookup
+            .each_standing(0..3, Height(height), |pair, Standing { coverage, .. }| seen.push((pair, coverage)))
+            .unwrap();
+        for (pair, coverage) in &seen {
+            assert_eq!(&store.coverage(pair.0, pair.1, Height(height)).unwrap(), coverage);
+            assert_eq!(&lookup.standing(*pair, Height(height)).unwrap().coverage, coverage);
+        }
+        assert!(seen.is_sorted_by(|one, other| one.0 < other.0));
+        seen.into_iter()
+            .map(|((account, asset), grade)| (account.0, asset == TOKEN, grade == Coverage::Verified))
+            .collect::<Vec<_>>()
+    };
+    let nobody =
+        [(0, false, false), (0, true, false), (1, false, false), (1, true, false), (2, false, false), (2, true, false)];
+    assert_eq!((grades(0), grades(2)), (nobody.to_vec(), nobody.to_vec()));
+    let two = nobody.map(|(account, token, _)| (account, token, token && account > 0));
+    assert_eq!(grades(1), two);
+    assert_eq!(store.last_known((FIRST, TOKEN), Height(2)).unwrap(), Some(Height(0)));
+    let stranger = store.coverage(AccountNo(3), TOKEN, Height(2)).unwrap();
+    assert!(matches!(stranger, Coverage::Unknown(_)));
+    while store.remove_tip().unwrap().is_some() {}
+    assert!(dump(&store).keys().all(|(family, _)| !matches!(*family, "coverage" | "movements")));
+    assert!(matches!(store.coverage(FIRST, TOKEN, Height(2)).unwrap(), Coverage::Unknown(_)));
+}
