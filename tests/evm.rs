@@ -347,6 +347,24 @@ fn every_balance_is_the_nodes_own_at_every_height() {
     let impostors = once.assay(&["balance", &story.user(1).to_string(), "--chain", "evm", "--asset", "USDT"]);
     assert_eq!(impostors.code, 2, "{}{}", impostors.stdout, impostors.stderr);
 
+    // Each call by itself, and what it was.
+    let kinds = |account: Address| {
+        let history = once.json(&["history", &account.to_string(), "--chain", "evm"], 0);
+        let movements = history["movements"].as_array().unwrap().clone();
+        movements
+            .iter()
+            .map(|it| [&it["kind"], &it["direction"]].map(|it| it.as_str().unwrap().to_owned()).join(" "))
+            .collect::<Vec<_>>()
+    };
+    eprintln!(
+        "{:?} {:?} {:?} {:?} {:?}",
+        kinds(Address::fresh(2)),
+        kinds(Address::fresh(4)),
+        kinds(Address::fresh(5)),
+        kinds(children[0]),
+        kinds(children[1])
+    );
+
     // Among a crowd those that move are read at once and all others in turn, and what is found out late stands where it happened.
     for _ in 0..7 {
         story.mine();

@@ -8,7 +8,7 @@ use alloy::primitives::{Address, B256};
 use assay_http::Endpoint;
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault,
-    Header, Height, Leg, NodeError, Notice, Payment, Pending, Reading, Reads, TakePayment, Timestamp, Tip, TxId, Watch,
+    Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, TakePayment, Timestamp, Tip, TxId, Watch,
 };
 
 use crate::digest::{Digest, promised};
@@ -129,9 +129,15 @@ impl EvmChain {
             let (readings, blank) = self.open(node, at, fetched.sealed.header.state_root, watch).await?;
             return Ok(Block { blank, opening: true, ..self.whole(fetched, vec![], readings) });
         }
-        let fetched = fetch::block(node, at).await?;
-        let legs = extract::legs(&fetched.digest, watch, &self.is_token);
-        let wanted = Wanted::new(reads, &legs, &fetched.digest, watch, &self.is_token);
+        let mut fetched = fetch::block(node, at).await?;
+        let mut effects = extract::effects(&fetched.digest, watch, &self.is_token);
+        let traced = effects.iter().filter(|effect| matches!(effect, Effect::Traced(_)));
+        let traced: BTreeSet<u32> = traced.filter_map(|effect| effect.leg().tx).collect();
+        if !traced.is_empty() {
+            fetch::explain_calls(node, &mut fetched.digest, &traced).await?;
+            effects = extract::effects(&fetched.digest, watch, &self.is_token);
+        }
+        let wanted = Wanted::new(reads, &effects, &fetched.digest, watch, &self.is_token);
         let (accounts, tokens) = (wanted.accounts(watch), wanted.tokens(&self.tokens));
         let (state_root, prove, slots) = (fetched.sealed.header.state_root, wanted.prove(), &self.slots);
         let question = Question { at, state_root, accounts: &accounts, tokens: &tokens, prove, slots };
@@ -139,7 +145,7 @@ impl EvmChain {
             Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
         };
         readings.retain(|reading| wanted.has(reading.account, reading.asset));
-        Ok(self.whole(fetched, legs, readings))
+        Ok(self.whole(fetched, effects, readings))
     }
 
     /// What everyone holds where coverage begins. Of very many accounts only what they hold is proven; those who hold nothing are told of by
@@ -195,11 +201,11 @@ impl EvmChain {
         })
     }
 
-    fn whole(&self, fetched: Fetched, legs: Vec<Leg>, readings: Vec<Reading>) -> Block {
+    fn whole(&self, fetched: Fetched, effects: Vec<Effect>, readings: Vec<Reading>) -> Block {
         Block {
             header: header_of(&fetched.sealed),
             txids: fetched.txids.iter().map(|id| TxId(id.0)).collect(),
-            effects: legs.into_iter().map(Effect::Leg).collect(),
+            effects,
             inputs: vec![],
             readings,
             blank: vec![],

@@ -6,6 +6,7 @@ use alloy::primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent, sol};
 use assay_types::{Account, Asset, Payment};
 
+use crate::trace::Frame;
 use crate::verify::Transaction;
 
 sol! {
@@ -47,6 +48,8 @@ pub(crate) struct Tx {
     pub(crate) logs: Vec<Log>,
     /// What the node's trace says that it did to native balances, by address; `None` where there is no trace.
     pub(crate) changes: Option<Vec<Change>>,
+    /// By which calls, where that was asked for.
+    pub(crate) frames: Vec<Frame>,
 }
 
 /// A native balance before and after a transaction.
@@ -145,6 +148,7 @@ fn digested(
         first_log,
         logs: receipt.logs,
         changes: None,
+        frames: Vec::new(),
     })
 }
 

@@ -1,31 +1,35 @@
-//! A digested block becomes legs of the watched accounts, in the order of execution. Pure.
+//! A digested block becomes credits and debits of the watched accounts, in the order of execution. Pure.
 //!
 //! Places count what is in the block, not what is watched: for each transaction its fee, the value's two sides, each
-//! log's two sides, what the trace shows of each account, and the beneficiary's tip; after all transactions the withdrawals.
+//! log's two sides, what the trace shows of each account, and the beneficiary's tip; after all transactions the withdrawals. What a
+//! trace shows of an account has places for the calls that did it, asked for or not.
 
 use std::collections::HashSet;
 
 use alloy::primitives::{Address, U256};
-use assay_types::{AccountNo, Asset, Direction, Kind, Leg, Watch};
+use assay_types::{AccountNo, Asset, Direction, Effect, Kind, Leg, Watch};
 
 use crate::digest::{Change, Digest, Tx, token_transfer};
 
+/// By so many calls a transaction's payments to one account are told one by one.
+const CALLS: u32 = 1_024;
+
 /// The block's credits and debits of watched accounts, by place.
-pub(crate) fn legs(block: &Digest, watch: &Watch, tokens: &HashSet<Address>) -> Vec<Leg> {
-    let mut found = Legs { watch, tokens, legs: Vec::new(), place: 0 };
+pub(crate) fn effects(block: &Digest, watch: &Watch, tokens: &HashSet<Address>) -> Vec<Effect> {
+    let mut found = Legs { watch, tokens, effects: Vec::new(), place: 0 };
     for (place, tx) in (0..).zip(&block.transactions) {
         found.transaction(place, tx, block.beneficiary);
     }
     for (to, amount) in &block.withdrawals {
         found.native(None, *to, Direction::Credit, *amount, Kind::Withdrawal);
     }
-    found.legs
+    found.effects
 }
 
 struct Legs<'a> {
     watch: &'a Watch,
     tokens: &'a HashSet<Address>,
-    legs: Vec<Leg>,
+    effects: Vec<Effect>,
     place: u32,
 }
 
@@ -57,14 +61,23 @@ impl Legs<'_> {
     }
 
     fn internal(&mut self, number: u32, tx: &Tx, change: &Change, beneficiary: Address) {
-        match tx.unexplained(change, beneficiary) {
-            Some((credit, debit)) if debit.is_zero() => {
-                self.native(Some(number), change.account, Direction::Credit, credit, Kind::Internal);
+        let (first, account) = (self.place, self.number(change.account));
+        // No balance can be so large: the trace is of no use then, and what it should have explained stays unattributed.
+        if let (Some(account), Some(net)) = (account, tx.unexplained(change, beneficiary)) {
+            let net_leg = || match net {
+                (credit, debit) if debit.is_zero() => (Direction::Credit, credit, Kind::Internal),
+                (_, debit) => (Direction::Debit, debit, Kind::Internal),
+            };
+            for (direction, amount, kind) in by_calls(tx, change.account, net).unwrap_or_else(|| vec![net_leg()]) {
+                if !amount.is_zero() {
+                    let (asset, place, tx) = (Asset::Native, self.place, Some(number));
+                    let leg = Leg { account, asset, direction, amount: amount.into(), kind, tx, index: 0, place };
+                    self.effects.push(Effect::Traced(leg));
+                }
+                self.place += 1;
             }
-            Some((_, debit)) => self.native(Some(number), change.account, Direction::Debit, debit, Kind::Internal),
-            // no balance can be so large: the trace is of no use, and what it should have explained stays unattributed
-            None => self.place += 1,
         }
+        self.place = first + CALLS;
     }
 
     fn native(&mut self, tx: Option<u32>, whose: Address, direction: Direction, amount: U256, kind: Kind) {
@@ -85,13 +98,29 @@ impl Legs<'_> {
         let place = self.place;
         self.place += 1;
         if let Some(account) = account.filter(|_| !amount.is_zero()) {
-            self.legs.push(Leg { account, asset, direction, amount: amount.into(), kind, tx, index, place });
+            let leg = Leg { account, asset, direction, amount: amount.into(), kind, tx, index, place };
+            self.effects.push(Effect::Leg(leg));
         }
     }
 
     fn number(&self, address: Address) -> Option<AccountNo> {
         self.watch.number(address.as_slice())
     }
+}
+
+/// Which calls made up what a transaction changed of an account, if they come to that.
+fn by_calls(tx: &Tx, account: Address, (credit, debit): (U256, U256)) -> Option<Vec<(Direction, U256, Kind)>> {
+    let (mut got, mut paid, mut calls) = (debit, credit, Vec::new());
+    for frame in &tx.frames {
+        if frame.to == account {
+            got = got.checked_add(frame.value)?;
+            calls.push((Direction::Credit, frame.value, frame.kind));
+        } else if frame.from == account {
+            paid = paid.checked_add(frame.value)?;
+            calls.push((Direction::Debit, frame.value, frame.kind));
+        }
+    }
+    (got == paid && calls.len() <= CALLS as usize).then_some(calls)
 }
 
 fn kind_of(from: Address, to: Address) -> Kind {
@@ -127,6 +156,7 @@ mod tests {
             first_log: 0,
             logs: vec![],
             changes: None,
+            frames: vec![],
         }
     }
 
@@ -148,7 +178,7 @@ mod tests {
         let short = |leg: Leg| {
             (u32::from(watched[leg.account.0 as usize][0]), leg.direction, amount(leg.amount), leg.kind, leg.place)
         };
-        legs(block, &watch, &HashSet::from([TOKEN])).into_iter().map(short).collect()
+        effects(block, &watch, &HashSet::from([TOKEN])).iter().map(|effect| short(*effect.leg())).collect()
     }
 
     #[test]
@@ -172,13 +202,13 @@ mod tests {
                 (b, Credit, 9, Kind::Transfer, 4),
                 (a, Credit, 3, Kind::Mint, 6),
                 (b, Debit, 2, Kind::Burn, 7),
-                (b, Credit, 6, Kind::Internal, 10),
-                (miner, Credit, 1, Kind::Reward, 11),
-                (b, Debit, 21, Kind::Fee, 12),
-                (b, Debit, 4, Kind::Transfer, 13),
-                (b, Credit, 4, Kind::Transfer, 14),
-                (miner, Credit, 1, Kind::Reward, 15),
-                (a, Credit, 7, Kind::Withdrawal, 16),
+                (b, Credit, 6, Kind::Internal, 9 + CALLS),
+                (miner, Credit, 1, Kind::Reward, 9 + 2 * CALLS),
+                (b, Debit, 21, Kind::Fee, 10 + 2 * CALLS),
+                (b, Debit, 4, Kind::Transfer, 11 + 2 * CALLS),
+                (b, Credit, 4, Kind::Transfer, 12 + 2 * CALLS),
+                (miner, Credit, 1, Kind::Reward, 13 + 2 * CALLS),
+                (a, Credit, 7, Kind::Withdrawal, 14 + 2 * CALLS),
             ]
         );
         for watched in [A, B, MINER] {
@@ -202,6 +232,26 @@ mod tests {
         assert_eq!(found(&block, &[B]), [(0xb, Direction::Credit, 9, Kind::Transfer, 3 + 8 + 1)]);
         let payments = block.transactions[0].payments(MINER, |token| *token == TOKEN);
         assert_eq!(payments.iter().map(|payment| payment.index).collect::<Vec<_>>(), [Some(4)]);
+    }
+
+    #[test]
+    fn calls_tell_what_a_change_is_made_of_if_they_come_to_it() {
+        use Direction::{Credit, Debit};
+        let frame = |from, to, value: u64, kind| crate::trace::Frame { from, to, value: U256::from(value), kind };
+        let mut payment = tx(A, MINER, 0);
+        payment.changes = Some(vec![change(B, 10, 15)]);
+        payment.frames = vec![
+            frame(MINER, B, 7, Kind::Internal),
+            frame(MINER, A, 1, Kind::Internal),
+            frame(B, MINER, 5, Kind::Create),
+            frame(MINER, B, 3, Kind::SelfDestruct),
+        ];
+        let mut block = Digest { beneficiary: MINER, transactions: vec![payment], withdrawals: vec![] };
+        let calls = [(7, Credit, Kind::Internal, 3), (5, Debit, Kind::Create, 4), (3, Credit, Kind::SelfDestruct, 5)];
+        let b = |(amount, direction, kind, place)| (0xb, direction, amount, kind, place);
+        assert_eq!(found(&block, &[B]), calls.map(b));
+        block.transactions[0].frames.pop();
+        assert_eq!(found(&block, &[B]), [b((5, Credit, Kind::Internal, 3))]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One block's answers from one node, each checked against the header, and digested.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use alloy::consensus::Header;
@@ -8,6 +9,7 @@ use alloy::primitives::{Address, B256, U8, U64};
 use alloy::rpc::json_rpc::ErrorPayload;
 use alloy::rpc::types::TransactionReceipt;
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
+use futures_util::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -15,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::diagnose::{self, Place};
 use crate::digest::{Digest, Received, Sent};
 use crate::node::{Node, OrFail, Refusal};
-use crate::trace::Trace;
+use crate::trace::{Call, Frame, Trace};
 use crate::verify::{self, Transaction};
 
 /// A header whose fields hash to its hash.
@@ -381,6 +383,43 @@ async fn explain(node: &Node, at: BlockRef, digest: &mut Digest, traces: Vec<Tra
         }
     }
     Ok(())
+}
+
+/// Transactions whose calls are asked for at a time.
+const CALLS_AT_ONCE: usize = 4;
+
+/// By which calls these transactions, by their places, moved native coins. Where the node does not say it, or says it so that it cannot be read,
+/// what they changed in all stays the explanation.
+pub(crate) async fn explain_calls(node: &Node, digest: &mut Digest, places: &BTreeSet<u32>) -> Result<(), NodeError> {
+    let ids: Vec<(usize, B256)> =
+        places.iter().map(|place| (*place as usize, digest.transactions[*place as usize].id)).collect();
+    let mut calls = futures_util::stream::iter(ids)
+        .map(async |(place, id)| Ok((place, calls(node, id).await?)))
+        .buffered(CALLS_AT_ONCE);
+    while let Some((place, frames)) = calls.try_next().await? {
+        digest.transactions[place].frames = frames;
+    }
+    Ok(())
+}
+
+async fn calls(node: &Node, id: B256) -> Result<Vec<Frame>, NodeError> {
+    if !node.calls.is_there() {
+        return Ok(Vec::new());
+    }
+    let subject = format!("the calls of transaction {id}");
+    let why = match node.ask::<Call>("debug_traceTransaction", json!([id, { "tracer": "callTracer" }]), &subject).await
+    {
+        Ok(call) => {
+            node.calls.show();
+            return Ok(call.frames());
+        }
+        Err(Refusal::NoMethod(why)) => return node.calls.refuse(node, &subject, &why).map(|()| Vec::new()),
+        Err(Refusal::Failed(error @ NodeError::Unreachable { .. })) => return Err(error),
+        Err(Refusal::Failed(error)) => error.to_string(), // calls may be nested as deep as whoever wrote a contract likes
+        Err(refusal) => refusal.in_words()?,
+    };
+    tracing::debug!(node = node.name, "no calls: {why}");
+    Ok(Vec::new())
 }
 
 /// In which block the node has a transaction, if it says so.

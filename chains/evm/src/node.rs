@@ -72,6 +72,8 @@ pub(crate) struct Node {
     batches: Ability,
     /// `debug_traceBlockByHash`.
     pub(crate) traces: Ability,
+    /// `debug_traceTransaction` with the `callTracer`.
+    pub(crate) calls: Ability,
     /// `eth_getBlockReceipts`.
     pub(crate) block_receipts: Ability,
     /// `eth_getProof`.
@@ -91,6 +93,7 @@ impl Node {
             right_chain: AtomicBool::new(false),
             batches: Ability::assumed("batches"),
             traces: Ability::assumed("traces, so internal payments are found by reading state"),
+            calls: Ability::assumed("calls, so internal payments are told as one for each transaction"),
             block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
             proofs: Ability::assumed("eth_getProof, so nothing is proven"),
             overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),

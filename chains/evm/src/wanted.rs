@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use alloy::primitives::{Address, Log};
-use assay_types::{AccountNo, Asset, Leg, Reads, Watch};
+use assay_types::{AccountNo, Asset, Effect, Reads, Watch};
 
 use crate::chain::addresses;
 use crate::digest::{Digest, token_transfer};
@@ -18,13 +18,14 @@ pub(crate) struct Wanted<'a> {
 impl Wanted<'_> {
     pub(crate) fn new<'a>(
         reads: &'a Reads,
-        legs: &[Leg],
+        effects: &[Effect],
         digest: &Digest,
         watch: &Watch,
         tokens: &HashSet<Address>,
     ) -> Wanted<'a> {
         let paid = watch.number(digest.beneficiary.as_slice()).map(|account| (account, Asset::Native));
-        let mut moved: HashSet<_> = legs.iter().map(|leg| (leg.account, leg.asset)).chain(paid).collect();
+        let mut moved: HashSet<_> =
+            effects.iter().map(|effect| (effect.leg().account, effect.leg().asset)).chain(paid).collect();
         for log in digest.transactions.iter().flat_map(|tx| &tx.logs).filter(|log| tokens.contains(&log.address)) {
             let asset = Asset::Token(log.address.into());
             moved.extend(mentioned(log).filter_map(|address| Some((watch.number(address)?, asset))));

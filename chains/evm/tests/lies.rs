@@ -330,7 +330,7 @@ fn a_lie_that_nothing_commits_to_changes_no_proven_balance() {
     let block = block.unwrap();
     stage.assert_true(&block);
     let internal = |block: &Block| {
-        let is = |effect: &&assay_types::Effect| matches!(effect, assay_types::Effect::Leg(leg) if leg.kind == Kind::Internal);
+        let is = |effect: &&assay_types::Effect| matches!(effect, assay_types::Effect::Traced(leg) if leg.kind == Kind::Internal);
         block.effects.iter().filter(is).count()
     };
     assert_eq!(internal(&block), 0);

@@ -138,7 +138,8 @@ fn movements_and_state_agree_at_every_height() {
     let seen = follow(&story.world, &traced, &story.accounts, &story.tokens, &Reads::ALL);
     // what the node conjured up is the only native coin that no movement explains
     assert_eq!(seen.native_residuals(), [(story.conjured, AccountNo(2))]);
-    for kind in [Kind::Transfer, Kind::Fee, Kind::Internal, Kind::Create, Kind::Reward, Kind::Mint, Kind::Burn] {
+    use Kind::{Burn, Create, Fee, Internal, Mint, Reward, SelfDestruct, Transfer};
+    for kind in [Transfer, Fee, Internal, Create, SelfDestruct, Reward, Mint, Burn] {
         assert!(seen.of_kind(kind) > 0, "{kind}");
     }
     // of the tokens, only those are unknown that cannot be read, while they cannot

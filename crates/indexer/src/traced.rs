@@ -1,7 +1,7 @@
 //! Movements that only a trace tells of. Nothing commits to a trace: it explains, and state decides.
 
 use assay_store::Coverage;
-use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Kind, Leg};
+use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Leg};
 
 use crate::follow::{Break, Indexer};
 
@@ -16,8 +16,8 @@ impl Indexer<'_> {
                 continue;
             }
             let before = self.store.balance(account, asset, parent.height)?;
-            let legs = block.effects.iter().map(Effect::leg).filter(|leg| is_native(leg, account)).collect::<Vec<_>>();
-            if is_denied(&legs, before, *state) {
+            let own = block.effects.iter().filter(|effect| is_native(effect.leg(), account)).collect::<Vec<_>>();
+            if is_denied(&own, before, *state) {
                 tracing::warn!(
                     kind = Fault::Forged.as_str(),
                     "{}: the traces of block {} contradict the proven balances of account {}, and are not believed of it {}",
@@ -26,7 +26,7 @@ impl Indexer<'_> {
                     account.0,
                     Fault::Forged
                 );
-                block.effects.retain(|effect| !(is_native(effect.leg(), account) && is_traced(effect.leg())));
+                block.effects.retain(|effect| !(is_native(effect.leg(), account) && is_traced(effect)));
             }
         }
         Ok(())
@@ -37,16 +37,16 @@ fn is_native(leg: &Leg, account: AccountNo) -> bool {
     leg.account == account && leg.asset == Asset::Native
 }
 
-fn is_traced(leg: &Leg) -> bool {
-    leg.kind == Kind::Internal
+fn is_traced(effect: &Effect) -> bool {
+    matches!(effect, Effect::Traced(_))
 }
 
-/// Do the traced legs lead away from what state says? Where all legs only fall short of it, another cause is missing.
-fn is_denied(legs: &[&Leg], before: Amount, state: Amount) -> bool {
-    let traced: Vec<&Leg> = legs.iter().copied().filter(|leg| is_traced(leg)).collect();
-    let sides = |legs: &[&Leg]| Some((sum(legs, Direction::Credit)?, sum(legs, Direction::Debit)?));
+/// Do the traced ones lead away from what state says? Where all only fall short of it, another cause is missing.
+fn is_denied(own: &[&Effect], before: Amount, state: Amount) -> bool {
+    let traced: Vec<&Effect> = own.iter().copied().filter(|effect| is_traced(effect)).collect();
+    let sides = |effects: &[&Effect]| Some((sum(effects, Direction::Credit)?, sum(effects, Direction::Debit)?));
     let compared = || {
-        let ((credits, debits), (credited, debited)) = (sides(legs)?, sides(&traced)?);
+        let ((credits, debits), (credited, debited)) = (sides(own)?, sides(&traced)?);
         let (told, held) = (before.checked_add(credits)?, state.checked_add(debits)?);
         Some(told > held && credited > debited || told < held && credited < debited)
     };
@@ -54,36 +54,39 @@ fn is_denied(legs: &[&Leg], before: Amount, state: Amount) -> bool {
     compared().unwrap_or(!traced.is_empty())
 }
 
-fn sum(legs: &[&Leg], direction: Direction) -> Option<Amount> {
-    let one_way = legs.iter().filter(|leg| leg.direction == direction);
+fn sum(effects: &[&Effect], direction: Direction) -> Option<Amount> {
+    let one_way = effects.iter().map(|effect| effect.leg()).filter(|leg| leg.direction == direction);
     one_way.map(|leg| leg.amount).try_fold(Amount::ZERO, Amount::checked_add)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use assay_types::Kind;
 
     #[test]
     fn a_traced_movement_is_denied_where_state_takes_it_back() {
         use Direction::{Credit, Debit};
-        let leg = |direction, amount: u64, kind| Leg {
+        let leg = |direction, amount: u64| Leg {
             account: AccountNo(1),
             asset: Asset::Native,
             direction,
             amount: amount.into(),
-            kind,
+            kind: Kind::Transfer,
             tx: Some(0),
             index: 0,
             place: 0,
         };
-        let denied = |legs: &[Leg], state: u64| is_denied(&legs.iter().collect::<Vec<_>>(), 10.into(), state.into());
-        let invented = [leg(Credit, 3, Kind::Internal)];
+        let (plain, traced) =
+            (|way, amount| Effect::Leg(leg(way, amount)), |way, amount| Effect::Traced(leg(way, amount)));
+        let denied =
+            |effects: &[Effect], state: u64| is_denied(&effects.iter().collect::<Vec<_>>(), 10.into(), state.into());
+        let invented = [traced(Credit, 3)];
         assert!(denied(&invented, 10) && denied(&invented, 12) && !denied(&invented, 14));
-        let invented = [leg(Debit, 3, Kind::Internal), leg(Credit, 5, Kind::Transfer)];
+        let invented = [traced(Debit, 3), plain(Credit, 5)];
         assert!(denied(&invented, 15) && denied(&invented, 13) && !denied(&invented, 11));
         // Without a trace nothing of it is to be denied.
-        assert!(!denied(&[leg(Credit, 5, Kind::Transfer)], 10));
-        let too_much = Leg { amount: Amount::from_be_bytes([255; 32]), ..invented[0] };
-        assert!(denied(&[Leg { direction: Credit, ..too_much }], 10));
+        assert!(!denied(&[plain(Credit, 5)], 10));
+        assert!(denied(&[Effect::Traced(Leg { amount: Amount::from_be_bytes([255; 32]), ..leg(Credit, 0) })], 10));
     }
 }

@@ -193,7 +193,7 @@ impl<'a> Applier<'a> {
         if past.0.is_some() {
             let outputs = block.effects.iter().filter_map(|effect| match effect {
                 Effect::Output(leg) => Some(outpoint(block, leg)),
-                Effect::Leg(_) => None,
+                Effect::Leg(_) | Effect::Traced(_) => None,
             });
             for outpoint in outputs.filter(|outpoint| self.window.made.contains_key(outpoint)) {
                 past.note(Family::Outpoints, &Unspent::key(&outpoint), None);

@@ -103,6 +103,8 @@ pub struct Leg {
 pub enum Effect {
     /// A credit or debit.
     Leg(Leg),
+    /// One that only a node's trace tells of, to which nothing commits (EVM).
+    Traced(Leg),
     /// A credit by a transaction's output `leg.index`, which a later input can spend (Bitcoin).
     Output(Leg),
 }
@@ -111,7 +113,7 @@ impl Effect {
     /// The credit or debit.
     pub fn leg(&self) -> &Leg {
         match self {
-            Effect::Leg(leg) | Effect::Output(leg) => leg,
+            Effect::Leg(leg) | Effect::Traced(leg) | Effect::Output(leg) => leg,
         }
     }
 }

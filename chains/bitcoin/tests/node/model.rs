@@ -62,7 +62,7 @@ impl Model {
                 assert_eq!(earlier, None);
                 leg.place
             }
-            Effect::Leg(_) => panic!("Bitcoin has none"),
+            Effect::Leg(_) | Effect::Traced(_) => panic!("Bitcoin has none"),
         }
     }
 

@@ -56,7 +56,7 @@ fn apply(block: &Block, sums: &mut HashMap<(AccountNo, Asset), Option<Amount>>, 
     let height = block.header.height.0;
     let mut last_place = None;
     for effect in &block.effects {
-        let Effect::Leg(leg) = effect else { panic!("{effect:?} on an EVM chain") };
+        let (Effect::Leg(leg) | Effect::Traced(leg)) = effect else { panic!("{effect:?} on an EVM chain") };
         assert!(last_place.is_none_or(|last| last < leg.place), "places must increase");
         last_place = Some(leg.place);
         assert!(leg.tx.is_none_or(|tx| (tx as usize) < block.txids.len()));
