@@ -356,14 +356,9 @@ fn every_balance_is_the_nodes_own_at_every_height() {
             .map(|it| [&it["kind"], &it["direction"]].map(|it| it.as_str().unwrap().to_owned()).join(" "))
             .collect::<Vec<_>>()
     };
-    eprintln!(
-        "{:?} {:?} {:?} {:?} {:?}",
-        kinds(Address::fresh(2)),
-        kinds(Address::fresh(4)),
-        kinds(Address::fresh(5)),
-        kinds(children[0]),
-        kinds(children[1])
-    );
+    assert_eq!(kinds(Address::fresh(2)), ["internal credit", "internal credit"], "two calls of one transaction");
+    assert_eq!(kinds(Address::fresh(4)), ["self-destruct credit"]);
+    assert_eq!(kinds(children[1]), ["create credit", "self-destruct debit"]);
 
     // Among a crowd those that move are read at once and all others in turn, and what is found out late stands where it happened.
     for _ in 0..7 {
