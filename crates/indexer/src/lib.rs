@@ -9,6 +9,7 @@ mod follow;
 mod late;
 mod patience;
 mod prove;
+mod quorum;
 mod stretch;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod traced;
 pub use announce::{Holding, Refusal};
 pub use follow::{Indexer, Progress, Reached, Settings, reach};
 pub use patience::Stop;
+pub use quorum::Quorum;
 
 use assay_store::StoreError;
 use assay_types::{BlockRef, Fault, Height, NodeError};

@@ -1,7 +1,8 @@
 //! A chain in memory, with branches, and a node that misbehaves as it is told.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction, Effect,
@@ -81,10 +82,18 @@ struct Node {
     has_filters: bool,
     /// The filter of the block at this height says nothing of this account.
     hides: Option<(u64, u8)>,
+    /// Where nothing is proven it says that this account holds so much.
+    tells: Option<(u8, u64)>,
+    /// It gives no proofs.
+    proves_nothing: bool,
+    /// How long it takes to answer.
+    takes: Duration,
 }
 
 pub(super) struct Fake {
     id: ChainId,
+    /// What the node is called.
+    name: &'static str,
     first: u64,
     pub proof: Proof,
     pub stale: Stale,
@@ -95,7 +104,7 @@ impl Fake {
     /// With blocks 0 to `tip`.
     pub fn new(proof: Proof, tip: u64) -> Fake {
         let (id, node) = ("bip122:fa".parse().unwrap(), Mutex::default());
-        let fake = Fake { id, first: 0, proof, stale: Stale::Served, node };
+        let fake = Fake { id, name: "fake", first: 0, proof, stale: Stale::Served, node };
         fake.mine(usize::try_from(tip).unwrap() + 1);
         fake
     }
@@ -125,9 +134,40 @@ impl Fake {
     /// The same chain with a node that does what it should.
     pub fn calm(&self) -> Fake {
         let mut node = self.node().clone();
-        (node.reorg_at, node.lie, node.has_filters) = (None, None, false);
+        (node.reorg_at, node.lie, node.has_filters, node.tells) = (None, None, false, None);
+        (node.late, node.proves_nothing, node.takes) = ((0, 0), false, Duration::ZERO);
         node.faults.clear();
         Fake { id: self.id.clone(), node: Mutex::new(node), ..*self }
+    }
+
+    /// Another node of the same chain as it is now.
+    pub fn beside(&self, name: &'static str) -> Arc<Fake> {
+        Arc::new(Fake { name, ..self.calm() })
+    }
+
+    /// Gives this node's chain the same last blocks as that one's.
+    pub fn follow(&self, other: &Fake) {
+        let (other, mut node) = (other.node().clone(), self.node());
+        (node.blocks, node.active, node.made) = (other.blocks, other.active, other.made);
+    }
+
+    /// Replaces the last blocks by others, which no other node has.
+    pub fn fork(&self, depth: usize, by: usize) {
+        let mut node = self.node();
+        node.made += 1_000 * u64::from(self.name.as_bytes()[0]);
+        node.reorg(depth, by);
+    }
+
+    pub fn tells(&self, who: u8, holds: u64) {
+        self.node().tells = Some((who, holds));
+    }
+
+    pub fn proves_nothing(&self) {
+        self.node().proves_nothing = true;
+    }
+
+    pub fn takes(&self, time: Duration) {
+        self.node().takes = time;
     }
 
     fn node(&self) -> MutexGuard<'_, Node> {
@@ -204,6 +244,8 @@ impl Fake {
         question: Question,
         find: impl FnOnce(&mut Node) -> Result<T, NodeError>,
     ) -> Result<T, NodeError> {
+        let takes = self.node().takes;
+        std::thread::sleep(takes);
         let mut node = self.node();
         *node.asked.entry(question).or_default() += 1;
         if let Some((times, error)) = node.faults.get_mut(&question)
@@ -326,8 +368,10 @@ impl FakeBlock {
         effects
     }
 
-    fn read(&self, number: AccountNo, who: &[u8], proven: bool) -> Reading {
-        let held = self.state.get(&who[1]).copied().unwrap_or(0);
+    fn read(&self, node: &Node, number: AccountNo, who: &[u8], proven: bool) -> Reading {
+        let proven = proven && !node.proves_nothing;
+        let told = node.tells.filter(|(teller, _)| !proven && *teller == who[1]).map(|(_, held)| held);
+        let held = told.or(self.state.get(&who[1]).copied()).unwrap_or(0);
         Reading { account: number, asset: Asset::Native, balance: Ok(Amount::from(held)), proven }
     }
 }
@@ -339,6 +383,10 @@ impl Chain for Fake {
 
     fn first(&self) -> Height {
         Height(self.first)
+    }
+
+    fn source(&self) -> Option<String> {
+        Some(self.name.into())
     }
 
     fn proves_by_walking(&self) -> bool {
@@ -388,7 +436,7 @@ impl Chain for Fake {
             let opening = at.height.0 == self.first;
             let state = self.proof == Proof::State;
             let read = |(number, who): (AccountNo, &[u8])| {
-                block.read(number, who, proofs == Proofs::All || opening || moved.contains(&who[1]))
+                block.read(node, number, who, proofs == Proofs::All || opening || moved.contains(&who[1]))
             };
             let readings = if state { watch.by_number().map(read).collect() } else { Vec::new() };
             let silent = moved.is_empty() || (state && opening);
@@ -422,7 +470,7 @@ impl Chain for Fake {
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         self.answer(Question::Prove, |node| {
             let block = &node.blocks[&at.hash];
-            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, &who.0, true)).collect())
+            Ok(pairs.iter().map(|(number, who, _)| block.read(node, *number, &who.0, true)).collect())
         })
     }
 
@@ -431,7 +479,7 @@ impl Chain for Fake {
             let state = self.proof == Proof::State;
             let at = if state { at.at() } else { node.head() };
             let block = node.blocks.get(&at.hash).ok_or_else(|| missing("a block"))?.clone();
-            let readings = accounts.iter().map(|(number, who)| block.read(*number, &who.0, state)).collect();
+            let readings = accounts.iter().map(|(number, who)| block.read(node, *number, &who.0, state)).collect();
             if let Some((depth, by)) = node.reorg_as_held.take() {
                 node.reorg(depth, by);
             }

@@ -9,7 +9,8 @@ pub struct Dissent {
     pub node: usize,
     /// The first height at which its block is another one.
     pub from: u64,
-    /// The hash of the block there that is followed, as its chain writes it.
+    /// The hash of the block there that is followed, as its chain writes it; where too few nodes agree to follow any, of the first
+    /// node's.
     pub ours: String,
     /// The hash that this node has there.
     pub theirs: String,
