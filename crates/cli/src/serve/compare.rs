@@ -52,7 +52,7 @@ fn look(shared: &Shared, setup: &Setup, chain: &ChainConfig, source: &Source, co
     if source.dissent() != found {
         if !found.is_empty() {
             source.hear(|heard| *heard.errors.entry("disagreement").or_default() += 1);
-            tracing::error!(chain = source.name, ?found, "nodes disagree about final blocks");
+            tracing::error!(chain = source.name, ?found, "nodes disagree");
         }
         // Told at once; what the node says by its blocks may take longer.
         keep(shared, source, branches(copies));
