@@ -75,6 +75,8 @@ pub fn alter(with: impl Fn(&mut Value) + Send + Sync + 'static) -> Fault {
 
 #[derive(Default)]
 struct State {
+    /// `host:port` of the node.
+    node: String,
     rules: Vec<Rule>,
     asked: HashMap<String, u64>,
     applied: u64,
@@ -82,8 +84,6 @@ struct State {
 }
 
 struct Shared {
-    /// `host:port` of the node.
-    node: String,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -99,9 +99,8 @@ impl Proxy {
     pub fn new(node: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let node = node.strip_prefix("http://").unwrap().to_owned();
-        let state = Mutex::new(State { open: true, ..State::default() });
-        let shared = Arc::new(Shared { node, state, changed: Condvar::new() });
+        let state = Mutex::new(State { node: host_and_port(node), open: true, ..State::default() });
+        let shared = Arc::new(Shared { state, changed: Condvar::new() });
         let serving = shared.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -117,6 +116,11 @@ impl Proxy {
         let proxy = Proxy::new(node);
         proxy.set(rules);
         proxy
+    }
+
+    /// From now on before another node.
+    pub fn before(&self, node: &str) {
+        self.shared.state.lock().unwrap().node = host_and_port(node);
     }
 
     /// From now on these rules alone.
@@ -150,6 +154,10 @@ impl Proxy {
     }
 }
 
+fn host_and_port(url: &str) -> String {
+    url.strip_prefix("http://").unwrap().to_owned()
+}
+
 impl Shared {
     /// The fault for a question, if a rule is about it.
     fn fault(&self, name: &str, params: &Value) -> Option<Fault> {
@@ -179,7 +187,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             return Ok(());
         }
         let faults = faults(shared, &request);
-        let (status, mut body) = forward(&shared.node, &request)?;
+        let node = shared.state.lock().unwrap().node.clone();
+        let (status, mut body) = forward(&node, &request)?;
         let mut whole = None;
         if let Ok(mut json) = serde_json::from_slice::<Value>(&body) {
             let mut changed = false;

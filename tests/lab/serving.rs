@@ -121,6 +121,11 @@ impl Serving {
         answer.json()
     }
 
+    /// The metrics, as text.
+    pub fn metrics(&self) -> String {
+        self.ask_as(&self.secret, "GET", "/metrics", &[]).body
+    }
+
     /// Gets a document again and again until it is as wished.
     pub fn wait(&self, path: &str, wished: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();

@@ -1,6 +1,6 @@
 //! The chain as the indexer sees it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -284,6 +284,25 @@ impl Chain for EvmChain {
 
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
         self.holdings(at, accounts, Prove::nothing()).map(|(_, readings)| readings)
+    }
+
+    fn balances(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
+        let state_root = state_root_of(at)?;
+        let wanted: HashSet<(AccountNo, Asset)> = pairs.iter().map(|pair| (pair.0, pair.2)).collect();
+        let holders: BTreeMap<AccountNo, &[u8]> = pairs.iter().map(|pair| (pair.0, &*pair.1.0)).collect();
+        let accounts = addresses(holders.into_iter());
+        let assets: HashSet<Asset> = pairs.iter().map(|pair| pair.2).collect();
+        let is_asked = |token: &&Address| assets.contains(&Asset::Token((**token).into()));
+        let tokens: Vec<Address> = self.tokens.iter().filter(is_asked).copied().collect();
+        let (slots, at) = (&self.slots, at.at());
+        let (prove, accounts, tokens) = (Prove::nothing(), &accounts[..], &tokens[..]);
+        self.with_a_node(async |node| {
+            let question = Question { at, state_root, accounts, tokens, prove: prove.clone(), slots };
+            let (Answer::Read(mut readings) | Answer::NoState { unknown: mut readings, .. }) =
+                state::read(node, &question).await?;
+            readings.retain(|reading| wanted.contains(&(reading.account, reading.asset)));
+            Ok(readings)
+        })
     }
 
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {

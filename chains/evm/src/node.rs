@@ -205,6 +205,7 @@ impl Node {
                 Some(Broken::Http(HttpError::LoginRefused(status))) => {
                     failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
                 }
+                Some(why @ Broken::Status(429)) => failed(self.limited(why)),
                 Some(why) => failed(match why.fault() {
                     Some(fault) => self.unreadable(subject, fault, why),
                     None => self.unreachable(why),
@@ -227,7 +228,9 @@ impl Node {
             Refusal::TooMuch(why)
         } else if says(ABSENT) {
             Refusal::Absent(why)
-        } else if error.code == 429 || says(OVERLOADED) || error.is_retry_err() {
+        } else if error.code == 429 || says(LIMITED) {
+            Refusal::Failed(self.limited(why))
+        } else if says(OVERLOADED) || error.is_retry_err() {
             Refusal::Failed(self.unreachable(why))
         } else if matches!(error.code, -32601 | -32004) || says(NO_METHOD) {
             Refusal::NoMethod(why)
@@ -240,6 +243,10 @@ impl Node {
 
     pub(crate) fn unreachable(&self, why: impl ToString) -> NodeError {
         NodeError::Unreachable { node: self.name.clone(), why: shortened(&why.to_string()) }
+    }
+
+    fn limited(&self, why: impl ToString) -> NodeError {
+        NodeError::Limited { node: self.name.clone(), why: shortened(&why.to_string()) }
     }
 
     pub(crate) fn unreadable(&self, subject: &str, fault: Fault, why: impl ToString) -> NodeError {
@@ -271,11 +278,9 @@ const TOO_MUCH: &[&str] = &[
     "request too large",
     "query timeout",
 ];
+const LIMITED: &[&str] =
+    &["rate limit", "too many requests", "limit exceeded", "request limit", "request count exceeded"];
 const OVERLOADED: &[&str] = &[
-    "rate limit",
-    "too many requests",
-    "limit exceeded",
-    "request limit",
     "capacity",
     "timeout",
     "timed out",
@@ -377,6 +382,7 @@ mod tests {
             let error = ErrorPayload { code, message: message.into(), data: None };
             match node().refusal_in_words(&error) {
                 Refusal::Failed(NodeError::Unreachable { .. }) => "again",
+                Refusal::Failed(NodeError::Limited { .. }) => "limited",
                 Refusal::NoMethod(_) => "no method",
                 Refusal::Absent(_) => "absent",
                 Refusal::TooMuch(_) => "too much",
@@ -387,7 +393,9 @@ mod tests {
         for (code, message, meaning) in [
             (-32601, "the method debug_traceBlockByHash does not exist/is not available", "no method"),
             (-32601, "Method not found", "no method"),
-            (-32005, "daily request count exceeded, request rate limited", "again"),
+            (-32005, "daily request count exceeded, request rate limited", "limited"),
+            (429, "slow down", "limited"),
+            (-32000, "upstream timeout", "again"),
             (-32000, "execution aborted (timeout = 5s)", "too much"),
             (-32000, "missing trie node 0123 (path ) state 0x45 is not available", "absent"),
             (-32001, "Resource not found", "absent"),

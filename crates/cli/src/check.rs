@@ -2,7 +2,7 @@
 
 use assay_indexer::IndexError;
 use assay_store::{Mode, Store};
-use assay_types::{Chain, Fault, NodeError};
+use assay_types::{Chain, NodeError, Standing};
 use serde::Serialize;
 
 use crate::config::ChainConfig;
@@ -17,7 +17,7 @@ struct Looked {
     subject: String,
     status: Status,
     message: String,
-    /// What is wrong with a node's answer.
+    /// What is wrong with a node or its answer: [`NodeError::kind`], or how it stands to the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub fn run(setup: &Setup, deep: bool, json: bool) -> Result<u8, Failure> {
     declarations(setup, &mut report);
     prices(setup, &mut report);
     for chain in &setup.config.chains {
-        node(setup, chain, &mut report);
+        nodes(setup, chain, &mut report);
         store(setup, chain, deep, &mut report);
     }
     // The contract's order: input, integrity, then what is not known.
@@ -124,20 +124,49 @@ fn prices(setup: &Setup, report: &mut Report) {
     }
 }
 
-fn node(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
-    let subject = format!("{} node", chain.name);
-    let node = match setup.connect(chain) {
-        Ok(node) => node,
-        Err(failure) => return report.failed(subject, failure),
+/// Looks at a chain's nodes; where several must agree, at each by itself, and at whether they do.
+fn nodes(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
+    let all = match setup.connect(chain) {
+        Ok(all) => all,
+        Err(failure) => return report.failed(format!("{} node", chain.name), failure),
     };
-    match look(&*node) {
-        Err(error) => {
-            let kind = error.fault().map(Fault::as_str);
-            report.failed(subject, error.into());
-            if let Some(looked) = report.0.last_mut() {
-                looked.kind = kind;
-            }
+    if chain.quorum == 1 {
+        node(&chain.name, &*all, false, report);
+        return;
+    }
+    let is_quorum = quorum(&chain.name, &*all, report);
+    for one in chain.nodes.chunks(1) {
+        match setup.connect_to(chain, one) {
+            Ok(one) => node(&chain.name, &*one, is_quorum, report),
+            Err(failure) => report.failed(format!("{} node", chain.name), failure),
         }
+    }
+}
+
+/// Do enough nodes agree? Says who does not.
+fn quorum(chain: &str, all: &dyn Chain, report: &mut Report) -> bool {
+    let subject = format!("{chain} quorum");
+    match (all.check(), all.disagreement()) {
+        (_, Some(error)) | (Err(error), _) => node_error(&subject, error, false, report),
+        (Ok(notices), None) => notices.into_iter().for_each(|notice| report.ok(&subject, notice.finding)),
+    }
+    let is_quorum = report.0.last().is_some_and(|looked| looked.status == Status::Ok);
+    for one in all.standings() {
+        let message = format!("{}: {}", one.node, one.why.as_deref().unwrap_or(one.state));
+        let status = if one.state == Standing::AGREES { Status::Ok } else { Status::Warning };
+        report.add(&subject, status, message, None, 0);
+        if let Some(looked) = report.0.last_mut().filter(|_| status != Status::Ok) {
+            looked.kind = Some(one.state);
+        }
+    }
+    is_quorum
+}
+
+/// What one node can and cannot do, or that nothing is known of it; then others may be enough.
+fn node(chain: &str, node: &dyn Chain, others_do: bool, report: &mut Report) {
+    let subject = format!("{chain} node");
+    match node.tip().and_then(|_| node.check()) {
+        Err(error) => node_error(&subject, error, others_do, report),
         Ok(notices) => {
             for notice in notices {
                 let subject = format!("{subject}: {}", notice.subject);
@@ -148,9 +177,15 @@ fn node(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
     }
 }
 
-fn look(node: &dyn Chain) -> Result<Vec<assay_types::Notice>, NodeError> {
-    node.tip()?;
-    node.check()
+fn node_error(subject: &str, error: NodeError, others_do: bool, report: &mut Report) {
+    let (kind, failure) = (error.kind(), Failure::from(error));
+    match others_do && failure.code == UNKNOWN {
+        true => report.warn(subject, failure.first()),
+        false => report.failed(subject, failure),
+    }
+    if let Some(looked) = report.0.last_mut() {
+        looked.kind = Some(kind);
+    }
 }
 
 fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {

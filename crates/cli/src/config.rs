@@ -56,6 +56,8 @@ pub struct ChainConfig {
     pub undo_depth: u64,
     pub turns: Turns,
     pub start: Height,
+    /// How many of the nodes must agree. With one they are asked in order, the next one where one cannot answer.
+    pub quorum: usize,
     pub nodes: Vec<NodeConfig>,
 }
 
@@ -72,6 +74,16 @@ pub struct NodeConfig {
 pub enum Address {
     Url(String),
     File(PathBuf),
+}
+
+impl Address {
+    /// Do both say the same host and port, or the same file?
+    fn is_same(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Address::Url(one), Address::Url(other)) => assay_http::shown(one).ok() == assay_http::shown(other).ok(),
+            (one, other) => one == other,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -301,18 +313,18 @@ impl ChainReader<'_> {
         let undo_depth = self.undo_depth(block, finality)?;
         let turns = self.turns(block)?;
         let start = self.start(&id, block)?;
-        self.quorum(block)?;
         if block.node.is_empty() {
             let error = self.error(self.at, "node", format!("chain `{name}` has no node"));
             return Err(error.hint("add [[chain.node]] with rpc = \"http://…\""));
         }
         let nodes = block.node.iter().enumerate().map(|(nth, node)| self.node(&id, nth, node));
-        let nodes = nodes.collect::<Result<_, _>>()?;
+        let nodes: Vec<NodeConfig> = nodes.collect::<Result<_, _>>()?;
+        let quorum = self.quorum(block, &nodes)?;
         let native = block.native.as_ref().map(|native| {
             let NativeBlock { symbol, decimals } = native.get_ref();
             Native { symbol: symbol.clone(), decimals: *decimals }
         });
-        Ok(ChainConfig { name: name.clone(), id, native, finality, undo_depth, turns, start, nodes })
+        Ok(ChainConfig { name: name.clone(), id, native, finality, undo_depth, turns, start, quorum, nodes })
     }
 
     fn error(&self, at: usize, field: &str, why: impl std::fmt::Display) -> InputError {
@@ -381,18 +393,25 @@ impl ChainReader<'_> {
         }
     }
 
-    /// A quorum that is written down but not enforced would promise more than is done.
-    fn quorum(&self, block: &ChainBlock) -> Result<(), InputError> {
-        match &block.quorum {
-            Some(quorum) if *quorum.get_ref() > 1 => {
-                let why = "a quorum of several nodes is not supported yet";
-                let error = self.error(quorum.span().start, "quorum", why);
-                Err(error.hint("leave it out: the nodes are then asked in order, the next one where one is away"))
+    /// What stands in files is compared when it is read: see [`assay_indexer::Quorum::new`].
+    fn quorum(&self, block: &ChainBlock, nodes: &[NodeConfig]) -> Result<usize, InputError> {
+        let Some(quorum) = &block.quorum else { return Ok(1) };
+        let (at, need, count) = (quorum.span().start, *quorum.get_ref() as usize, nodes.len());
+        if need == 0 {
+            return Err(self.error(at, "quorum", "0 nodes prove nothing: 1 is the least"));
+        }
+        if need > count {
+            let error = self.error(at, "quorum", format!("{need} nodes cannot agree where there are {count}"));
+            return Err(error.hint("add [[chain.node]], best of another operator and another client software"));
+        }
+        let twice = |nth: &usize| nodes[..*nth].iter().any(|before| before.address.is_same(&nodes[*nth].address));
+        match (1..count).find(twice).filter(|_| need > 1) {
+            Some(nth) => {
+                let (at, field) = (block.node[nth].span().start, format!("node[{nth}]"));
+                let error = self.error(at, &field, "stands there twice: one node is no quorum");
+                Err(error.hint("each node of a quorum needs a host or port of its own"))
             }
-            Some(quorum) if *quorum.get_ref() == 0 => {
-                Err(self.error(quorum.span().start, "quorum", "0 nodes prove nothing: 1 is the least"))
-            }
-            _ => Ok(()),
+            None => Ok(need),
         }
     }
 

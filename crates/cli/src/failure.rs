@@ -80,10 +80,17 @@ impl From<InputErrors> for Failure {
 
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Failure {
-        use NodeError::{Contradiction, Gone, LoginRefused, Missing, Unreachable, Unreadable, Unsupported, WrongChain};
+        use NodeError::{
+            Contradiction, Disagreement, Gone, Limited, LoginRefused, Missing, Unreachable, Unreadable, Unsupported,
+            WrongChain,
+        };
         let (code, hint) = match &error {
             Unreachable { .. } => {
                 (UNKNOWN, "is the node running, and its address in assay.toml right? see: assay check")
+            }
+            Limited { .. } => (UNKNOWN, "wait, or ask less of this node, or use another one"),
+            Disagreement { .. } => {
+                (UNKNOWN, "nothing was taken from either branch, and which is right is not known; see: assay check")
             }
             Unreadable { .. } => (UNKNOWN, "nothing was taken from this answer; see: assay check"),
             Missing { .. } => (UNKNOWN, "a pruned node, or one without old states, cannot answer; see: assay check"),

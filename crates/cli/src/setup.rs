@@ -7,6 +7,7 @@ use assay_bitcoin::{BitcoinAddresses, BitcoinChain};
 use assay_desk::{DeskError, Priced, Source, Sums, World};
 use assay_evm::{EvmAddresses, EvmChain, EvmConfig, Finality};
 use assay_http::{Endpoint, Login};
+use assay_indexer::Quorum;
 use assay_registry::{Declarations, Exchange};
 use assay_store::{Mode, Records, Store};
 use assay_types::{
@@ -128,10 +129,14 @@ impl Setup {
 
     /// A chain through its nodes. None is contacted yet.
     pub fn connect(&self, chain: &ChainConfig) -> Result<Box<dyn Chain>, Failure> {
-        self.connect_to(chain, &chain.nodes)
+        if chain.quorum == 1 {
+            return self.connect_to(chain, &chain.nodes);
+        }
+        let each = chain.nodes.chunks(1).map(|node| self.connect_to(chain, node).map(Arc::from));
+        Ok(Box::new(Quorum::new(each.collect::<Result<_, _>>()?, chain.quorum)?))
     }
 
-    /// The same through these of its nodes alone.
+    /// The same through these of its nodes alone: the first that answers is believed.
     pub fn connect_to(&self, chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<Box<dyn Chain>, Failure> {
         match chain.id.namespace() {
             "bip122" => connect_bitcoin(chain, nodes).map(|chain| Box::new(chain) as Box<dyn Chain>),

@@ -722,5 +722,6 @@ fn chain_view(source: &Source) -> ChainView {
         trouble: source.trouble(),
         dissenting_nodes: dissent.len(),
         dissent,
+        nodes: heard.nodes,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use assay_types::{ChainId, Digest, Height, Timestamp};
+use assay_types::{ChainId, Digest, Height, Standing, Timestamp};
 use assay_verifier::{Finding, Reconciliation};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,8 @@ pub struct ChainView {
     pub dissenting_nodes: usize,
     /// Which, and from where on.
     pub dissent: Vec<Dissent>,
+    /// How its nodes stand to each other, in the order of the configuration; empty where one is enough.
+    pub nodes: Vec<Standing>,
 }
 
 /// A block, for people and machines.

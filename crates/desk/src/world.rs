@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use assay_registry::{Declarations, Exchange, Prices, TimeZone};
 use assay_store::{Store, StoreError};
-use assay_types::{BlockRef, Chain, ChainId, Directory, Height, Timestamp};
+use assay_types::{BlockRef, Chain, ChainId, Directory, Height, Standing, Timestamp};
 use assay_verifier::Policy;
 use assay_verifier::rules::Dissent;
 use serde::Serialize;
@@ -152,6 +152,10 @@ pub struct Heard {
     pub head: Option<Height>,
     /// The node that told of it, by host and port.
     pub source: Option<String>,
+    /// How its nodes stand to each other, where they must agree.
+    pub nodes: Vec<Standing>,
+    /// Which of them have another block than the first of them, right above the last one on which enough agree.
+    pub parted: Vec<Dissent>,
     /// How far the index has caught up with it, while it does.
     pub catching_up: Option<CatchingUp>,
     /// How many times blocks were taken back.

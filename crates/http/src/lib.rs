@@ -119,11 +119,7 @@ impl Endpoint {
 
     /// Host and port, for people: no user, password, path or query, any of which may be a key.
     pub fn shown(&self) -> String {
-        let host = self.url.host_str().unwrap_or("?");
-        match self.url.port() {
-            Some(port) => format!("{}://{host}:{port}", self.url.scheme()),
-            None => format!("{}://{host}", self.url.scheme()),
-        }
+        show(&self.url)
     }
 
     /// Posts a JSON document to the endpoint itself and reads at most `limit` bytes.
@@ -240,6 +236,22 @@ fn client() -> Result<reqwest::Client, HttpError> {
 /// When it cannot be used.
 pub fn check_url(url: &str) -> Result<(), HttpError> {
     parse(url).map(|_| ())
+}
+
+/// Host and port of a URL, as [`Endpoint::shown`] has it.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn shown(url: &str) -> Result<String, HttpError> {
+    parse(url).map(|url| show(&url))
+}
+
+fn show(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or("?");
+    match url.port() {
+        Some(port) => format!("{}://{host}:{port}", url.scheme()),
+        None => format!("{}://{host}", url.scheme()),
+    }
 }
 
 fn parse(url: &str) -> Result<reqwest::Url, HttpError> {

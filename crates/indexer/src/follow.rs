@@ -254,6 +254,9 @@ impl<'a> Indexer<'a> {
             return Err(Break::Reorganised); // a node may serve blocks that it left meanwhile
         }
         self.note_final(&tip, last.height)?;
+        if let Some(error) = self.chain.disagreement() {
+            return Err(error.into()); // all that is agreed on is taken
+        }
         let final_height = self.store.final_height()?;
         let filling_in = self.store.is_filling_in()?;
         let Done { applied, removed, .. } = *done;
@@ -273,7 +276,11 @@ impl<'a> Indexer<'a> {
         let mut left = Vec::new();
         let mut ours = self.store.tip()?;
         while let Some(header) = ours {
-            let theirs = patiently(&self.stop, || self.chain.hash_at(header.height))?;
+            let theirs = match patiently(&self.stop, || self.chain.hash_at(header.height)) {
+                // They agreed on it once, and do not any more.
+                Err(NodeError::Disagreement { .. }) => None,
+                theirs => theirs?,
+            };
             if theirs == Some(header.hash) {
                 break;
             }
@@ -290,7 +297,8 @@ impl<'a> Indexer<'a> {
                     return Err(IndexError::BeyondFinality { left: header.at(), final_height });
                 }
                 (Some(final_height), None) => {
-                    return Err(IndexError::NodeBehind { head: tip.head.height, final_height });
+                    let behind = IndexError::NodeBehind { head: tip.head.height, final_height };
+                    return Err(self.chain.disagreement().map_or(behind, IndexError::Node));
                 }
                 (None, _) if left.len() as u64 > self.settings.undo_depth => {
                     return Err(StoreError::UndoGone(header.height).into());
@@ -573,11 +581,12 @@ pub fn reach(chain: &dyn Chain, stop: &Stop) -> Result<Tip, NodeError> {
 
 /// A node that is away may come back; one that lies or refuses us will not.
 pub(crate) fn may_pass(error: &IndexError) -> bool {
-    use NodeError::{Missing, Unreachable, Unreadable};
+    use NodeError::{Disagreement, Limited, Missing, Unreachable, Unreadable};
     matches!(
         error,
-        IndexError::Node(Unreachable { .. } | Unreadable { .. } | Missing { .. })
-            | IndexError::NodeBehind { .. }
+        IndexError::Node(
+            Unreachable { .. } | Limited { .. } | Disagreement { .. } | Unreadable { .. } | Missing { .. }
+        ) | IndexError::NodeBehind { .. }
             | IndexError::NotBegun { .. }
             | IndexError::Restless
     )

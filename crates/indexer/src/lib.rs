@@ -9,6 +9,7 @@ mod follow;
 mod late;
 mod patience;
 mod prove;
+mod quorum;
 mod residual;
 mod stretch;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod turns;
 pub use announce::{Holding, Refusal};
 pub use follow::{Indexer, Progress, Reached, Settings, reach};
 pub use patience::Stop;
+pub use quorum::Quorum;
 pub use turns::Turns;
 
 use assay_store::StoreError;

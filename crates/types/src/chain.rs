@@ -70,6 +70,28 @@ pub struct Pending {
     pub spends: Vec<Outpoint>,
 }
 
+/// How one of several nodes stood to the others when they were last asked where the chain stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Standing {
+    /// The node, without credentials.
+    pub node: String,
+    /// Its last block, if it said so.
+    pub head: Option<Height>,
+    /// [`Standing::AGREES`], [`Standing::BEHIND`], [`Standing::DISAGREES`], or what is wrong with its answers: [`NodeError::kind`].
+    pub state: &'static str,
+    /// That in words; nothing where it agrees.
+    pub why: Option<String>,
+}
+
+impl Standing {
+    /// It has the blocks that are followed.
+    pub const AGREES: &str = "agrees";
+    /// It has those that it has, and others have more.
+    pub const BEHIND: &str = "behind";
+    /// It has other blocks.
+    pub const DISAGREES: &str = "disagrees";
+}
+
 /// Something that `assay check` reports of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -91,6 +113,22 @@ pub enum NodeError {
         node: String,
         /// What happened.
         why: String,
+    },
+    /// The node answers no more for now, for it was asked too much.
+    #[error("{node}: limits how much it is asked: {why}")]
+    Limited {
+        /// The node, without credentials.
+        node: String,
+        /// What it says.
+        why: String,
+    },
+    /// Too few of the nodes have the same block there. Which of them is right is not known.
+    #[error("nodes disagree about block {height}: {}", listed(.said))]
+    Disagreement {
+        /// The first height at which they do.
+        height: Height,
+        /// The nodes, without credentials, in the order of the configuration, and the hash that each has there.
+        said: Vec<(String, BlockHash)>,
     },
     /// An answer that cannot be read or used: truncated, endless, of a node that is not of one mind.
     #[error("{node}: {subject} cannot be read: {why} {fault}")]
@@ -156,11 +194,31 @@ pub enum NodeError {
     Unsupported(String),
 }
 
+fn listed(said: &[(String, BlockHash)]) -> String {
+    let each: Vec<_> = said.iter().map(|(node, hash)| format!("{node} has {hash}")).collect();
+    each.join(", ")
+}
+
 impl NodeError {
     /// Worth asking again at once?
     pub fn may_heal(&self) -> bool {
-        use NodeError::{Contradiction, Missing, Unreachable, Unreadable};
-        matches!(self, Unreachable { .. } | Unreadable { .. } | Missing { .. } | Contradiction { .. })
+        use NodeError::{Contradiction, Limited, Missing, Unreachable, Unreadable};
+        matches!(self, Unreachable { .. } | Limited { .. } | Unreadable { .. } | Missing { .. } | Contradiction { .. })
+    }
+
+    /// Its name, as people and metrics know it: where an answer came, what is wrong with that.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            NodeError::Unreachable { .. } => "unreachable",
+            NodeError::Limited { .. } => "limited",
+            NodeError::Disagreement { .. } => "disagreement",
+            NodeError::Unreadable { fault, .. } | NodeError::Contradiction { fault, .. } => fault.as_str(),
+            NodeError::Missing { fault, .. } => fault.map_or("missing", Fault::as_str),
+            NodeError::Gone(_) => "reorganised",
+            NodeError::LoginRefused { .. } => "login-refused",
+            NodeError::WrongChain { .. } => "wrong-chain",
+            NodeError::Unsupported(_) => "unsupported",
+        }
     }
 
     /// Is it worth asking another node? What the chain itself did, all of them will say sooner or later.
@@ -273,6 +331,15 @@ pub trait Chain: Send + Sync {
         Ok(vec![])
     }
 
+    /// These balances after this block as the node says them, nothing proven, as quickly as that can be had: to hold another
+    /// node's answers against. Empty on chains without state.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn balances(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
+        self.read_again(at, pairs)
+    }
+
     /// What these accounts, which nobody follows yet, hold in every asset that is followed: after this block or, where a node
     /// can tell it of its last block alone, after that one. Which block it was comes first; it may be one that the caller does
     /// not know yet, or not any more. The numbers are the caller's, and come back in the readings. May take minutes: a Bitcoin node
@@ -307,6 +374,17 @@ pub trait Chain: Send + Sync {
 
     /// The node that answered last, by host and port; nothing where that is not known.
     fn source(&self) -> Option<String> {
+        None
+    }
+
+    /// How each of several nodes stood to the others as of the last [`Chain::tip`]; nothing where they are not compared.
+    fn standings(&self) -> Vec<Standing> {
+        vec![]
+    }
+
+    /// What the nodes do not agree on above the last [`Chain::tip`], so that the chain cannot go on:
+    /// [`NodeError::Disagreement`].
+    fn disagreement(&self) -> Option<NodeError> {
         None
     }
 

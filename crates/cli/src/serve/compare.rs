@@ -52,7 +52,7 @@ fn look(shared: &Shared, setup: &Setup, chain: &ChainConfig, source: &Source, co
     if source.dissent() != found {
         if !found.is_empty() {
             source.hear(|heard| *heard.errors.entry("disagreement").or_default() += 1);
-            tracing::error!(chain = source.name, ?found, "nodes disagree about final blocks");
+            tracing::error!(chain = source.name, ?found, "nodes disagree");
         }
         // Told at once; what the node says by its blocks may take longer.
         keep(shared, source, branches(copies));
@@ -64,7 +64,9 @@ fn look(shared: &Shared, setup: &Setup, chain: &ChainConfig, source: &Source, co
         }
         stays
     });
-    for dissent in &found {
+    // What nodes say above the last block on which enough agree counts for nothing yet.
+    let parted = source.heard().parted;
+    for dissent in found.iter().filter(|dissent| !parted.contains(dissent)) {
         let nth = dissent.node - 1;
         match follow(setup, chain, source, nth, copies.get(&nth), &shared.stop) {
             Ok(store) => drop(copies.insert(nth, store)),
@@ -148,7 +150,13 @@ fn dissents(setup: &Setup, chain: &ChainConfig, source: &Source) -> Vec<Dissent>
             Err(_) => before.iter().find(|known| known.node == nth + 1).cloned(),
         }
     });
-    each.collect()
+    let mut found: Vec<Dissent> = each.collect();
+    for one in source.heard().parted {
+        if found.iter().all(|known| known.node != one.node) {
+            found.push(one);
+        }
+    }
+    found
 }
 
 /// The first final block that the node has otherwise, with our hash and its own.

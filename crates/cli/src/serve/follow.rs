@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_desk::{CatchingUp, Desk, Source, Trouble, clock};
+use assay_desk::{CatchingUp, Desk, Dissent, Source, Trouble, clock};
 use assay_indexer::{IndexError, Indexer, Progress, Reached, Settings, Stop, reach};
 use assay_store::{Mode, Store, StoreError};
-use assay_types::{Chain, Fault, NodeError};
+use assay_types::{BlockHash, Chain, Fault, NodeError};
 
 use super::Shared;
 use crate::config::ChainConfig;
@@ -112,6 +112,7 @@ fn follow_into(
         source.reached_tip(clock::ago(reached.asked.elapsed()));
         source.hear(|heard| {
             (heard.head, heard.source) = (Some(reached.tip.height), node.source());
+            (heard.nodes, heard.parted) = (node.standings(), Vec::new());
             heard.catching_up = heard.catching_up.filter(|one| one.filling_in && reached.filling_in);
             heard.reorgs += u64::from(reached.removed > 0);
         });
@@ -125,6 +126,7 @@ fn follow_into(
         }
     };
     indexer.follow(&progress, &reached, &|error| {
+        source.hear(|heard| (heard.nodes, heard.parted) = (node.standings(), parted(&*node, error)));
         note(source, error);
         desk.look();
     })
@@ -138,27 +140,32 @@ fn note(source: &Source, error: &IndexError) {
     source.set_trouble(Some(Trouble { since: clock::now(), why: error.to_string(), lasting }));
 }
 
-/// What kind of error it is, and whether an operator is needed. An answer that came is named by what is wrong with it.
-fn kind(error: &IndexError) -> (&'static str, bool) {
-    let (kind, lasting) = cause(error);
-    (error.fault().map_or(kind, Fault::as_str), lasting)
+/// Which nodes have another block than the first of them, where too few agree on one to go on.
+fn parted(node: &dyn Chain, error: &IndexError) -> Vec<Dissent> {
+    let IndexError::Node(NodeError::Disagreement { height, said }) = error else { return Vec::new() };
+    let Some((_, first)) = said.first() else { return Vec::new() };
+    let nodes = node.standings();
+    let show = |hash: &BlockHash| node.id().show_hash(&hash.0);
+    let others = said.iter().filter(|(_, hash)| hash != first);
+    let dissent = |(name, theirs): &(String, BlockHash)| {
+        let place = nodes.iter().position(|one| one.node == *name)?;
+        Some(Dissent { node: place + 1, from: height.0, ours: show(first), theirs: show(theirs) })
+    };
+    others.filter_map(dissent).collect()
 }
 
-fn cause(error: &IndexError) -> (&'static str, bool) {
+/// What kind of error it is, and whether an operator is needed. An answer that came is named by what is wrong with it.
+fn kind(error: &IndexError) -> (&'static str, bool) {
     match error {
-        IndexError::Node(error) => match error {
-            NodeError::Unreachable { .. } => ("unreachable", false),
-            NodeError::Unreadable { .. } => ("unreadable", false),
-            NodeError::Missing { .. } => ("missing", false),
-            NodeError::Gone(_) => ("reorganised", false),
-            NodeError::Contradiction { .. } => ("contradiction", true),
-            NodeError::LoginRefused { .. } => ("login-refused", true),
-            NodeError::WrongChain { .. } => ("wrong-chain", true),
-            NodeError::Unsupported(_) => ("unsupported", true),
-        },
+        IndexError::Node(error) => {
+            use NodeError::{Contradiction, LoginRefused, Unsupported, WrongChain};
+            let lasting =
+                matches!(error, Contradiction { .. } | LoginRefused { .. } | WrongChain { .. } | Unsupported(_));
+            (error.kind(), lasting)
+        }
         IndexError::Store(_) => ("store", true),
         IndexError::BeyondFinality { .. } => ("beyond-finality", true),
-        IndexError::NodeBehind { .. } => ("behind", false),
+        IndexError::NodeBehind { .. } => (Fault::Stale.as_str(), false),
         IndexError::NotBegun { .. } => ("not-begun", false),
         IndexError::Restless => ("restless", false),
         IndexError::Stopped => ("stopped", false),

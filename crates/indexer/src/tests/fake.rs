@@ -1,7 +1,8 @@
 //! A chain in memory, with branches, and a node that misbehaves as it is told.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction, Effect,
@@ -80,16 +81,22 @@ struct Node {
     lacks_below: u64,
     /// It keeps no states of blocks below.
     states_from: u64,
-    /// It gives no proofs of its state.
-    proves_nothing: bool,
     /// It has filters of its blocks.
     has_filters: bool,
     /// The filter of the block at this height says nothing of this account.
     hides: Option<(u64, u8)>,
+    /// Where nothing is proven it says that this account holds so much.
+    tells: Option<(u8, u64)>,
+    /// It gives no proofs.
+    proves_nothing: bool,
+    /// How long it takes to answer.
+    takes: Duration,
 }
 
 pub(super) struct Fake {
     id: ChainId,
+    /// What the node is called.
+    name: &'static str,
     first: u64,
     pub proof: Proof,
     pub stale: Stale,
@@ -100,7 +107,7 @@ impl Fake {
     /// With blocks 0 to `tip`.
     pub fn new(proof: Proof, tip: u64) -> Fake {
         let (id, node) = ("bip122:fa".parse().unwrap(), Mutex::default());
-        let fake = Fake { id, first: 0, proof, stale: Stale::Served, node };
+        let fake = Fake { id, name: "fake", first: 0, proof, stale: Stale::Served, node };
         fake.mine(usize::try_from(tip).unwrap() + 1);
         fake
     }
@@ -132,10 +139,6 @@ impl Fake {
         self.node().states_from = height;
     }
 
-    pub fn proves_nothing(&self) {
-        self.node().proves_nothing = true;
-    }
-
     /// A block in which an account gets coins, and nothing says so but its state.
     pub fn mine_silently(&self, who: u8, amount: u64) {
         let mut node = self.node();
@@ -154,9 +157,40 @@ impl Fake {
     /// The same chain with a node that does what it should.
     pub fn calm(&self) -> Fake {
         let mut node = self.node().clone();
-        (node.reorg_at, node.lie, node.has_filters) = (None, None, false);
+        (node.reorg_at, node.lie, node.has_filters, node.tells) = (None, None, false, None);
+        (node.late, node.proves_nothing, node.takes) = ((0, 0), false, Duration::ZERO);
         node.faults.clear();
         Fake { id: self.id.clone(), node: Mutex::new(node), ..*self }
+    }
+
+    /// Another node of the same chain as it is now.
+    pub fn beside(&self, name: &'static str) -> Arc<Fake> {
+        Arc::new(Fake { name, ..self.calm() })
+    }
+
+    /// Gives this node's chain the same last blocks as that one's.
+    pub fn follow(&self, other: &Fake) {
+        let (other, mut node) = (other.node().clone(), self.node());
+        (node.blocks, node.active, node.made) = (other.blocks, other.active, other.made);
+    }
+
+    /// Replaces the last blocks by others, which no other node has.
+    pub fn fork(&self, depth: usize, by: usize) {
+        let mut node = self.node();
+        node.made += 1_000 * u64::from(self.name.as_bytes()[0]);
+        node.reorg(depth, by);
+    }
+
+    pub fn tells(&self, who: u8, holds: u64) {
+        self.node().tells = Some((who, holds));
+    }
+
+    pub fn proves_nothing(&self) {
+        self.node().proves_nothing = true;
+    }
+
+    pub fn takes(&self, time: Duration) {
+        self.node().takes = time;
     }
 
     fn node(&self) -> MutexGuard<'_, Node> {
@@ -233,6 +267,8 @@ impl Fake {
         question: Question,
         find: impl FnOnce(&mut Node) -> Result<T, NodeError>,
     ) -> Result<T, NodeError> {
+        let takes = self.node().takes;
+        std::thread::sleep(takes);
         let mut node = self.node();
         *node.asked.entry(question).or_default() += 1;
         if let Some((times, error)) = node.faults.get_mut(&question)
@@ -256,10 +292,6 @@ impl Node {
     fn push(&mut self, block: FakeBlock) {
         self.active.push(block.header.hash);
         self.blocks.insert(block.header.hash, block);
-    }
-
-    fn proves(&self) -> bool {
-        !self.proves_nothing
     }
 
     fn reorg(&mut self, depth: usize, by: usize) {
@@ -363,8 +395,10 @@ impl FakeBlock {
         effects
     }
 
-    fn read(&self, number: AccountNo, who: &[u8], proven: bool) -> Reading {
-        let held = self.state.get(&who[1]).copied().unwrap_or(0);
+    fn read(&self, node: &Node, number: AccountNo, who: &[u8], proven: bool) -> Reading {
+        let proven = proven && !node.proves_nothing;
+        let told = node.tells.filter(|(teller, _)| !proven && *teller == who[1]).map(|(_, held)| held);
+        let held = told.or(self.state.get(&who[1]).copied()).unwrap_or(0);
         Reading { account: number, asset: Asset::Native, balance: Ok(Amount::from(held)), proven }
     }
 }
@@ -376,6 +410,10 @@ impl Chain for Fake {
 
     fn first(&self) -> Height {
         Height(self.first)
+    }
+
+    fn source(&self) -> Option<String> {
+        Some(self.name.into())
     }
 
     fn proves_by_walking(&self) -> bool {
@@ -429,7 +467,7 @@ impl Chain for Fake {
                 let (moved, holds) = (moved.contains(&who[1]), block.state.get(&who[1]).is_some_and(|held| *held > 0));
                 let is_read = moved || reads.read.contains(&number.0) || opening && (is_few || holds);
                 let proven = opening && is_few || moved || reads.prove.contains(&number.0);
-                is_read.then(|| block.read(number, who, proven && node.proves()))
+                is_read.then(|| block.read(node, number, who, proven))
             };
             let readings = if state { watch.by_number().filter_map(read).collect() } else { Vec::new() };
             let blank = if state && opening && !is_few { vec![Asset::Native] } else { Vec::new() };
@@ -476,14 +514,14 @@ impl Chain for Fake {
             if at.height.0 < node.states_from {
                 return Err(missing("an old state"));
             }
-            Ok(pairs.iter().map(|(number, who, _)| block.read(*number, &who.0, node.proves())).collect())
+            Ok(pairs.iter().map(|(number, who, _)| block.read(node, *number, &who.0, true)).collect())
         })
     }
 
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
         self.answer(Question::Look, |node| {
             let block = &node.blocks[&at.hash];
-            Ok(accounts.iter().map(|(number, who)| block.read(*number, &who.0, false)).collect())
+            Ok(accounts.iter().map(|(number, who)| block.read(node, *number, &who.0, false)).collect())
         })
     }
 
@@ -492,7 +530,7 @@ impl Chain for Fake {
             let state = self.proof == Proof::State;
             let at = if state { at.at() } else { node.head() };
             let block = node.blocks.get(&at.hash).ok_or_else(|| missing("a block"))?.clone();
-            let readings = accounts.iter().map(|(number, who)| block.read(*number, &who.0, state)).collect();
+            let readings = accounts.iter().map(|(number, who)| block.read(node, *number, &who.0, state)).collect();
             if let Some((depth, by)) = node.reorg_as_held.take() {
                 node.reorg(depth, by);
             }

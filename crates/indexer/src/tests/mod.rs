@@ -6,6 +6,7 @@ mod fake;
 mod faults;
 mod filters;
 mod late;
+mod quorum;
 mod reorgs;
 mod turns;
 

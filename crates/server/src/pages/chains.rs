@@ -34,6 +34,8 @@ struct Row {
     errors: String,
     trouble: Option<(Html, String)>,
     dissent: Vec<Vec<String>>,
+    /// Each node of a quorum, and how it stands to the others.
+    nodes: Vec<(String, String)>,
 }
 
 pub(super) async fn page(
@@ -52,7 +54,12 @@ pub(super) async fn page(
             vec![chain.name.clone(), node.to_string(), show::count(*from), theirs.clone(), ours.clone()]
         });
         let errors = chain.source_errors.iter().map(|(kind, number)| format!("{kind} {number}"));
+        let nodes = chain.nodes.iter().map(|one| {
+            let why = one.why.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+            (one.node.clone(), format!("{}{why}", one.state))
+        });
         Row {
+            nodes: nodes.collect(),
             name: chain.name.clone(),
             id: chain.id.to_string(),
             source: chain.source.clone().unwrap_or_else(|| "?".into()),

@@ -9,7 +9,8 @@ pub struct Dissent {
     pub node: usize,
     /// The first height at which its block is another one.
     pub from: u64,
-    /// The hash of the block there that is followed, as its chain writes it.
+    /// The hash of the block there that is followed, as its chain writes it; where too few nodes agree to follow any, of the first
+    /// node's.
     pub ours: String,
     /// The hash that this node has there.
     pub theirs: String,
@@ -33,10 +34,7 @@ pub fn nodes_disagree(following: &[Following]) -> Vec<Finding> {
             rule: "nodes-disagree",
             severity: Severity::Error,
             asset: None,
-            message: format!(
-                "{}: node {node} has other final blocks from {from} on: {theirs} and not {ours}",
-                one.chain
-            ),
+            message: format!("{}: node {node} has other blocks from {from} on: {theirs} and not {ours}", one.chain),
             evidence: facts!({ "chain": one.chain, "node": node, "from": from, "ours": ours, "theirs": theirs }),
         }
     })

@@ -1,0 +1,290 @@
+//! One chain through several nodes, of which so many must agree.
+//!
+//! What a header commits to needs one node, once enough of them have that header. What nothing proves must be said by enough
+//! of them. Where they do not agree, nothing is taken from any.
+
+mod agree;
+mod ask;
+mod stand;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_types::{
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height, NodeError,
+    Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
+};
+
+use ask::Seat;
+use stand::Stands;
+
+/// Several nodes of one chain.
+pub struct Quorum {
+    id: ChainId,
+    /// In the order of the configuration.
+    seats: Vec<Seat>,
+    /// How many of them must agree.
+    need: usize,
+    /// The place of the one that gives blocks.
+    current: AtomicUsize,
+    stands: Mutex<Stands>,
+}
+
+impl Quorum {
+    /// A chain of which `need` of these nodes must say the same. Each is a chain of one node. None is contacted yet.
+    ///
+    /// # Errors
+    /// [`NodeError::Unsupported`] when there are fewer nodes, or the same one stands there twice.
+    pub fn new(nodes: Vec<Arc<dyn Chain>>, need: usize) -> Result<Quorum, NodeError> {
+        let seats: Vec<Seat> = nodes.into_iter().map(Seat::new).collect();
+        let Some(first) = seats.first().filter(|_| (1..=seats.len()).contains(&need)) else {
+            return Err(NodeError::Unsupported(format!("{need} nodes cannot agree where there are {}", seats.len())));
+        };
+        let mut names = HashSet::new();
+        if let Some(twice) = seats.iter().find(|seat| !names.insert(&seat.name)) {
+            let why = format!("{}: {} stands there twice: one node is no quorum", first.node.id(), twice.name);
+            return Err(NodeError::Unsupported(why));
+        }
+        let (id, current, stands) = (first.node.id().clone(), AtomicUsize::new(0), Mutex::new(Stands::of(&seats)));
+        Ok(Quorum { id, seats, need, current, stands })
+    }
+
+    fn now(&self) -> &dyn Chain {
+        &*self.seats[self.current.load(Ordering::Relaxed)].node
+    }
+
+    /// The places of the nodes, the one that is to be asked first in front: those that agree before those that do not.
+    fn order(&self) -> Vec<usize> {
+        let (current, count) = (self.current.load(Ordering::Relaxed), self.seats.len());
+        let stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order: Vec<usize> = (0..count).map(|turn| (current + turn) % count).collect();
+        order.sort_by_key(|place| !stands.is_good(*place));
+        order
+    }
+
+    /// Lets one node do a whole piece of work, and the next one all of it anew where that one fails; says which did it.
+    fn one<T>(&self, work: impl Fn(&dyn Chain) -> Result<T, NodeError>) -> Result<(usize, T), NodeError> {
+        let mut failed: Option<NodeError> = None;
+        for place in self.order() {
+            match work(&*self.seats[place].node) {
+                Ok(done) => {
+                    self.current.store(place, Ordering::Relaxed);
+                    return Ok((place, done));
+                }
+                Err(error) => {
+                    self.fault(place, &error);
+                    failed = Some(NodeError::or_worse(failed, error));
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+    }
+
+    /// Holds what nothing proves in a block that one node gave against what others say. What they say otherwise is read by
+    /// all anew, with a proof where that can be had.
+    fn confirm(&self, giver: usize, block: &mut Block, watch: &Watch) -> Result<(), NodeError> {
+        let is_open = |reading: &&Reading| !reading.proven && reading.balance.is_ok();
+        let open: HashMap<(AccountNo, Asset), _> =
+            block.readings.iter().filter(is_open).map(|one| ((one.account, one.asset), one.balance.clone())).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let numbers: HashSet<AccountNo> = open.keys().map(|(number, _)| *number).collect();
+        let watched = numbers.iter().flat_map(|number| watch.among(number.0..number.0 + 1));
+        let accounts: HashMap<AccountNo, Account> =
+            watched.map(|(number, account)| (number, Account::new(account))).collect();
+        let pairs: Vec<(AccountNo, Account, Asset)> =
+            open.keys().filter_map(|(number, asset)| Some((*number, accounts.get(number)?.clone(), *asset))).collect();
+        let mut doubted: HashSet<(AccountNo, Asset)> = HashSet::new();
+        for witness in self.witnesses(giver, &block.header, &pairs)? {
+            let said: HashMap<_, _> = witness.into_iter().map(|one| ((one.account, one.asset), one.balance)).collect();
+            doubted
+                .extend(open.iter().filter(|(pair, balance)| said.get(pair) != Some(balance)).map(|(pair, _)| *pair));
+        }
+        if doubted.is_empty() {
+            return Ok(());
+        }
+        let pairs: Vec<_> = pairs.into_iter().filter(|pair| doubted.contains(&(pair.0, pair.2))).collect();
+        let again = self.read_again(&block.header, &pairs)?;
+        let mut again: HashMap<_, _> = again.into_iter().map(|one| ((one.account, one.asset), one)).collect();
+        for reading in &mut block.readings {
+            if let Some(agreed) = again.remove(&(reading.account, reading.asset)) {
+                tracing::warn!(height = block.header.height.0, ?reading, ?agreed, "nodes say this balance otherwise");
+                *reading = agreed;
+            }
+        }
+        Ok(())
+    }
+
+    /// That very many accounts hold nothing is said by none of their readings: others must name the same ones that hold something.
+    fn confirm_blank(
+        &self,
+        giver: usize,
+        block: &Block,
+        open: impl Fn(&dyn Chain) -> Result<Block, NodeError>,
+    ) -> Result<(), NodeError> {
+        let holders = |block: &Block| block.readings.iter().map(|one| (one.account, one.asset)).collect::<HashSet<_>>();
+        let (ours, others) = (holders(block), self.order().into_iter().filter(|place| *place != giver));
+        for place in others.take(if block.blank.is_empty() { 0 } else { self.need - 1 }) {
+            if holders(&open(&*self.seats[place].node)?) != ours {
+                let subject = format!("who holds something at block {}", block.header.height);
+                let why = format!("{} names others", self.name(giver));
+                return Err(NodeError::Unreadable { node: self.name(place), subject, why, fault: Fault::MixedForks });
+            }
+        }
+        Ok(())
+    }
+
+    /// What as many other nodes as are needed say of these balances.
+    fn witnesses(
+        &self,
+        giver: usize,
+        at: &Header,
+        pairs: &[(AccountNo, Account, Asset)],
+    ) -> Result<Vec<Vec<Reading>>, NodeError> {
+        let (mut said, mut failed) = (Vec::new(), None);
+        for place in self.order().into_iter().filter(|place| *place != giver) {
+            if said.len() + 1 == self.need {
+                break;
+            }
+            match self.seats[place].node.balances(at, pairs) {
+                Ok(readings) => said.push(readings),
+                Err(error) => {
+                    self.fault(place, &error);
+                    failed = Some(NodeError::or_worse(failed, error));
+                }
+            }
+        }
+        match failed {
+            Some(error) if said.len() + 1 < self.need => Err(error),
+            _ => Ok(said),
+        }
+    }
+}
+
+impl Chain for Quorum {
+    fn id(&self) -> &ChainId {
+        &self.id
+    }
+
+    fn first(&self) -> Height {
+        self.now().first()
+    }
+
+    fn proves_by_walking(&self) -> bool {
+        self.now().proves_by_walking()
+    }
+
+    /// The highest block that enough nodes have; final is what enough of those call so.
+    fn tip(&self) -> Result<Tip, NodeError> {
+        self.look_around()
+    }
+
+    fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
+        let said = self.enough(self.ask(move |node| Ok(node.hash_at(height)?.into_iter().collect())))?;
+        Ok(self.agreed(height, &said)?.first().copied())
+    }
+
+    fn hashes(&self, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
+        let said = self.enough(self.ask(move |node| node.hashes(from, count)))?;
+        self.agreed(from, &said)
+    }
+
+    fn prepare(&self, blocks: u64, processors: usize) -> usize {
+        self.now().prepare(blocks, processors)
+    }
+
+    fn prefers_filters(&self, blocks: u64, watch: &Watch) -> bool {
+        self.now().prefers_filters(blocks, watch)
+    }
+
+    fn may_move(&self, at: BlockRef, watch: &Watch) -> Result<bool, NodeError> {
+        self.one(|node| node.may_move(at, watch)).map(|(_, may)| may)
+    }
+
+    /// All of it from one node, by a hash on which enough agree.
+    fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
+        let (giver, mut block) = self.one(|node| node.block(at, watch, reads))?;
+        self.confirm(giver, &mut block, watch)?;
+        self.confirm_blank(giver, &block, |node| node.block(at, watch, reads))?;
+        Ok(block)
+    }
+
+    /// One node finds what differs from what is stored: what counts is read again by enough of them.
+    fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
+        self.one(|node| node.look(at, accounts)).map(|(_, readings)| readings)
+    }
+
+    fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
+        self.now().check_header(header, ancestors)
+    }
+
+    /// What one node proves, or enough say; else it is unknown, with what each says.
+    fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
+        let (header, asked) = (at.clone(), pairs.to_vec());
+        let said = self.enough(self.ask(move |node| node.read_again(&header, &asked)))?;
+        Ok(self.agreed_readings(pairs.iter().map(|pair| (pair.0, pair.2)), &said))
+    }
+
+    /// Of as many nodes as are needed, which must speak of the same block: a Bitcoin node can tell of its last one alone.
+    fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
+        let (header, asked) = (at.clone(), accounts.to_vec());
+        let places = self.order().into_iter().take(self.need);
+        let said = self.enough(self.ask_these(places, move |node| node.held(&header, &asked)))?;
+        let Some((place, (block, first))) = said.first() else { return Err(self.too_few()) };
+        if let Some((other, (theirs, _))) = said.iter().find(|(_, (theirs, _))| theirs != block) {
+            let (node, subject) = (self.name(*other), "what accounts hold".into());
+            let why = format!("it tells of block {}, and {} of {}", theirs.height, self.name(*place), block.height);
+            return Err(NodeError::Unreadable { node, subject, why, fault: Fault::MixedForks });
+        }
+        let (block, pairs) = (*block, first.iter().map(|one| (one.account, one.asset)).collect::<Vec<_>>());
+        let said: Vec<_> = said.into_iter().map(|(place, (_, readings))| (place, readings)).collect();
+        Ok((block, self.agreed_readings(pairs.into_iter(), &said)))
+    }
+
+    /// Whoever knows it: nothing that waits is proven.
+    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
+        let (mut failed, mut answered) = (None, false);
+        for place in self.order() {
+            match self.seats[place].node.pending(txid) {
+                Ok(Some(pending)) => return Ok(Some(pending)),
+                Ok(None) => answered = true,
+                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
+            }
+        }
+        failed.filter(|_| !answered).map_or(Ok(None), Err)
+    }
+
+    fn mempool(&self) -> Result<Option<Vec<TxId>>, NodeError> {
+        self.one(|node| node.mempool()).map(|(_, txids)| txids)
+    }
+
+    fn waiting(&self, txids: &[TxId]) -> Result<Vec<(TxId, Pending)>, NodeError> {
+        self.one(|node| node.waiting(txids)).map(|(_, waiting)| waiting)
+    }
+
+    fn source(&self) -> Option<String> {
+        Some(self.name(self.current.load(Ordering::Relaxed)))
+    }
+
+    fn standings(&self) -> Vec<Standing> {
+        self.stands.lock().unwrap_or_else(PoisonError::into_inner).told()
+    }
+
+    fn disagreement(&self) -> Option<NodeError> {
+        self.stands.lock().unwrap_or_else(PoisonError::into_inner).disagreement.clone()
+    }
+
+    /// What they agree on. What each can do is asked of each.
+    fn check(&self) -> Result<Vec<Notice>, NodeError> {
+        let head = self.look_around()?.head;
+        let agree = self.standings().iter().filter(|one| one.state == Standing::AGREES).count();
+        let (all, need, hash) = (self.seats.len(), self.need, self.id.show_hash(&head.hash.0));
+        let finding = match self.disagreement() {
+            Some(error) => format!("{error}; the last block on which {need} of {all} agree is {} {hash}", head.height),
+            None => format!("{need} of {all} nodes are needed and {agree} agree, on block {} {hash}", head.height),
+        };
+        Ok(vec![Notice { subject: "quorum".into(), finding, limits: agree < all }])
+    }
+}

@@ -1,0 +1,74 @@
+//! What enough nodes say the same of.
+
+use assay_types::{AccountNo, Asset, BlockHash, Height, NodeError, Reading};
+
+use super::Quorum;
+
+/// What at least `need` of them say, with how many do; of several the one that most say.
+pub(super) fn most<T: PartialEq + Copy>(said: impl Iterator<Item = T> + Clone) -> Option<(T, usize)> {
+    let count = |one: T| (one, said.clone().filter(|other| *other == one).count());
+    said.clone().map(count).reduce(|best, other| if other.1 > best.1 { other } else { best })
+}
+
+impl Quorum {
+    /// The hash that enough of these have.
+    pub(super) fn winner(&self, said: &[(usize, BlockHash)]) -> Option<BlockHash> {
+        most(said.iter().map(|(_, hash)| *hash)).filter(|(_, votes)| *votes >= self.need).map(|(hash, _)| hash)
+    }
+
+    /// The hashes from this height on, as far as enough nodes have the same.
+    ///
+    /// # Errors
+    /// [`NodeError::Disagreement`] where enough have a block at the first height, and not the same one.
+    pub(super) fn agreed(&self, from: Height, said: &[(usize, Vec<BlockHash>)]) -> Result<Vec<BlockHash>, NodeError> {
+        let mut agreed = Vec::new();
+        loop {
+            let here = said.iter().filter_map(|(place, hashes)| Some((*place, *hashes.get(agreed.len())?)));
+            let here: Vec<(usize, BlockHash)> = here.collect();
+            match self.winner(&here) {
+                Some(hash) => agreed.push(hash),
+                None if agreed.is_empty() && here.len() >= self.need => return Err(self.disagree(from, &here)),
+                None => return Ok(agreed),
+            }
+        }
+    }
+
+    pub(super) fn disagree(&self, height: Height, said: &[(usize, BlockHash)]) -> NodeError {
+        NodeError::Disagreement { height, said: said.iter().map(|(place, hash)| (self.name(*place), *hash)).collect() }
+    }
+
+    /// Each balance as one node proves it, or enough say it. Where neither is so it is unknown, with what each says.
+    pub(super) fn agreed_readings(
+        &self,
+        pairs: impl Iterator<Item = (AccountNo, Asset)>,
+        said: &[(usize, Vec<Reading>)],
+    ) -> Vec<Reading> {
+        let by_pair = |readings: &'_ [Reading]| -> std::collections::HashMap<(AccountNo, Asset), Reading> {
+            readings.iter().map(|one| ((one.account, one.asset), one.clone())).collect()
+        };
+        let said: Vec<_> = said.iter().map(|(place, readings)| (*place, by_pair(readings))).collect();
+        pairs
+            .filter_map(|pair| {
+                let each: Vec<(usize, &Reading)> =
+                    said.iter().filter_map(|(place, readings)| Some((*place, readings.get(&pair)?))).collect();
+                (!each.is_empty()).then(|| self.agreed_reading(pair, &each))
+            })
+            .collect()
+    }
+
+    fn agreed_reading(&self, (account, asset): (AccountNo, Asset), each: &[(usize, &Reading)]) -> Reading {
+        if let Some((_, proven)) = each.iter().find(|(_, one)| one.proven && one.balance.is_ok()) {
+            return (*proven).clone();
+        }
+        let known = each.iter().filter_map(|(_, one)| one.balance.as_ref().ok());
+        if let Some((balance, _)) = most(known).filter(|(_, votes)| *votes >= self.need) {
+            return Reading { account, asset, balance: Ok(*balance), proven: false };
+        }
+        let words = |(place, one): &(usize, &Reading)| match &one.balance {
+            Ok(balance) => format!("{} says {balance} units", self.name(*place)),
+            Err(why) => format!("{} does not know: {why}", self.name(*place)),
+        };
+        let each: Vec<String> = each.iter().map(words).collect();
+        Reading { account, asset, balance: Err(format!("nodes do not agree: {}", each.join(", "))), proven: false }
+    }
+}

@@ -1,0 +1,118 @@
+//! Asking nodes side by side, and waiting for no more of them than are needed.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use assay_types::{Chain, NodeError};
+
+use super::Quorum;
+
+/// For how long the others are waited for once enough have answered: to hear at once of those who disagree.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// One node.
+pub(super) struct Seat {
+    pub(super) node: Arc<dyn Chain>,
+    /// Host and port.
+    pub(super) name: String,
+    /// A question that was not waited for. Until it is over the node is asked nothing more side by side with others, so that one which is
+    /// silent delays nobody twice.
+    open: Mutex<Weak<()>>,
+}
+
+/// What a node answered, by its place.
+pub(super) type Answers<T> = Vec<(usize, Result<T, NodeError>)>;
+
+impl Seat {
+    pub(super) fn new(node: Arc<dyn Chain>) -> Seat {
+        let name = node.source().unwrap_or_else(|| "the node".into());
+        Seat { node, name, open: Mutex::default() }
+    }
+}
+
+impl Quorum {
+    /// Asks every node.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
+    ) -> Answers<T> {
+        self.ask_these(0..self.seats.len(), question)
+    }
+
+    /// Asks these nodes.
+    pub(super) fn ask_these<T: Send + 'static>(
+        &self,
+        places: impl Iterator<Item = usize>,
+        question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
+    ) -> Answers<T> {
+        let (question, (tell, told)) = (Arc::new(question), channel());
+        let (mut answers, mut open) = (Answers::new(), Vec::new());
+        for place in places {
+            let seat = &self.seats[place];
+            if seat.open.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0 {
+                answers.push((place, Err(self.silent(place))));
+                continue;
+            }
+            let (node, question, tell, token) = (seat.node.clone(), question.clone(), tell.clone(), Arc::new(()));
+            open.push((place, Arc::downgrade(&token)));
+            std::thread::spawn(move || {
+                let _ = tell.send((place, question(&*node))); // it may be over by now
+                drop(token);
+            });
+        }
+        drop(tell);
+        self.gather(&told, &mut answers);
+        for (place, token) in open {
+            if !answers.iter().any(|(answered, _)| *answered == place) {
+                *self.seats[place].open.lock().unwrap_or_else(PoisonError::into_inner) = token;
+                answers.push((place, Err(self.silent(place))));
+            }
+        }
+        answers.sort_by_key(|(place, _)| *place);
+        answers
+    }
+
+    fn gather<T>(&self, told: &Receiver<(usize, Result<T, NodeError>)>, answers: &mut Answers<T>) {
+        let mut enough_since: Option<Instant> = None;
+        loop {
+            let next = match enough_since {
+                None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => told.recv_timeout(GRACE.saturating_sub(since.elapsed())),
+            };
+            let Ok(answer) = next else { return };
+            answers.push(answer);
+            if enough_since.is_none() && answers.iter().filter(|(_, answer)| answer.is_ok()).count() >= self.need {
+                enough_since = Some(Instant::now());
+            }
+        }
+    }
+
+    /// The answers, where there are enough; else why there are not.
+    pub(super) fn enough<T>(&self, answers: Answers<T>) -> Result<Vec<(usize, T)>, NodeError> {
+        let (mut good, mut failed) = (Vec::with_capacity(answers.len()), None);
+        for (place, answer) in answers {
+            match answer {
+                Ok(answer) => good.push((place, answer)),
+                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
+            }
+        }
+        match failed {
+            Some(error) if good.len() < self.need => Err(error),
+            None if good.len() < self.need => Err(self.too_few()),
+            _ => Ok(good),
+        }
+    }
+
+    pub(super) fn name(&self, place: usize) -> String {
+        self.seats[place].name.clone()
+    }
+
+    pub(super) fn too_few(&self) -> NodeError {
+        NodeError::Unreachable { node: self.id.to_string(), why: format!("fewer than {} nodes answer", self.need) }
+    }
+
+    fn silent(&self, place: usize) -> NodeError {
+        NodeError::Unreachable { node: self.name(place), why: "does not answer while others do".into() }
+    }
+}
