@@ -30,3 +30,4 @@ mod verify;
 pub use addresses::EvmAddresses;
 pub use chain::{EvmChain, EvmConfig};
 pub use finality::{Finality, FinalityTag};
+pub use verify::{AccountProof, account as verify_account};

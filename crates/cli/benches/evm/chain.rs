@@ -111,7 +111,7 @@ impl Plan {
             false => index(PAID + chance(place) % OTHERS),
         };
         let amount = 1 + u128::from(chance(place) / OTHERS % 1_000_000);
-        let payment = match (block + place) % 2 == 0 {
+        let payment = match (block + place).is_multiple_of(2) {
             true => Payment::token("transfer(address,uint256)", keys[to].address(), amount * 1_000),
             false => Payment::native(keys[to].address(), amount * 10_000_000_000),
         };

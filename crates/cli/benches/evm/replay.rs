@@ -85,6 +85,11 @@ impl Replay {
         *self.shared.node.write().unwrap() = node.map(Into::into);
     }
 
+    /// The questions since this was asked last that had no answer here.
+    pub fn missing(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.heard.lock().unwrap().missing)
+    }
+
     /// All requests of this work, as they came, and the questions among them that had no answer here.
     pub fn listen(&self, work: impl FnOnce()) -> (Vec<Vec<u8>>, Vec<String>) {
         *self.shared.heard.lock().unwrap() = Heard { requests: Some(vec![]), missing: vec![] };
@@ -126,7 +131,9 @@ impl Shared {
         let mut place = self.places.read().unwrap().0.get(&key).copied();
         let node_url = self.node.read().unwrap();
         // What changes while a chain grows is asked for anew.
-        let changes = node_url.is_some() && method == "\"eth_getBlockByNumber\"";
+        let changes = params == "[]"
+            || params.starts_with("[\"") && !params.starts_with("[\"0x")
+            || place.is_some_and(|place| place.length == NULL.len());
         if place.is_none() {
             let words = format!("{method} {params}").chars().take(300).collect();
             self.heard.lock().unwrap().missing.push(words);
@@ -155,7 +162,7 @@ impl Shared {
         let member = match (told.error, told.result) {
             (Some(error), _) => format!("\"error\":{error}"),
             (None, Some(result)) => format!("\"result\":{result}"),
-            (None, None) => "\"result\":null".into(),
+            (None, None) => NULL.into(),
         };
         let (places, end) = &mut *self.places.write().unwrap();
         let place = Place { at: *end + FRAME, length: member.len() };
@@ -169,12 +176,15 @@ impl Shared {
     }
 }
 
+/// An answer that there is nothing, which may be otherwise later.
+const NULL: &str = "\"result\":null";
+
 /// Bytes before each answer in the file: the hash of its question, and its length. Of several answers the last one counts.
 const FRAME: u64 = 16;
 
 fn read_places(file: &File) -> (HashMap<u64, Place>, u64) {
     let (mut places, mut at) = (HashMap::new(), 0);
-    let mut frame = [0; FRAME as usize];
+    let mut frame = [0; 16];
     while file.read_exact_at(&mut frame, at).is_ok() {
         let [key, length] = [0, 8].map(|from| u64::from_be_bytes(frame[from..from + 8].try_into().unwrap()));
         let length = usize::try_from(length).unwrap();
