@@ -1,7 +1,7 @@
 # make demo · make test · make bench
 #
 # Each does all of its own set-up, and nothing twice; see scripts/. What may be set: ASSAY_CACHE=/folder for what is fetched or built once,
-# BITCOIND=/path, ANVIL=/path, ALERTMANAGER=/path, SCHEMATHESIS=/path and ELECTRS=/path for programs of your own, POSTGRES=/folder for a server's, ROCKSDB_LIB_DIR=/folder for a
+# BITCOIND=/path, ANVIL=/path, ALERTMANAGER=/path, SCHEMATHESIS=/path and ELECTRS=/path for programs of your own, POSTGRES=/folder for a server's, PONDER=/folder for one of npm's, ROCKSDB_LIB_DIR=/folder for a
 # RocksDB of your own.
 
 export ASSAY_CACHE := $(or $(ASSAY_CACHE),$(HOME)/.cache/assay)
@@ -11,6 +11,7 @@ export ALERTMANAGER := $(or $(ALERTMANAGER),$(ASSAY_CACHE)/nodes/bin/alertmanage
 export POSTGRES := $(or $(POSTGRES),$(ASSAY_CACHE)/nodes/postgres)
 export SCHEMATHESIS := $(or $(SCHEMATHESIS),$(ASSAY_CACHE)/nodes/bin/schemathesis)
 export ELECTRS := $(or $(ELECTRS),$(ASSAY_CACHE)/nodes/bin/electrs)
+export PONDER := $(or $(PONDER),$(ASSAY_CACHE)/nodes/ponder)
 export AXE := $(or $(AXE),$(ASSAY_CACHE)/nodes/axe-4.14.1.js)
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what the arguments name, in this order whatever theirs: "nodes" (bitcoind, anvil; alertmanager, postgres, schemathesis, chromium and axe-core), "lint" (rustfmt, clippy), "build" (Rust,
-# compilers, RocksDB), "peers" (electrs, which the benchmarks compare with; Rust and compilers). What is there already costs nothing, so every make target calls it.
+# compilers, RocksDB), "peers" (electrs and ponder, which the benchmarks compare with; Rust and compilers). What is there already costs nothing, so every make target calls it.
 set -euo pipefail
 source "${BASH_SOURCE[0]%/*}/common.sh"
 
@@ -25,4 +25,7 @@ if wants nodes; then
     "$scripts/axe.sh"
 fi
 if wants build; then "$scripts/rocksdb.sh"; fi
-if wants peers; then "$scripts/electrs.sh"; fi
+if wants peers; then
+    "$scripts/electrs.sh"
+    "$scripts/ponder.sh"
+fi

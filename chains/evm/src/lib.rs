@@ -31,3 +31,4 @@ mod wanted;
 pub use addresses::EvmAddresses;
 pub use chain::{EvmChain, EvmConfig};
 pub use finality::{Finality, FinalityTag};
+pub use verify::{AccountProof, account as verify_account};

@@ -65,9 +65,11 @@ pub(crate) fn sender(transaction: &Transaction, sender: Address) -> Result<(), S
 /// An account as `eth_getProof` gives it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct AccountProof {
-    pub(crate) address: Address,
-    pub(crate) balance: U256,
+pub struct AccountProof {
+    /// Whose it says it is.
+    pub address: Address,
+    /// In wei, as it claims.
+    pub balance: U256,
     pub(crate) nonce: alloy::primitives::U64,
     pub(crate) code_hash: B256,
     pub(crate) storage_hash: B256,
@@ -85,7 +87,10 @@ pub(crate) struct SlotProof {
 
 /// The account's balance, if the proof leads from the state root to what it claims: a leaf with exactly these fields, or
 /// for an account without any the absence of a leaf.
-pub(crate) fn account(proof: &AccountProof, address: Address, state_root: B256) -> Result<U256, String> {
+///
+/// # Errors
+/// In words, how it does not lead there.
+pub fn account(proof: &AccountProof, address: Address, state_root: B256) -> Result<U256, String> {
     if proof.address != address {
         return Err(format!("it is about {}", proof.address));
     }

@@ -22,6 +22,8 @@ mod history;
 mod ours;
 #[path = "walk/process.rs"]
 mod process;
+#[path = "shared/ran.rs"]
+mod ran;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -125,7 +127,7 @@ fn main() {
         node.stop().unwrap();
     }
     println!("\n{:48} {:>9} {:>9} {:>8} {:>9}", "whole processes", "seconds", "blocks/s", "MB/s", "peak MB");
-    let whole = |what: &str, ran: &process::Ran| {
+    let whole = |what: &str, ran: &ran::Ran| {
         let seconds = ran.took.as_secs_f64();
         let (rate, speed) = (f64::from(chain.blocks) / seconds, bytes as f64 / 1e6 / seconds);
         println!("{what:48} {seconds:>9.3} {rate:>9.0} {speed:>8.0} {:>9}", ran.peak_kb / 1_000);

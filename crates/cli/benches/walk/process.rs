@@ -2,17 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use assay_testnodes::Bitcoind;
 use assay_types::Account;
 
-/// How long a process took and how much memory it had at most.
-pub struct Ran {
-    pub took: Duration,
-    pub peak_kb: u64,
-}
+use crate::ran::Ran;
 
 /// A folder with a configuration and declarations.
 pub struct Lab(tempfile::TempDir);
@@ -44,7 +39,7 @@ impl Lab {
     pub fn index(&self) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
         command.arg("--config").arg(self.0.path().join("assay.toml")).args(["index", "--once"]);
-        watched(&mut command)
+        Ran::of(&mut command)
     }
 }
 
@@ -60,7 +55,7 @@ pub fn electrs(node: &Bitcoind, p2p_port: u16, blocks: u32) -> Ran {
     command.arg("--daemon-rpc-addr").arg(node.rpc_url.trim_start_matches("http://"));
     command.arg("--daemon-p2p-addr").arg(format!("127.0.0.1:{p2p_port}"));
     command.stderr(std::fs::File::create(&log).unwrap());
-    let ran = watched(&mut command);
+    let ran = Ran::of(&mut command);
     let said = std::fs::read_to_string(&log).unwrap();
     let tip = format!("height={}", blocks - 1);
     assert!(said.contains(&tip) && said.contains("finished full compaction"), "{said}");
@@ -69,25 +64,4 @@ pub fn electrs(node: &Bitcoind, p2p_port: u16, blocks: u32) -> Ran {
 
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn watched(command: &mut Command) -> Ran {
-    let begun = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let mut peak_kb = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        peak_kb = peak_kb.max(high_water(&child).unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let took = begun.elapsed();
-    assert!(status.success(), "{command:?}: {status}");
-    Ran { took, peak_kb }
-}
-
-fn high_water(child: &Child) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()
 }
