@@ -230,8 +230,17 @@ impl Chain for Quorum {
     /// Of as many nodes as are needed, which must speak of the same block: a Bitcoin node can tell of its last one alone.
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
         let (header, asked) = (at.clone(), accounts.to_vec());
-        let places = self.order().into_iter().take(self.need);
-        let said = self.enough(self.ask_these(places, move |node| node.held(&header, &asked)))?;
+        let (mut order, mut answers) = (self.order().into_iter(), ask::Answers::new());
+        loop {
+            let good = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
+            let next: Vec<usize> = order.by_ref().take(self.need - good).collect();
+            if next.is_empty() {
+                break;
+            }
+            let (header, asked) = (header.clone(), asked.clone());
+            answers.extend(self.ask_these(next.into_iter(), move |node| node.held(&header, &asked)));
+        }
+        let said = self.enough(answers)?;
         let Some((place, (block, first))) = said.first() else { return Err(self.too_few()) };
         if let Some((other, (theirs, _))) = said.iter().find(|(_, (theirs, _))| theirs != block) {
             let (node, subject) = (self.name(*other), "what accounts hold".into());

@@ -180,15 +180,17 @@ fn beside(setup: &Setup, chain: &ChainConfig, source: &Source, desk: &Desk, roun
         // The node first: what it had then, the store has by now if the other process keeps up.
         let asked = clock::now();
         let head = setup.connect(chain).map_err(|failure| failure.first());
-        let told = |node: Box<dyn Chain>| node.tip().map(|tip| (tip.head, node.source()));
+        let told = |node: Box<dyn Chain>| node.tip().map(|tip| (tip.head, node.source(), node.standings()));
         let head = head.and_then(|node| told(node).map_err(|error| error.to_string()));
         match setup.store_to_read(chain) {
             Ok(store) => {
                 let tip = store.as_ref().ok().and_then(|store| store.tip().ok().flatten());
                 source.set_store(store.map(Arc::new));
                 match head {
-                    Ok((head, from)) => {
-                        source.hear(|heard| (heard.head, heard.source) = (Some(head.height), from));
+                    Ok((head, from, nodes)) => {
+                        source.hear(|heard| {
+                            (heard.head, heard.source, heard.nodes) = (Some(head.height), from, nodes);
+                        });
                         source.set_trouble(None);
                         if tip.is_some_and(|tip| tip.height >= head.height) {
                             source.reached_tip(asked);

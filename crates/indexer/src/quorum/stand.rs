@@ -1,5 +1,6 @@
 //! Where the chain stands by what enough nodes say, and how each of them stands to that.
 
+use std::cmp::Reverse;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -101,7 +102,7 @@ impl Quorum {
     /// Steps down from the highest block that enough nodes could have, wider each time, and then halves the last step.
     fn last_agreed(&self, tips: &[(usize, Tip)]) -> Result<Agreed, NodeError> {
         let mut heights: Vec<Height> = tips.iter().map(|(_, tip)| tip.head.height).collect();
-        heights.sort_unstable_by(|one, other| other.cmp(one));
+        heights.sort_unstable_by_key(|height| Reverse(*height));
         let mut apart = heights[self.need - 1];
         let mut above = self.have(tips, apart)?;
         if let Some(hash) = self.winner(&above) {
@@ -234,7 +235,7 @@ impl Quorum {
 fn final_block(tips: impl Iterator<Item = Tip>, need: usize, head: Height) -> (Option<Height>, Option<BlockHash>) {
     let mut finals: Vec<(Height, Option<BlockHash>)> =
         tips.filter_map(|tip| Some((tip.final_height?, tip.final_hash))).collect();
-    finals.sort_unstable_by(|one, other| other.0.cmp(&one.0));
+    finals.sort_unstable_by_key(|one| Reverse(one.0));
     match finals.get(need - 1) {
         Some((height, _)) if *height > head => (Some(head), None),
         Some((height, hash)) => (Some(*height), *hash),

@@ -144,7 +144,8 @@ fn two_branches_of_any_depth_stop_the_chain_at_the_last_block_of_both() {
 #[test]
 fn nodes_without_a_block_in_common_give_none() {
     let nodes = nodes::<2>(Proof::Walking);
-    nodes[1].fork(TIP as usize + 1, TIP as usize + 1);
+    let all = usize::try_from(TIP + 1).unwrap();
+    nodes[1].fork(all, all);
     let told = quorum(&nodes, 2).tip();
     assert!(matches!(told, Err(NodeError::Disagreement { height: Height(0), .. })), "{told:?}");
 }
@@ -306,6 +307,12 @@ fn what_nobody_follows_yet_is_held_as_enough_say_of_one_block() {
     assert!(why.contains("b says 5 units") && why.contains("a says"), "{why}");
     nodes[1].mine(1);
     assert!(matches!(held(), Err(NodeError::Unreadable { node, .. }) if node == "b"));
+    // Whoever is away is asked in vain, and then another.
+    let third = nodes[0].beside("c");
+    nodes[1].fail(Question::Held, u32::MAX, Some(unreachable()));
+    assert_eq!(held().unwrap_err(), unreachable());
+    let three = self::quorum(&[nodes[0].clone(), nodes[1].clone(), third], 2);
+    assert_eq!(three.held(&head, &asked).unwrap().0, head.at());
 }
 
 #[test]
