@@ -23,6 +23,7 @@ mod records;
 mod rows;
 mod settle;
 mod standing;
+mod table;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -178,9 +179,9 @@ impl Store {
     }
 
     /// Writes such a thing.
-    pub(crate) fn amend(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
+    pub(crate) fn amend<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.amended.fetch_add(1, Ordering::AcqRel);
-        let written = self.commit(batch, true);
+        let written = write();
         self.amended.fetch_add(1, Ordering::AcqRel);
         written
     }

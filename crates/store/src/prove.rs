@@ -47,7 +47,7 @@ impl Store {
         batch.put_cf(meta, PUBLISHED_KEY, round.to.0.to_be_bytes());
         batch.delete_cf(meta, ROUND_KEY);
         self.put_to_prove(&waiting, &mut batch)?;
-        self.amend(batch)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// The accounts for which blocks are being read next, and the height that comes next: below it blocks say what is stored.
@@ -86,7 +86,7 @@ impl Store {
         }
         let waiting = self.to_prove()?;
         self.put_to_prove(waiting.get(1..).unwrap_or_default(), &mut batch)?;
-        self.amend(batch)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// A block holds what is not stored, for its filter hid it: the account is unknown from `first` on, for this reason.
@@ -101,7 +101,7 @@ impl Store {
         let mut batch = WriteBatch::default();
         batch.put_cf(self.family(Family::Coverage)?, key, Coverage::Unknown(reason.into()).value());
         batch.put_cf(self.family(Family::Meta)?, DISTRUST_KEY, []);
-        self.amend(batch)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// Was a filter found to have hidden something?
