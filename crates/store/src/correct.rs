@@ -95,7 +95,7 @@ impl Store {
             self.shift_totals((cohort, asset), at, (before, seen.balance), &mut changes, &mut batch)?;
         }
         self.write_late(at, &changes.into_list(), &mut batch)?;
-        self.amend(batch)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// What a cohort holds from this block on. Its undo takes back the row at the block itself; those above are gone by then.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, keccak256};
 use assay_evm::{EvmChain, EvmConfig, Finality};
 use assay_http::{Endpoint, Login};
-use assay_indexer::{IndexError, Indexer, Settings, Stop};
+use assay_indexer::{IndexError, Indexer, Settings, Stop, Turns};
 use assay_store::{Mode, Store};
 use assay_types::{Account, ChainId, Height};
 
@@ -51,7 +51,7 @@ impl Declared {
         Store::open(&self.folder.path().join("template"), &id(), Mode::Write).unwrap().copy_to(&copy).unwrap();
         let store = Store::open(&copy, &id(), Mode::Write).unwrap();
         let threads = std::thread::available_parallelism().unwrap().get();
-        let settings = Settings { undo_depth: UNDO, accept_reorg: None, threads };
+        let settings = Settings { undo_depth: UNDO, accept_reorg: None, threads, turns: Turns::default() };
         let indexer = Indexer::new(&chain, &store, settings, Stop::default());
         indexer.load().unwrap();
         let begun = Instant::now();
