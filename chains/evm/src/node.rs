@@ -65,6 +65,7 @@ impl Refusal {
 pub(crate) struct Node {
     /// Host and port, without anything secret.
     pub(crate) name: String,
+    endpoint: Endpoint,
     rpc: RpcClient,
     pub(crate) chain_number: u64,
     right_chain: AtomicBool,
@@ -88,7 +89,8 @@ impl Node {
         Node {
             name: endpoint.shown(),
             batch: BatchSize::new(endpoint.pace().largest_batch()),
-            rpc: RpcClient::new(Bounded(endpoint), false),
+            rpc: RpcClient::new(Bounded(endpoint.clone()), false),
+            endpoint,
             chain_number,
             right_chain: AtomicBool::new(false),
             batches: Ability::assumed("batches"),
@@ -176,8 +178,8 @@ impl Node {
                     for (nth, answer) in asked.into_iter().zip(told) {
                         match &answer {
                             Err(RpcError::ErrorResp(error)) if Meaning::of(error).is_too_much() => {
-                                if refused + 1 == size && Meaning::of(error) == Meaning::Overloaded {
-                                    return Err(self.unreachable(&error.message)); // it was asked often enough
+                                if self.endpoint.is_given_up() {
+                                    return Err(self.unreachable(&error.message));
                                 }
                                 refused += 1;
                                 open.push_back(nth);
@@ -188,15 +190,18 @@ impl Node {
                     if refused > 0 { self.batch.refused(size) } else { self.batch.answered(size) }
                 }
                 Err(error) => {
-                    if transport::is_too_much(&error) {
+                    let overloaded = transport::is_overload(&error) && !self.endpoint.is_given_up();
+                    if overloaded || transport::is_too_much(&error) {
                         self.batch.refused(size);
                     }
-                    let why = self.refusal(error, subject).in_words()?;
-                    match size {
-                        2 => self.batches.lose(self, &why),
-                        _ => tracing::debug!(node = self.name, "a batch of {size} is refused: {why}"),
+                    if !overloaded {
+                        let why = self.refusal(error, subject).in_words()?;
+                        match size {
+                            2 => self.batches.lose(self, &why),
+                            _ => tracing::debug!(node = self.name, "a batch of {size} is refused: {why}"),
+                        }
+                        self.batch.refused(size.max(4)); // those of two are tried again when that ability is
                     }
-                    self.batch.refused(size.max(4)); // those of two are tried again when that ability is
                     asked.into_iter().rev().for_each(|nth| open.push_front(nth));
                 }
             }

@@ -104,6 +104,16 @@ pub(crate) fn is_too_much(error: &TransportError) -> bool {
     matches!(cause.downcast_ref(), Some(Broken::Http(error)) if error.is_too_much())
 }
 
+/// Is it a refusal of all questions together, as the node is asked too much?
+pub(crate) fn is_overload(error: &TransportError) -> bool {
+    let TransportError::Transport(TransportErrorKind::Custom(cause)) = error else { return false };
+    match cause.downcast_ref() {
+        Some(Broken::Status(status)) => matches!(status, 429 | 503),
+        Some(Broken::BatchRefused(error)) => Meaning::of(error) == Meaning::Overloaded,
+        _ => false,
+    }
+}
+
 async fn send(endpoint: &Endpoint, request: &RequestPacket) -> Result<ResponsePacket, Broken> {
     let body = serde_json::to_vec(request).map_err(Broken::NotRpc)?;
     let read = |answer: Answer| {

@@ -120,6 +120,16 @@ fn what_is_refused_within_a_batch_is_asked_again_by_itself() {
     assert_eq!(evm.hashes(Height(1), 120).unwrap(), hashes);
 }
 
+#[test]
+fn a_batch_that_is_more_than_the_node_allows_in_a_second_becomes_smaller() {
+    let (world, hashes) = world(60);
+    let limited = proxy::guarded(&world.anvil.url, move |packet| {
+        (questions(packet) > 4).then(|| proxy::answer(429, "", "too many requests"))
+    });
+    let evm = paced(&limited, Pace::default());
+    assert_eq!(evm.hashes(Height(1), 60).unwrap(), hashes);
+}
+
 /// How the node says that a batch is too large.
 fn too_large() -> [String; 3] {
     let error = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32600, "message": "batch too large" } });

@@ -136,6 +136,11 @@ impl Endpoint {
         Endpoint { pace, ..self }
     }
 
+    /// Has it refused everything for longer than we have patience?
+    pub fn is_given_up(&self) -> bool {
+        self.pace.is_given_up(self.deadline)
+    }
+
     /// The pace at which it is asked.
     pub fn pace(&self) -> &Pace {
         &self.pace

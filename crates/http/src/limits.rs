@@ -136,13 +136,28 @@ impl Limits {
         retry_after: Option<Duration>,
         jitter: impl Fn(Duration) -> Duration,
     ) -> Instant {
-        if let Some(wait) = retry_after {
-            let until = now + wait.min(LONGEST_RETRY_AFTER);
-            self.asked_off_until = self.asked_off_until.max(Some(until));
-            self.closed_until = self.closed_until.max(Some(until));
-        }
+        self.leave_alone(now, retry_after);
         self.overdue(asked, now, jitter);
         *self.refusing_since.get_or_insert(now)
+    }
+
+    /// What was asked then was answered, but that it was too much in part, or for now.
+    pub(crate) fn partly(
+        &mut self,
+        asked: Instant,
+        now: Instant,
+        retry_after: Option<Duration>,
+        jitter: impl Fn(Duration) -> Duration,
+    ) {
+        (self.last_answer, self.refusing_since) = (Some(now), None);
+        self.leave_alone(now, retry_after);
+        self.overdue(asked, now, jitter);
+    }
+
+    fn leave_alone(&mut self, now: Instant, retry_after: Option<Duration>) {
+        let until = retry_after.map(|wait| now + wait.min(LONGEST_RETRY_AFTER));
+        self.asked_off_until = self.asked_off_until.max(until);
+        self.closed_until = self.closed_until.max(until);
     }
 
     /// What was asked then found no answer in time, or not all of it.
@@ -160,6 +175,11 @@ impl Limits {
     /// One that had its turn ended, however.
     pub(crate) fn ended(&mut self) {
         self.under_way -= 1;
+    }
+
+    /// Since when nothing but refusals is heard.
+    pub(crate) fn refusing_since(&self) -> Option<Instant> {
+        self.refusing_since
     }
 
     /// The last answer, or, if that is later, until when the node asked to be left alone: what came before says nothing of

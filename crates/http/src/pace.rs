@@ -13,8 +13,9 @@ use crate::{Answer, HttpError};
 
 /// For how long a node that only refuses is asked again, unless [`Pace::patience`] says otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often one request is asked again while the node answers others.
+/// How often one request is asked while the node answers others; and one of several questions, of which fewer may do.
 const ATTEMPTS: u32 = 30;
+const ATTEMPTS_OF_MANY: u32 = 3;
 
 /// How fast a node may be asked, and how fast it bears to be asked. Its clones are one: whoever asks the same node shares it.
 #[derive(Clone)]
@@ -59,6 +60,12 @@ impl Pace {
         self.cap.map_or(usize::MAX, |cap| usize::try_from(cap.get() / 4).unwrap_or(usize::MAX).max(1))
     }
 
+    /// Has it refused everything for so long that it is not asked again?
+    pub(crate) fn is_given_up(&self, deadline: Duration) -> bool {
+        let since = self.limits().refusing_since();
+        since.is_some_and(|since| since.elapsed() >= self.patience.min(deadline))
+    }
+
     fn limits(&self) -> MutexGuard<'_, Limits> {
         self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,7 +90,10 @@ impl Pace {
         loop {
             let turn = self.limits().ask(Instant::now(), requests);
             match turn {
-                Turn::Now => return Ticket { pace: self.clone(), asked: Instant::now() },
+                Turn::Now => {
+                    let attempts = if requests > 1 { ATTEMPTS_OF_MANY } else { ATTEMPTS };
+                    return Ticket { pace: self.clone(), asked: Instant::now(), attempts };
+                }
                 Turn::At(then) => sleep_until(then).await,
                 Turn::WhenOneEnds => self.shared.room.notified().await,
             }
@@ -95,6 +105,7 @@ impl Pace {
 pub(crate) struct Ticket {
     pace: Pace,
     asked: Instant,
+    attempts: u32,
 }
 
 impl Ticket {
@@ -102,16 +113,21 @@ impl Ticket {
         self.pace.limits().answered(self.asked, Instant::now());
     }
 
-    /// It took too long, or was answered in part.
+    /// It took too long.
     pub(crate) fn overdue(&self) {
         self.pace.limits().overdue(self.asked, Instant::now(), jittered);
+    }
+
+    /// It was answered, and is not asked again, but is to be asked less.
+    pub(crate) fn partly(&self, retry_after: Option<Duration>) {
+        self.pace.limits().partly(self.asked, Instant::now(), retry_after, jittered);
     }
 
     /// It was refused. Is it worth asking again, after so many attempts?
     pub(crate) fn refused(&self, attempts: u32, retry_after: Option<Duration>, deadline: Duration) -> bool {
         let now = Instant::now();
         let since = self.pace.limits().refused(self.asked, now, retry_after, jittered);
-        attempts < ATTEMPTS && now.duration_since(since) < self.pace.patience.min(deadline)
+        attempts < self.attempts && now.duration_since(since) < self.pace.patience.min(deadline)
     }
 }
 
@@ -126,7 +142,7 @@ impl Drop for Ticket {
 pub enum Reply<T> {
     /// Nothing.
     Answered(T),
-    /// A part of what was asked for was refused as too much.
+    /// It was too much in part, or it was refused as too much and can be had in another way: it is not asked for again.
     Partly(T),
     /// All was refused as too much: it is asked for again, and this is what there is where that does not help.
     Refused(T),
@@ -138,6 +154,14 @@ impl Reply<Answer> {
         match answer.status {
             429 | 503 => Reply::Refused(answer),
             _ => Reply::Answered(answer),
+        }
+    }
+
+    /// The same, of what its caller has another way to.
+    pub(crate) fn once(answer: Answer) -> Reply<Answer> {
+        match Reply::by_status(answer) {
+            Reply::Refused(answer) => Reply::Partly(answer),
+            reply => reply,
         }
     }
 }
