@@ -41,6 +41,7 @@ fn what_is_wrong_in_the_configuration_is_named() {
         ("{ confirmations = 6 }", "{}".into(), &["assay.toml:8: ", "chain[0].finality", "say either"]),
         ("start = 1\n", "start = 1\nfinality = { tag = \"latest\" }\n".into(), &["assay.toml:18: ", "chain[1].finality"]),
         ("start = 1\n", "start = 1\nquorum = 2\n".into(), &["assay.toml:18: ", "chain[1].quorum", "2 nodes cannot agree where there are 1"]),
+        ("rpc = ", "max_requests_per_second = 0\nrpc = ".into(), &["max_requests_per_second", "1 is the least"]),
         ("start = 1\n", "start = 1\nquorum = 0\n".into(), &["assay.toml:18: ", "chain[1].quorum"]),
         ("\"UTC\"", "\"Asia/Soul\"".into(), &["assay.toml:3: ", "timezone", "did you mean `Asia/Seoul`?"]),
         ("\"5m\"", "\"5 minutes\"".into(), &["assay.toml:23: ", "is not a duration"]),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use assay_http::{Endpoint, HttpError, Login};
+use assay_http::{Endpoint, HttpError, Login, Pace};
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use bitcoin::hashes::Hash as _;
 use bitcoincore_rpc::{Client, RpcApi as _};
@@ -47,6 +47,8 @@ pub struct NodeConfig {
     pub login: NodeLogin,
     /// The folder of its block files, if they can be read from here.
     pub blocks_dir: Option<PathBuf>,
+    /// How fast it is asked.
+    pub pace: Pace,
 }
 
 /// How to log in to a node. Secrets come from files.
@@ -173,7 +175,7 @@ impl Node {
         self.with_session(|session| session.lists.call(method, &[]).map_err(|error| self.rpc_fault(subject, error)))
     }
 
-    /// Calls a method with each of these parameters, in one request: an answer to each, in their order, with `None` where the node
+    /// Calls a method with each of these parameters, in one request, or in as many as its pace wants: an answer to each, in their order, with `None` where the node
     /// says that there is no such thing.
     pub(crate) fn call_each<T: DeserializeOwned>(
         &self,
@@ -183,8 +185,11 @@ impl Node {
     ) -> Result<Vec<Option<T>>, NodeError> {
         self.with_session(|session| {
             let client = session.client.get_jsonrpc_client();
-            let requests: Vec<_> = params.iter().map(|params| client.build_request(method, Some(params))).collect();
-            let answers = client.send_batch(&requests).map_err(|error| self.rpc_fault(subject, error.into()))?;
+            let mut answers = Vec::with_capacity(params.len());
+            for params in params.chunks(self.config.pace.largest_batch()) {
+                let requests: Vec<_> = params.iter().map(|params| client.build_request(method, Some(params))).collect();
+                answers.extend(client.send_batch(&requests).map_err(|error| self.rpc_fault(subject, error.into()))?);
+            }
             let read = |answer: Option<jsonrpc::Response>| {
                 let answer =
                     answer.ok_or_else(|| self.broken(subject, Fault::Omitted, "an answer is missing".into()))?;
@@ -406,7 +411,8 @@ impl Node {
     }
 
     fn endpoint(&self, login: Login) -> Result<Endpoint, NodeError> {
-        Endpoint::new(&self.config.rpc, login).map_err(|error| self.http_fault("its address", error))
+        let endpoint = Endpoint::new(&self.config.rpc, login).map_err(|error| self.http_fault("its address", error))?;
+        Ok(endpoint.paced(self.config.pace.clone()))
     }
 
     /// Looks whether the node serves REST, which it does on the same port and without a login.

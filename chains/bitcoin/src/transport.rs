@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_http::{Endpoint, HttpError};
+use assay_http::{Endpoint, HttpError, Reply};
 use assay_types::Fault;
 use jsonrpc::{Error, Request, Response};
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub(crate) enum TransportFault {
 
 impl jsonrpc::Transport for Transport {
     fn send_request(&self, request: Request) -> Result<Response, Error> {
-        let response: Response = self.send(&request)?;
+        let response: Response = self.send(&request, 1)?;
         if response.id != request.id {
             return Err(fault(TransportFault::NotAnAnswer(Fault::Reordered, "it answers another question".into())));
         }
@@ -46,7 +46,7 @@ impl jsonrpc::Transport for Transport {
 
     /// Whether each answers one of the questions is for the caller, [`jsonrpc::Client`], to see to.
     fn send_batch(&self, requests: &[Request]) -> Result<Vec<Response>, Error> {
-        self.send(&requests)
+        self.send(&requests, requests.len())
     }
 
     fn fmt_target(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -55,10 +55,10 @@ impl jsonrpc::Transport for Transport {
 }
 
 impl Transport {
-    fn send<T: DeserializeOwned>(&self, questions: &impl Serialize) -> Result<T, Error> {
+    fn send<T: DeserializeOwned>(&self, questions: &impl Serialize, count: usize) -> Result<T, Error> {
         let json = serde_json::to_vec(questions)?;
-        let answer = assay_http::wait(self.endpoint.post(json, self.limit_bytes)).map_err(TransportFault::Http);
-        let answer = answer.map_err(fault)?;
+        let answer = assay_http::wait(self.endpoint.ask(json, count, self.limit_bytes, Reply::by_status));
+        let answer = answer.map_err(|error| fault(TransportFault::Http(error)))?;
         serde_json::from_slice(&answer.body).map_err(|error| {
             fault(match answer.status {
                 200 => {

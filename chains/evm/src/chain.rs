@@ -13,12 +13,11 @@ use assay_types::{
 
 use crate::digest::{Digest, promised};
 use crate::fetch::{self, Fetched, SealedHeader};
-use crate::finality::final_block;
 use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
 use crate::wanted::Wanted;
-use crate::{Finality, check, extract};
+use crate::{Finality, check, extract, finality};
 
 /// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.
 const EACH_OPENED: usize = 20_000;
@@ -109,15 +108,18 @@ impl EvmChain {
     }
 
     async fn tip_of(&self, node: &Node) -> Result<Tip, NodeError> {
-        let latest = fetch::head(node).await?;
-        let head = BlockRef { height: Height(latest.header.number), hash: BlockHash(latest.hash.0) };
+        let at = |head: &SealedHeader| BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
         Ok(match self.finality {
             Finality::Confirmations(n) => {
+                let head = at(&fetch::head(node).await?);
                 let final_height = (head.height.0 + 1).checked_sub(n.max(1)).map(Height);
                 Tip { head, final_height, final_hash: None }
             }
             Finality::Tag(tag) => {
-                let last = final_block(node, tag, &latest).await?;
+                let (latest, tagged) = tokio::join!(fetch::head(node), finality::tagged(node, tag));
+                let latest = latest?;
+                let last = finality::final_block(node, tag, &latest, tagged)?;
+                let head = at(&latest);
                 Tip { head, final_height: last.map(|last| last.height), final_hash: last.map(|last| last.hash) }
             }
         })
@@ -234,6 +236,10 @@ impl Chain for EvmChain {
 
     fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
         self.with_a_node(async |node| fetch::hash_at(node, height).await)
+    }
+
+    fn hashes(&self, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
+        self.with_a_node(async |node| fetch::hashes(node, from, count).await)
     }
 
     fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {

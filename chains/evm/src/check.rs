@@ -6,7 +6,7 @@ use assay_types::{BlockHash, BlockRef, Height, NodeError, Notice};
 use serde_json::{Value, json};
 
 use crate::fetch::{self, SealedHeader};
-use crate::finality::{Finality, final_block};
+use crate::finality::{Finality, final_block, tagged};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::wrong_proof;
 use crate::verify::{self, AccountProof};
@@ -58,7 +58,7 @@ async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -
     let Finality::Tag(tag) = finality else {
         return Ok(notice(node, "finality", "by confirmations", false));
     };
-    Ok(match final_block(node, tag, head).await? {
+    Ok(match final_block(node, tag, head, tagged(node, tag).await)? {
         Some(last) => notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false),
         None => notice(
             node,

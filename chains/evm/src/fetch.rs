@@ -46,17 +46,28 @@ struct Body {
 pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &str) -> Result<SealedHeader, Refusal> {
     let (wanted, asked) = (height_of(&number), Instant::now());
     let block: Option<Box<RawValue>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
-    let (sealed, _) = sealed(node, &block.ok_or(Refusal::Null)?, subject).map_err(Refusal::Failed)?;
+    read_header(node, &block.ok_or(Refusal::Null)?, wanted, asked, subject).map_err(Refusal::Failed)
+}
+
+/// A header that was asked for then, at this height if it was not by a tag.
+fn read_header(
+    node: &Node,
+    block: &RawValue,
+    wanted: Option<Height>,
+    asked: Instant,
+    subject: &str,
+) -> Result<SealedHeader, NodeError> {
+    let (sealed, _) = sealed(node, block, subject)?;
     let (height, hash) = (Height(sealed.header.number), BlockHash(sealed.hash.0));
     if let Some(wanted) = wanted.filter(|wanted| *wanted != height) {
         let (fault, why) = (diagnose::of_another_block(wanted, height), format!("it is of height {height}"));
-        return Err(Refusal::Failed(node.contradiction(subject, "what was asked for", fault, why)));
+        return Err(node.contradiction(subject, "what was asked for", fault, why));
     }
     match node.recent.look(height, hash, asked, Instant::now()) {
         None => Ok(sealed),
         Some(other) => {
             let why = format!("block {height} is {hash} and {other} by turns");
-            Err(Refusal::Failed(node.unreadable(subject, Fault::MixedForks, why)))
+            Err(node.unreadable(subject, Fault::MixedForks, why))
         }
     }
 }
@@ -74,6 +85,27 @@ pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockH
         Err(Refusal::Absent(_) | Refusal::Null) => Ok(None),
         Err(refusal) => Err(refusal).or_fail(node, &subject),
     }
+}
+
+/// The hashes from this height on, at most so many; fewer where the node's active chain ends.
+pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
+    let asked = Instant::now();
+    let heights = from.0..from.0.saturating_add(count);
+    let questions = heights.clone().map(|height| json!([format!("{height:#x}"), false])).collect();
+    let answers = node.ask_many::<Option<Box<RawValue>>>("eth_getBlockByNumber", questions, "headers").await?;
+    let mut hashes = Vec::with_capacity(answers.len());
+    for (height, answer) in heights.zip(answers) {
+        let subject = format!("the header at height {height}");
+        match answer {
+            Ok(Some(block)) => {
+                let sealed = read_header(node, &block, Some(Height(height)), asked, &subject)?;
+                hashes.push(BlockHash(sealed.hash.0));
+            }
+            Ok(None) | Err(Refusal::Absent(_) | Refusal::Null) => break,
+            Err(refusal) => return Err(refusal).or_fail(node, &subject),
+        }
+    }
+    Ok(hashes)
 }
 
 /// The last block of the node's active chain, by its own words. While it does not rise, it is looked whether the node has a

@@ -4,7 +4,7 @@ use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use serde_json::json;
 
 use crate::fetch::{self, SealedHeader};
-use crate::node::Node;
+use crate::node::{Node, Refusal};
 
 /// When a block may be relied upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +47,27 @@ impl FinalityTag {
 const BY_ETHEREUM: [u64; 4] = [1, 17_000, 560_048, 11_155_111];
 const SLOT_S: u64 = 12;
 
+/// What the node names by this tag.
+pub(crate) async fn tagged(node: &Node, tag: FinalityTag) -> Result<SealedHeader, Refusal> {
+    fetch::header_at(node, json!(tag.as_str()), &subject(tag)).await
+}
+
+fn subject(tag: FinalityTag) -> String {
+    format!("the {} header", tag.as_str())
+}
+
 /// The last final block by the node's tag; `None` where it has none yet, does not know the tag, or names a block above its
 /// head, where nothing can be held against it. That it is on our chain is for the caller to see.
 ///
 /// # Errors
 /// [`NodeError::Contradiction`] where the block is younger than the chain's consensus lets a final one be.
-pub(crate) async fn final_block(
+pub(crate) fn final_block(
     node: &Node,
     tag: FinalityTag,
     head: &SealedHeader,
+    tagged: Result<SealedHeader, Refusal>,
 ) -> Result<Option<BlockRef>, NodeError> {
-    let subject = format!("the {} header", tag.as_str());
-    let SealedHeader { header, hash } = match fetch::header_at(node, json!(tag.as_str()), &subject).await {
+    let SealedHeader { header, hash } = match tagged {
         Ok(sealed) => sealed,
         Err(refusal) => return refusal.in_words().map(|_| None),
     };
@@ -70,7 +79,7 @@ pub(crate) async fn final_block(
     // A node that makes up its times, as one for tests does, has the blocks instead.
     if by_ethereum && blocks < tag.least_slots() && age_s < tag.least_slots() * SLOT_S {
         let why = format!("block {} is {age_s} s and {blocks} blocks below the last one", header.number);
-        return Err(node.contradiction(&subject, "the rules of consensus", Fault::Forged, why));
+        return Err(node.contradiction(&subject(tag), "the rules of consensus", Fault::Forged, why));
     }
     Ok(Some(BlockRef { height: Height(header.number), hash: BlockHash(hash.0) }))
 }

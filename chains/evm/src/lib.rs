@@ -10,6 +10,7 @@
 
 mod ability;
 mod addresses;
+mod batch;
 mod chain;
 mod check;
 mod diagnose;

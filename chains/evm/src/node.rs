@@ -1,5 +1,6 @@
 //! One node: questions, answers, and what its refusals mean.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy::primitives::U64;
@@ -14,14 +15,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::ability::Ability;
+use crate::batch::BatchSize;
 use crate::recent::Recent;
 use crate::transport::{self, Bounded, Broken};
 
 /// What an answer without content is told as.
 const NULL: &str = "the answer is null";
-/// Questions in one JSON-RPC batch.
-const BATCH: usize = 50;
-/// Requests at a time.
+/// Requests at a time, of one piece of work; how many there are in all, the endpoint's pace decides.
 const AT_ONCE: usize = 8;
 
 /// Why a question has no answer.
@@ -65,11 +65,13 @@ impl Refusal {
 pub(crate) struct Node {
     /// Host and port, without anything secret.
     pub(crate) name: String,
+    endpoint: Endpoint,
     rpc: RpcClient,
     pub(crate) chain_number: u64,
     right_chain: AtomicBool,
     /// JSON-RPC batches.
     batches: Ability,
+    batch: BatchSize,
     /// `debug_traceBlockByHash`.
     pub(crate) traces: Ability,
     /// `debug_traceTransaction` with the `callTracer`.
@@ -88,7 +90,9 @@ impl Node {
     pub(crate) fn new(endpoint: Endpoint, chain_number: u64) -> Node {
         Node {
             name: endpoint.shown(),
-            rpc: RpcClient::new(Bounded(endpoint), false),
+            batch: BatchSize::new(endpoint.pace().largest_batch()),
+            rpc: RpcClient::new(Bounded(endpoint.clone()), false),
+            endpoint,
             chain_number,
             right_chain: AtomicBool::new(false),
             batches: Ability::assumed("batches"),
@@ -135,8 +139,8 @@ impl Node {
         questions: Vec<Value>,
         subject: &str,
     ) -> Result<Vec<Result<T, Refusal>>, NodeError> {
-        let mut chunks = futures_util::stream::iter(questions.chunks(BATCH).map(<[Value]>::to_vec))
-            .map(|chunk| self.ask_batch(method, chunk, subject))
+        let mut chunks = futures_util::stream::iter(questions.chunks(self.batch.size()))
+            .map(|chunk| self.ask_chunk(method, chunk, subject))
             .buffered(AT_ONCE / 2);
         let mut answers = Vec::with_capacity(questions.len());
         while let Some(chunk) = chunks.next().await {
@@ -150,26 +154,68 @@ impl Node {
         Ok(answers)
     }
 
-    async fn ask_batch<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        questions: Vec<Value>,
-        subject: &str,
-    ) -> Result<Vec<Result<T, Refusal>>, NodeError> {
-        if questions.len() > 1 && self.batches.is_there() {
-            match self.send_batch(method, &questions).await {
-                Ok(answers) => return Ok(answers.into_iter().map(|answer| self.read(answer, subject)).collect()),
-                Err(error) => self.batches.lose(self, &self.refusal(error, subject).in_words()?),
-            }
-        }
-        let singles = questions.into_iter().map(|question| self.ask(method, question, subject));
-        Ok(futures_util::stream::iter(singles).buffered(AT_ONCE).collect().await)
-    }
-
-    async fn send_batch(
+    /// In one batch, or where that is more than the node takes, in several; what was refused for that alone is asked again.
+    async fn ask_chunk<T: DeserializeOwned>(
         &self,
         method: &'static str,
         questions: &[Value],
+        subject: &str,
+    ) -> Result<Vec<Result<T, Refusal>>, NodeError> {
+        let mut answers: Vec<Option<Result<T, Refusal>>> = questions.iter().map(|_| None).collect();
+        let mut open: VecDeque<usize> = (0..questions.len()).collect();
+        while !open.is_empty() {
+            let size = open.len().min(self.batch.size());
+            if size < 2 || !self.batches.is_there() {
+                let ask = async |nth: usize| (nth, self.ask(method, questions[nth].clone(), subject).await);
+                let mut singles = futures_util::stream::iter(open).map(ask).buffer_unordered(AT_ONCE);
+                while let Some((nth, answer)) = singles.next().await {
+                    answers[nth] = Some(answer);
+                    self.batch.answered(1);
+                }
+                break;
+            }
+            let asked: Vec<usize> = open.drain(..size).collect();
+            match self.send_batch(method, asked.iter().map(|nth| &questions[*nth])).await {
+                Ok(told) => {
+                    let mut refused = 0;
+                    for (nth, answer) in asked.into_iter().zip(told) {
+                        match &answer {
+                            Err(RpcError::ErrorResp(error)) if Meaning::of(error).is_too_much() => {
+                                if self.endpoint.is_given_up() {
+                                    return Err(self.unreachable(&error.message));
+                                }
+                                refused += 1;
+                                open.push_back(nth);
+                            }
+                            _ => answers[nth] = Some(self.read(answer, subject)),
+                        }
+                    }
+                    if refused > 0 { self.batch.refused(size) } else { self.batch.answered(size) }
+                }
+                Err(error) => {
+                    let overloaded = transport::is_overload(&error) && !self.endpoint.is_given_up();
+                    if overloaded || transport::is_too_much(&error) {
+                        self.batch.refused(size);
+                    }
+                    if !overloaded {
+                        let why = self.refusal(error, subject).in_words()?;
+                        match size {
+                            2 => self.batches.lose(self, &why),
+                            _ => tracing::debug!(node = self.name, "a batch of {size} is refused: {why}"),
+                        }
+                        self.batch.refused(size.max(4)); // those of two are tried again when that ability is
+                    }
+                    asked.into_iter().rev().for_each(|nth| open.push_front(nth));
+                }
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn send_batch<'q>(
+        &self,
+        method: &'static str,
+        questions: impl ExactSizeIterator<Item = &'q Value>,
     ) -> Result<Vec<Result<Box<RawValue>, TransportError>>, TransportError> {
         let mut batch = self.rpc.new_batch();
         let mut waiters = Vec::with_capacity(questions.len());
@@ -206,6 +252,7 @@ impl Node {
                     failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
                 }
                 Some(why @ Broken::Status(429)) => failed(self.limited(why)),
+                Some(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
                 Some(why) => failed(match why.fault() {
                     Some(fault) => self.unreadable(subject, fault, why),
                     None => self.unreachable(why),
@@ -216,28 +263,17 @@ impl Node {
         }
     }
 
-    /// What a JSON-RPC error means. There is no standard for it beyond -32601: nodes are told by their words. A contract
-    /// chooses the words with which it fails, so that those are not listened to.
+    /// What a JSON-RPC error means, with its words.
     pub(crate) fn refusal_in_words(&self, error: &ErrorPayload) -> Refusal {
-        let words = error.message.to_lowercase();
-        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
         let why = shortened(&error.message);
-        if error.code == 3 || words.starts_with("execution reverted") {
-            Refusal::Execution(why)
-        } else if says(TOO_MUCH) {
-            Refusal::TooMuch(why)
-        } else if says(ABSENT) {
-            Refusal::Absent(why)
-        } else if error.code == 429 || says(LIMITED) {
-            Refusal::Failed(self.limited(why))
-        } else if says(OVERLOADED) || error.is_retry_err() {
-            Refusal::Failed(self.unreachable(why))
-        } else if matches!(error.code, -32601 | -32004) || says(NO_METHOD) {
-            Refusal::NoMethod(why)
-        } else if says(EXECUTION) {
-            Refusal::Execution(why)
-        } else {
-            Refusal::Other(why)
+        match Meaning::of(error) {
+            Meaning::Execution => Refusal::Execution(why),
+            Meaning::TooMuch => Refusal::TooMuch(why),
+            Meaning::Absent => Refusal::Absent(why),
+            Meaning::Limited => Refusal::Failed(self.limited(why)),
+            Meaning::Overloaded => Refusal::Failed(self.unreachable(why)),
+            Meaning::NoMethod => Refusal::NoMethod(why),
+            Meaning::Other => Refusal::Other(why),
         }
     }
 
@@ -270,12 +306,65 @@ impl Node {
     }
 }
 
+/// What a JSON-RPC error means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The contract that was called failed.
+    Execution,
+    /// Less at a time may do.
+    TooMuch,
+    /// The node does not have it.
+    Absent,
+    /// It is asked too often.
+    Limited,
+    /// It has too much to do.
+    Overloaded,
+    NoMethod,
+    Other,
+}
+
+impl Meaning {
+    /// There is no standard for it beyond -32601: nodes are told by their words. A contract chooses the words with which it
+    /// fails, so that those are not listened to.
+    pub(crate) fn of(error: &ErrorPayload) -> Meaning {
+        let words = error.message.to_lowercase();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        if error.code == 3 || words.starts_with("execution reverted") {
+            Meaning::Execution
+        } else if says(TOO_MUCH) {
+            Meaning::TooMuch
+        } else if says(ABSENT) {
+            Meaning::Absent
+        } else if error.code == 429 || says(LIMITED) {
+            Meaning::Limited
+        } else if says(OVERLOADED) || error.is_retry_err() {
+            Meaning::Overloaded
+        } else if matches!(error.code, -32601 | -32004) || says(NO_METHOD) {
+            Meaning::NoMethod
+        } else if says(EXECUTION) {
+            Meaning::Execution
+        } else {
+            Meaning::Other
+        }
+    }
+
+    /// Later may do.
+    pub(crate) fn is_overload(self) -> bool {
+        matches!(self, Meaning::Limited | Meaning::Overloaded)
+    }
+
+    fn is_too_much(self) -> bool {
+        self == Meaning::TooMuch || self.is_overload()
+    }
+}
+
 const TOO_MUCH: &[&str] = &[
+    "batch",
     "execution aborted",
     "response size",
-    "response too large",
     "response is too big",
-    "request too large",
+    "too large",
+    "too many results",
     "query timeout",
 ];
 const LIMITED: &[&str] =
@@ -397,6 +486,9 @@ mod tests {
             (429, "slow down", "limited"),
             (-32000, "upstream timeout", "again"),
             (-32000, "execution aborted (timeout = 5s)", "too much"),
+            (-32600, "batch too large", "too much"),
+            (-32000, "Too many requests in one batch: the limit is exceeded", "too much"),
+            (-32003, "response too large", "too much"),
             (-32000, "missing trie node 0123 (path ) state 0x45 is not available", "absent"),
             (-32001, "Resource not found", "absent"),
             (-32602, "BlockOutOfRangeError: block height is 6001 but requested was 1", "absent"),

@@ -1,15 +1,18 @@
 //! Carries alloy's JSON-RPC packets over [`assay_http`], so that no answer is endless and no error shows a key.
 //!
-//! It carries, and does not judge: what a node's error means is decided in `node`.
+//! It carries, and does not judge: what a node's error means is decided in `node`. Where it means that the node is asked too
+//! much, the endpoint's pace is told, and asks again.
 
 use std::collections::HashSet;
 use std::task::{Context, Poll};
 
 use alloy::rpc::json_rpc::{ErrorPayload, Id, RequestPacket, Response, ResponsePacket, ResponsePayload};
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
-use assay_http::{Endpoint, HttpError};
+use assay_http::{Answer, Endpoint, HttpError, Reply};
 use assay_types::Fault;
 use tower_service::Service;
+
+use crate::node::Meaning;
 
 /// The largest answer that is read, to one question or to a batch: a full block's receipts or traces take some tens of
 /// megabytes.
@@ -95,9 +98,51 @@ pub(crate) fn unreadable(error: &serde_json::Error) -> Fault {
     }
 }
 
+/// Is it that the node did not come to an end with so many questions, or not to one that we can read?
+pub(crate) fn is_too_much(error: &TransportError) -> bool {
+    let TransportError::Transport(TransportErrorKind::Custom(cause)) = error else { return false };
+    matches!(cause.downcast_ref(), Some(Broken::Http(error)) if error.is_too_much())
+}
+
+/// Is it a refusal of all questions together, as the node is asked too much?
+pub(crate) fn is_overload(error: &TransportError) -> bool {
+    let TransportError::Transport(TransportErrorKind::Custom(cause)) = error else { return false };
+    match cause.downcast_ref() {
+        Some(Broken::Status(status)) => matches!(status, 429 | 503),
+        Some(Broken::BatchRefused(error)) => Meaning::of(error).is_overload(),
+        _ => false,
+    }
+}
+
 async fn send(endpoint: &Endpoint, request: &RequestPacket) -> Result<ResponsePacket, Broken> {
     let body = serde_json::to_vec(request).map_err(Broken::NotRpc)?;
-    let answer = endpoint.post(body, limit(request)).await.map_err(Broken::Http)?;
+    let read = |answer: Answer| {
+        let status = answer.status;
+        let packet = read(request, &answer);
+        match overloaded(&packet) {
+            _ if matches!(status, 429 | 503) => Reply::Refused(packet),
+            (0, _) => Reply::Answered(packet),
+            (refused, all) if refused == all => Reply::Refused(packet),
+            _ => Reply::Partly(packet),
+        }
+    };
+    endpoint.ask(body, request.len(), limit(request), read).await.map_err(Broken::Http)?
+}
+
+/// How many of the answers are that the node is asked too much, and how many there are.
+fn overloaded(packet: &Result<ResponsePacket, Broken>) -> (usize, usize) {
+    let is_refusal = |error: &ErrorPayload| Meaning::of(error).is_overload();
+    match packet {
+        Ok(packet) => {
+            let errors = packet.responses().iter().filter_map(|response| response.payload.as_error());
+            (errors.filter(|error| is_refusal(error)).count(), packet.responses().len())
+        }
+        Err(Broken::BatchRefused(error)) => (usize::from(is_refusal(error)), 1),
+        Err(_) => (0, 1),
+    }
+}
+
+fn read(request: &RequestPacket, answer: &Answer) -> Result<ResponsePacket, Broken> {
     let packet = match serde_json::from_slice(&answer.body) {
         Ok(packet) => packet,
         Err(_) if !(200..300).contains(&answer.status) => return Err(Broken::Status(answer.status)),

@@ -1,10 +1,13 @@
 //! `assay.toml`: read, checked, resolved once.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use assay_desk::{GateSettings, Signal};
 use assay_evm::{Finality as EvmFinality, FinalityTag};
+use assay_http::Pace;
 use assay_indexer::Turns;
 use assay_registry::{AssetBlock, ChainNative, Native, Source, TimeZone, read_text, timezone};
 use assay_types::{ChainId, Height, InputError, InputErrors, suggestion};
@@ -67,6 +70,8 @@ pub struct NodeConfig {
     pub login: assay_bitcoin::NodeLogin,
     /// The folder of a Bitcoin node's block files.
     pub blocks_dir: Option<PathBuf>,
+    /// Kept by all who ask it.
+    pub pace: Pace,
 }
 
 /// Where a node is: in the configuration, or, where the URL carries a key, in a file.
@@ -167,6 +172,7 @@ struct NodeBlock {
     user: Option<String>,
     password_file: Option<PathBuf>,
     blocks_dir: Option<PathBuf>,
+    max_requests_per_second: Option<Spanned<u32>>,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -179,6 +185,8 @@ fn default_exchanges() -> PathBuf {
 
 /// No configuration is longer.
 const LONGEST_CONFIG_BYTES: u64 = 16 << 20;
+/// For how long a node that refuses everything is asked before the next one is.
+const IMPATIENCE: Duration = Duration::from_secs(2);
 const DEFAULT_UNDO_DEPTH: u64 = 1000;
 const DEFAULT_CONFIRMATIONS: u64 = 6;
 
@@ -317,7 +325,8 @@ impl ChainReader<'_> {
             let error = self.error(self.at, "node", format!("chain `{name}` has no node"));
             return Err(error.hint("add [[chain.node]] with rpc = \"http://…\""));
         }
-        let nodes = block.node.iter().enumerate().map(|(nth, node)| self.node(&id, nth, node));
+        let others = block.node.len() > 1;
+        let nodes = block.node.iter().enumerate().map(|(nth, node)| self.node(&id, nth, node, others));
         let nodes: Vec<NodeConfig> = nodes.collect::<Result<_, _>>()?;
         let quorum = self.quorum(block, &nodes)?;
         let native = block.native.as_ref().map(|native| {
@@ -415,7 +424,13 @@ impl ChainReader<'_> {
         }
     }
 
-    fn node(&self, id: &ChainId, nth: usize, node: &Spanned<NodeBlock>) -> Result<NodeConfig, InputError> {
+    fn node(
+        &self,
+        id: &ChainId,
+        nth: usize,
+        node: &Spanned<NodeBlock>,
+        others: bool,
+    ) -> Result<NodeConfig, InputError> {
         let (at, block) = (node.span().start, node.get_ref());
         let refuse = |field: &str, why: &str| self.error(at, &format!("node[{nth}].{field}"), why);
         let address = match (&block.rpc, &block.url_file) {
@@ -450,7 +465,14 @@ impl ChainReader<'_> {
             }
             _ => return Err(refuse("user", "say either cookie_file, or user and password_file")),
         };
-        Ok(NodeConfig { address, login, blocks_dir: block.blocks_dir.as_ref().map(path) })
+        let cap = block.max_requests_per_second.as_ref().map(|cap| {
+            let field = format!("node[{nth}].max_requests_per_second");
+            let nothing = || self.error(cap.span().start, &field, "0 requests a second ask nothing: 1 is the least");
+            NonZeroU32::new(*cap.get_ref()).ok_or_else(|| nothing().hint("leave it out for as many as the node bears"))
+        });
+        let pace = Pace::new(cap.transpose()?);
+        let pace = if others { pace.patience(IMPATIENCE) } else { pace };
+        Ok(NodeConfig { address, login, blocks_dir: block.blocks_dir.as_ref().map(path), pace })
     }
 }
 

@@ -150,7 +150,8 @@ impl Setup {
     fn connect_evm(&self, chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<EvmChain, Failure> {
         let endpoint = |node: &config::NodeConfig| -> Result<_, Failure> {
             let url = url(&node.address)?;
-            Endpoint::new(&url, Login::None).map_err(|error| Failure::new(WRONG_INPUT, error))
+            let endpoint = Endpoint::new(&url, Login::None).map_err(|error| Failure::new(WRONG_INPUT, error))?;
+            Ok(endpoint.paced(node.pace.clone()))
         };
         let nodes = nodes.iter().map(endpoint).collect::<Result<_, _>>()?;
         let deployments = self.directory.assets.iter().flat_map(|entry| &entry.on);
@@ -173,8 +174,8 @@ pub fn exchange<'a>(declarations: &'a Declarations, id: &str) -> Result<&'a Exch
 
 fn connect_bitcoin(chain: &ChainConfig, nodes: &[config::NodeConfig]) -> Result<BitcoinChain, Failure> {
     let node = |node: &config::NodeConfig| -> Result<_, Failure> {
-        let (login, blocks_dir) = (node.login.clone(), node.blocks_dir.clone());
-        Ok(assay_bitcoin::NodeConfig { rpc: url(&node.address)?, login, blocks_dir })
+        let (login, blocks_dir, pace) = (node.login.clone(), node.blocks_dir.clone(), node.pace.clone());
+        Ok(assay_bitcoin::NodeConfig { rpc: url(&node.address)?, login, blocks_dir, pace })
     };
     let nodes = nodes.iter().map(node).collect::<Result<_, _>>()?;
     let Finality::Confirmations(confirmations) = chain.finality else {

@@ -1,18 +1,24 @@
 //! Requests to nodes over HTTP: nothing endless, nothing huge, no secret in an error.
 //!
 //! A node is a stranger. Whatever it sends is read to a stated size and within a stated time, redirects are not
-//! followed, and its URL, which may carry a key, never appears in an error.
+//! followed, and its URL, which may carry a key, never appears in an error. It is asked no faster than it bears, and than
+//! the operator allows ([`Pace`]).
 
 mod line;
 
 use std::future::Future;
 use std::ops::DerefMut;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use assay_types::Fault;
 use line::Lines;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+mod limits;
+mod pace;
+
+pub use pace::{Pace, Reply};
 
 /// How long a request may take from the first byte sent to the last byte read, unless [`set_deadline`] says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -57,6 +63,9 @@ pub enum HttpError {
     /// No whole answer in time.
     #[error("no whole answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// Not asked: there was no answer to what others asked before, for so long.
+    #[error("not asked, as nothing was answered for {} s", .0.as_secs())]
+    Unanswered(Duration),
     /// Ended before its stated length.
     #[error("the answer broke off after {0} bytes")]
     Truncated(usize),
@@ -83,8 +92,17 @@ impl HttpError {
             HttpError::Truncated(_) => Some(Fault::Truncated),
             HttpError::TooLarge(..) => Some(Fault::Oversized),
             HttpError::NeverEnding { .. } => Some(Fault::NeverEnding),
-            HttpError::Url(_) | HttpError::Unreachable(_) | HttpError::TimedOut(_) | HttpError::LoginRefused(_) => None,
+            HttpError::Url(_)
+            | HttpError::Unreachable(_)
+            | HttpError::TimedOut(_)
+            | HttpError::Unanswered(_)
+            | HttpError::LoginRefused(_) => None,
         }
+    }
+
+    /// Did it take longer, or come to more, than we are willing to wait for or to read? Less at a time may do.
+    pub fn is_too_much(&self) -> bool {
+        matches!(self, HttpError::TimedOut(_) | HttpError::NeverEnding { .. } | HttpError::TooLarge(..))
     }
 }
 
@@ -105,6 +123,7 @@ pub struct Endpoint {
     client: reqwest::Client,
     deadline: Duration,
     lines: Arc<Lines>,
+    pace: Pace,
 }
 
 impl Endpoint {
@@ -113,7 +132,30 @@ impl Endpoint {
     /// # Errors
     /// When the URL cannot be used.
     pub fn new(url: &str, login: Login) -> Result<Endpoint, HttpError> {
-        Ok(Endpoint { url: parse(url)?, login, client: client()?, deadline: deadline(), lines: Arc::default() })
+        Ok(Endpoint {
+            url: parse(url)?,
+            login,
+            client: client()?,
+            deadline: deadline(),
+            pace: Pace::default(),
+            lines: Arc::default(),
+        })
+    }
+
+    /// The same endpoint, asked at this pace together with whoever else has it.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Endpoint {
+        Endpoint { pace, ..self }
+    }
+
+    /// Has it refused everything for longer than we have patience?
+    pub fn is_given_up(&self) -> bool {
+        self.pace.is_given_up(self.deadline)
+    }
+
+    /// The pace at which it is asked.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The same endpoint, for what takes its time.
@@ -132,8 +174,23 @@ impl Endpoint {
     /// # Errors
     /// See [`HttpError`].
     pub async fn post(&self, json: Vec<u8>, limit: usize) -> Result<Answer, HttpError> {
+        self.ask(json, 1, limit, Reply::by_status).await
+    }
+
+    /// The same, with a document that asks so many questions, which are as many requests for the pace; `read` makes of the answer
+    /// what it is, and says whether it is a refusal. It is called once for each time that is asked.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub async fn ask<T>(
+        &self,
+        json: Vec<u8>,
+        questions: usize,
+        limit: usize,
+        read: impl Fn(Answer) -> Reply<T>,
+    ) -> Result<T, HttpError> {
         let request = self.client.post(self.url.clone()).header("content-type", "application/json").body(json);
-        self.send(request, limit).await
+        self.send(request, questions, limit, read).await
     }
 
     /// Gets `path`, which replaces the endpoint's own, and reads at most `limit` bytes.
@@ -144,12 +201,13 @@ impl Endpoint {
         let mut url = self.url.clone();
         url.set_path(path);
         url.set_query(None);
-        self.send(self.client.get(url), limit).await
+        self.send(self.client.get(url), 1, limit, Reply::by_status).await
     }
 
     /// Gets `path`, which replaces the endpoint's own, on the calling thread and into memory that `room` gives for a body of so many
     /// bytes, at most `limit`: for large answers, one after another. Says the status and the body; nothing where it is to be got by
-    /// [`Endpoint::get`]: over TLS, with a login, of a length that is not said, or while too much is on its way.
+    /// [`Endpoint::get`]: over TLS, with a login, under a cap, of a length that is not said, or while too much is on its way; also what is
+    /// refused as too much, so that it is asked for again at the node's pace.
     ///
     /// # Errors
     /// See [`HttpError`].
@@ -161,13 +219,14 @@ impl Endpoint {
     ) -> Result<Option<(u16, B)>, HttpError> {
         let is_plain = self.url.scheme() == "http" && self.url.username().is_empty() && self.url.password().is_none();
         let (Some(host), Some(port), Login::None, true) =
-            (self.url.host_str(), self.url.port_or_known_default(), &self.login, is_plain)
+            (self.url.host_str(), self.url.port_or_known_default(), &self.login, is_plain && !self.pace.is_capped())
         else {
             return Ok(None);
         };
         let units = u32::try_from(limit.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let Ok(_held) = IN_FLIGHT.try_acquire_many(units) else { return Ok(None) };
-        self.lines.get((host, port), path, limit, self.deadline, room)
+        let answer = self.lines.get((host, port), path, limit, self.deadline, room)?;
+        Ok(answer.filter(|(status, _)| !matches!(status, 429 | 503)))
     }
 
     /// Gets the endpoint itself, with its own path and query, and reads at most `limit` bytes.
@@ -175,21 +234,61 @@ impl Endpoint {
     /// # Errors
     /// See [`HttpError`].
     pub async fn read(&self, limit: usize) -> Result<Answer, HttpError> {
-        self.send(self.client.get(self.url.clone()), limit).await
+        self.send(self.client.get(self.url.clone()), 1, limit, Reply::by_status).await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder, limit: usize) -> Result<Answer, HttpError> {
+    /// When it is our turn, and again where it is refused.
+    async fn send<T>(
+        &self,
+        request: reqwest::RequestBuilder,
+        questions: usize,
+        limit: usize,
+        read: impl Fn(Answer) -> Reply<T>,
+    ) -> Result<T, HttpError> {
         let request = match &self.login {
             Login::None => request,
             Login::Basic { user, password } => request.basic_auth(user, Some(password)),
         };
+        let request = request.build().map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
+        let questions = u32::try_from(questions).unwrap_or(u32::MAX);
+        let mut attempts = 1;
+        loop {
+            let again =
+                request.try_clone().ok_or_else(|| HttpError::Url("a request that cannot be repeated".into()))?;
+            let ticket = self.pace.turn(questions, self.deadline).await?;
+            let (answer, retry_after) = self.once(again, limit).await.inspect_err(|error| {
+                if error.is_too_much() {
+                    ticket.overdue();
+                }
+            })?;
+            match read(answer) {
+                Reply::Answered(answer) => {
+                    ticket.answered();
+                    return Ok(answer);
+                }
+                Reply::Partly(answer) => {
+                    ticket.overdue();
+                    return Ok(answer);
+                }
+                Reply::Refused(_) if ticket.refused(attempts, retry_after, self.deadline) => attempts += 1,
+                Reply::Refused(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    /// The answer, and for how long the node asks to be left alone.
+    async fn once(&self, request: reqwest::Request, limit: usize) -> Result<(Answer, Option<Duration>), HttpError> {
+        let mut request = request;
+        *request.timeout_mut() = Some(self.deadline);
         let since = Instant::now();
         let failure = |error, read| failure(error, read, self.deadline);
-        let mut response = request.timeout(self.deadline).send().await.map_err(|error| failure(error, 0))?;
+        let mut response = self.client.execute(request).await.map_err(|error| failure(error, 0))?;
         let status = response.status().as_u16();
         if matches!(status, 401 | 403) {
             return Err(HttpError::LoginRefused(status));
         }
+        let retry_after = response.headers().get("retry-after").and_then(|header| header.to_str().ok());
+        let retry_after = retry_after.and_then(|header| pace::retry_after(header, SystemTime::now()));
         let announced = match response.content_length().map(|length| (length, usize::try_from(length))) {
             Some((_, Ok(length))) if length <= limit => length,
             Some((length, _)) => return Err(HttpError::TooLarge(length, limit)),
@@ -206,7 +305,7 @@ impl Endpoint {
             flight.hold(body.len() + chunk.len(), self.deadline.saturating_sub(since.elapsed())).await?;
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body })
+        Ok((Answer { status, body }, retry_after))
     }
 }
 

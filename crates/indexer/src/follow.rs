@@ -86,8 +86,11 @@ pub(crate) const RESTARTS: u32 = 20;
 const DOUBTS: u32 = 3;
 /// How often it is looked whether a node whose chain ends within ours is only late, before blocks are taken back for it.
 const LATE: u32 = 6;
-/// How long to wait between looks at the tip.
+/// How long to wait between looks at the tip, at most and at least.
 const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
+const SHORTEST_POLL: Duration = Duration::from_micros(500 * MOMENT_MS);
+/// Over how many of the last blocks it is looked how quickly they follow each other.
+const LAST_BLOCKS: u64 = 8;
 /// The longest wait while a node is away.
 pub(crate) const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
 
@@ -150,7 +153,7 @@ impl<'a> Indexer<'a> {
         reached: &dyn Fn(&Reached),
         waiting: &dyn Fn(&IndexError),
     ) -> Result<(), IndexError> {
-        let (mut late, mut away) = (Late::default(), POLL);
+        let (mut late, mut away) = (Late::default(), self.poll()?);
         while !self.stop.is_wished() {
             let looked = self.come_to_the_tip(progress).and_then(|now| {
                 reached(&now);
@@ -158,7 +161,7 @@ impl<'a> Indexer<'a> {
             });
             match looked {
                 Ok(more) => {
-                    away = POLL;
+                    away = self.poll()?;
                     if more {
                         continue;
                     }
@@ -167,13 +170,25 @@ impl<'a> Indexer<'a> {
                 Err(error) if may_pass(&error) => {
                     waiting(&error);
                     tracing::warn!(%error, wait_s = away.as_secs(), "the node is away, waiting for it");
-                    away = (away * 2).min(AWAY);
+                    away = (away.max(POLL) * 2).min(AWAY);
                 }
                 Err(error) => return Err(error),
             }
             self.stop.pause(away);
         }
         Ok(())
+    }
+
+    /// How long to wait until the next look at the tip: a tenth of the mean time between the last blocks.
+    fn poll(&self) -> Result<Duration, StoreError> {
+        let Some(last) = self.store.tip()? else { return Ok(POLL) };
+        let from = last.height.0.saturating_sub(LAST_BLOCKS).max(self.chain.first().0);
+        let Some(first) = self.store.header(Height(from))?.filter(|first| first.height < last.height) else {
+            return Ok(POLL);
+        };
+        let took_s = u64::try_from(last.time.unix_s() - first.time.unix_s()).unwrap_or(0);
+        Ok((Duration::from_secs(took_s) / 10 / u32::try_from(last.height.0 - from).unwrap_or(1))
+            .clamp(SHORTEST_POLL, POLL))
     }
 
     /// Catches up with the node's tip, also for accounts that were declared late.
@@ -234,7 +249,7 @@ impl<'a> Indexer<'a> {
 
     /// `None`: the node is late, if it may be.
     fn once(&self, progress: &dyn Fn(Progress), done: &mut Done, may_be_late: bool) -> Result<Option<Reached>, Break> {
-        let asked = Instant::now();
+        let (asked, applied) = (Instant::now(), done.applied);
         let tip = patiently(&self.stop, || self.chain.tip())?;
         if tip.head.height < self.chain.first() {
             return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() }.into());
@@ -250,7 +265,7 @@ impl<'a> Indexer<'a> {
             followed => followed,
         }?;
         let last = self.store.tip()?.ok_or(IndexError::Restless)?;
-        if !self.is_still_there(last.at())? {
+        if (done.applied > applied || last.at() != tip.head) && !self.is_still_there(last.at())? {
             return Err(Break::Reorganised); // a node may serve blocks that it left meanwhile
         }
         self.note_final(&tip, last.height)?;
@@ -276,6 +291,9 @@ impl<'a> Indexer<'a> {
         let mut left = Vec::new();
         let mut ours = self.store.tip()?;
         while let Some(header) = ours {
+            if header.at() == tip.head {
+                break;
+            }
             let theirs = match patiently(&self.stop, || self.chain.hash_at(header.height)) {
                 // They agreed on it once, and do not any more.
                 Err(NodeError::Disagreement { .. }) => None,

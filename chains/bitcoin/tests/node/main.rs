@@ -6,8 +6,10 @@ mod model;
 mod proxy;
 
 use std::path::Path;
+use std::time::Duration;
 
 use assay_bitcoin::{BitcoinAddresses, BitcoinChain, NodeConfig, NodeLogin};
+use assay_http::Pace;
 use assay_testnodes::Bitcoind;
 use assay_types::{
     Account, Addresses, Amount, BlockHash, BlockRef, Chain, ChainId, Height, NodeError, Reads, TxId, Watch,
@@ -29,9 +31,18 @@ const CONFIRMATIONS: u64 = 6;
 
 fn chain_at(id: &str, nodes: &[(&str, NodeLogin)]) -> BitcoinChain {
     let id: ChainId = id.parse().unwrap();
-    let configs =
-        nodes.iter().map(|(rpc, login)| NodeConfig { rpc: (*rpc).into(), login: login.clone(), blocks_dir: None });
+    let configs = nodes.iter().map(|(rpc, login)| NodeConfig {
+        rpc: (*rpc).into(),
+        login: login.clone(),
+        blocks_dir: None,
+        pace: hasty(),
+    });
     BitcoinChain::connect(id, configs.collect(), CONFIRMATIONS).unwrap()
+}
+
+/// Tests have no time to lose with nodes that refuse everything.
+fn hasty() -> Pace {
+    Pace::default().patience(Duration::from_millis(200))
 }
 
 fn cookie(node: &Bitcoind) -> NodeLogin {
@@ -219,7 +230,7 @@ fn the_tip_becomes_final_below_itself() {
     }
     let at_once = BitcoinChain::connect(
         REGTEST.parse().unwrap(),
-        vec![NodeConfig { rpc: node.rpc_url.clone(), login: cookie(&node), blocks_dir: None }],
+        vec![NodeConfig { rpc: node.rpc_url.clone(), login: cookie(&node), blocks_dir: None, pace: hasty() }],
         0,
     );
     assert_eq!(at_once.unwrap().tip().unwrap().final_height, Some(Height(6)));

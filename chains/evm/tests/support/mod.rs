@@ -8,7 +8,7 @@ pub mod proxy;
 use alloy::primitives::{Address, Bytes, U256, hex};
 use alloy::sol_types::{SolCall, SolValue, sol};
 use assay_evm::{EvmChain, EvmConfig, Finality};
-use assay_http::{Endpoint, Login};
+use assay_http::{Endpoint, Login, Pace};
 use assay_testnodes::Anvil;
 use assay_types::{Account, AccountNo, Height, Watch};
 use serde_json::{Value, json};
@@ -119,6 +119,11 @@ pub fn watch(accounts: &[Address]) -> Watch {
     (1..).zip(accounts).map(|(number, account)| (Account::new(account.as_slice()), AccountNo(number))).collect()
 }
 
+/// Tests have no time to lose with nodes that refuse everything.
+fn hasty() -> Pace {
+    Pace::default().patience(std::time::Duration::from_millis(300))
+}
+
 /// The chain through these nodes, from this height, with these tokens.
 pub fn chain(urls: &[&str], start: u64, tokens: &[Address]) -> EvmChain {
     EvmChain::connect(config(urls, start, tokens)).unwrap()
@@ -128,7 +133,7 @@ pub fn chain(urls: &[&str], start: u64, tokens: &[Address]) -> EvmChain {
 pub fn config(urls: &[&str], start: u64, tokens: &[Address]) -> EvmConfig {
     EvmConfig {
         id: CHAIN.parse().unwrap(),
-        nodes: urls.iter().map(|url| Endpoint::new(url, Login::None).unwrap()).collect(),
+        nodes: urls.iter().map(|url| Endpoint::new(url, Login::None).unwrap().paced(hasty())).collect(),
         start: Height(start),
         finality: Finality::Confirmations(1),
         tokens: tokens.iter().map(|token| token.into_array()).collect(),

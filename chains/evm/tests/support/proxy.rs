@@ -38,6 +38,32 @@ pub fn lying(node: &str, lie: impl Fn(&str, &Value, &mut Value) -> Pass + Send +
     url
 }
 
+/// A proxy that answers what the guard says, a whole HTTP answer, to a question or a batch, and else what the node says.
+pub fn guarded(node: &str, guard: impl Fn(&Value) -> Option<String> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (node, guard) = (Endpoint::new(node, Login::None).unwrap(), Arc::new(guard));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (node, guard) = (node.clone(), guard.clone());
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let Some(question) = read_request(&stream) else { return };
+                match guard(&serde_json::from_slice(&question).unwrap()) {
+                    Some(answer) => drop(stream.write_all(answer.as_bytes())),
+                    None => pass_on(stream, &node, &|_, _, _| Pass::On, question),
+                }
+            });
+        }
+    });
+    url
+}
+
+/// An HTTP answer with this status, these headers and this body.
+pub fn answer(status: u16, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status} x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
 /// A proxy to a node that knows none of these methods.
 pub fn without(node: &str, methods: &'static [&'static str]) -> String {
     lying(node, move |method, _, answer| {
@@ -53,8 +79,13 @@ pub fn refuse(answer: &mut Value, code: i64, message: &str) {
     *answer = json!({ "jsonrpc": "2.0", "id": answer["id"], "error": { "code": code, "message": message } });
 }
 
-fn serve(mut stream: TcpStream, node: &Endpoint, lie: &Lie) {
-    let Some(question) = read_request(&stream) else { return };
+fn serve(stream: TcpStream, node: &Endpoint, lie: &Lie) {
+    if let Some(question) = read_request(&stream) {
+        pass_on(stream, node, lie, question);
+    }
+}
+
+fn pass_on(mut stream: TcpStream, node: &Endpoint, lie: &Lie, question: Vec<u8>) {
     let answer = assay_http::wait(node.post(question.clone(), 1 << 28)).unwrap();
     let question: Value = serde_json::from_slice(&question).unwrap();
     let mut answer: Value = serde_json::from_slice(&answer.body).unwrap();

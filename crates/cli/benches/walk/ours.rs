@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use assay_bitcoin::{BitcoinChain, NodeConfig, NodeLogin};
+use assay_http::Pace;
 use assay_indexer::{Indexer, Settings, Stop, Turns};
 use assay_store::{Mode, Store};
 use assay_testnodes::Bitcoind;
@@ -48,7 +49,7 @@ impl Declared {
             Source::Files(folder) => Some(folder.clone()),
             Source::Node => None,
         };
-        let config = NodeConfig { rpc: node.rpc_url.clone(), login, blocks_dir };
+        let config = NodeConfig { rpc: node.rpc_url.clone(), login, blocks_dir, pace: Pace::default() };
         let chain = BitcoinChain::connect(id(), vec![config], 6).unwrap();
         let copy = self.folder.path().join("copy");
         Store::open(&self.folder.path().join("template"), &id(), Mode::Write).unwrap().copy_to(&copy).unwrap();

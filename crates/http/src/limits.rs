@@ -1,0 +1,311 @@
+//! What one node is asked and when: the cap that the operator sets, and what the node bears. No clock: the time is an argument.
+//!
+//! How many requests may be under way rises by one with each round that is answered and is halved by a refusal, as TCP's window
+//! does (AIMD; RFC 5681, section 3.1). After a refusal nothing is asked for a while that doubles, each time up to a random part
+//! shorter, so that those who were refused together do not come back together.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Requests that may be under way at most, and at first: a node of one's own is not to be slowed down before it says so.
+const MOST: u32 = 64;
+/// In which time no more is sent than the cap: a second, and a little more, since what is sent evenly does not arrive so.
+const WINDOW: Duration = Duration::from_millis(1_050);
+/// How much earlier than evenly something may be sent, for a timer wakes late.
+const EARLY: Duration = Duration::from_millis(5);
+/// The pause after the first refusal; each further one in a row doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A node that asks to be left alone for longer is asked after this.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// May it be asked?
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Yes, and it counts as asked.
+    Now,
+    /// Not before then.
+    At(Instant),
+    /// Not before one that is under way has ended.
+    WhenOneEnds,
+}
+
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Requests per second.
+    cap: Option<NonZeroU32>,
+    /// What was sent within the last [`WINDOW`], and as how many requests it counts.
+    sent: VecDeque<(Instant, u32)>,
+    /// When the next one would be sent evenly.
+    evenly: Option<Instant>,
+    under_way: u32,
+    most: u32,
+    /// Answers since `most` changed.
+    answered: u32,
+    /// Refusals in a row, those that were on their way together counted as one; and when the last of them came.
+    refusals: u32,
+    cut: Option<Instant>,
+    closed_until: Option<Instant>,
+    /// Until when the node itself asked to be left alone.
+    asked_off_until: Option<Instant>,
+    /// Since when it only refuses.
+    refusing_since: Option<Instant>,
+    last_answer: Option<Instant>,
+}
+
+impl Limits {
+    pub(crate) fn new(cap: Option<NonZeroU32>) -> Limits {
+        Limits {
+            cap,
+            sent: VecDeque::new(),
+            evenly: None,
+            under_way: 0,
+            most: MOST,
+            answered: 0,
+            refusals: 0,
+            cut: None,
+            closed_until: None,
+            asked_off_until: None,
+            refusing_since: None,
+            last_answer: None,
+        }
+    }
+
+    /// Asks for a turn for what counts as so many requests. Who gets it says later how it ended.
+    pub(crate) fn ask(&mut self, now: Instant, requests: u32) -> Turn {
+        if let Some(until) = self.closed_until.filter(|until| *until > now) {
+            return Turn::At(until);
+        }
+        if self.under_way >= self.most {
+            return Turn::WhenOneEnds;
+        }
+        if let Some(cap) = self.cap {
+            let requests = requests.min(cap.get());
+            let earliest = self.earliest(now, requests, cap);
+            if earliest > now {
+                return Turn::At(earliest);
+            }
+            self.sent.push_back((now, requests));
+            self.evenly = Some(self.evenly.map_or(now, |evenly| evenly.max(now)) + WINDOW * requests / cap.get());
+        }
+        self.under_way += 1;
+        Turn::Now
+    }
+
+    /// When the cap lets it be sent.
+    fn earliest(&mut self, now: Instant, requests: u32, cap: NonZeroU32) -> Instant {
+        while self.sent.front().is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
+            self.sent.pop_front();
+        }
+        let mut earliest =
+            self.evenly.and_then(|evenly| evenly.checked_sub(EARLY)).map_or(now, |evenly| evenly.max(now));
+        let within: u64 = self.sent.iter().map(|(_, requests)| u64::from(*requests)).sum();
+        let mut over = (within + u64::from(requests)).saturating_sub(cap.get().into());
+        for (at, requests) in &self.sent {
+            if over == 0 {
+                break;
+            }
+            over = over.saturating_sub(u64::from(*requests));
+            earliest = earliest.max(*at + WINDOW);
+        }
+        earliest
+    }
+
+    /// What was asked then was answered.
+    pub(crate) fn answered(&mut self, asked: Instant, now: Instant) {
+        self.last_answer = Some(now);
+        self.refusing_since = None;
+        if self.cut.is_some_and(|cut| asked < cut) {
+            return; // it says nothing of how we ask now
+        }
+        self.refusals = 0;
+        self.answered += 1;
+        if self.answered >= self.most {
+            self.most = (self.most + 1).min(MOST);
+            self.answered = 0;
+        }
+    }
+
+    /// What was asked then was refused since it was too much. Says since when nothing else is heard.
+    pub(crate) fn refused(
+        &mut self,
+        asked: Instant,
+        now: Instant,
+        retry_after: Option<Duration>,
+        jitter: impl Fn(Duration) -> Duration,
+    ) -> Instant {
+        self.leave_alone(now, retry_after);
+        self.overdue(asked, now, jitter);
+        *self.refusing_since.get_or_insert(now)
+    }
+
+    /// What was asked then was answered, but that it was too much in part, or for now.
+    pub(crate) fn partly(
+        &mut self,
+        asked: Instant,
+        now: Instant,
+        retry_after: Option<Duration>,
+        jitter: impl Fn(Duration) -> Duration,
+    ) {
+        (self.last_answer, self.refusing_since) = (Some(now), None);
+        self.leave_alone(now, retry_after);
+        self.overdue(asked, now, jitter);
+    }
+
+    fn leave_alone(&mut self, now: Instant, retry_after: Option<Duration>) {
+        let until = retry_after.map(|wait| now + wait.min(LONGEST_RETRY_AFTER));
+        self.asked_off_until = self.asked_off_until.max(until);
+        self.closed_until = self.closed_until.max(until);
+    }
+
+    /// What was asked then found no answer in time, or not all of it.
+    pub(crate) fn overdue(&mut self, asked: Instant, now: Instant, jitter: impl Fn(Duration) -> Duration) {
+        if self.cut.is_some_and(|cut| asked < cut) {
+            return; // it was on its way when another one was refused
+        }
+        (self.cut, self.answered) = (Some(now), 0);
+        self.most = (self.most.min(self.under_way) / 2).max(1);
+        let doubled = 1_u32.checked_shl(self.refusals).map_or(LONGEST_PAUSE, |times| FIRST_PAUSE.saturating_mul(times));
+        self.refusals += 1;
+        self.closed_until = self.closed_until.max(Some(now + jitter(doubled.min(LONGEST_PAUSE))));
+    }
+
+    /// One that had its turn ended, however.
+    pub(crate) fn ended(&mut self) {
+        self.under_way -= 1;
+    }
+
+    /// Since when nothing but refusals is heard.
+    pub(crate) fn refusing_since(&self) -> Option<Instant> {
+        self.refusing_since
+    }
+
+    /// The last answer, or, if that is later, until when the node asked to be left alone: what came before says nothing of
+    /// whether it is worth waiting.
+    pub(crate) fn last_sign(&self) -> Option<Instant> {
+        self.last_answer.max(self.asked_off_until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(cap: Option<u32>) -> (Limits, Instant) {
+        (Limits::new(cap.and_then(NonZeroU32::new)), Instant::now())
+    }
+
+    /// Asks as soon as it may; gives when that was.
+    fn next(limits: &mut Limits, mut now: Instant, requests: u32) -> Instant {
+        loop {
+            match limits.ask(now, requests) {
+                Turn::Now => return now,
+                Turn::At(later) => {
+                    assert!(later > now);
+                    now = later;
+                }
+                Turn::WhenOneEnds => panic!("none is under way"),
+            }
+        }
+    }
+
+    #[test]
+    fn in_no_second_is_more_sent_than_the_cap() {
+        // by turns a few alone and a batch, for half a minute
+        for (cap, batch) in [(1, 1), (3, 2), (20, 5), (20, 20), (100, 7), (5_000, 50)] {
+            let (mut limits, start) = limits(Some(cap));
+            let (mut now, mut sent, mut nth) = (start, Vec::new(), 0_u32);
+            while now < start + Duration::from_secs(10) {
+                let requests = if nth % 4 == 3 { batch } else { 1 };
+                now = next(&mut limits, now, requests);
+                limits.answered(now, now);
+                limits.ended();
+                sent.push((now, requests));
+                nth += 1;
+            }
+            let mut total = 0;
+            for (place, (from, _)) in sent.iter().enumerate() {
+                let within =
+                    sent[place..].iter().take_while(|(at, _)| at.duration_since(*from) < Duration::from_secs(1));
+                let within: u32 = within.map(|(_, requests)| requests).sum();
+                assert!(within <= cap, "{within} of {cap} from {:?} on", from.duration_since(start));
+                total += sent[place].1;
+            }
+            let least = if batch * 2 > cap { cap * 4 } else { cap * 8 };
+            assert!(total >= least, "the cap is {cap} a second, and in ten were sent {total}");
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_the_cap_at_once_is_sent_alone_in_its_second() {
+        let (mut limits, start) = limits(Some(2));
+        assert_eq!(next(&mut limits, start, 50), start);
+        assert_eq!(next(&mut limits, start, 1), start + WINDOW);
+    }
+
+    #[test]
+    fn a_refusal_halves_what_is_under_way_and_answers_raise_it_by_one() {
+        let (mut limits, start) = limits(None);
+        let whole = |pause| pause;
+        for _ in 0..MOST {
+            assert_eq!(limits.ask(start, 1), Turn::Now);
+        }
+        assert_eq!(limits.ask(start, 1), Turn::WhenOneEnds);
+        // Of those that were on their way together, one refusal counts.
+        for _ in 0..MOST {
+            limits.refused(start, start + FIRST_PAUSE, None, whole);
+            limits.ended();
+        }
+        assert_eq!(limits.most, MOST / 2);
+        let mut now = start + FIRST_PAUSE;
+        assert_eq!(limits.ask(now, 1), Turn::At(now + FIRST_PAUSE));
+        now += FIRST_PAUSE;
+        for _ in 0..MOST / 2 {
+            assert_eq!(limits.ask(now, 1), Turn::Now);
+        }
+        assert_eq!(limits.ask(now, 1), Turn::WhenOneEnds);
+        for _ in 0..MOST / 2 {
+            limits.answered(now, now);
+            limits.ended();
+        }
+        assert_eq!(limits.most, MOST / 2 + 1);
+        // Never below one, and each pause twice as long as the one before, up to a bound.
+        let mut pauses = Vec::new();
+        for _ in 0..40 {
+            now = next(&mut limits, now, 1);
+            limits.refused(now, now, None, whole);
+            limits.ended();
+            pauses.push(limits.closed_until.unwrap().duration_since(now));
+        }
+        assert_eq!(limits.most, 1);
+        assert_eq!(pauses[..4], [1, 2, 4, 8].map(|times| FIRST_PAUSE * times));
+        assert_eq!(pauses[39], LONGEST_PAUSE);
+        // One answer, and the next refusal begins anew.
+        now = next(&mut limits, now, 1);
+        limits.answered(now, now);
+        limits.ended();
+        now = next(&mut limits, now, 1);
+        limits.refused(now, now, None, whole);
+        assert_eq!(limits.closed_until, Some(now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn it_is_left_alone_for_as_long_as_it_asks_within_bounds() {
+        let (mut limits, start) = limits(None);
+        let s = Duration::from_secs;
+        assert_eq!(next(&mut limits, start, 1), start);
+        assert_eq!(limits.refused(start, start, Some(s(7)), |pause| pause), start);
+        limits.ended();
+        assert_eq!(limits.ask(start + s(6), 1), Turn::At(start + s(7)));
+        assert_eq!(limits.last_sign(), Some(start + s(7)));
+        assert_eq!(next(&mut limits, start + s(6), 1), start + s(7));
+        // Since when it refuses is told; an answer ends that.
+        assert_eq!(limits.refused(start + s(7), start + s(8), Some(s(100_000)), |pause| pause), start);
+        limits.ended();
+        assert_eq!(limits.ask(start + s(8), 1), Turn::At(start + s(8) + LONGEST_RETRY_AFTER));
+        limits.answered(start + s(7), start + s(9));
+        assert_eq!(limits.refusing_since, None);
+    }
+}
