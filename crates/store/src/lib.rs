@@ -26,6 +26,7 @@ mod standing;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walked;
 mod window;
 
 use std::path::PathBuf;

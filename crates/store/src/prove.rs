@@ -5,8 +5,9 @@ use assay_types::{AccountNo, Asset, Block, Direction, Effect, Height, TxId, Watc
 use rocksdb::WriteBatch;
 
 use crate::bytes::Reader;
-use crate::declare::{PUBLISHED_KEY, ROUND_KEY, walked_key};
+use crate::declare::{PUBLISHED_KEY, ROUND_KEY};
 use crate::memory::Fingerprints;
+use crate::walked::walked_key;
 use crate::{Coverage, Family, Round, Store, StoreError};
 
 const PROVING_KEY: &[u8] = b"proving";
