@@ -21,7 +21,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::{Bitcoind, TestNodeError};
-use address::{Address, Kind};
+use address::{Address, Kind, Payees};
 use draft::Draft;
 use keys::Ring;
 use pool::Pool;
@@ -48,12 +48,14 @@ pub struct Plan {
     pub outputs: u32,
     /// How many of a thousand outputs pay to a watched script.
     pub watched_permille: u32,
+    /// How many keys, of 50,000, have watched scripts: ten each, one of every type.
+    pub watched_keys: u32,
 }
 
 impl Default for Plan {
-    /// Sixty blocks as full as mainnet's.
+    /// Sixty blocks as full as mainnet's; a thousand scripts are watched.
     fn default() -> Plan {
-        Plan { seed: 1, blocks: 60, inputs: 6_000, outputs: 6_000, watched_permille: 20 }
+        Plan { seed: 1, blocks: 60, inputs: 6_000, outputs: 6_000, watched_permille: 20, watched_keys: 100 }
     }
 }
 
@@ -87,8 +89,7 @@ pub struct Generator {
     plan: Plan,
     rng: Rng,
     ring: Ring,
-    /// The keys before this one are watched.
-    first_unwatched: usize,
+    payees: Payees,
     pool: Pool,
     coins_to_prepare: u64,
     height: u32,
@@ -98,11 +99,11 @@ pub struct Generator {
 impl Generator {
     /// Prepares the keys, which takes a moment.
     pub fn new(plan: Plan) -> Generator {
-        let watched_permille = usize::try_from(plan.watched_permille.min(1_000)).expect("a small number");
+        let watched_keys = usize::try_from(plan.watched_keys).expect("a small number").clamp(1, keys::COUNT - 1);
         Generator {
             rng: Rng::with_seed(plan.seed),
             ring: Ring::new(plan.seed),
-            first_unwatched: keys::COUNT * watched_permille / 1_000,
+            payees: Payees { watched_permille: plan.watched_permille, watched_keys },
             pool: Pool::default(),
             coins_to_prepare: plan.coins(),
             height: 0,
@@ -111,10 +112,10 @@ impl Generator {
         }
     }
 
-    /// The `scriptPubKey`s that are watched: some that get paid, and with a short plan many that do not.
+    /// The `scriptPubKey`s that are watched: nearly all of them get paid, but for those of seldom types.
     pub fn watched_scripts(&self) -> Vec<Vec<u8>> {
         let of_key = |key| Kind::ALL.map(|kind| Address { kind, key }.script(&self.ring).into_bytes());
-        (0..self.first_unwatched).flat_map(of_key).collect()
+        (0..self.payees.watched_keys).flat_map(of_key).collect()
     }
 
     /// How many blocks the plan makes, those included that prepare coins. The last one's height, too.
@@ -171,7 +172,7 @@ impl Iterator for Generator {
             return None;
         }
         self.height += 1;
-        let mut draft = Draft::new(self.height, self.tip);
+        let mut draft = Draft::new(self.height, self.tip, self.payees);
         match self.height {
             ..=MATURITY => {}
             _ if self.coins_to_prepare > 0 => self.split(&mut draft),

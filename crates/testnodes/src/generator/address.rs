@@ -76,11 +76,23 @@ pub(super) struct Address {
     pub(super) key: usize,
 }
 
-impl Address {
-    pub(super) fn random(rng: &mut Rng) -> Address {
-        Address { kind: Kind::random(rng), key: rng.usize(..keys::COUNT) }
-    }
+/// Who is paid: now and then somebody who is watched, a stranger else.
+#[derive(Clone, Copy)]
+pub(super) struct Payees {
+    pub(super) watched_permille: u32,
+    /// The first keys on the ring.
+    pub(super) watched_keys: usize,
+}
 
+impl Payees {
+    pub(super) fn one(self, rng: &mut Rng) -> Address {
+        let is_watched = rng.u32(..1_000) < self.watched_permille;
+        let keys = if is_watched { 0..self.watched_keys } else { self.watched_keys..keys::COUNT };
+        Address { kind: Kind::random(rng), key: rng.usize(keys) }
+    }
+}
+
+impl Address {
     /// The `scriptPubKey`.
     pub(super) fn script(self, ring: &Ring) -> ScriptBuf {
         match self.kind {

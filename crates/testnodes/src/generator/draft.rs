@@ -12,7 +12,7 @@ use bitcoin::{
 };
 use fastrand::Rng;
 
-use super::address::Address;
+use super::address::{Address, Payees};
 use super::keys::Ring;
 use super::pool::Coin;
 use super::unlock::Unsigned;
@@ -30,6 +30,7 @@ const WEIGHT_OF_THE_REST: u64 = 4_000;
 pub(super) struct Draft {
     height: u32,
     previous: BlockHash,
+    payees: Payees,
     transactions: Vec<Transaction>,
     txids: Vec<Txid>,
     weight: Weight,
@@ -37,9 +38,9 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(height: u32, previous: BlockHash) -> Draft {
+    pub(super) fn new(height: u32, previous: BlockHash, payees: Payees) -> Draft {
         let weight = Weight::from_wu(WEIGHT_OF_THE_REST);
-        Draft { height, previous, transactions: vec![], txids: vec![], weight, fees: Amount::ZERO }
+        Draft { height, previous, payees, transactions: vec![], txids: vec![], weight, fees: Amount::ZERO }
     }
 
     /// Whether a transaction of so many inputs and outputs fits, be they the heaviest. The limit of signature
@@ -53,7 +54,7 @@ impl Draft {
     /// than the outputs where some are messages; the first is none.
     pub(super) fn spend(&mut self, ring: &Ring, rng: &mut Rng, coins: &[Coin], outputs: u32) -> Vec<Coin> {
         let addresses: Vec<Option<Address>> = (0..outputs)
-            .map(|nth| (nth == 0 || rng.u32(..1_000) >= MESSAGES_PERMILLE).then(|| Address::random(rng)))
+            .map(|nth| (nth == 0 || rng.u32(..1_000) >= MESSAGES_PERMILLE).then(|| self.payees.one(rng)))
             .collect();
         let in_all: Amount = coins.iter().map(|coin| coin.value).sum();
         let fee = (in_all / 1_000).min(Amount::from_sat(1_000));
@@ -85,7 +86,7 @@ impl Draft {
 
     /// The block's hash, its bytes, and the coin of its coinbase.
     pub(super) fn finish(self, ring: &Ring, rng: &mut Rng) -> (BlockHash, Vec<u8>, Coin) {
-        let address = Address::random(rng);
+        let address = self.payees.one(rng);
         let value = subsidy(self.height) + self.fees;
         let coinbase = self.coinbase(TxOut { value, script_pubkey: address.script(ring) });
         let txid = coinbase.compute_txid();
