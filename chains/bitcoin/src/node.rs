@@ -263,7 +263,7 @@ impl Node {
         self.with_session(|session| {
             if let Some(rest) = &session.rest {
                 match rest_block(rest, hash) {
-                    Ok(bytes) => return Ok(bytes.into()),
+                    Ok(bytes) => return Ok(bytes),
                     Err(why) => warn!("{}: block {hash} over REST: {why}; asking for it over RPC", self.shown),
                 }
             }
@@ -509,13 +509,19 @@ fn rest_hashes(rest: &Endpoint, first: BlockHash, count: u64) -> Result<Vec<Bloc
     Ok(hashes)
 }
 
-fn rest_block(rest: &Endpoint, hash: BlockHash) -> Result<Vec<u8>, String> {
+fn rest_block(rest: &Endpoint, hash: BlockHash) -> Result<Buffer, String> {
     // A block longer than allowed is read a little further, so that the error can say what is wrong with it.
-    let limit = MAX_BLOCK_BYTES + 100_000;
-    let answer =
-        assay_http::wait(rest.get(&format!("/rest/block/{hash}.bin"), limit)).map_err(|error| error.to_string())?;
-    match answer.status {
-        200 => Ok(answer.body),
+    let (path, limit) = (format!("/rest/block/{hash}.bin"), MAX_BLOCK_BYTES + 100_000);
+    let here = rest.get_here(&path, limit, Buffer::of).map_err(|error| error.to_string())?;
+    let (status, bytes) = match here {
+        Some(answer) => answer,
+        None => {
+            let answer = assay_http::wait(rest.get(&path, limit)).map_err(|error| error.to_string())?;
+            (answer.status, answer.body.into())
+        }
+    };
+    match status {
+        200 => Ok(bytes),
         status => Err(format!("HTTP status {status}")),
     }
 }

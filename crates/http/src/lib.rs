@@ -3,11 +3,15 @@
 //! A node is a stranger. Whatever it sends is read to a stated size and within a stated time, redirects are not
 //! followed, and its URL, which may carry a key, never appears in an error.
 
+mod line;
+
 use std::future::Future;
-use std::sync::OnceLock;
+use std::ops::DerefMut;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use assay_types::Fault;
+use line::Lines;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a request may take from the first byte sent to the last byte read, unless [`set_deadline`] says otherwise.
@@ -100,6 +104,7 @@ pub struct Endpoint {
     login: Login,
     client: reqwest::Client,
     deadline: Duration,
+    lines: Arc<Lines>,
 }
 
 impl Endpoint {
@@ -108,7 +113,7 @@ impl Endpoint {
     /// # Errors
     /// When the URL cannot be used.
     pub fn new(url: &str, login: Login) -> Result<Endpoint, HttpError> {
-        Ok(Endpoint { url: parse(url)?, login, client: client()?, deadline: deadline() })
+        Ok(Endpoint { url: parse(url)?, login, client: client()?, deadline: deadline(), lines: Arc::default() })
     }
 
     /// The same endpoint, for what takes its time.
@@ -144,6 +149,29 @@ impl Endpoint {
         url.set_path(path);
         url.set_query(None);
         self.send(self.client.get(url), limit).await
+    }
+
+    /// Gets `path`, which replaces the endpoint's own, on the calling thread and into memory that `room` gives for a body of so many
+    /// bytes, at most `limit`: for large answers, one after another. Says the status and the body; nothing where it is to be got by
+    /// [`Endpoint::get`]: over TLS, with a login, of a length that is not said, or while too much is on its way.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub fn get_here<B: DerefMut<Target = [u8]>>(
+        &self,
+        path: &str,
+        limit: usize,
+        room: impl Fn(usize) -> B,
+    ) -> Result<Option<(u16, B)>, HttpError> {
+        let is_plain = self.url.scheme() == "http" && self.url.username().is_empty() && self.url.password().is_none();
+        let (Some(host), Some(port), Login::None, true) =
+            (self.url.host_str(), self.url.port_or_known_default(), &self.login, is_plain)
+        else {
+            return Ok(None);
+        };
+        let units = u32::try_from(limit.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let Ok(_held) = IN_FLIGHT.try_acquire_many(units) else { return Ok(None) };
+        self.lines.get((host, port), path, limit, self.deadline, room)
     }
 
     /// Gets the endpoint itself, with its own path and query, and reads at most `limit` bytes.
