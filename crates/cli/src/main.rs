@@ -13,6 +13,7 @@ mod index;
 mod init;
 mod keys;
 mod manual;
+mod memory;
 mod output;
 mod place;
 mod prices;
@@ -33,23 +34,8 @@ use clap::Parser;
 use failure::{Failure, WRONG_INPUT};
 use setup::Setup;
 
-/// Gives back what verdicts of hundreds of assets leave behind; glibc's own keeps most of it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Blocks and all that is read from them come and go by the megabyte: what was freed is kept for a tenth of a second rather than for a
-/// hundredth, so that the next block, and the next window of rows, need not ask the system for it again.
-fn keep_what_was_freed() {
-    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15; // as in mimalloc.h, version 2
-    #[allow(unsafe_code)]
-    // SAFETY: a number among settings, before there are other threads.
-    unsafe {
-        libmimalloc_sys::mi_option_set(PURGE_DELAY, 100);
-    }
-}
-
 fn main() -> ExitCode {
-    keep_what_was_freed();
+    memory::keep_what_was_freed();
     let arguments = Arguments::parse();
     log_to_standard_error();
     match run(&arguments) {

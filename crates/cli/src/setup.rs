@@ -15,6 +15,7 @@ use assay_types::{
 
 use crate::config::{self, Address, ChainConfig, Config};
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
+use crate::memory;
 
 /// What every result names as its maker.
 pub const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
@@ -38,6 +39,8 @@ impl Setup {
         let assets = assay_registry::assets(&chains, &config.natives(), &source, &config.assets)?;
         let directory = Directory { chains, assets };
         let declarations = assay_registry::load(&config.exchanges, &directory, &config.timezone)?;
+        // The files' text, mostly: for a million accounts a hundred megabytes.
+        memory::give_back_what_was_freed();
         Ok(Arc::new(Setup { config, directory, declarations }))
     }
 
