@@ -27,7 +27,7 @@ impl Store {
         readings: &[Reading],
         walked: bool,
     ) -> Result<(), StoreError> {
-        let first = self.counter(NEXT_KEY)?;
+        let first = self.forget_unnumbered()?;
         assert!(!self.is_filling_in()?, "accounts that are filled in come first");
         assert!(self.header(at.height)?.is_some_and(|ours| ours.hash == at.hash), "a block of ours");
         let mut batch = WriteBatch::default();
@@ -128,7 +128,7 @@ impl Store {
         }
         let mut batch = WriteBatch::default();
         self.write_late(at.height, &changes.into_list(), &mut batch)?;
-        self.amend(batch)?;
+        self.amend(|| self.commit(batch, true))?;
         Ok(differing)
     }
 }

@@ -32,6 +32,18 @@ impl Writer {
         self
     }
 
+    /// Seven bits in each byte, the lowest first; all but the last have the highest bit set.
+    pub fn count(mut self, mut value: u64) -> Writer {
+        loop {
+            let [seven, ..] = (value & 0x7f).to_le_bytes();
+            value >>= 7;
+            if value == 0 {
+                return self.u8(seven);
+            }
+            self.0.push(seven | 0x80);
+        }
+    }
+
     /// A length in four bytes, then the bytes. What is stored is far below 4 GiB: a block's answer is bounded.
     pub fn sized(self, bytes: &[u8]) -> Writer {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -105,6 +117,20 @@ impl<'a> Reader<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
+    /// In its shortest form only.
+    pub fn count(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for place in 0..10 {
+            let byte = self.u8()?;
+            let seven = u64::from(byte & 0x7f);
+            value |= seven.checked_shl(7 * place).filter(|shifted| shifted >> (7 * place) == seven)?;
+            if byte < 0x80 {
+                return (byte > 0 || place == 0).then_some(value);
+            }
+        }
+        None
+    }
+
     pub fn sized(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()?;
         self.raw(length as usize)
@@ -146,5 +172,24 @@ impl<'a> Reader<'a> {
     /// `Some` when every byte was taken.
     pub fn end<T>(self, row: T) -> Option<T> {
         self.0.is_empty().then_some(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_one_form() {
+        for value in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX) + 1, u64::MAX - 1, u64::MAX] {
+            let row = Writer::default().count(value).0;
+            let mut reader = Reader(&row);
+            assert_eq!((reader.count(), reader.0.len()), (Some(value), 0));
+            assert_eq!(Reader(&row[..row.len() - 1]).count(), None);
+        }
+        let too_long = [&[0xff; 9][..], &[2]].concat();
+        for bytes in [&[0x80, 0][..], &too_long, &[0xff; 11]] {
+            assert_eq!(Reader(bytes).count(), None);
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::{Family, Store, StoreError};
 pub(crate) const COHORT_ACCOUNTS: usize = if cfg!(test) { 2 } else { 100 };
 
 /// Rows that name a cohort begin so.
-const COHORT: u8 = b'c';
+pub(crate) const COHORT: u8 = b'c';
 
 impl Store {
     /// The cohorts among the accounts with these numbers, each by the numbers of its own, in order.

@@ -4,20 +4,23 @@
 use std::borrow::Borrow;
 use std::ops::Range;
 
-use assay_types::{Account, AccountNo, Asset, Height, Watch};
+use assay_types::{Account, AccountNo, Height, Watch};
 use rocksdb::WriteBatch;
 use sha2::{Digest as _, Sha256};
 
 use crate::bytes::{Reader, Writer};
-use crate::cohorts::{COHORT_ACCOUNTS, cohort_key};
-use crate::rows::account_prefix;
-use crate::{Coverage, Family, Store, StoreError};
+use crate::cohorts::{COHORT, COHORT_ACCOUNTS, cohort_key};
+use crate::{Family, Store, StoreError};
 
-/// How many accounts go into one write: enough to be fast, few enough to stay small in memory.
-const ACCOUNTS_A_WRITE: usize = 100_000;
+/// How many rows that go are one write: few enough to stay small in memory.
+const ROWS_A_WRITE: usize = 200_000;
 
 /// From so many on it is noted which accounts were declared.
 const MANY_ACCOUNTS: usize = 10_000;
+
+/// Rows from account to number, and from number to account, begin so.
+const ACCOUNT: u8 = b'a';
+const NUMBER: u8 = b'n';
 
 pub(crate) const NEXT_KEY: &[u8] = b"accounts";
 const DECLARED_KEY: &[u8] = b"declared";
@@ -37,10 +40,14 @@ pub struct Round {
 
 impl Store {
     /// Makes the accounts known and says how many are new: of each group those that are in none before it get numbers one behind the
-    /// other, and where they are many, are a cohort. Those declared before the first block are followed from it.
+    /// other, and where they are many, are a cohort. Those declared before the first block are followed from it. All are known when this
+    /// returns, or, after an error, none.
     ///
     /// # Errors
     /// When the database fails.
+    ///
+    /// # Panics
+    /// When there are more than 2^32 accounts.
     pub fn declare<A: Borrow<Account>>(&self, groups: &[impl AsRef<[A]>]) -> Result<u32, StoreError> {
         let all = || groups.iter().flat_map(|group| group.as_ref().iter().map(A::borrow));
         // What was declared once is known for good, however it is grouped, and a million are not looked up again each time.
@@ -50,49 +57,71 @@ impl Store {
         {
             return Ok(0);
         }
-        let first = self.counter(NEXT_KEY)?;
-        let mut next = first;
-        let mut seen = std::collections::HashSet::new();
-        let (family, mut batch) = (self.family(Family::Accounts)?, WriteBatch::default());
-        for group in groups {
-            let mut fresh = Vec::new();
-            for account in group.as_ref().iter().map(A::borrow).filter(|account| seen.insert(*account)) {
-                if first == 0 || self.get(Family::Accounts, &account_key(account))?.is_none() {
-                    fresh.push(account);
+        let first = self.forget_unnumbered()?;
+        let mut fresh: Vec<(&Account, u32)> = all().zip(0..).collect();
+        // Of those that come twice the first stays. Sorted already, as they mostly are, they cost nothing to sort.
+        fresh.sort_by_key(|(account, _)| *account);
+        fresh.dedup_by_key(|(account, _)| *account);
+        if first > 0 {
+            let mut known = Ok(());
+            fresh.retain(|(account, _)| match self.number(account) {
+                Ok(number) => number.is_none(),
+                Err(error) => {
+                    known = Err(error);
+                    false
                 }
-            }
-            let cohort = (fresh.len() >= COHORT_ACCOUNTS).then(|| cohort_key(AccountNo(next)));
-            for some in fresh.chunks(ACCOUNTS_A_WRITE) {
-                for account in some {
-                    batch.put_cf(family, account_key(account), next.to_be_bytes());
-                    batch.put_cf(family, number_key(AccountNo(next)), &account.0);
-                    next += 1;
-                }
-                if let Some(cohort) = &cohort {
-                    batch.put_cf(family, cohort, next.to_be_bytes());
-                }
-                if batch.len() >= ACCOUNTS_A_WRITE {
-                    self.write_declared(std::mem::take(&mut batch), next)?;
-                }
-            }
+            });
+            known?;
         }
-        self.write_declared(batch, next)?;
-        if let Some(digest) = digest {
-            let mut batch = WriteBatch::default();
-            batch.put_cf(self.family(Family::Meta)?, DECLARED_KEY, digest);
-            self.commit(batch, true)?;
-        }
-        Ok(next - first)
-    }
-
-    fn write_declared(&self, mut batch: WriteBatch, next: u32) -> Result<(), StoreError> {
+        let cohorts = number_each(&mut fresh, first, groups.iter().map(|group| group.as_ref().len()));
+        let next = first + narrow(fresh.len());
+        let mut batch = WriteBatch::default();
+        self.put_sorted(Family::Accounts, 2 * fresh.len(), &mut batch, |put| {
+            fresh.sort_by_key(|(account, _)| *account);
+            fresh.iter().try_for_each(|(account, number)| put(&account_key(account), &number.to_be_bytes()))?;
+            for Range { start, end } in cohorts {
+                put(&cohort_key(AccountNo(start)), &end.to_be_bytes())?;
+            }
+            fresh.sort_by_key(|(_, number)| *number);
+            fresh.iter().try_for_each(|(account, number)| put(&number_key(AccountNo(*number)), &account.0))
+        })?;
         let meta = self.family(Family::Meta)?;
         batch.put_cf(meta, NEXT_KEY, next.to_be_bytes());
         if self.tip()?.is_none() {
             batch.put_cf(meta, PUBLISHED_KEY, next.to_be_bytes());
             batch.delete_cf(meta, ROUND_KEY); // its blocks were all taken back
         }
-        self.commit(batch, true)
+        if let Some(digest) = digest {
+            batch.put_cf(meta, DECLARED_KEY, digest);
+        }
+        self.commit(batch, true)?;
+        Ok(next - first)
+    }
+
+    /// Says which number comes next. Rows from that number on are of a declaring that did not come to its end, and go.
+    pub(crate) fn forget_unnumbered(&self) -> Result<u32, StoreError> {
+        let (next, family) = (self.counter(NEXT_KEY)?, self.family(Family::Accounts)?);
+        for (kind, from) in [(COHORT, cohort_key(AccountNo(next))), (NUMBER, number_key(AccountNo(next)))] {
+            loop {
+                let (mut rows, mut batch) = (self.db.raw_iterator_cf(family), WriteBatch::default());
+                rows.seek(&from);
+                while let Some((key, account)) = rows.item().filter(|(key, _)| key[0] == kind)
+                    && batch.len() < ROWS_A_WRITE
+                {
+                    batch.delete_cf(family, key);
+                    if kind == NUMBER {
+                        batch.delete_cf(family, account_key(&Account::new(account)));
+                    }
+                    rows.next();
+                }
+                rows.status().map_err(|error| self.database(error))?;
+                if batch.is_empty() {
+                    break;
+                }
+                self.commit(batch, true)?;
+            }
+        }
+        Ok(next)
     }
 
     /// Every account that is followed.
@@ -159,60 +188,7 @@ impl Store {
         let meta = self.family(Family::Meta)?;
         batch.put_cf(meta, PUBLISHED_KEY, round.to.0.to_be_bytes());
         batch.delete_cf(meta, ROUND_KEY);
-        self.amend(batch)
-    }
-
-    /// Notes how well blocks from `first` on, read for the accounts of a round, prove what these hold in the native coin: those of
-    /// which nothing is said at `first` yet. Of those that were announced something is. Nobody hears of it before they are published.
-    /// Says whether some are unproven from there on.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn cover_round(&self, round: Round, first: Height, grade: &Coverage) -> Result<bool, StoreError> {
-        self.cover_each(round.from.0..round.to.0, first, grade, |batch| self.commit(batch, false))
-    }
-
-    /// Notes that walking the blocks from `first` proves everything about the accounts in the native coin: those that were
-    /// followed from there, and of which nothing is said at `first` yet. Of those that were announced something is.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn cover_by_walking(&self, first: Height) -> Result<(), StoreError> {
-        let published = self.counter(PUBLISHED_KEY)?;
-        // They are covered in the order of their numbers, so the first that is not is found by halving.
-        let (mut covered, mut end) = (0, published);
-        while covered < end {
-            let middle = covered + (end - covered) / 2;
-            match self.get(Family::Coverage, &walked_key(AccountNo(middle), first))? {
-                Some(_) => covered = middle + 1,
-                None => end = middle,
-            }
-        }
-        self.cover_each(covered..published, first, &Coverage::Verified, |batch| self.amend(batch))?;
-        Ok(())
-    }
-
-    fn cover_each(
-        &self,
-        numbers: Range<u32>,
-        first: Height,
-        grade: &Coverage,
-        write: impl Fn(WriteBatch) -> Result<(), StoreError>,
-    ) -> Result<bool, StoreError> {
-        let (grade, unproven, mut is_one_unproven) = (grade.value(), Coverage::Unproven.value(), false);
-        for chunk in numbers.collect::<Vec<_>>().chunks(ACCOUNTS_A_WRITE) {
-            let mut batch = WriteBatch::default();
-            for number in chunk {
-                let key = walked_key(AccountNo(*number), first);
-                let row = self.get(Family::Coverage, &key)?;
-                if row.is_none() {
-                    batch.put_cf(self.family(Family::Coverage)?, key, &grade);
-                }
-                is_one_unproven |= *row.as_ref().unwrap_or(&grade) == unproven;
-            }
-            write(batch)?;
-        }
-        Ok(is_one_unproven)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// The number of an account that was ever declared, and whether it is followed by now.
@@ -224,7 +200,9 @@ impl Store {
         let Some(row) = self.get(Family::Accounts, &key)? else { return Ok(None) };
         let number = row.as_slice().try_into().ok().map(u32::from_be_bytes);
         let number = self.read(Family::Accounts, &key, number)?;
-        Ok(Some((AccountNo(number), number < self.counter(PUBLISHED_KEY)?)))
+        // A declaring that did not come to its end may have left rows, which nothing says yet that they count.
+        let is_followed = number < self.counter(PUBLISHED_KEY)?;
+        Ok((is_followed || number < self.counter(NEXT_KEY)?).then_some((AccountNo(number), is_followed)))
     }
 
     /// The account with this number.
@@ -307,6 +285,26 @@ impl Round {
     }
 }
 
+/// Turns the places of accounts among all that are declared into numbers, from `first` on, and says which of them are cohorts.
+fn number_each(fresh: &mut [(&Account, u32)], first: u32, groups: impl Iterator<Item = usize>) -> Vec<Range<u32>> {
+    fresh.sort_by_key(|(_, place)| *place);
+    let (mut cohorts, mut end) = (vec![], 0);
+    for length in groups {
+        let start = end;
+        end += narrow(length);
+        let [from, to] = [start, end].map(|end| fresh.partition_point(|(_, place)| *place < end));
+        if to - from >= COHORT_ACCOUNTS {
+            cohorts.push(first + narrow(from)..first + narrow(to));
+        }
+    }
+    fresh.iter_mut().zip(first..).for_each(|((_, place), number)| *place = number);
+    cohorts
+}
+
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).expect("numbers have 32 bits")
+}
+
 /// SHA-256 of the accounts in order, each behind its length.
 fn digest<'a>(accounts: impl Iterator<Item = &'a Account>) -> [u8; 32] {
     let each = |hash: Sha256, account: &Account| {
@@ -315,15 +313,10 @@ fn digest<'a>(accounts: impl Iterator<Item = &'a Account>) -> [u8; 32] {
     accounts.fold(Sha256::new(), each).finalize().into()
 }
 
-/// The row that says how well an account is known by walking blocks from the first one on.
-pub(crate) fn walked_key(number: AccountNo, first: Height) -> Vec<u8> {
-    Coverage::key(&account_prefix(number, Asset::Native), first)
-}
-
 pub(crate) fn account_key(account: &Account) -> Vec<u8> {
-    Writer::default().u8(b'a').raw(&account.0).0
+    Writer::default().u8(ACCOUNT).raw(&account.0).0
 }
 
 pub(crate) fn number_key(number: AccountNo) -> Vec<u8> {
-    Writer::default().u8(b'n').account(number).0
+    Writer::default().u8(NUMBER).account(number).0
 }

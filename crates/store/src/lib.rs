@@ -21,8 +21,10 @@ mod records;
 mod rows;
 mod settle;
 mod standing;
+mod table;
 #[cfg(test)]
 mod tests;
+mod walked;
 mod window;
 
 use std::path::PathBuf;
@@ -45,7 +47,7 @@ pub use standing::{Lookup, Pair, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// One chain's database.
 pub struct Store {
@@ -175,9 +177,9 @@ impl Store {
     }
 
     /// Writes such a thing.
-    pub(crate) fn amend(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
+    pub(crate) fn amend<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.amended.fetch_add(1, Ordering::AcqRel);
-        let written = self.commit(batch, true);
+        let written = write();
         self.amended.fetch_add(1, Ordering::AcqRel);
         written
     }

@@ -36,6 +36,9 @@ impl Store {
             Mode::Read => open_to_read(path)?,
         };
         store.check_identity(chain, mode)?;
+        if mode == Mode::Write {
+            store.forget_unnumbered()?;
+        }
         Ok(store)
     }
 
@@ -176,20 +179,21 @@ fn database_options() -> Options {
 pub(crate) static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new_lru_cache(24 << 20));
 
 fn families() -> Vec<ColumnFamilyDescriptor> {
-    let family = |family: &Family| {
-        let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&CACHE);
-        blocks.set_format_version(5);
-        if matches!(family, Family::Outpoints | Family::Transactions | Family::Accounts) {
-            blocks.set_bloom_filter(10.0, false); // looked up by whole keys, mostly in vain
-        }
-        let mut options = Options::default();
-        options.set_block_based_table_factory(&blocks);
-        options.set_compression_type(DBCompressionType::Lz4);
-        options.set_write_buffer_size(32 << 20);
-        ColumnFamilyDescriptor::new(family.name(), options)
-    };
-    Family::ALL.iter().map(family).collect()
+    Family::ALL.iter().map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(*family))).collect()
+}
+
+pub(crate) fn family_options(family: Family) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&CACHE);
+    blocks.set_format_version(5);
+    if matches!(family, Family::Outpoints | Family::Transactions | Family::Accounts) {
+        blocks.set_bloom_filter(10.0, false); // looked up by whole keys, mostly in vain
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(32 << 20);
+    options
 }
 
 pub(crate) fn failure(path: &Path, error: rocksdb::Error) -> StoreError {

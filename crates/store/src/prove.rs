@@ -5,8 +5,9 @@ use assay_types::{AccountNo, Asset, Block, Direction, Effect, Height, TxId, Watc
 use rocksdb::WriteBatch;
 
 use crate::bytes::Reader;
-use crate::declare::{PUBLISHED_KEY, ROUND_KEY, walked_key};
+use crate::declare::{PUBLISHED_KEY, ROUND_KEY};
 use crate::memory::Fingerprints;
+use crate::walked::walked_key;
 use crate::{Coverage, Family, Round, Store, StoreError};
 
 const PROVING_KEY: &[u8] = b"proving";
@@ -47,7 +48,7 @@ impl Store {
         batch.put_cf(meta, PUBLISHED_KEY, round.to.0.to_be_bytes());
         batch.delete_cf(meta, ROUND_KEY);
         self.put_to_prove(&waiting, &mut batch)?;
-        self.amend(batch)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// The accounts for which blocks are being read next, and the height that comes next: below it blocks say what is stored.
@@ -86,7 +87,7 @@ impl Store {
         }
         let waiting = self.to_prove()?;
         self.put_to_prove(waiting.get(1..).unwrap_or_default(), &mut batch)?;
-        self.amend(batch)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// A block holds what is not stored, for its filter hid it: the account is unknown from `first` on, for this reason.
@@ -101,7 +102,7 @@ impl Store {
         let mut batch = WriteBatch::default();
         batch.put_cf(self.family(Family::Coverage)?, key, Coverage::Unknown(reason.into()).value());
         batch.put_cf(self.family(Family::Meta)?, DISTRUST_KEY, []);
-        self.amend(batch)
+        self.amend(|| self.commit(batch, true))
     }
 
     /// Was a filter found to have hidden something?

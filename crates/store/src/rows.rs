@@ -198,25 +198,29 @@ impl Transaction {
 
     /// A row up to its payments.
     pub(crate) fn head_into(row: Writer, height: Height, debits: &[(AccountNo, Asset, Amount)]) -> Writer {
-        let count = u32::try_from(debits.len()).unwrap_or(u32::MAX);
-        let row = row.u64(height.0).u32(count);
+        let row = row.count(height.0).count(debits.len() as u64);
         debits.iter().fold(row, |row, (account, asset, amount)| row.account(*account).asset(*asset).amount(*amount))
     }
 
     /// One payment more.
     pub(crate) fn payment_into(row: Writer, index: Option<u32>, to: &[u8], asset: Asset, amount: Amount) -> Writer {
-        row.u8(u8::from(index.is_some())).u32(index.unwrap_or(0)).sized(to).asset(asset).amount(amount)
+        let place = index.map_or(0, |index| u64::from(index) + 1);
+        row.count(place).count(to.len() as u64).raw(to).asset(asset).amount(amount)
     }
 
     pub(crate) fn read(value: &[u8]) -> Option<Transaction> {
         let mut row = Reader(value);
-        let (height, count) = (Height(row.u64()?), row.u32()?);
+        let (height, count) = (Height(row.count()?), row.count()?);
         let debits = (0..count).map(|_| Some((row.account()?, row.asset()?, row.amount()?))).collect::<Option<_>>()?;
         let mut payments = Vec::new();
         while !row.0.is_empty() {
-            let (indexed, index) = (row.flag()?, row.u32()?);
-            let to = Account::new(row.sized()?);
-            payments.push(Payment { index: indexed.then_some(index), to, asset: row.asset()?, amount: row.amount()? });
+            let index = match row.count()? {
+                0 => None,
+                place => Some(u32::try_from(place - 1).ok()?),
+            };
+            let length = usize::try_from(row.count()?).ok()?;
+            let to = Account::new(row.raw(length)?);
+            payments.push(Payment { index, to, asset: row.asset()?, amount: row.amount()? });
         }
         Some(Transaction { height, debits, payments })
     }

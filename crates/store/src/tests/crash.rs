@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use assay_types::{Height, Watch};
+use assay_types::{AccountNo, Height, Watch};
 
 use super::world::{Event, Sealed, World};
 use super::{Dump, account, dump, folder, open};
-use crate::{Mode, Store, Undo};
+use crate::{Family, Mode, Store, Undo};
 
 const PATH: &str = "ASSAY_STORE_CRASH_PATH";
 const BLOCKS: u64 = 240;
@@ -111,6 +111,31 @@ fn a_killed_writer_leaves_a_boundary_and_the_next_one_goes_on() {
     let store = open(folder.path(), Mode::Write).unwrap();
     while step(&store, &blocks, &mut (0..=BLOCKS).collect()) {}
     assert!(dump(&store) == end, "seed {seed}: continued, it is not what it would have been");
+}
+
+#[test]
+fn of_a_declaring_that_did_not_come_to_its_end_nothing_is_left() {
+    let folder = folder();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    store.declare(&[[account(4), account(1)]]).unwrap();
+    let before = dump(&store);
+    store.declare(&[&[account(5), account(0)][..], &[account(1), account(3), account(2), account(0)]]).unwrap();
+    let after = dump(&store);
+    // Killed after its rows were there, and before it was said that they count.
+    let meta = Family::Meta.name();
+    let mut batch = rocksdb::WriteBatch::default();
+    for ((_, key), value) in before.iter().filter(|((family, _), _)| *family == meta) {
+        batch.put_cf(store.family(Family::Meta).unwrap(), key, value);
+    }
+    store.commit(batch, true).unwrap();
+    assert_ne!(dump(&store), before);
+    let reader = open(folder.path(), Mode::Read).unwrap();
+    assert_eq!([0, 1].map(|who| reader.number(&account(who)).unwrap()), [None, Some((AccountNo(1), true))]);
+    drop(store);
+    let store = open(folder.path(), Mode::Write).unwrap();
+    assert_eq!(dump(&store), before);
+    store.declare(&[&[account(5), account(0)][..], &[account(3), account(2)]]).unwrap();
+    assert_eq!(dump(&store), after);
 }
 
 /// Every state on the way, and the last.
