@@ -193,11 +193,11 @@ impl Node {
                     if refused > 0 { self.batch.refused(size) } else { self.batch.answered(size) }
                 }
                 Err(error) => {
-                    let overloaded = transport::is_overload(&error) && !self.endpoint.is_given_up();
+                    let overloaded = transport::is_overload(&error);
                     if overloaded || transport::is_too_much(&error) {
                         self.batch.refused(size);
                     }
-                    if !overloaded {
+                    if !overloaded || self.endpoint.is_given_up() {
                         let why = self.refusal(error, subject).in_words()?;
                         match size {
                             2 => self.batches.lose(self, &why),

@@ -193,7 +193,7 @@ impl Endpoint {
         self.send(request, questions, limit, read).await
     }
 
-    /// Gets `path`, which replaces the endpoint's own, and reads at most `limit` bytes.
+    /// Gets `path`, which replaces the endpoint's own, and reads at most `limit` bytes. A refusal is given to the caller.
     ///
     /// # Errors
     /// See [`HttpError`].
@@ -201,7 +201,7 @@ impl Endpoint {
         let mut url = self.url.clone();
         url.set_path(path);
         url.set_query(None);
-        self.send(self.client.get(url), 1, limit, Reply::by_status).await
+        self.send(self.client.get(url), 1, limit, Reply::once).await
     }
 
     /// Gets `path`, which replaces the endpoint's own, on the calling thread and into memory that `room` gives for a body of so many
@@ -229,12 +229,12 @@ impl Endpoint {
         Ok(answer.filter(|(status, _)| !matches!(status, 429 | 503)))
     }
 
-    /// Gets the endpoint itself, with its own path and query, and reads at most `limit` bytes.
+    /// Gets the endpoint itself, with its own path and query, and reads at most `limit` bytes. A refusal is given to the caller.
     ///
     /// # Errors
     /// See [`HttpError`].
     pub async fn read(&self, limit: usize) -> Result<Answer, HttpError> {
-        self.send(self.client.get(self.url.clone()), 1, limit, Reply::by_status).await
+        self.send(self.client.get(self.url.clone()), 1, limit, Reply::once).await
     }
 
     /// When it is our turn, and again where it is refused.
@@ -251,12 +251,13 @@ impl Endpoint {
         };
         let request = request.build().map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
         let questions = u32::try_from(questions).unwrap_or(u32::MAX);
-        let mut attempts = 1;
+        let (mut attempts, mut again) = (0, None);
         loop {
-            let again =
+            attempts += 1;
+            let request =
                 request.try_clone().ok_or_else(|| HttpError::Url("a request that cannot be repeated".into()))?;
-            let ticket = self.pace.turn(questions, self.deadline).await?;
-            let (answer, retry_after) = self.once(again, limit).await.inspect_err(|error| {
+            let ticket = self.pace.turn(questions, self.deadline, again.take()).await?;
+            let (answer, retry_after) = self.once(request, limit).await.inspect_err(|error| {
                 if error.is_too_much() {
                     ticket.overdue();
                 }
@@ -267,11 +268,13 @@ impl Endpoint {
                     return Ok(answer);
                 }
                 Reply::Partly(answer) => {
-                    ticket.overdue();
+                    ticket.partly(retry_after);
                     return Ok(answer);
                 }
-                Reply::Refused(_) if ticket.refused(attempts, retry_after, self.deadline) => attempts += 1,
-                Reply::Refused(answer) => return Ok(answer),
+                Reply::Refused(answer) => match ticket.refused(attempts, retry_after, self.deadline) {
+                    None => return Ok(answer),
+                    wish => again = wish,
+                },
             }
         }
     }

@@ -28,7 +28,7 @@ pub(crate) enum Turn {
     Now,
     /// Not before then.
     At(Instant),
-    /// Not before one that is under way has ended.
+    /// Not before one that is under way, or comes first, has ended.
     WhenOneEnds,
 }
 
@@ -41,6 +41,8 @@ pub(crate) struct Limits {
     /// When the next one would be sent evenly.
     evenly: Option<Instant>,
     under_way: u32,
+    /// How many that were refused wait to be asked again: they come first, else two by turns might be refused for ever.
+    again: u32,
     most: u32,
     /// Answers since `most` changed.
     answered: u32,
@@ -62,6 +64,7 @@ impl Limits {
             sent: VecDeque::new(),
             evenly: None,
             under_way: 0,
+            again: 0,
             most: MOST,
             answered: 0,
             refusals: 0,
@@ -74,11 +77,11 @@ impl Limits {
     }
 
     /// Asks for a turn for what counts as so many requests. Who gets it says later how it ended.
-    pub(crate) fn ask(&mut self, now: Instant, requests: u32) -> Turn {
+    pub(crate) fn ask(&mut self, now: Instant, requests: u32, again: bool) -> Turn {
         if let Some(until) = self.closed_until.filter(|until| *until > now) {
             return Turn::At(until);
         }
-        if self.under_way >= self.most {
+        if self.under_way >= self.most || (self.again > 0 && !again) {
             return Turn::WhenOneEnds;
         }
         if let Some(cap) = self.cap {
@@ -141,6 +144,21 @@ impl Limits {
         *self.refusing_since.get_or_insert(now)
     }
 
+    /// The same of several questions at once. Fewer may do, so that it says nothing of whether the node answers at all, and the
+    /// pause does not become longer.
+    pub(crate) fn refused_many(
+        &mut self,
+        asked: Instant,
+        now: Instant,
+        retry_after: Option<Duration>,
+        jitter: impl Fn(Duration) -> Duration,
+    ) {
+        let refusals = self.refusals;
+        self.leave_alone(now, retry_after);
+        self.overdue(asked, now, jitter);
+        self.refusals = refusals;
+    }
+
     /// What was asked then was answered, but that it was too much in part, or for now.
     pub(crate) fn partly(
         &mut self,
@@ -172,6 +190,11 @@ impl Limits {
         self.closed_until = self.closed_until.max(Some(now + jitter(doubled.min(LONGEST_PAUSE))));
     }
 
+    /// One that was refused will be asked again, or has been, or will not be any more.
+    pub(crate) fn wants_again(&mut self, wants: bool) {
+        self.again = if wants { self.again + 1 } else { self.again - 1 };
+    }
+
     /// One that had its turn ended, however.
     pub(crate) fn ended(&mut self) {
         self.under_way -= 1;
@@ -200,7 +223,7 @@ mod tests {
     /// Asks as soon as it may; gives when that was.
     fn next(limits: &mut Limits, mut now: Instant, requests: u32) -> Instant {
         loop {
-            match limits.ask(now, requests) {
+            match limits.ask(now, requests, false) {
                 Turn::Now => return now,
                 Turn::At(later) => {
                     assert!(later > now);
@@ -250,9 +273,9 @@ mod tests {
         let (mut limits, start) = limits(None);
         let whole = |pause| pause;
         for _ in 0..MOST {
-            assert_eq!(limits.ask(start, 1), Turn::Now);
+            assert_eq!(limits.ask(start, 1, false), Turn::Now);
         }
-        assert_eq!(limits.ask(start, 1), Turn::WhenOneEnds);
+        assert_eq!(limits.ask(start, 1, false), Turn::WhenOneEnds);
         // Of those that were on their way together, one refusal counts.
         for _ in 0..MOST {
             limits.refused(start, start + FIRST_PAUSE, None, whole);
@@ -260,12 +283,12 @@ mod tests {
         }
         assert_eq!(limits.most, MOST / 2);
         let mut now = start + FIRST_PAUSE;
-        assert_eq!(limits.ask(now, 1), Turn::At(now + FIRST_PAUSE));
+        assert_eq!(limits.ask(now, 1, false), Turn::At(now + FIRST_PAUSE));
         now += FIRST_PAUSE;
         for _ in 0..MOST / 2 {
-            assert_eq!(limits.ask(now, 1), Turn::Now);
+            assert_eq!(limits.ask(now, 1, false), Turn::Now);
         }
-        assert_eq!(limits.ask(now, 1), Turn::WhenOneEnds);
+        assert_eq!(limits.ask(now, 1, false), Turn::WhenOneEnds);
         for _ in 0..MOST / 2 {
             limits.answered(now, now);
             limits.ended();
@@ -298,13 +321,18 @@ mod tests {
         assert_eq!(next(&mut limits, start, 1), start);
         assert_eq!(limits.refused(start, start, Some(s(7)), |pause| pause), start);
         limits.ended();
-        assert_eq!(limits.ask(start + s(6), 1), Turn::At(start + s(7)));
+        assert_eq!(limits.ask(start + s(6), 1, false), Turn::At(start + s(7)));
         assert_eq!(limits.last_sign(), Some(start + s(7)));
         assert_eq!(next(&mut limits, start + s(6), 1), start + s(7));
+        limits.ended();
+        // One that was refused comes before others.
+        limits.wants_again(true);
+        assert_eq!([false, true].map(|again| limits.ask(start + s(7), 1, again)), [Turn::WhenOneEnds, Turn::Now]);
+        limits.wants_again(false);
         // Since when it refuses is told; an answer ends that.
         assert_eq!(limits.refused(start + s(7), start + s(8), Some(s(100_000)), |pause| pause), start);
         limits.ended();
-        assert_eq!(limits.ask(start + s(8), 1), Turn::At(start + s(8) + LONGEST_RETRY_AFTER));
+        assert_eq!(limits.ask(start + s(8), 1, false), Turn::At(start + s(8) + LONGEST_RETRY_AFTER));
         limits.answered(start + s(7), start + s(9));
         assert_eq!(limits.refusing_since, None);
     }

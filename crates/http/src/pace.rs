@@ -15,7 +15,7 @@ use crate::{Answer, HttpError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often one request is asked while the node answers others; and one of several questions, of which fewer may do.
 const ATTEMPTS: u32 = 30;
-const ATTEMPTS_OF_MANY: u32 = 3;
+const ATTEMPTS_OF_MANY: u32 = 2;
 
 /// How fast a node may be asked, and how fast it bears to be asked. Its clones are one: whoever asks the same node shares it.
 #[derive(Clone)]
@@ -27,8 +27,9 @@ pub struct Pace {
 
 struct Shared {
     limits: Mutex<Limits>,
-    /// Who waits for a turn stands in line.
+    /// Who waits for a turn stands in line; who was refused in one that comes first.
     line: tokio::sync::Mutex<()>,
+    again: tokio::sync::Mutex<()>,
     /// One that was under way ended.
     room: Notify,
 }
@@ -45,7 +46,8 @@ impl Pace {
     /// providers count.
     pub fn new(max_requests_per_second: Option<NonZeroU32>) -> Pace {
         let limits = Mutex::new(Limits::new(max_requests_per_second));
-        let shared = Shared { limits, line: tokio::sync::Mutex::default(), room: Notify::new() };
+        let (line, again) = Default::default();
+        let shared = Shared { limits, line, again, room: Notify::new() };
         Pace { shared: Arc::new(shared), cap: max_requests_per_second, patience: PATIENCE }
     }
 
@@ -75,9 +77,15 @@ impl Pace {
         self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn for what counts as so many requests. Not for longer than `silence` after the last answer that anyone had.
-    pub(crate) async fn turn(&self, requests: u32, silence: Duration) -> Result<Ticket, HttpError> {
-        let mut turn = std::pin::pin!(self.stand_in_line(requests));
+    /// Waits for a turn for what counts as so many requests, and was refused before if it wants it again. Not for longer than
+    /// `silence` after the last answer that anyone had.
+    pub(crate) async fn turn(
+        &self,
+        requests: u32,
+        silence: Duration,
+        again: Option<Again>,
+    ) -> Result<Ticket, HttpError> {
+        let mut turn = std::pin::pin!(self.stand_in_line(requests, again));
         let mut since = Instant::now();
         loop {
             if let Ok(ticket) = timeout_at(since + silence, turn.as_mut()).await {
@@ -90,17 +98,16 @@ impl Pace {
         }
     }
 
-    async fn stand_in_line(&self, requests: u32) -> Ticket {
-        let _first = self.shared.line.lock().await;
+    async fn stand_in_line(&self, requests: u32, again: Option<Again>) -> Ticket {
+        let line = if again.is_some() { &self.shared.again } else { &self.shared.line };
+        let _first = line.lock().await;
         loop {
-            let turn = self.limits().ask(Instant::now(), requests);
+            let room = self.shared.room.notified(); // of what ends from now on
+            let turn = self.limits().ask(Instant::now(), requests, again.is_some());
             match turn {
-                Turn::Now => {
-                    let attempts = if requests > 1 { ATTEMPTS_OF_MANY } else { ATTEMPTS };
-                    return Ticket { pace: self.clone(), asked: Instant::now(), attempts };
-                }
+                Turn::Now => return Ticket { pace: self.clone(), asked: Instant::now(), is_batch: requests > 1 },
                 Turn::At(then) => sleep_until(then).await,
-                Turn::WhenOneEnds => self.shared.room.notified().await,
+                Turn::WhenOneEnds => room.await,
             }
         }
     }
@@ -110,7 +117,7 @@ impl Pace {
 pub(crate) struct Ticket {
     pace: Pace,
     asked: Instant,
-    attempts: u32,
+    is_batch: bool,
 }
 
 impl Ticket {
@@ -128,18 +135,39 @@ impl Ticket {
         self.pace.limits().partly(self.asked, Instant::now(), retry_after, jittered);
     }
 
-    /// It was refused. Is it worth asking again, after so many attempts?
-    pub(crate) fn refused(&self, attempts: u32, retry_after: Option<Duration>, deadline: Duration) -> bool {
+    /// It was refused; nothing where it is not worth asking again, after so many attempts.
+    pub(crate) fn refused(&self, attempts: u32, retry_after: Option<Duration>, deadline: Duration) -> Option<Again> {
         let now = Instant::now();
-        let since = self.pace.limits().refused(self.asked, now, retry_after, jittered);
-        attempts < self.attempts && now.duration_since(since) < self.pace.patience.min(deadline)
+        let is_worth_it = if self.is_batch {
+            self.pace.limits().refused_many(self.asked, now, retry_after, jittered);
+            attempts < ATTEMPTS_OF_MANY
+        } else {
+            let since = self.pace.limits().refused(self.asked, now, retry_after, jittered);
+            attempts < ATTEMPTS && now.duration_since(since) < self.pace.patience.min(deadline)
+        };
+        is_worth_it.then(|| {
+            self.pace.limits().wants_again(true);
+            Again { pace: self.pace.clone() }
+        })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.pace.limits().ended();
-        self.pace.shared.room.notify_one();
+        self.pace.shared.room.notify_waiters();
+    }
+}
+
+/// The wish to be asked again, until it is dropped.
+pub(crate) struct Again {
+    pace: Pace,
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        self.pace.limits().wants_again(false);
+        self.pace.shared.room.notify_waiters();
     }
 }
 
@@ -216,16 +244,16 @@ mod tests {
         wait(async {
             let began = Instant::now();
             for _ in 0..10 {
-                pace.turn(1, silence).await.unwrap().answered();
+                pace.turn(1, silence, None).await.unwrap().answered();
             }
             let took = began.elapsed();
             assert!((Duration::from_millis(170)..Duration::from_secs(2)).contains(&took), "{took:?}");
             // One is under way and silent, and after a time-out no second one may be.
-            let hung = pace.turn(1, silence).await.unwrap();
+            let hung = pace.turn(1, silence, None).await.unwrap();
             hung.overdue();
-            let Err(HttpError::Unanswered(_)) = pace.turn(1, silence).await else { panic!("a second one") };
+            let Err(HttpError::Unanswered(_)) = pace.turn(1, silence, None).await else { panic!("a second one") };
             drop(hung);
-            assert!(pace.turn(1, silence).await.is_ok());
+            assert!(pace.turn(1, silence, None).await.is_ok());
         });
     }
 }
