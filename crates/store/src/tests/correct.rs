@@ -8,6 +8,7 @@ use super::{Dump, FIRST, account, dump, folder, open, sats, without};
 use crate::{Coverage, Family, Mode, Seen, Standing, Store, StoreError, Undo};
 
 const TIP: u64 = 12;
+const BLOCKS: usize = 13;
 
 /// At each height, what account 1 is paid in tokens by events; account 0 silently gets 7 at `silent`. `told`: it is read there at once.
 fn grown(store: &Store, paid: &[u64], silent: u64, told: bool) {
@@ -42,7 +43,7 @@ fn rows(store: &Store) -> Dump {
 proptest! {
     #![proptest_config(proptest::test_runner::Config { cases: 40, ..Default::default() })]
     #[test]
-    fn later_is_as_good_as_at_once(paid in proptest::collection::vec(0u64..3, TIP as usize + 1), silent in 1..TIP) {
+    fn later_is_as_good_as_at_once(paid in proptest::collection::vec(0u64..3, BLOCKS), silent in 1..TIP) {
         let (one, other) = (folder(), folder());
         let (at_once, later) = (open(one.path(), Mode::Write).unwrap(), open(other.path(), Mode::Write).unwrap());
         grown(&at_once, &paid, silent, true);
@@ -69,7 +70,7 @@ proptest! {
 fn a_range_is_unknown_and_says_why() {
     let folder = folder();
     let store = open(folder.path(), Mode::Write).unwrap();
-    grown(&store, &[1; TIP as usize + 1], 3, false);
+    grown(&store, &[1; BLOCKS], 3, false);
     correct(&store, 8, 107, false, Some(2)).unwrap();
     let grade = |height| store.coverage(FIRST, TOKEN, Height(height)).unwrap();
     assert_eq!((grade(0), grade(2), grade(8)), (Coverage::Verified, Coverage::Unproven, Coverage::Unproven));
