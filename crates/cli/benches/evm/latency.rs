@@ -16,6 +16,8 @@ use crate::wire::Line;
 const IN_EACH: usize = 10;
 /// How often the node is asked for its last block.
 const LOOK: Duration = Duration::from_millis(2);
+/// How long the last block is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long it took for each of so many blocks, in order of size.
 pub fn of_blocks(plan: Plan, declared: &Declared, blocks: usize) -> Vec<Duration> {
@@ -28,10 +30,15 @@ pub fn of_blocks(plan: Plan, declared: &Declared, blocks: usize) -> Vec<Duration
     let mut program = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(program.stderr.take().unwrap());
     let stored: Mutex<Vec<(u64, Instant)>> = Mutex::default();
+    let warnings: Mutex<Vec<String>> = Mutex::default();
+    let is_stored = |height: u64| stored.lock().unwrap().iter().any(|(reached, _)| *reached >= height);
     let visible = std::thread::scope(|scope| {
         scope.spawn(|| {
             for line in said.lines().map_while(Result::ok) {
                 let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if said["level"] == "WARN" {
+                    warnings.lock().unwrap().push(line);
+                }
                 let height = said["height"].as_u64().filter(|_| said["message"] == "caught up");
                 stored.lock().unwrap().extend(height.map(|height| (height, Instant::now())));
             }
@@ -47,12 +54,18 @@ pub fn of_blocks(plan: Plan, declared: &Declared, blocks: usize) -> Vec<Duration
             }
             std::thread::sleep(LOOK);
         }
-        std::thread::sleep(Duration::from_secs(2));
+        while !is_stored(visible[blocks].0) {
+            assert!(visible[blocks].1.elapsed() < PATIENCE, "block {} is not stored", visible[blocks].0);
+            std::thread::sleep(LOOK);
+        }
         program.kill().unwrap();
         program.wait().unwrap();
         visible
     });
-    let stored = stored.into_inner().unwrap();
+    let (stored, warnings) = (stored.into_inner().unwrap(), warnings.into_inner().unwrap());
+    if let Some(first) = warnings.first() {
+        println!("\n  it warns {} times, first: {first}", warnings.len());
+    }
     // The first is there before the program is.
     let of = |(height, seen): &(u64, Instant)| {
         let (_, stored) = stored.iter().find(|(reached, _)| reached >= height).expect("every block is stored");

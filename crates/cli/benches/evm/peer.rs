@@ -40,10 +40,16 @@ fn wait_for(child: &mut Child, begun: Instant, log: &Path, url: &str) -> u64 {
     };
     while get("/ready").is_none() {
         let ended = child.try_wait().unwrap().is_some();
-        assert!(!ended && begun.elapsed() < PATIENCE, "{}", std::fs::read_to_string(log).unwrap());
+        assert!(!ended && begun.elapsed() < PATIENCE, "it did not come to its end: {}", last_words(log));
         std::thread::sleep(Duration::from_millis(20));
     }
     get("/count").unwrap().parse().unwrap()
+}
+
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 /// Its program in a folder of its own, which begins without anything remembered.

@@ -49,7 +49,7 @@ struct Question<'a> {
     #[serde(borrow)]
     method: &'a RawValue,
     #[serde(borrow)]
-    params: &'a RawValue,
+    params: Option<&'a RawValue>,
 }
 
 /// The part of a node's answer that is kept.
@@ -126,7 +126,7 @@ impl Shared {
     }
 
     fn answer(&self, question: &Question<'_>, into: &mut Vec<u8>, node: &mut Option<Line>) {
-        let (method, params) = (question.method.get(), question.params.get());
+        let (method, params) = (question.method.get(), question.params.map_or("[]", RawValue::get));
         let key = key_of(method, params);
         let mut place = self.places.read().unwrap().0.get(&key).copied();
         let node_url = self.node.read().unwrap();
