@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_http::{Endpoint, HttpError, Reply};
+use assay_http::{Answer, Endpoint, HttpError, Reply};
 use assay_types::Fault;
 use jsonrpc::{Error, Request, Response};
 use serde::Serialize;
@@ -57,7 +57,9 @@ impl jsonrpc::Transport for Transport {
 impl Transport {
     fn send<T: DeserializeOwned>(&self, questions: &impl Serialize, count: usize) -> Result<T, Error> {
         let json = serde_json::to_vec(questions)?;
-        let answer = assay_http::wait(self.endpoint.ask(json, count, self.limit_bytes, Reply::by_status));
+        // By 503 it says that others have filled its queue: whoever asks has a patience of his own for that.
+        let read = |answer: Answer| if answer.status == 503 { Reply::once(answer) } else { Reply::by_status(answer) };
+        let answer = assay_http::wait(self.endpoint.ask(json, count, self.limit_bytes, read));
         let answer = answer.map_err(|error| fault(TransportFault::Http(error)))?;
         serde_json::from_slice(&answer.body).map_err(|error| {
             fault(match answer.status {

@@ -191,7 +191,7 @@ impl Reply<Answer> {
     }
 
     /// The same, of what its caller has another way to.
-    pub(crate) fn once(answer: Answer) -> Reply<Answer> {
+    pub fn once(answer: Answer) -> Reply<Answer> {
         match Reply::by_status(answer) {
             Reply::Refused(answer) => Reply::Partly(answer),
             reply => reply,
