@@ -169,12 +169,15 @@ fn what_does_not_arrive_is_told_by_its_kind() {
             assert!(matches!(error, NodeError::Unreadable { .. }), "{method}: {error}");
             assert_eq!(error.fault(), Some(fault), "{method}: {error}");
         }
-        for pass in [(|| Pass::Status(503)) as fn() -> Pass, || Pass::Status(429)] {
-            let error = stage.disturbed(method, pass).unwrap_err();
-            assert!(matches!(error, NodeError::Unreachable { .. }), "{method}: {error}");
-        }
-        let error = stage.refused(method, -32005, "rate limit exceeded").unwrap_err();
+        let error = stage.disturbed(method, || Pass::Status(503)).unwrap_err();
         assert!(matches!(error, NodeError::Unreachable { .. }), "{method}: {error}");
+        let limited = [
+            stage.disturbed(method, || Pass::Status(429)).unwrap_err(),
+            stage.refused(method, -32005, "rate limit exceeded").unwrap_err(),
+        ];
+        for error in limited {
+            assert!(matches!(error, NodeError::Limited { .. }), "{method}: {error}");
+        }
         let error = stage.disturbed(method, || Pass::Status(401)).unwrap_err();
         assert!(matches!(error, NodeError::LoginRefused { .. }), "{method}: {error}");
     }

@@ -98,7 +98,7 @@ fn a_node_that_refuses_everything_is_seldom_asked_and_then_given_up() {
     });
     let (asked, took) = (asked.load(Ordering::Relaxed), began.elapsed());
     for error in errors {
-        assert!(matches!(&error, NodeError::Unreachable { why, .. } if why.contains("429")), "{error}");
+        assert!(matches!(&error, NodeError::Limited { why, .. } if why.contains("429")), "{error}");
     }
     assert!(asked < 60, "asked {asked} times in {took:?}");
     // It comes back, and is asked again.

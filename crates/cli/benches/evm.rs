@@ -51,9 +51,11 @@ const STRETCH: u64 = 1_000;
 
 /// How many runs must ask nothing new until a recording is whole.
 const QUIET: usize = 2;
+/// How many there are at most.
+const AT_MOST: usize = 10;
 
 /// Blocks of the chain on which ours and the peer ask a live anvil, which takes a second for each block's trace.
-const LIVE: u64 = 300;
+const LIVE: u64 = 200;
 /// Blocks at its end of which the peer is not asked, so that all that it is asked of is final to it.
 const NOT_FINAL: u64 = 64;
 /// Blocks that are awaited, one a second.
@@ -232,8 +234,9 @@ impl<const N: usize> Recording<N> {
                 let some = if height <= STRETCH || height == blocks { N } else { 1 };
                 for declared in &declared[..some] {
                     // What is asked depends a little on what is answered first.
-                    let mut quiet = 0;
-                    while quiet < QUIET {
+                    let (mut quiet, mut runs) = (0, 0);
+                    while quiet < QUIET && runs < AT_MOST {
+                        runs += 1;
                         let (requests, missing) = ask(declared);
                         println!(
                             "  {} of {} questions were new, after {} s",

@@ -57,8 +57,6 @@ struct Question<'a> {
 struct Told<'a> {
     #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
 }
 
 impl Replay {
@@ -139,7 +137,7 @@ impl Shared {
             self.heard.lock().unwrap().missing.push(words);
         }
         if let Some(url) = node_url.as_ref().filter(|_| changes || place.is_none()) {
-            place = Some(self.learn(node.get_or_insert_with(|| Line::to(url)), key, method, params));
+            place = self.learn(node.get_or_insert_with(|| Line::to(url)), key, method, params);
         }
         drop(node_url);
         for part in ["{\"jsonrpc\":\"2.0\",\"id\":", question.id.get(), ","] {
@@ -156,13 +154,15 @@ impl Shared {
         into.push(b'}');
     }
 
-    fn learn(&self, node: &mut Line, key: u64, method: &str, params: &str) -> Place {
+    /// Asks the node, and keeps its answer; an error is none.
+    fn learn(&self, node: &mut Line, key: u64, method: &str, params: &str) -> Option<Place> {
         let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":{method},\"params\":{params}}}");
-        let told: Told<'_> = serde_json::from_slice(node.post(body.as_bytes())).unwrap();
-        let member = match (told.error, told.result) {
-            (Some(error), _) => format!("\"error\":{error}"),
-            (None, Some(result)) => format!("\"result\":{result}"),
-            (None, None) => NULL.into(),
+        let answer = node.post(body.as_bytes());
+        let told: Told<'_> = serde_json::from_slice(answer).unwrap();
+        let member = match told.result {
+            Some(result) => format!("\"result\":{result}"),
+            None if answer.windows(8).any(|word| word == b"\"error\":") => return None,
+            None => NULL.into(),
         };
         let (places, end) = &mut *self.places.write().unwrap();
         let place = Place { at: *end + FRAME, length: member.len() };
@@ -172,7 +172,7 @@ impl Shared {
         self.file.write_all_at(&frame, *end).unwrap();
         *end = place.at + member.len() as u64;
         places.insert(key, place);
-        place
+        Some(place)
     }
 }
 
