@@ -226,6 +226,10 @@ impl Chain for EvmChain {
         self.start
     }
 
+    fn is_refused(&self) -> bool {
+        self.nodes.iter().all(Node::is_refusing)
+    }
+
     fn source(&self) -> Option<String> {
         self.nodes.get(self.current.load(Ordering::Relaxed)).map(|node| node.name.clone())
     }

@@ -281,6 +281,10 @@ impl Node {
         NodeError::Unreachable { node: self.name.clone(), why: shortened(&why.to_string()) }
     }
 
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.endpoint.is_refusing()
+    }
+
     fn limited(&self, why: impl ToString) -> NodeError {
         NodeError::Limited { node: self.name.clone(), why: shortened(&why.to_string()) }
     }

@@ -148,6 +148,11 @@ impl Endpoint {
         Endpoint { pace, ..self }
     }
 
+    /// Does it refuse whatever it is asked now, as too much?
+    pub fn is_refusing(&self) -> bool {
+        self.pace.is_refusing()
+    }
+
     /// Has it refused everything for longer than we have patience?
     pub fn is_given_up(&self) -> bool {
         self.pace.is_given_up(self.deadline)

@@ -67,6 +67,11 @@ impl Pace {
         self.cap.is_some()
     }
 
+    /// Has it refused whatever was asked since its last answer?
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.limits().refusing_since().is_some()
+    }
+
     /// Has it refused everything for so long that it is not asked again?
     pub(crate) fn is_given_up(&self, deadline: Duration) -> bool {
         let since = self.limits().refusing_since();

@@ -372,6 +372,11 @@ pub trait Chain: Send + Sync {
         Ok(vec![])
     }
 
+    /// Does its node refuse whatever it is asked now, as too much? It is asked again meanwhile.
+    fn is_refused(&self) -> bool {
+        false
+    }
+
     /// The node that answered last, by host and port; nothing where that is not known.
     fn source(&self) -> Option<String> {
         None

@@ -113,6 +113,10 @@ impl Quorum {
     }
 
     fn silent(&self, place: usize) -> NodeError {
-        NodeError::Unreachable { node: self.name(place), why: "does not answer while others do".into() }
+        let node = self.name(place);
+        if self.seats[place].node.is_refused() {
+            return NodeError::Limited { node, why: "refuses whatever it is asked, as too much".into() };
+        }
+        NodeError::Unreachable { node, why: "does not answer while others do".into() }
     }
 }
