@@ -8,6 +8,8 @@ mod lab;
 mod balances;
 #[path = "bitcoin/crashes.rs"]
 mod crashes;
+#[path = "bitcoin/declared.rs"]
+mod declared;
 #[path = "bitcoin/filters.rs"]
 mod filters;
 #[path = "bitcoin/following.rs"]
