@@ -7,17 +7,16 @@
 //! them. A list of transactions forged that way would have to begin with a coinbase made of hashes, 27 bytes of which are
 //! zero, and it is checked that it begins with a coinbase.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use assay_types::{
-    Account, Amount, Asset, Block, BlockHash, BlockRef, Body, Direction, Effect, Fault, Header, Input, Kind, Leg,
-    Outpoint, Payment, TakePayment, Timestamp, TxId, Watch,
+    Amount, Asset, Block, BlockHash, BlockRef, Body, Direction, Effect, Fault, Fingerprint, Header, Input, Kind, Leg,
+    Outpoint, Spend, TakePayment, Timestamp, TxId, Watch,
 };
-use bitcoin_slices::bsl::{self, Transaction, TxIn, TxOut};
-use bitcoin_slices::{Error as ParseError, Parse as _, Visit as _, Visitor};
 
 use crate::address::is_unspendable;
 use crate::buffer::Buffer;
+use crate::cursor::{Cursor, Parts, ReadError, Take, TxIn, TxOut};
 use crate::merkle;
 use crate::network::{Network, written};
 use crate::pow::{self, HEADER_BYTES, RawHeader};
@@ -52,17 +51,18 @@ pub(crate) fn extract(
     let mut bytes = bytes.into();
     let header = check_own_header(network, &bytes, at)?;
     let mut extractor = Extractor::new(watch, at, network, &bytes);
-    let rest = match bsl::Block::visit(&bytes, &mut extractor) {
-        Ok(parsed) => parsed.remaining().len(),
-        Err(error) => return Err(extractor.fault.unwrap_or_else(|| unreadable(&error, bytes.len()))),
+    let rest = match extractor.walk() {
+        Ok(end) => bytes.len() - end,
+        Err(error) => return Err(extractor.fault.unwrap_or_else(|| unreadable(error, bytes.len()))),
     };
     if rest > 0 {
         return Err(contradicts("its transaction count", format!("{rest} bytes follow the last transaction")));
     }
     let effects = extractor.effects();
-    let Extractor { transactions, inputs, .. } = extractor;
+    let Extractor { transactions, spends, overwritten, .. } = extractor;
     transactions.iter().for_each(|transaction| transaction.drop_marker(&mut bytes));
-    let preimages: Vec<sha256d::Pieces> = transactions.iter().map(|transaction| transaction.preimage(&bytes)).collect();
+    let preimages: Vec<sha256d::Message> =
+        transactions.iter().map(|transaction| transaction.preimage(&bytes)).collect();
     let txids = sha256d::of_each(&preimages);
     check_merkle_root(&header, &txids)?;
     let txids = txids.into_iter().map(|txid| TxId(reversed(txid))).collect();
@@ -71,20 +71,13 @@ pub(crate) fn extract(
         header: header.into_header(at),
         txids,
         effects,
-        inputs,
+        spends,
+        overwritten,
         readings: vec![],
         blank: vec![],
         opening: false,
         body,
     })
-}
-
-/// All outputs of one transaction, in order.
-pub(crate) fn payments(transaction: &[u8]) -> Vec<Payment> {
-    let mut outputs = Outputs(vec![]);
-    // What cannot be parsed pays nothing.
-    let _ = Transaction::visit(transaction, &mut outputs);
-    outputs.0
 }
 
 /// A hash from the order of SHA-256 to the order of writing, or back.
@@ -141,18 +134,15 @@ fn contradicts(against: &'static str, why: String) -> BlockFault {
     BlockFault::Contradicts { against, why }
 }
 
-fn unreadable(error: &ParseError, length: usize) -> BlockFault {
+fn unreadable(error: ReadError, length: usize) -> BlockFault {
     let why = match error {
-        ParseError::MoreBytesNeeded => {
+        ReadError::TooShort => {
             return BlockFault::Unreadable(
                 Fault::Truncated,
                 format!("it ends after {length} bytes, within a transaction"),
             );
         }
-        ParseError::UnknownSegwitFlag(flag) => format!("a transaction has the unknown segwit flag {flag}"),
-        ParseError::SegwitFlagWithoutWitnesses => "a transaction announces witnesses and has none".into(),
-        ParseError::NonMinimalVarInt => "a length is not written in its shortest form".into(),
-        other => format!("{other:?}"),
+        other => format!("in a transaction, {other}"),
     };
     BlockFault::Unreadable(Fault::Garbled, why)
 }
@@ -177,16 +167,15 @@ struct Extractor<'w> {
     outputs: Vec<Output>,
     /// Of the outputs' scripts.
     hashes: Vec<u64>,
-    inputs: Vec<Input>,
-    /// The transaction that is being walked over, and how many inputs it has.
+    fingerprint: Fingerprint,
+    spends: Vec<Spend>,
+    overwritten: Option<Outpoint>,
+    has_coinbase: bool,
+    /// The transaction that is being walked over.
     tx: u32,
-    tx_inputs: usize,
-    /// Of the next input or output.
+    /// Of the next input or output, and of the transaction's first input.
     place: u32,
-    /// Where the transaction's first output starts, if it has any.
-    first_output: u32,
-    /// Where the next transaction starts.
-    end: usize,
+    first_place: u32,
     fault: Option<BlockFault>,
 }
 
@@ -201,12 +190,13 @@ impl<'w> Extractor<'w> {
             transactions: vec![],
             outputs: Vec::with_capacity(expected),
             hashes: Vec::with_capacity(expected),
-            inputs: Vec::with_capacity(expected),
+            fingerprint: Fingerprint::get(),
+            spends: Vec::with_capacity(expected),
+            overwritten: None,
+            has_coinbase: false,
             tx: 0,
-            tx_inputs: 0,
             place: 0,
-            first_output: u32::MAX,
-            end: 0,
+            first_place: 0,
             fault: None,
         }
     }
@@ -232,101 +222,74 @@ impl<'w> Extractor<'w> {
         self.place - 1
     }
 
-    /// Where a piece of the block stands in it.
-    fn offset(&self, piece: &[u8]) -> u32 {
-        narrow(piece.as_ptr().addr() - self.bytes.as_ptr().addr())
+    /// Goes over all transactions; says where the last one ends.
+    fn walk(&mut self) -> Result<usize, ReadError> {
+        let mut cursor = Cursor::at(self.bytes, HEADER_BYTES);
+        let count = cursor.count()?;
+        self.transactions.reserve(count.min(MAX_BLOCK_BYTES / 60));
+        for tx in 0..count {
+            (self.tx, self.first_place) = (narrow(tx), self.place);
+            let parts = cursor.transaction(self)?;
+            if !self.has_coinbase {
+                return Err(self.stop("its first transaction is not a coinbase"));
+            }
+            self.transactions.push(Place::of(&parts, self.first_place));
+        }
+        Ok(cursor.place())
     }
 
-    fn stop(&mut self, why: &str) -> ControlFlow<()> {
+    fn stop(&mut self, why: &str) -> ReadError {
         self.fault = Some(contradicts("the rules of blocks", why.into()));
-        ControlFlow::Break(())
+        ReadError::Stopped
     }
 
     /// Only the first transaction is a coinbase: one input that spends nothing.
-    fn visit_coinbase_input(&mut self, place: u32) -> ControlFlow<()> {
+    fn coinbase(&mut self) -> Result<(), ReadError> {
         if self.tx > 0 {
-            return self.stop("a transaction after the first is a coinbase");
+            return Err(self.stop("a transaction after the first is a coinbase"));
         }
-        if let Some(Outpoint { txid, vout }) = overwritten(self.main, self.at) {
-            self.inputs.push(Input { txid: reversed(txid.0), vout, tx: 0, index: 0, place });
-        }
-        ControlFlow::Continue(())
+        (self.has_coinbase, self.overwritten) = (true, overwritten(self.main, self.at));
+        Ok(())
     }
 }
 
-impl Visitor for Extractor<'_> {
-    fn visit_block_begin(&mut self, total_transactions: usize) {
-        self.end = HEADER_BYTES + compact_size_bytes(total_transactions);
-        self.transactions.reserve(total_transactions.min(MAX_BLOCK_BYTES / 60));
-    }
-
-    fn visit_tx_ins(&mut self, total_inputs: usize) {
-        self.tx_inputs = total_inputs;
-    }
-
-    fn visit_tx_in(&mut self, vin: usize, input: &TxIn) -> ControlFlow<()> {
+impl Take for Extractor<'_> {
+    #[inline(always)]
+    fn input(&mut self, _: usize, of: usize, input: &TxIn) -> Result<(), ReadError> {
         let place = self.next_place();
-        let spends = input.prevout();
-        let is_null = spends.vout() == u32::MAX && spends.txid().iter().all(|byte| *byte == 0);
-        if is_null && self.tx_inputs == 1 {
-            return self.visit_coinbase_input(place);
+        let is_null = input.vout == u32::MAX && *input.txid == [0; 32];
+        if is_null && of == 1 {
+            return self.coinbase();
         }
         if is_null || self.tx == 0 {
-            return self.stop("its first transaction is not a coinbase, or another one spends what does not exist");
+            return Err(self.stop("its first transaction is not a coinbase, or another one spends what does not exist"));
         }
-        let (Ok(txid), Ok(index)) = (RawHash::try_from(spends.txid()), u32::try_from(vin)) else {
-            return self.stop("an input is numbered beyond all bounds");
-        };
-        self.inputs.push(Input { txid, vout: spends.vout(), tx: self.tx, index, place });
-        ControlFlow::Continue(())
+        let fingerprint = self.fingerprint.of_raw(input.txid, input.vout);
+        self.spends.push(Spend { fingerprint, tx: self.tx, place });
+        Ok(())
     }
 
-    fn visit_tx_outs(&mut self, _: usize) {
-        self.first_output = u32::MAX;
-    }
-
-    fn visit_tx_out(&mut self, vout: usize, output: &TxOut) -> ControlFlow<()> {
+    #[inline(always)]
+    fn output(&mut self, nth: usize, output: &TxOut) -> Result<(), ReadError> {
         let place = self.next_place();
-        if vout == 0 {
-            self.first_output = self.offset(output.as_ref());
-        }
-        let script = output.script_pubkey();
         // Block 0's coins were never entered into the set of coins. An output of nothing moves nothing.
-        if self.at.height.0 == 0 || output.value() == 0 || is_unspendable(script) {
-            return ControlFlow::Continue(());
+        if self.at.height.0 == 0 || output.amount == 0 || is_unspendable(output.script) {
+            return Ok(());
         }
-        let Ok(index) = u32::try_from(vout) else {
-            return self.stop("an output is numbered beyond all bounds");
-        };
-        let start = self.offset(script);
-        self.hashes.push(self.watch.hash(script));
-        let script = start..start + narrow(script.len());
-        self.outputs.push(Output { script, amount: output.value(), tx: self.tx, index, place });
-        ControlFlow::Continue(())
-    }
-
-    fn visit_transaction(&mut self, transaction: &Transaction) -> ControlFlow<()> {
-        if self.tx == 0 && self.tx_inputs != 1 {
-            return self.stop("its first transaction is not a coinbase");
-        }
-        let (head, body, _) = transaction.txid_preimage();
-        let (start, has_witness) = (self.end, !body.is_empty());
-        self.end += transaction.as_ref().len();
-        let outputs_end = match body.len() {
-            0 => self.end - Place::LOCK_TIME,
-            length => start + head.len() + Place::MARKER_AND_FLAG + length,
-        };
-        let [start, outputs_end, end] = [start, outputs_end, self.end].map(narrow);
-        let outputs = self.first_output.min(outputs_end);
-        self.transactions.push(Place { start, outputs, outputs_end, end, has_witness });
-        self.tx += 1;
-        ControlFlow::Continue(())
+        let start = narrow(output.place);
+        self.hashes.push(self.watch.hash(output.script));
+        let script = start..start + narrow(output.script.len());
+        self.outputs.push(Output { script, amount: output.amount, tx: self.tx, index: narrow(nth), place });
+        Ok(())
     }
 }
 
 /// Where a transaction stands in its block.
 struct Place {
     start: u32,
+    /// Its first input's place among the block's inputs and outputs, and where it starts.
+    first_place: u32,
+    inputs: u32,
     /// Where its first output starts, and its last one ends.
     outputs: u32,
     outputs_end: u32,
@@ -335,6 +298,13 @@ struct Place {
 }
 
 impl Place {
+    fn of(parts: &Parts, first_place: u32) -> Place {
+        let Parts { whole, inputs, outputs, has_witness } = parts;
+        let [start, inputs, outputs, outputs_end, end] =
+            [whole.start, *inputs, outputs.start, outputs.end, whole.end].map(narrow);
+        Place { start, first_place, inputs, outputs, outputs_end, end, has_witness: *has_witness }
+    }
+
     const VERSION: usize = 4;
     const MARKER_AND_FLAG: usize = 2;
     const LOCK_TIME: usize = 4;
@@ -348,18 +318,14 @@ impl Place {
     }
 
     /// What its id is the hash of: all but the witness, and what announced it.
-    fn preimage<'b>(&self, bytes: &'b [u8]) -> sha256d::Pieces<'b> {
-        let whole = &bytes[self.start as usize..self.end as usize];
+    fn preimage<'b>(&self, bytes: &'b [u8]) -> sha256d::Message<'b> {
+        let [start, outputs_end, end] = [self.start, self.outputs_end, self.end].map(|place| place as usize);
         if !self.has_witness {
-            return [whole, &[]];
+            return sha256d::Message { bytes: &bytes[start..], length: end - start, following: None };
         }
-        let body = &bytes[self.start as usize + Self::MARKER_AND_FLAG..self.outputs_end as usize];
-        [body, &whole[whole.len() - Self::LOCK_TIME..]]
-    }
-
-    /// Its outputs, one behind the other.
-    fn outputs<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        &bytes[self.outputs as usize..self.outputs_end as usize]
+        let start = start + Self::MARKER_AND_FLAG;
+        let following = bytes[..end].last_chunk::<{ Self::LOCK_TIME }>().copied();
+        sha256d::Message { bytes: &bytes[start..], length: outputs_end - start, following }
     }
 }
 
@@ -380,16 +346,6 @@ fn narrow(place: usize) -> u32 {
     u32::try_from(place).expect("a block has at most four million bytes")
 }
 
-/// The bytes of a count in its shortest form, which the parser insists on.
-fn compact_size_bytes(count: usize) -> usize {
-    match count {
-        0..=0xfc => 1,
-        0xfd..=0xffff => 3,
-        0x1_0000..=0xffff_ffff => 5,
-        _ => 9,
-    }
-}
-
 /// The block's bytes, for the few transactions that moved a watched account.
 struct RawBody {
     bytes: Buffer,
@@ -398,31 +354,39 @@ struct RawBody {
 
 impl Body for RawBody {
     fn each_payment(&self, tx: u32, take: &mut TakePayment<'_>) {
-        let Some(place) = usize::try_from(tx).ok().and_then(|tx| self.transactions.get(tx)) else { return };
-        let mut rest = place.outputs(&self.bytes);
+        let Some(place) = self.transactions.get(tx as usize) else { return };
+        let mut cursor = Cursor::at(&self.bytes[..place.outputs_end as usize], place.outputs as usize);
         for index in 0.. {
-            let Ok(output) = TxOut::parse(rest) else { break };
-            rest = output.remaining();
-            let output = output.parsed();
-            take(Some(index), output.script_pubkey(), Asset::Native, Amount::from(output.value()));
+            let Ok(output) = cursor.output() else { break };
+            take(Some(index), output.script, Asset::Native, Amount::from(output.amount));
         }
     }
-}
 
-struct Outputs(Vec<Payment>);
-
-impl Visitor for Outputs {
-    fn visit_tx_out(&mut self, vout: usize, output: &TxOut) -> ControlFlow<()> {
-        let (to, asset, amount) = (Account::new(output.script_pubkey()), Asset::Native, Amount::from(output.value()));
-        self.0.push(Payment { index: u32::try_from(vout).ok(), to, asset, amount });
-        ControlFlow::Continue(())
+    fn inputs(&self, spends: &[Spend]) -> Vec<Input> {
+        let mut found = Vec::with_capacity(spends.len());
+        for spends in spends.chunk_by(|one, other| one.tx == other.tx) {
+            let tx = spends[0].tx;
+            let Place { first_place, inputs, outputs, .. } = self.transactions[tx as usize];
+            let mut cursor = Cursor::at(&self.bytes[..outputs as usize], inputs as usize);
+            let mut wanted = spends.iter().peekable();
+            // From one to the next: that of a transaction of thousands is not looked for from its beginning each time.
+            for (index, place) in (0..).zip(first_place..) {
+                let (Some(next), Ok(TxIn { txid, vout })) = (wanted.peek(), cursor.input()) else { break };
+                if next.place == place {
+                    let spends = Outpoint { txid: TxId(reversed(*txid)), vout };
+                    found.push(Input { spends, tx, index, place });
+                    wanted.next();
+                }
+            }
+        }
+        found
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_types::{AccountNo, Height};
+    use assay_types::{Account, AccountNo, Height};
     use bitcoin::consensus::{deserialize, serialize};
     use bitcoin::hashes::Hash as _;
     use bitcoin::{CompactTarget, ScriptBuf};
@@ -458,7 +422,8 @@ mod tests {
             for (index, input) in (0..).zip(&transaction.input) {
                 if tx > 0 {
                     let (txid, vout) = (input.previous_output.txid.to_byte_array(), input.previous_output.vout);
-                    inputs.push(Input { txid, vout, tx, index, place });
+                    let spends = Outpoint { txid: TxId(reversed(txid)), vout };
+                    inputs.push(Input { spends, tx, index, place });
                 }
                 place += 1;
             }
@@ -497,7 +462,11 @@ mod tests {
         assert_eq!(block.txids, txids);
         let (effects, inputs) = naive(&decoded, &watch);
         assert!(!effects.is_empty());
-        assert_eq!((&block.effects, &block.inputs), (&effects, &inputs));
+        assert_eq!((&block.effects, &block.inputs()), (&effects, &inputs));
+        let spend = |it: &Input| Spend { fingerprint: Fingerprint::get().of(&it.spends), tx: it.tx, place: it.place };
+        assert_eq!(block.spends, inputs.iter().map(spend).collect::<Vec<_>>());
+        let some: Vec<Input> = inputs.into_iter().filter(|input| input.place % 7 < 2).collect();
+        assert_eq!(block.body.inputs(&some.iter().map(spend).collect::<Vec<_>>()), some);
         assert_eq!(block.header.hash.to_string(), decoded.block_hash().to_string());
         assert_eq!(block.header.parent.to_string(), decoded.header.prev_blockhash.to_string());
         assert_eq!(block.header.time.unix_s(), i64::from(decoded.header.time));
@@ -614,7 +583,7 @@ mod tests {
                 // A witness moves no coins, and may be altered unnoticed.
                 if let Ok(block) = extract(main_network(), altered, at(bytes, HEIGHT), &watch) {
                     assert_eq!((&block.txids, &block.effects), (&honest.txids, &honest.effects), "{place}");
-                    assert_eq!(block.inputs, honest.inputs, "{place}");
+                    assert_eq!(block.spends, honest.spends, "{place}");
                 }
             }
         }
@@ -673,17 +642,15 @@ mod tests {
             (91_722, None),
         ] {
             let mut extractor = Extractor::new(&watch, at(&bytes, Height(height)), main_network(), &bytes);
-            bsl::Block::visit(&bytes, &mut extractor).unwrap();
-            let spent = extractor.inputs.iter().map(|input| {
-                assert_eq!((input.vout, input.tx, input.index, input.place), (0, 0, 0, 0));
-                input.spends().txid.to_string()
-            });
-            assert_eq!(spent.collect::<Vec<_>>(), Vec::from_iter(lost));
+            extractor.walk().unwrap();
+            let overwritten = extractor.overwritten.map(|outpoint| (outpoint.txid.to_string(), outpoint.vout));
+            assert_eq!(overwritten, lost.map(|txid| (txid.into(), 0)));
+            assert_eq!(extractor.spends, []);
             assert!(matches!(extractor.effects()[..], [Effect::Output(Leg { place: 1, .. })]), "lost, then given");
         }
         // Elsewhere the heights mean nothing.
         let block = extract(regtest(), bytes.clone(), at(&bytes, Height(91_842)), &watch).unwrap();
-        assert_eq!((block.effects.len(), block.inputs.len()), (1, 0));
+        assert_eq!((block.effects.len(), block.overwritten), (1, None));
     }
 
     #[test]
@@ -713,6 +680,6 @@ mod tests {
         let watch = watch_of([ScriptBuf::from_bytes(vec![0x51; 4])]);
         let block = extract(regtest(), bytes.clone(), at(&bytes, Height(5)), &watch).unwrap();
         assert!(matches!(block.effects[..], [Effect::Output(Leg { tx: Some(1), .. })]));
-        assert!(matches!(block.inputs[..], [Input { tx: 1, .. }]));
+        assert!(matches!(block.inputs()[..], [Input { tx: 1, .. }]));
     }
 }

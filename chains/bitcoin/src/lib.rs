@@ -10,6 +10,7 @@ mod address;
 mod block;
 mod buffer;
 mod chain;
+mod cursor;
 mod descriptor;
 mod files;
 mod filter;

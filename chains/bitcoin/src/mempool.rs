@@ -3,17 +3,14 @@
 //! No block commits to any of it, so nothing here is proven but that a transaction's bytes have its id. What inputs are worth, and
 //! whose they are, only those know who know the outputs that they spend.
 
-use std::ops::ControlFlow;
-
-use assay_types::{NodeError, Outpoint, Pending, TxId};
-use bitcoin_slices::bsl::{Transaction, TxIn};
-use bitcoin_slices::{Visit as _, Visitor};
+use assay_types::{Account, Amount, Asset, NodeError, Outpoint, Payment, Pending, TxId};
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::block::{self, reversed};
+use crate::block::reversed;
+use crate::cursor::{Cursor, ReadError, Take, TxIn, TxOut};
 use crate::node::Node;
-use crate::sha256d::{RawHash, double_sha256};
+use crate::sha256d::double_sha256;
 
 /// No mempool has more: at the size that nodes keep by default some 300,000 of the smallest transactions fit.
 pub(crate) const MOST_WAITING: usize = 1_000_000;
@@ -91,26 +88,26 @@ fn checked(node: &Node, txid: TxId, hex: &str) -> Result<Pending, NodeError> {
 
 /// Its id, and what it does.
 fn read(bytes: &[u8]) -> Result<(TxId, Pending), String> {
-    let mut spends = Spends(vec![]);
-    let parsed = Transaction::visit(bytes, &mut spends).map_err(|error| format!("{error:?}"))?;
-    if !parsed.remaining().is_empty() {
-        return Err(format!("{} bytes follow it", parsed.remaining().len()));
+    let (mut cursor, mut pending) = (Cursor::at(bytes, 0), Told(Pending { payments: vec![], spends: vec![] }));
+    let parts = cursor.transaction(&mut pending).map_err(|error| error.to_string())?;
+    if cursor.place() < bytes.len() {
+        return Err(format!("{} bytes follow it", bytes.len() - cursor.place()));
     }
-    let (head, body, end) = parsed.parsed().txid_preimage();
-    let id = TxId(reversed(double_sha256(&[head, body, end].concat())));
-    Ok((id, Pending { payments: block::payments(bytes), spends: spends.0 }))
+    Ok((TxId(reversed(double_sha256(&parts.without_witness(bytes)))), pending.0))
 }
 
-struct Spends(Vec<Outpoint>);
+struct Told(Pending);
 
-impl Visitor for Spends {
-    fn visit_tx_in(&mut self, _: usize, input: &TxIn) -> ControlFlow<()> {
-        let spends = input.prevout();
-        match RawHash::try_from(spends.txid()) {
-            Ok(txid) => self.0.push(Outpoint { txid: TxId(reversed(txid)), vout: spends.vout() }),
-            Err(_) => return ControlFlow::Break(()),
-        }
-        ControlFlow::Continue(())
+impl Take for Told {
+    fn input(&mut self, _: usize, _: usize, input: &TxIn) -> Result<(), ReadError> {
+        self.0.spends.push(Outpoint { txid: TxId(reversed(*input.txid)), vout: input.vout });
+        Ok(())
+    }
+
+    fn output(&mut self, nth: usize, output: &TxOut) -> Result<(), ReadError> {
+        let (to, asset, amount) = (Account::new(output.script), Asset::Native, Amount::from(output.amount));
+        self.0.payments.push(Payment { index: u32::try_from(nth).ok(), to, asset, amount });
+        Ok(())
     }
 }
 

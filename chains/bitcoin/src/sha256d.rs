@@ -11,8 +11,18 @@ use sha2::{Digest as _, Sha256};
 /// A hash as SHA-256 gives it: the reverse of how it is written.
 pub(crate) type RawHash = [u8; 32];
 
-/// A message, and at most 56 bytes that follow it.
-pub(crate) type Pieces<'a> = [&'a [u8]; 2];
+/// A message to hash.
+#[derive(Clone, Copy)]
+pub(crate) struct Message<'a> {
+    /// What it begins with. More may follow than belongs to it: where that is so it is quicker to copy its end.
+    pub bytes: &'a [u8],
+    /// How many of those bytes belong to it.
+    pub length: usize,
+    /// What it ends with.
+    pub following: Option<[u8; FOLLOWING]>,
+}
+
+pub(crate) const FOLLOWING: usize = 4;
 
 /// SHA-256 of the SHA-256.
 pub(crate) fn double_sha256(bytes: &[u8]) -> RawHash {
@@ -20,14 +30,14 @@ pub(crate) fn double_sha256(bytes: &[u8]) -> RawHash {
 }
 
 /// The double hash of each message, in order.
-pub(crate) fn of_each(messages: &[Pieces<'_>]) -> Vec<RawHash> {
+pub(crate) fn of_each(messages: &[Message<'_>]) -> Vec<RawHash> {
     #[cfg(target_arch = "x86_64")]
     if two::is_there() {
         return two::of_each(messages);
     }
-    let one = |pieces: &Pieces<'_>| {
-        let inner = pieces.iter().fold(Sha256::new(), Sha256::chain_update).finalize();
-        Sha256::digest(inner).into()
+    let one = |message: &Message<'_>| {
+        let inner = Sha256::new().chain_update(&message.bytes[..message.length]);
+        Sha256::digest(inner.chain_update(message.following.as_ref().map_or(&[][..], |it| it)).finalize()).into()
     };
     messages.iter().map(one).collect()
 }
@@ -92,12 +102,21 @@ mod tests {
     #[test]
     fn messages_of_every_length_hash_as_the_library_hashes_them() {
         let bytes: Vec<u8> = (0..40_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
-        let pieces = |n: usize| bytes[..n].split_at(n - (n % 57).min(n)).into();
-        for count in [0, 1, 2, 3, 15, 16, 17, 33, 700] {
-            let mut messages: Vec<Pieces> = (0..count).map(pieces).collect();
-            messages.extend([40_000, 1_024, 5_000, 1].into_iter().filter(|_| count > 3).map(pieces));
-            let expected: Vec<RawHash> = messages.iter().map(|pieces| double_sha256(&pieces.concat())).collect();
-            assert!(of_each(&messages) == expected, "{count} messages");
+        // With nothing behind them, with little and with much; with an end that stands elsewhere and without.
+        for more in [0, 1, 63, 64, 500] {
+            let message = |length: usize| {
+                let end = (length + more).min(bytes.len());
+                let following = (length % 3 > 0).then(|| *bytes[length..].first_chunk().unwrap_or(&[9; FOLLOWING]));
+                Message { bytes: &bytes[..end], length, following }
+            };
+            for count in [0, 1, 2, 3, 15, 16, 17, 33, 700] {
+                let mut messages: Vec<Message> = (0..count).map(message).collect();
+                messages.extend([40_000, 1_024, 5_000, 1].into_iter().filter(|_| count > 3).map(message));
+                let whole =
+                    |it: &Message| [&it.bytes[..it.length], it.following.as_ref().map_or(&[], |it| it)].concat();
+                let expected: Vec<RawHash> = messages.iter().map(|it| double_sha256(&whole(it))).collect();
+                assert!(of_each(&messages) == expected, "{count} messages");
+            }
         }
     }
 

@@ -174,9 +174,9 @@ impl<'a> Applier<'a> {
     fn move_outputs(&mut self, block: &Block, past: &mut Undone) -> Result<Vec<Leg>, StoreError> {
         let height = block.header.height;
         let mut legs = Vec::with_capacity(block.effects.len() * 2);
-        // What a coinbase spends it overwrites (BIP 30): before its own outputs are there.
-        let (first, others) = block.inputs.split_at(block.inputs.partition_point(|input| input.tx == 0));
-        self.spend(first, height, &mut legs, past)?;
+        // Before its own outputs are there.
+        let overwritten = block.overwritten.map(|spends| Input { spends, tx: 0, index: 0, place: 0 });
+        legs.extend(overwritten.map_or(Ok(None), |input| self.spend(&input, height, past))?);
         for effect in &block.effects {
             let leg = effect.leg();
             if matches!(effect, Effect::Output(_)) {
@@ -189,7 +189,9 @@ impl<'a> Applier<'a> {
             }
             legs.push(*leg);
         }
-        self.spend(others, height, &mut legs, past)?;
+        for input in self.inputs(block) {
+            legs.extend(self.spend(&input, height, past)?);
+        }
         if past.0.is_some() {
             let outputs = block.effects.iter().filter_map(|effect| match effect {
                 Effect::Output(leg) => Some(outpoint(block, leg)),
@@ -202,23 +204,18 @@ impl<'a> Applier<'a> {
         Ok(legs)
     }
 
-    fn spend(
-        &mut self,
-        inputs: &[Input],
-        height: Height,
-        legs: &mut Vec<Leg>,
-        past: &mut Undone,
-    ) -> Result<(), StoreError> {
-        for input @ Input { tx, index, place, .. } in inputs {
-            if self.memory.as_ref().is_some_and(|memory| !memory.unspent.may_have(input)) {
-                continue;
-            }
-            let Some(unspent) = self.take(&input.spends(), height, past)? else { continue };
-            let Unspent { account, amount, .. } = unspent;
-            let (asset, direction, kind, tx) = (Asset::Native, Direction::Debit, Kind::Transfer, Some(*tx));
-            legs.push(Leg { account, asset, direction, amount, kind, tx, index: *index, place: *place });
-        }
-        Ok(())
+    /// Those that may spend what a watched account held.
+    fn inputs(&self, block: &Block) -> Vec<Input> {
+        let Some(memory) = &self.memory else { return block.inputs() };
+        let spends = block.spends.iter().copied().filter(|spend| memory.unspent.may_have(*spend));
+        block.body.inputs(&spends.collect::<Vec<_>>())
+    }
+
+    fn spend(&mut self, input: &Input, height: Height, past: &mut Undone) -> Result<Option<Leg>, StoreError> {
+        let Input { spends, tx, index, place } = *input;
+        let Some(Unspent { account, amount, .. }) = self.take(&spends, height, past)? else { return Ok(None) };
+        let (asset, direction, kind, tx) = (Asset::Native, Direction::Debit, Kind::Transfer, Some(tx));
+        Ok(Some(Leg { account, asset, direction, amount, kind, tx, index, place }))
     }
 
     /// Takes a followed output out of the unspent ones, if it is among them.
@@ -343,7 +340,7 @@ impl<'a> Applier<'a> {
         let (height, tx) = (block.header.height, legs[0].tx);
         let key = txid(block, tx).0;
         // What spends an output comes once, for an output is spent once: unless it spends nothing, as a coinbase does, it needs not be looked for.
-        let may_be_known = matches!(self.task, Task::Below(_)) || tx == 0 || block.inputs.is_empty();
+        let may_be_known = matches!(self.task, Task::Below(_)) || tx == 0 || block.spends.is_empty();
         let before = if may_be_known { self.store.get(Family::Transactions, &key)? } else { None };
         let known = match &before {
             Some(row) => Some(self.store.read(Family::Transactions, &key, Transaction::read(row))?),
@@ -358,7 +355,7 @@ impl<'a> Applier<'a> {
         let taken = legs.iter().filter(|leg| leg.direction == Direction::Debit);
         debits.extend(taken.map(|leg| (leg.account, leg.asset, leg.amount)));
         // Taken from the whole body again, so that the order does not tell when an account was declared.
-        let by_index = !block.inputs.is_empty();
+        let by_index = !block.spends.is_empty();
         let counts = |index: Option<u32>, to: &[u8], asset: Asset, amount: Amount| {
             !debits.is_empty()
                 // What an output paid to whom was found out already.

@@ -1,11 +1,10 @@
 //! What is kept in memory while many blocks are applied one after another, so that the database need not be asked for every
 //! input and every balance.
 
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::Range;
 
-use assay_types::{AccountNo, Amount, Asset, Input, Outpoint};
-use foldhash::{fast, quality};
+use assay_types::{AccountNo, Amount, Asset, Fingerprint, Outpoint, Spend};
+use foldhash::fast;
 use hashbrown::{HashMap, HashTable};
 
 use crate::rows::Unspent;
@@ -41,43 +40,36 @@ impl Memory {
     }
 }
 
-/// A number of 64 bits for each outpoint, as often as there are outpoints with that number: what has none is not among them, and what
-/// has one nearly always is. Which number an outpoint has is this process's secret. 10 to 20 bytes each.
-#[derive(Default)]
+/// The fingerprint of each outpoint, as often as there are outpoints with that one: what has none is not among them, and what
+/// has one nearly always is. 10 to 20 bytes each.
 pub(crate) struct Fingerprints {
-    hasher: quality::RandomState,
+    of: Fingerprint,
     numbers: HashTable<u64>,
 }
 
+impl Default for Fingerprints {
+    fn default() -> Fingerprints {
+        Fingerprints { of: Fingerprint::get(), numbers: HashTable::new() }
+    }
+}
+
 impl Fingerprints {
-    pub fn may_have(&self, input: &Input) -> bool {
-        let ([half, _], _) = input.txid.as_chunks::<16>() else { unreachable!("32 bytes") };
-        let number = self.of(u128::from_le_bytes(*half), input.vout);
+    #[inline]
+    pub fn may_have(&self, spend: Spend) -> bool {
+        let number = spend.fingerprint;
         self.numbers.find(number, |other| *other == number).is_some()
     }
 
     pub fn insert(&mut self, outpoint: &Outpoint) {
-        let number = self.number(outpoint);
+        let number = self.of.of(outpoint);
         self.numbers.insert_unique(number, number, |number| *number);
     }
 
     pub fn remove(&mut self, outpoint: &Outpoint) {
-        let number = self.number(outpoint);
+        let number = self.of.of(outpoint);
         if let Ok(entry) = self.numbers.find_entry(number, |other| *other == number) {
             entry.remove();
         }
-    }
-
-    /// A transaction's id is a hash: half of it is as good as the whole.
-    fn number(&self, outpoint: &Outpoint) -> u64 {
-        let ([_, half], _) = outpoint.txid.0.as_chunks::<16>() else { unreachable!("32 bytes") };
-        self.of(u128::from_be_bytes(*half), outpoint.vout)
-    }
-
-    fn of(&self, half: u128, vout: u32) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u128(half ^ u128::from(vout));
-        hasher.finish()
     }
 }
 
@@ -128,11 +120,11 @@ mod tests {
         for n in [1, 2, 2] {
             some.insert(&outpoint(n));
         }
-        let input = |n: u8| Input { txid: [n; 32], vout: u32::from(n), tx: 0, index: 0, place: 0 };
+        let spend = |n: u8| Spend { fingerprint: Fingerprint::get().of(&outpoint(n)), tx: 0, place: 0 };
         some.remove(&outpoint(2));
-        assert!(some.may_have(&input(1)) && some.may_have(&input(2)) && !some.may_have(&input(3)));
+        assert!(some.may_have(spend(1)) && some.may_have(spend(2)) && !some.may_have(spend(3)));
         some.remove(&outpoint(2));
-        assert!(!some.may_have(&input(2)));
+        assert!(!some.may_have(spend(2)));
     }
 
     #[test]

@@ -146,8 +146,9 @@ impl Store {
             let (account, direction, index) = (leg.account, leg.direction, leg.index);
             hidden.push(Hidden { account, height, txid: txid(leg.tx.unwrap_or(0)), direction, index });
         }
-        for input in block.inputs.iter().filter(|input| credits.0.may_have(input)) {
-            let spends = input.spends();
+        let spends = block.spends.iter().copied().filter(|spend| credits.0.may_have(*spend));
+        for input in block.body.inputs(&spends.collect::<Vec<_>>()) {
+            let spends = input.spends;
             let Some(made) = self.transaction(spends.txid)? else { continue };
             let paid = made.payments.iter().find(|payment| payment.index == Some(spends.vout));
             if let Some(account) = paid.and_then(|paid| watch.number(&paid.to.0)) {

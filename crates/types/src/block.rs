@@ -121,11 +121,8 @@ impl Effect {
 /// An input (Bitcoin): debits the account of the output that it spends, if that was a watched one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Input {
-    /// The transaction whose output it spends: the id's bytes in the order in which they stand in the block, which is the reverse of
-    /// [`TxId`]'s. Nearly all inputs are of strangers, and nobody wants to read theirs.
-    pub txid: [u8; 32],
-    /// The place of that output.
-    pub vout: u32,
+    /// The output that it spends.
+    pub spends: Outpoint,
     /// The transaction, by its place in [`Block::txids`].
     pub tx: u32,
     /// The input's place in the transaction.
@@ -134,13 +131,15 @@ pub struct Input {
     pub place: u32,
 }
 
-impl Input {
-    /// The output that it spends.
-    pub fn spends(&self) -> Outpoint {
-        let mut txid = self.txid;
-        txid.reverse();
-        Outpoint { txid: TxId(txid), vout: self.vout }
-    }
+/// As much of an [`Input`] as nearly always tells that it spends what a stranger held: a block has thousands, and two or three matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spend {
+    /// Of the output that it spends: see [`crate::Fingerprint`].
+    pub fingerprint: u64,
+    /// The transaction, by its place in [`Block::txids`].
+    pub tx: u32,
+    /// As in [`Leg::place`].
+    pub place: u32,
 }
 
 /// A balance as the chain's state gives it after a block (EVM).
@@ -185,6 +184,12 @@ pub trait Body: Send {
         });
         payments
     }
+
+    /// These inputs, which are among those of [`Block::spends`] and stand in the same order.
+    fn inputs(&self, spends: &[Spend]) -> Vec<Input> {
+        assert!(spends.is_empty(), "this chain has no inputs");
+        vec![]
+    }
 }
 
 /// One block, checked against its own header, as a chain hands it over.
@@ -195,8 +200,10 @@ pub struct Block {
     pub txids: Vec<TxId>,
     /// What it did to watched accounts, by place.
     pub effects: Vec<Effect>,
-    /// All its inputs, by place, whether they spend what a watched account held or not.
-    pub inputs: Vec<Input>,
+    /// What its inputs spend, by place, whether a watched account held it or not (Bitcoin).
+    pub spends: Vec<Spend>,
+    /// The unspent output that its first transaction repeats, and which is lost thereby (BIP 30).
+    pub overwritten: Option<Outpoint>,
     /// Balances read at it.
     pub readings: Vec<Reading>,
     /// Assets in which all watched accounts without a reading were read, and hold nothing: where coverage begins, for so many accounts that not
@@ -211,8 +218,14 @@ pub struct Block {
 impl Block {
     /// Nothing but its header: one that is taken to have moved no watched account, without having been read.
     pub fn unread(header: Header) -> Block {
-        let (txids, effects, inputs, readings, blank) = Default::default();
-        Block { header, txids, effects, inputs, readings, blank, opening: false, body: Box::new(Unread) }
+        let (txids, effects, spends, overwritten, readings, blank) = Default::default();
+        let (opening, body) = (false, Box::new(Unread));
+        Block { header, txids, effects, spends, overwritten, readings, blank, opening, body }
+    }
+
+    /// All its inputs, by place.
+    pub fn inputs(&self) -> Vec<Input> {
+        self.body.inputs(&self.spends)
     }
 }
 

@@ -8,6 +8,7 @@ mod chain;
 mod digest;
 mod directory;
 mod fault;
+mod fingerprint;
 mod id;
 mod input;
 mod statement;
@@ -15,11 +16,12 @@ mod time;
 mod watch;
 
 pub use amount::{Amount, AmountError, Wide};
-pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Reading, TakePayment};
+pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Reading, Spend, TakePayment};
 pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Reads, Standing, Tip};
 pub use digest::Digest;
 pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
 pub use fault::Fault;
+pub use fingerprint::Fingerprint;
 pub use id::{Account, AccountNo, Asset, BlockHash, BlockRef, ChainId, Header, Height, IdError, Outpoint, TxId};
 pub use input::{InputError, InputErrors, nearest, suggestion};
 pub use statement::{

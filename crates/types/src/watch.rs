@@ -17,7 +17,9 @@ use crate::{Account, AccountNo};
 #[derive(Clone, Default)]
 pub struct Watch {
     hasher: RandomState,
-    buckets: Vec<Bucket>,
+    /// The slots' tags, and beside them where the accounts stand: looked at only for a tag that is right.
+    tags: Vec<Tags>,
+    places: Vec<[u32; SLOTS]>,
     /// One account after another: its number and its length, of four bytes each, and itself.
     entries: Vec<u8>,
     first: u32,
@@ -28,30 +30,28 @@ pub struct Watch {
 const SLOTS: usize = 32;
 const WORD: usize = 4;
 
-/// Slots that are looked at together, filled from the first one on.
+/// Of slots that are looked at together, filled from the first one on: 16 bits of the hash of the account in each slot, 0 where there
+/// is none.
 #[derive(Clone)]
 #[repr(C, align(64))]
-struct Bucket {
-    /// 16 bits of the hash of the account in each slot; 0 where there is none.
-    tags: [u16; SLOTS],
-    /// Where it stands among the entries, in words.
-    places: [u32; SLOTS],
-}
+struct Tags([u16; SLOTS]);
 
-impl Bucket {
+impl Tags {
     /// All slots at once: which of them it could be matters only when it is one.
+    #[inline]
     fn may_have(&self, tag: u16) -> bool {
-        self.tags.iter().fold(false, |any, other| any | (*other == tag))
+        self.0.iter().fold(false, |any, other| any | (*other == tag))
     }
 
+    #[inline]
     fn is_full(&self) -> bool {
-        self.tags[SLOTS - 1] != 0
+        self.0[SLOTS - 1] != 0
     }
 }
 
 /// Tells the processor that this cache line is about to be read.
 #[inline]
-fn prefetch(bucket: &Bucket) {
+fn prefetch(bucket: &Tags) {
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code)]
     // SAFETY: it changes nothing, wherever it points to.
@@ -73,7 +73,7 @@ impl Watch {
     /// The number of the account with these bytes, if it is watched.
     #[inline]
     pub fn number(&self, account: &[u8]) -> Option<AccountNo> {
-        if self.buckets.is_empty() { None } else { self.find(self.hash(account), account) }
+        if self.tags.is_empty() { None } else { self.find(self.hash(account), account) }
     }
 
     /// The same for many: says of those that are watched which they are, by their place among the hashes. Asked together, the waits for
@@ -86,10 +86,10 @@ impl Watch {
     ) {
         /// So many cache lines are on their way.
         const AHEAD: usize = 16;
-        if self.buckets.is_empty() {
+        if self.tags.is_empty() {
             return;
         }
-        let home = |hash: &u64| &self.buckets[self.home(*hash)];
+        let home = |hash: &u64| &self.tags[self.home(*hash)];
         hashes.iter().take(AHEAD).for_each(|hash| prefetch(home(hash)));
         for (at, hash) in hashes.iter().enumerate() {
             if let Some(later) = hashes.get(at + AHEAD) {
@@ -108,9 +108,9 @@ impl Watch {
         let tag = tag(hash);
         let mut at = self.home(hash);
         loop {
-            let bucket = &self.buckets[at];
+            let bucket = &self.tags[at];
             if bucket.may_have(tag) {
-                for (other, place) in bucket.tags.iter().zip(&bucket.places) {
+                for (other, place) in bucket.0.iter().zip(&self.places[at]) {
                     if *other == tag {
                         let (number, bytes) = self.entry(*place);
                         if bytes == account {
@@ -122,7 +122,7 @@ impl Watch {
             if !bucket.is_full() {
                 return None;
             }
-            at = if at + 1 == self.buckets.len() { 0 } else { at + 1 };
+            at = if at + 1 == self.tags.len() { 0 } else { at + 1 };
         }
     }
 
@@ -131,7 +131,7 @@ impl Watch {
     /// # Panics
     /// When it is there already, or beyond 2^32 accounts or 2^34 bytes of them.
     pub fn push(&mut self, account: &[u8]) {
-        if self.buckets.len() < buckets_for(self.len() + 1) {
+        if self.tags.len() < buckets_for(self.len() + 1) {
             // The next time when it is six tenths full again.
             self.resize(buckets_for(self.len() * 3 / 2 + 1));
         }
@@ -193,8 +193,9 @@ impl Watch {
     }
 
     /// The bucket at which the search for a hash begins: its share of all of them, so that there may be any number.
+    #[inline]
     fn home(&self, hash: u64) -> usize {
-        let share = u128::from(hash) * self.buckets.len() as u128;
+        let share = u128::from(hash) * self.tags.len() as u128;
         usize::try_from(share >> 64).expect("below the number of buckets")
     }
 
@@ -221,21 +222,21 @@ impl Watch {
         let tag = tag(hash);
         let mut at = self.home(hash);
         loop {
-            let Bucket { tags, places } = &self.buckets[at];
+            let tags = &self.tags[at].0;
             let free = tags.iter().position(|other| *other == 0);
-            let mut taken = tags.iter().zip(places).take(free.unwrap_or(SLOTS));
+            let mut taken = tags.iter().zip(&self.places[at]).take(free.unwrap_or(SLOTS));
             let is_there = taken.any(|(other, place)| *other == tag && self.entry(*place).1 == account);
             assert!(!is_there, "an account is watched once");
             if let Some(free) = free {
-                (self.buckets[at].tags[free], self.buckets[at].places[free]) = (tag, place);
+                (self.tags[at].0[free], self.places[at][free]) = (tag, place);
                 return;
             }
-            at = if at + 1 == self.buckets.len() { 0 } else { at + 1 };
+            at = if at + 1 == self.tags.len() { 0 } else { at + 1 };
         }
     }
 
     fn resize(&mut self, buckets: usize) {
-        self.buckets = vec![Bucket { tags: [0; SLOTS], places: [0; SLOTS] }; buckets];
+        (self.tags, self.places) = (vec![Tags([0; SLOTS]); buckets], vec![[0; SLOTS]; buckets]);
         let places: Vec<u32> = self.by_place(0).collect();
         for place in places {
             self.enter(place);
@@ -244,6 +245,7 @@ impl Watch {
 }
 
 /// The bits of a hash that decide least about its bucket; never 0.
+#[inline]
 fn tag(hash: u64) -> u16 {
     let [low, high, ..] = hash.to_le_bytes();
     u16::from_le_bytes([low, high]).max(1)

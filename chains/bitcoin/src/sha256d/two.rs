@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm_shuffle_epi32,
 };
 
-use super::{BLOCK, Block, K, K_AFTER_64, Pieces, RawHash, joined};
+use super::{BLOCK, Block, FOLLOWING, K, K_AFTER_64, Message, RawHash, joined};
 
 /// Words a, b, e, f and c, d, g, h, as the instructions want them.
 type State = [__m128i; 2];
@@ -15,7 +15,7 @@ pub(super) fn is_there() -> bool {
     is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("ssse3")
 }
 
-pub(super) fn of_each(messages: &[Pieces<'_>]) -> Vec<RawHash> {
+pub(super) fn of_each(messages: &[Message<'_>]) -> Vec<RawHash> {
     assert!(is_there());
     #[allow(unsafe_code)]
     // SAFETY: the processor has the instructions, as was just asserted.
@@ -53,18 +53,21 @@ impl<'m> Lane<'m> {
 
     /// Begins with a message.
     #[target_feature(enable = "sha,sse4.1,ssse3")]
-    fn begin(&mut self, place: usize, [message, following]: &Pieces<'m>) {
-        let (whole, rest) = message.as_chunks();
-        let left = rest.len() + following.len();
+    fn begin(&mut self, place: usize, message: &Message<'m>) {
+        let Message { bytes, length, following } = *message;
+        let (whole, rest) = bytes[..length].as_chunks();
+        let left = rest.len() + if following.is_some() { FOLLOWING } else { 0 };
         // A byte that ends the message and eight for its length.
         self.end_next = usize::from(left + 9 <= BLOCK);
         let from = self.end_next * BLOCK;
         self.end = [[0; BLOCK]; 2];
+        self.end[self.end_next] = last_block(&bytes[length - rest.len()..], rest.len());
         let end = self.end.as_flattened_mut();
-        end[from..from + rest.len()].copy_from_slice(rest);
-        end[from + rest.len()..from + left].copy_from_slice(following);
+        if let Some(following) = following {
+            end[from + rest.len()..][..FOLLOWING].copy_from_slice(&following);
+        }
         end[from + left] = 0x80;
-        let bits = (message.len() + following.len()) as u64 * 8;
+        let bits = (whole.len() * BLOCK + left) as u64 * 8;
         end[2 * BLOCK - 8..].copy_from_slice(&bits.to_be_bytes());
         (self.place, self.state, self.whole) = (Some(place), start(), whole);
     }
@@ -84,7 +87,7 @@ impl<'m> Lane<'m> {
 }
 
 #[target_feature(enable = "sha,sse4.1,ssse3")]
-fn each(messages: &[Pieces<'_>]) -> Vec<RawHash> {
+fn each(messages: &[Message<'_>]) -> Vec<RawHash> {
     let mut hashes = vec![[0; 32]; messages.len()];
     let mut waiting = messages.iter().enumerate();
     let (mut a, mut b) = (Lane::new(), Lane::new());
@@ -94,8 +97,8 @@ fn each(messages: &[Pieces<'_>]) -> Vec<RawHash> {
                 if let Some(place) = lane.place.take() {
                     hashes[place] = digest(lane.state);
                 }
-                if let Some((place, pieces)) = waiting.next() {
-                    lane.begin(place, pieces);
+                if let Some((place, message)) = waiting.next() {
+                    lane.begin(place, message);
                 }
             }
         }
@@ -125,6 +128,37 @@ fn each(messages: &[Pieces<'_>]) -> Vec<RawHash> {
         *last = digest(compress([start(); 2], [&block, &block])[0]);
     }
     hashes
+}
+
+/// The place of each byte in a block.
+const PLACES: Block = {
+    let (mut places, mut place) = ([0; BLOCK], 0_u8);
+    while (place as usize) < BLOCK {
+        places[place as usize] = place;
+        place += 1;
+    }
+    places
+};
+
+/// The first bytes of these, and zeros. A whole block is copied and what is too much struck out, where so much is there: a call for every
+/// number of bytes takes longer than that.
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+#[inline]
+fn last_block(bytes: &[u8], length: usize) -> Block {
+    match bytes.first_chunk::<BLOCK>() {
+        Some(block) => {
+            let (mut last, [length, ..]) = (*block, length.to_le_bytes());
+            for (byte, place) in last.iter_mut().zip(PLACES) {
+                *byte = if place < length { *byte } else { 0 };
+            }
+            last
+        }
+        None => {
+            let mut last = [0; BLOCK];
+            last[..length].copy_from_slice(&bytes[..length]);
+            last
+        }
+    }
 }
 
 #[target_feature(enable = "sha,sse4.1,ssse3")]

@@ -42,13 +42,13 @@ impl Model {
             }
             chain.check_header(&block.header, &self.headers).unwrap();
             self.headers.0.push(block.header.clone());
-            let mut places: Vec<u32> = block.inputs.iter().map(|input| input.place).collect();
+            let mut places: Vec<u32> = block.spends.iter().map(|spend| spend.place).collect();
             assert!(places.is_sorted_by(|one, next| one < next), "places increase");
             places.extend(block.effects.iter().map(|effect| self.enter(effect, &block.txids)));
-            assert!(places[block.inputs.len()..].is_sorted_by(|one, next| one < next), "places increase");
+            assert!(places[block.spends.len()..].is_sorted_by(|one, next| one < next), "places increase");
             assert_eq!(places.iter().collect::<HashSet<_>>().len(), places.len(), "a place is of one");
-            for input in &block.inputs {
-                self.coins.remove(&input.spends());
+            for input in block.inputs() {
+                self.coins.remove(&input.spends);
             }
         }
         assert_eq!(chain.hash_at(tip.height.next()).unwrap(), None);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction, Effect,
-    Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Reading, Reads, Timestamp, Tip,
-    TxId, Watch,
+    Fingerprint, Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Reading, Reads,
+    Spend, Timestamp, Tip, TxId, Watch,
 };
 
 /// Accounts of this chain.
@@ -351,11 +351,15 @@ impl Node {
     }
 }
 
-struct Paid(Payment);
+struct Paid(Payment, Vec<Input>);
 
 impl Body for Paid {
     fn each_payment(&self, _: u32, take: &mut assay_types::TakePayment<'_>) {
         take(self.0.index, &self.0.to.0, self.0.asset, self.0.amount);
+    }
+
+    fn inputs(&self, spends: &[Spend]) -> Vec<Input> {
+        self.1.iter().filter(|input| spends.iter().any(|spend| spend.place == input.place)).copied().collect()
     }
 }
 
@@ -370,11 +374,7 @@ impl FakeBlock {
     }
 
     fn inputs(&self) -> Vec<Input> {
-        let input = |(spends, place): (&Outpoint, u32)| {
-            let mut txid = spends.txid.0;
-            txid.reverse();
-            Input { txid, vout: spends.vout, tx: 0, index: place, place }
-        };
+        let input = |(spends, place): (&Outpoint, u32)| Input { spends: *spends, tx: 0, index: place, place };
         self.spends.iter().zip(0..).map(input).collect()
     }
 
@@ -474,16 +474,21 @@ impl Chain for Fake {
             let silent = moved.is_empty() || (state && opening);
             let effects = if silent { Vec::new() } else { block.legs(watch, !state) };
             let inputs = if silent || state { Vec::new() } else { block.inputs() };
+            let spend = |input: &Input| {
+                let Input { spends, tx, place, .. } = input;
+                Spend { fingerprint: Fingerprint::get().of(spends), tx: *tx, place: *place }
+            };
             let (header, txids) = (block.header.clone(), vec![block.txid()]);
             Ok(Block {
                 header,
                 txids,
                 effects,
-                inputs,
+                spends: inputs.iter().map(spend).collect(),
+                overwritten: None,
                 readings,
                 blank,
                 opening,
-                body: Box::new(Paid(block.payment())),
+                body: Box::new(Paid(block.payment(), inputs)),
             })
         })
     }

@@ -9,6 +9,7 @@ mod damage;
 mod model;
 mod random;
 mod readers;
+mod repeated;
 mod world;
 
 use std::collections::BTreeMap;

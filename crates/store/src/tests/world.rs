@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay_types::{
-    Asset, Block, BlockHash, Body, Direction, Effect, Header, Height, Input, Kind, Leg, Payment, Reading, Timestamp,
-    TxId, Watch,
+    Asset, Block, BlockHash, Body, Direction, Effect, Fingerprint, Header, Height, Input, Kind, Leg, Outpoint, Payment,
+    Reading, Spend, Timestamp, TxId, Watch,
 };
 
 use super::{account, sats};
@@ -111,11 +111,15 @@ impl World {
     }
 }
 
-struct Paid(Vec<Vec<Payment>>);
+struct Paid(Vec<Vec<Payment>>, Vec<Input>);
 
 impl Body for Paid {
     fn each_payment(&self, tx: u32, take: &mut assay_types::TakePayment<'_>) {
         self.0[tx as usize].iter().for_each(|paid| take(paid.index, &paid.to.0, paid.asset, paid.amount));
+    }
+
+    fn inputs(&self, spends: &[Spend]) -> Vec<Input> {
+        self.1.iter().filter(|input| spends.iter().any(|spend| spend.place == input.place)).copied().collect()
     }
 }
 
@@ -141,9 +145,8 @@ impl Sealed {
             }
         };
         let input = |(event, place): (&Event, u32)| match *event {
-            Event::Input { tx, index, spends: (TxId(mut txid), vout) } => {
-                txid.reverse();
-                Some(Input { txid, vout, tx, index, place })
+            Event::Input { tx, index, spends: (txid, vout) } => {
+                Some(Input { spends: Outpoint { txid, vout }, tx, index, place })
             }
             _ => None,
         };
@@ -155,15 +158,21 @@ impl Sealed {
             };
             number(*who).map(|account| Reading { account, asset: TOKEN, balance, proven })
         };
+        let inputs: Vec<Input> = self.events.iter().zip(0..).filter_map(input).collect();
+        let spend = |input: &Input| {
+            let Input { spends, tx, place, .. } = input;
+            Spend { fingerprint: Fingerprint::get().of(spends), tx: *tx, place: *place }
+        };
         Block {
             header: self.header.clone(),
             txids: self.txids.clone(),
             effects: self.events.iter().zip(0..).filter_map(effect).collect(),
-            inputs: self.events.iter().zip(0..).filter_map(input).collect(),
+            spends: inputs.iter().map(spend).collect(),
+            overwritten: None,
             readings: self.readings.iter().filter_map(reading).collect(),
             blank: Vec::new(),
             opening: self.opening,
-            body: Box::new(Paid((0..).take(self.txids.len()).map(|tx| self.payments(tx)).collect())),
+            body: Box::new(Paid((0..).take(self.txids.len()).map(|tx| self.payments(tx)).collect(), inputs)),
         }
     }
 
