@@ -251,6 +251,12 @@ impl<'a> Applier<'a> {
         Ok(self.watch.has(unspent.account).then_some(unspent))
     }
 
+    /// What is to be written of a row, if it is: slow, and rarely asked.
+    fn waiting(&self, family: Family, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        let found = [&self.window, &*self.given].into_iter().find_map(|window| window.last(family, key))?;
+        Some(found.map(<[u8]>::to_vec))
+    }
+
     /// Writes movements and coverage, and says what each transaction moved.
     fn move_coins(
         &mut self,
@@ -341,7 +347,13 @@ impl<'a> Applier<'a> {
         let key = txid(block, tx).0;
         // What spends an output comes once, for an output is spent once: unless it spends nothing, as a coinbase does, it needs not be looked for.
         let may_be_known = matches!(self.task, Task::Below(_)) || tx == 0 || block.spends.is_empty();
-        let before = if may_be_known { self.store.get(Family::Transactions, &key)? } else { None };
+        // What is overwritten may wait to be written itself.
+        let waiting = block.overwritten.and_then(|_| self.waiting(Family::Transactions, &key));
+        let before = match waiting {
+            Some(row) => row,
+            None if may_be_known => self.store.get(Family::Transactions, &key)?,
+            None => None,
+        };
         let known = match &before {
             Some(row) => Some(self.store.read(Family::Transactions, &key, Transaction::read(row))?),
             None => None,

@@ -49,6 +49,12 @@ impl Window {
         self.rows.push(family, key, Some(value));
     }
 
+    /// What a row becomes, if it is among these: nothing, where it goes. Looks through all of them.
+    pub(crate) fn last(&self, family: Family, key: &[u8]) -> Option<Option<&[u8]>> {
+        let is_it = |row: &&Row| row.family as u8 == family as u8 && self.rows.key(row) == key;
+        self.rows.list.iter().rev().find(is_it).map(|row| self.rows.value(row))
+    }
+
     /// A row that goes.
     pub(crate) fn delete(&mut self, family: Family, key: &[u8]) {
         self.rows.push(family, |row| row.raw(key), None::<fn(Writer) -> Writer>);
@@ -134,9 +140,18 @@ impl Rows {
         };
     }
 
+    fn key(&self, row: &Row) -> &[u8] {
+        &self.bytes[row.start as usize..][..row.key as usize]
+    }
+
+    fn value(&self, row: &Row) -> Option<&[u8]> {
+        let from = row.start as usize + row.key as usize;
+        (row.value != NONE).then(|| &self.bytes[from..][..row.value as usize])
+    }
+
     /// By family and key: so RocksDB finds the place of each beside that of the one before.
     fn add_to(&self, batch: &mut Batch<'_>, rows: &mut Vec<Row>) -> Result<(), StoreError> {
-        let key = |row: &Row| &self.bytes[row.start as usize..][..row.key as usize];
+        let key = |row: &Row| self.key(row);
         rows.clone_from(&self.list);
         rows.sort_unstable_by(|a, b| {
             let by_prefix = (a.family as u8, a.prefix).cmp(&(b.family as u8, b.prefix));
@@ -147,12 +162,9 @@ impl Rows {
             if next.is_some_and(|next| next.is_like(row) && key(next) == key(row)) {
                 continue;
             }
-            match row.value {
-                NONE => batch.delete(row.family, key(row))?,
-                length => {
-                    let value = &self.bytes[row.start as usize + row.key as usize..][..length as usize];
-                    batch.put(row.family, key(row), value)?;
-                }
+            match self.value(row) {
+                None => batch.delete(row.family, key(row))?,
+                Some(value) => batch.put(row.family, key(row), value)?,
             }
         }
         Ok(())
