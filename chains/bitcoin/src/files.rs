@@ -308,10 +308,9 @@ impl Walk<'_> {
     /// claims.
     fn block(&self, start: u64) -> std::io::Result<Option<Found>> {
         let at = start + FRAME_BYTES;
-        let (Some(length), Some(header)) = (self.bytes::<4>(start + 4)?, self.bytes::<HEADER_BYTES>(at)?) else {
-            return Ok(None);
-        };
-        let length = u32::from_le_bytes(length);
+        let Some(read) = self.bytes::<{ 4 + HEADER_BYTES }>(start + 4)? else { return Ok(None) };
+        let (Some(length), Some(header)) = (read.first_chunk(), read.last_chunk().copied()) else { return Ok(None) };
+        let length = u32::from_le_bytes(*length);
         let is_possible = (HEADER_BYTES..=MAX_BLOCK_BYTES).contains(&(length as usize))
             && at + u64::from(length) <= self.length
             && pow::check_work(self.network, double_sha256(&header), RawHeader(&header).bits()).is_ok();

@@ -47,10 +47,7 @@ pub(crate) fn apply_each(
                 writing.wait()?;
                 store.write(&applier.give(), height == span.to)?;
                 waiting = 0;
-            } else if applier.waiting_bytes() >= WINDOW_BYTES
-                || 3 * waiting >= span.to.0 - height.0 && writing.is_free()
-            {
-                // Towards the end the windows become shorter, so that little is left to write when it is there.
+            } else if is_enough(applier.waiting_bytes(), waiting, span.to.0 - height.0, || writing.is_free()) {
                 writing.wait()?;
                 writing.write(applier)?;
                 waiting = 0;
@@ -62,10 +59,18 @@ pub(crate) fn apply_each(
         writing.wait()?;
         // Whatever ended the walk, the blocks before it are good.
         if !broken && !applier.is_written() {
-            store.write(&applier.give(), true)?;
+            writing.write(applier)?;
+            writing.wait()?;
         }
         walked
     })
+}
+
+/// Is it time to write what so many blocks wrote? The fewer windows, the closer stand the rows of each in the database, and the quicker
+/// is each row's place found. Only of the last one's worth they become shorter, so that little is left to write when the end is there.
+fn is_enough(bytes: usize, blocks: u64, left: u64, is_free: impl FnOnce() -> bool) -> bool {
+    let is_the_last = bytes as u64 * left < WINDOW_BYTES as u64 * blocks;
+    bytes >= WINDOW_BYTES || is_the_last && 3 * blocks >= left && is_free()
 }
 
 /// Writes one window while the next one grows.
