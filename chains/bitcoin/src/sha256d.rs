@@ -106,7 +106,8 @@ mod tests {
         for more in [0, 1, 63, 64, 500] {
             let message = |length: usize| {
                 let end = (length + more).min(bytes.len());
-                let following = (!length.is_multiple_of(3)).then(|| *bytes[length..].first_chunk().unwrap_or(&[9; FOLLOWING]));
+                let following =
+                    (!length.is_multiple_of(3)).then(|| *bytes[length..].first_chunk().unwrap_or(&[9; FOLLOWING]));
                 Message { bytes: &bytes[..end], length, following }
             };
             for count in [0, 1, 2, 3, 15, 16, 17, 33, 700] {
