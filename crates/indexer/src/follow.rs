@@ -574,10 +574,10 @@ impl<'a> Indexer<'a> {
                 None => height = None,
                 Some(ours) if ours.hash == hash => {}
                 Some(ours) if self.is_still_there(ours.at())? => {
-                    let (subject, against) =
-                        (format!("the final block {claimed}"), "that block of its own chain".into());
-                    let (why, fault) = (format!("it is {hash}, and {} there", ours.hash), Fault::MixedForks);
-                    let error = NodeError::Contradiction { node: self.node(), subject, against, why, fault };
+                    let (node, subject) = (self.node(), format!("the final block {claimed}"));
+                    let (why, fault) = (format!("it is {hash}, and {} on its own chain", ours.hash), Fault::MixedForks);
+                    // A balancer before honest nodes does the same for a moment.
+                    let error = NodeError::Unreadable { node, subject, why, fault };
                     return Err(Break::Doubt(Vec::new(), Box::new(error)));
                 }
                 Some(_) => return Err(Break::Reorganised),
