@@ -39,6 +39,15 @@ fn indexed(lab: &Lab) -> (u64, u64) {
 
 #[test]
 fn reorganisations_of_every_depth_leave_no_trace() {
+    every_depth(Stage::lab);
+}
+
+#[test]
+fn reorganisations_of_every_depth_leave_no_trace_in_block_files() {
+    every_depth(Stage::lab_with_files);
+}
+
+fn every_depth(lab: fn(&Stage, u32) -> Lab) {
     let stage = Stage::new();
     stage.mine(120);
     let mut record = Record::of(&stage);
@@ -47,7 +56,7 @@ fn reorganisations_of_every_depth_leave_no_trace() {
         stage.busy_block(&mut random);
         record.note(&stage);
     }
-    let lab = stage.lab(100);
+    let lab = lab(&stage, 100);
     lab.index();
     for depth in 1..=20 {
         stage.invalidate(depth);
@@ -79,11 +88,20 @@ fn reorganisations_of_every_depth_leave_no_trace() {
 
 #[test]
 fn a_reorganisation_beyond_finality_stops_until_an_operator_accepts_it() {
+    beyond_finality(Stage::lab);
+}
+
+#[test]
+fn a_reorganisation_beyond_finality_stops_until_an_operator_accepts_it_in_block_files() {
+    beyond_finality(Stage::lab_with_files);
+}
+
+fn beyond_finality(lab: fn(&Stage, u32) -> Lab) {
     let stage = Stage::new();
     stage.mine(120);
     let mut random = Random(5);
     (0..10).for_each(|_| stage.busy_block(&mut random));
-    let lab = stage.lab(3);
+    let lab = lab(&stage, 3);
     lab.index();
     let before = stage.snapshot();
     // Up to finality it is an ordinary one: the block at tip - 2 is final.
