@@ -75,6 +75,7 @@ pub(crate) fn extract(
         overwritten,
         readings: vec![],
         blank: vec![],
+        remarks: vec![],
         opening: false,
         body,
     })

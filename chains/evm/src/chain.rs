@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alloy::primitives::{Address, B256};
+use alloy_trie::EMPTY_ROOT_HASH;
 use assay_http::Endpoint;
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault,
-    Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, TakePayment, Timestamp, Tip, TxId, Watch,
+    Header, Height, Kind, NodeError, Notice, Payment, Pending, Reading, Reads, TakePayment, Timestamp, Tip, TxId,
+    Watch,
 };
 
+use crate::contract::{self, Exposed};
 use crate::digest::{Digest, promised};
 use crate::fetch::{self, Fetched, SealedHeader};
 use crate::node::Node;
@@ -49,6 +52,8 @@ pub struct EvmChain {
     is_token: Arc<HashSet<Address>>,
     /// Where the tokens keep their balances.
     slots: Slots,
+    /// How they say whom they stop.
+    exposed: Exposed,
 }
 
 impl EvmChain {
@@ -75,6 +80,7 @@ impl EvmChain {
             is_token: Arc::new(tokens.iter().copied().collect()),
             tokens,
             slots: Slots::default(),
+            exposed: Exposed::default(),
         })
     }
 
@@ -128,12 +134,15 @@ impl EvmChain {
     async fn block_of(&self, node: &Node, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
         if at.height == self.start {
             let fetched = fetch::block_without_movements(node, at).await?;
-            let (readings, blank) = self.open(node, at, fetched.sealed.header.state_root, watch).await?;
-            return Ok(Block { blank, opening: true, ..self.whole(fetched, vec![], readings) });
+            let (readings, blank) = self.open(node, at, committed_state(&fetched.sealed), watch).await?;
+            let question = self.question(at, &fetched, &[], Prove::nothing());
+            let remarks = contract::remarks(node, &self.exposed, &question, &[]).await?;
+            return Ok(Block { blank, opening: true, remarks, ..self.whole(fetched, vec![], readings) });
         }
         let mut fetched = fetch::block(node, at).await?;
         let mut effects = extract::effects(&fetched.digest, watch, &self.is_token);
-        let traced = effects.iter().filter(|effect| matches!(effect, Effect::Traced(_)));
+        let is_internal = |effect: &&Effect| matches!(effect, Effect::Traced(leg) if leg.kind == Kind::Internal);
+        let traced = effects.iter().filter(is_internal);
         let traced: BTreeSet<u32> = traced.filter_map(|effect| effect.leg().tx).collect();
         if !traced.is_empty() {
             fetch::explain_calls(node, &mut fetched.digest, &traced).await?;
@@ -141,13 +150,32 @@ impl EvmChain {
         }
         let wanted = Wanted::new(reads, &effects, &fetched.digest, watch, &self.is_token);
         let (accounts, tokens) = (wanted.accounts(watch), wanted.tokens(&self.tokens));
-        let (state_root, prove, slots) = (fetched.sealed.header.state_root, wanted.prove(), &self.slots);
+        let (state_root, slots) = (committed_state(&fetched.sealed), &self.slots);
+        let prove = if fetched.is_checked { wanted.prove() } else { Prove::nothing() };
         let question = Question { at, state_root, accounts: &accounts, tokens: &tokens, prove, slots };
         let mut readings = match state::read(node, &question).await? {
             Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
         };
         readings.retain(|reading| wanted.has(reading.account, reading.asset));
-        Ok(self.whole(fetched, effects, readings))
+        let remarks = match reads.prove.is_empty() {
+            true => Vec::new(),
+            false => {
+                let question = self.question(at, &fetched, &accounts, Prove::nothing());
+                contract::remarks(node, &self.exposed, &question, &readings).await?
+            }
+        };
+        Ok(Block { remarks, ..self.whole(fetched, effects, readings) })
+    }
+
+    fn question<'a>(
+        &'a self,
+        at: BlockRef,
+        fetched: &Fetched,
+        accounts: &'a [(AccountNo, Address)],
+        prove: Prove<'a>,
+    ) -> Question<'a> {
+        let state_root = if fetched.is_checked { committed_state(&fetched.sealed) } else { EMPTY_ROOT_HASH };
+        Question { at, state_root, accounts, tokens: &self.tokens, prove, slots: &self.slots }
     }
 
     /// What everyone holds where coverage begins. Of very many accounts only what they hold is proven; those who hold nothing are told of by
@@ -212,6 +240,7 @@ impl EvmChain {
             overwritten: None,
             readings,
             blank: vec![],
+            remarks: vec![],
             opening: false,
             body: Box::new(EvmBody { digest: fetched.digest, is_token: self.is_token.clone() }),
         }
@@ -359,13 +388,18 @@ fn state_root_of(header: &Header) -> Result<B256, NodeError> {
         .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", header.height)))
 }
 
+/// A header that nothing was held against commits to nothing.
+fn committed_state(sealed: &SealedHeader) -> B256 {
+    if sealed.is_foreign { EMPTY_ROOT_HASH } else { sealed.header.state_root }
+}
+
 fn header_of(sealed: &SealedHeader) -> Header {
     Header {
         height: Height(sealed.header.number),
         hash: BlockHash(sealed.hash.0),
         parent: BlockHash(sealed.header.parent_hash.0),
         time: Timestamp::from_unix_s(i64::try_from(sealed.header.timestamp).unwrap_or(i64::MAX)),
-        seal: sealed.header.state_root.to_vec(),
+        seal: committed_state(sealed).to_vec(),
     }
 }
 

@@ -11,26 +11,75 @@ use crate::node::{Node, OrFail, Refusal};
 use crate::state::wrong_proof;
 use crate::verify::{self, AccountProof};
 
-/// How far back a full node that is no archive keeps states.
-const USUAL_STATES: u64 = 128;
-
 /// Asks the node what `assay check` reports of it.
 pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
     let head = fetch::head(node).await?;
-    let SealedHeader { header, hash } = &head;
+    let SealedHeader { header, hash, .. } = &head;
     let hash = *hash;
     let at = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
     let mut notices = vec![version(node).await?, syncing(node).await?];
     notices.push(finality_notice(node, finality, &head).await?);
     notices.push(block(node, at).await?);
     notices.push(ability(node, "traces", "debug_traceBlockByHash", traces(node, hash).await)?);
-    notices.push(ability(node, "proofs", "eth_getProof", proofs(node, &head).await)?);
+    let proves = proofs(node, &head).await;
+    let can_prove = proves.is_ok();
+    notices.push(ability(node, "proofs", "eth_getProof", proves)?);
     notices.push(ability(node, "batch reader", "state override", overrides(node, hash).await)?);
-    let depth = Height(header.number.saturating_sub(USUAL_STATES));
-    for height in [depth, start].into_iter().filter(|height| height.0 <= header.number) {
-        notices.push(state_at(node, height).await?);
+    if start <= at.height {
+        notices.push(state_at(node, start).await?);
+        let states = async |height| has_state(node, height).await.map(|has| has.is_ok());
+        notices.push(horizon(node, "states", "below that balances are unknown", start, at.height, states).await?);
+        if can_prove {
+            let proofs = async |height| proves_at(node, height).await;
+            notices.push(
+                horizon(
+                    node,
+                    "proven back to",
+                    "below that balances are read and not proven",
+                    start,
+                    at.height,
+                    proofs,
+                )
+                .await?,
+            );
+        }
     }
     Ok(notices)
+}
+
+/// The lowest block from `start` on of which the node can say something, as it can of its last one: found by halving.
+async fn horizon(
+    node: &Node,
+    subject: &str,
+    below: &str,
+    start: Height,
+    head: Height,
+    can: impl AsyncFn(Height) -> Result<bool, NodeError>,
+) -> Result<Notice, NodeError> {
+    if can(start).await? {
+        return Ok(notice(node, subject, format!("back to block {start}, where coverage begins"), false));
+    }
+    let (mut cannot, mut lowest) = (start.0, head.0);
+    while lowest - cannot > 1 {
+        let middle = cannot + (lowest - cannot) / 2;
+        match can(Height(middle)).await? {
+            true => lowest = middle,
+            false => cannot = middle,
+        }
+    }
+    let finding = format!("back to block {lowest}, {} below the last one: {below}", head.0 - lowest);
+    Ok(notice(node, subject, finding, true))
+}
+
+/// Does it prove the state of this block?
+async fn proves_at(node: &Node, height: Height) -> Result<bool, NodeError> {
+    let subject = format!("the header at height {height}");
+    let header = fetch::header_at(node, json!(format!("{:#x}", height.0)), &subject).await.or_fail(node, &subject)?;
+    // A test node's genesis commits to the empty state, whatever it holds: that proves nothing.
+    match proofs(node, &header).await {
+        Ok(()) => Ok(header.header.state_root != EMPTY_ROOT_HASH),
+        Err(refusal) => refusal.in_words().map(|_| false),
+    }
 }
 
 fn notice(node: &Node, subject: &str, finding: impl Into<String>, limits: bool) -> Notice {
@@ -90,7 +139,11 @@ async fn traces(node: &Node, hash: B256) -> Result<(), Refusal> {
 /// The last block with all that it did, as it is read when it is followed.
 async fn block(node: &Node, at: BlockRef) -> Result<Notice, NodeError> {
     match fetch::block(node, at).await {
-        Ok(_) => Ok(notice(node, "last block", "agrees with its header", false)),
+        Ok(block) if block.is_checked => Ok(notice(node, "last block", "agrees with its header", false)),
+        Ok(_) => {
+            let finding = "holds what no codec of ours knows: balances are read and not proven, movements are what the node tells";
+            Ok(notice(node, "last block", finding, true))
+        }
         Err(NodeError::Unsupported(why)) => {
             Ok(Notice { subject: "last block".into(), finding: format!("cannot be followed: {why}"), limits: true })
         }
@@ -99,12 +152,13 @@ async fn block(node: &Node, at: BlockRef) -> Result<Notice, NodeError> {
     }
 }
 
-async fn proofs(node: &Node, SealedHeader { header, hash }: &SealedHeader) -> Result<(), Refusal> {
+async fn proofs(node: &Node, SealedHeader { header, hash, is_foreign }: &SealedHeader) -> Result<(), Refusal> {
     let (account, subject) = (Address::ZERO, "a proof");
     let params = json!([account, [], { "blockHash": hash }]);
     let proof: AccountProof = node.ask("eth_getProof", params, subject).await?;
     match verify::account(&proof, account, header.state_root) {
         // A test node's genesis commits to the empty state, whatever it holds.
+        Err(_) if *is_foreign => Err(Refusal::Other("of a header that no codec of ours knows".into())),
         Err(why) if header.state_root != EMPTY_ROOT_HASH => {
             let height = Height(header.number);
             let fault = wrong_proof(node, height, header.state_root, account, &[], &proof).await;
@@ -123,14 +177,21 @@ async fn overrides(node: &Node, hash: B256) -> Result<(), Refusal> {
 }
 
 async fn state_at(node: &Node, height: Height) -> Result<Notice, NodeError> {
-    let subject = format!("state at block {height}");
-    let Some(hash) = fetch::hash_at(node, height).await? else {
-        return Ok(notice(node, &subject, "the block is not there", true));
+    let finding = match has_state(node, height).await? {
+        Ok(()) => return Ok(notice(node, &format!("state at block {height}"), "yes", false)),
+        Err(why) => format!("no: {why}: balances there are unknown"),
     };
+    Ok(notice(node, &format!("state at block {height}"), finding, true))
+}
+
+/// Or why not, as it says.
+async fn has_state(node: &Node, height: Height) -> Result<Result<(), String>, NodeError> {
+    let subject = format!("state at block {height}");
+    let Some(hash) = fetch::hash_at(node, height).await? else { return Ok(Err("the block is not there".into())) };
     let params = json!([Address::ZERO, { "blockHash": B256::from(hash.0) }]);
     match node.ask::<U256>("eth_getBalance", params, &subject).await {
-        Ok(_) => Ok(notice(node, &subject, "yes", false)),
-        Err(Refusal::Absent(why)) => Ok(notice(node, &subject, format!("no: {why}: balances there are unknown"), true)),
+        Ok(_) => Ok(Ok(())),
+        Err(Refusal::Absent(why)) => Ok(Err(why)),
         Err(refusal) => Err(refusal).or_fail(node, &subject),
     }
 }

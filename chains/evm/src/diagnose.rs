@@ -3,9 +3,7 @@
 //! An answer that is right elsewhere is told by where: of an older block it is stale, of another block at the same height it
 //! comes from another fork. What is right in another order was reordered. What is less was omitted, everything else forged.
 
-use alloy::consensus::ReceiptEnvelope;
-use alloy::consensus::proofs::{calculate_receipt_root, calculate_withdrawals_root, ordered_trie_root_with_encoder};
-use alloy::eips::eip2718::Encodable2718;
+use alloy::consensus::proofs::calculate_withdrawals_root;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::{Address, B256, Bloom, Bytes, U64, keccak256};
 use alloy::rlp::Decodable;
@@ -14,7 +12,8 @@ use alloy_trie::nodes::{RlpNode, TrieNode};
 use assay_types::{BlockRef, Fault, Height};
 use serde::Deserialize;
 
-use crate::verify::{self, AccountProof, SlotProof, Transaction};
+use crate::codec::{Receipt, Transaction};
+use crate::verify::{self, AccountProof, SlotProof};
 
 /// Where a transaction stands, by what the node says beside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -35,8 +34,9 @@ pub(crate) fn of_another_block(at: Height, height: Height) -> Fault {
 }
 
 /// Do these say that they are of another block? The first that does decides.
-fn elsewhere(places: &[Place], at: BlockRef) -> Option<Fault> {
-    let other = places.iter().find(|place| place.block_hash.is_some_and(|hash| hash.0 != at.hash.0))?;
+fn elsewhere(places: impl Iterator<Item = Place>, at: BlockRef) -> Option<Fault> {
+    let mut places = places;
+    let other = places.find(|place| place.block_hash.is_some_and(|hash| hash.0 != at.hash.0))?;
     let height = other.block_number.map_or(at.height, |number| Height(number.to()));
     Some(of_another_block(at.height, height))
 }
@@ -58,51 +58,42 @@ fn has_gap(numbers: impl Iterator<Item = u64>) -> bool {
 }
 
 /// Transactions that do not rebuild this root; `count` of them there are, where that is known.
-pub(crate) fn transactions(
-    transactions: &[&Transaction],
-    places: &[Place],
-    root: B256,
-    at: BlockRef,
-    count: Option<usize>,
-) -> Fault {
-    if let Some(fault) = elsewhere(places, at) {
+pub(crate) fn transactions(transactions: &[Transaction], root: B256, at: BlockRef, count: Option<usize>) -> Fault {
+    if let Some(fault) = elsewhere(transactions.iter().map(|transaction| transaction.place), at) {
         return fault;
     }
-    let index = |place: &Place| place.transaction_index.map_or(u64::MAX, |index| index.to());
-    let mut sorted: Vec<_> = transactions.iter().zip(places).collect();
-    sorted.sort_by_key(|(_, place)| index(place));
-    let sorted: Vec<&Transaction> = sorted.into_iter().map(|(transaction, _)| *transaction).collect();
-    if ordered_trie_root_with_encoder(&sorted, |transaction, to| transaction.encode_2718(to)) == root {
+    let index = |transaction: &Transaction| transaction.place.transaction_index.map_or(u64::MAX, |index| index.to());
+    let mut sorted: Vec<&Transaction> = transactions.iter().collect();
+    sorted.sort_by_key(|transaction| index(transaction));
+    if verify::root_of(sorted.iter().map(|transaction| &transaction.bytes[..])) == root {
         return Fault::Reordered;
     }
     // Numbers begin at 0, so that one before them shows what is left out in front.
-    let gap = || has_gap(std::iter::once(0).chain(places.iter().map(|place| index(place).saturating_add(1))));
+    let gap = || has_gap(std::iter::once(0).chain(transactions.iter().map(|it| index(it).saturating_add(1))));
     let counted = count.and_then(|count| by_count(transactions.len(), count));
     counted.unwrap_or_else(|| if gap() { Fault::Omitted } else { Fault::Forged })
 }
 
-/// Receipts that do not rebuild this root and bloom, of so many transactions. `logs_missing`: their logs' numbers have a gap.
-pub(crate) fn receipts(
-    receipts: &[ReceiptEnvelope],
-    places: &[Place],
-    logs_missing: bool,
-    (root, bloom): (B256, Bloom),
-    at: BlockRef,
-    count: usize,
-) -> Fault {
+/// Receipts that do not rebuild this root and bloom, of so many transactions.
+pub(crate) fn receipts(receipts: &[Receipt], (root, bloom): (B256, Bloom), at: BlockRef, count: usize) -> Fault {
+    let places = receipts.iter().map(|receipt| receipt.place);
     if let Some(fault) = elsewhere(places, at).or_else(|| by_count(receipts.len(), count)) {
         return fault;
     }
     // Each uses gas, so that what was used up to it orders them.
-    let mut sorted = receipts.to_vec();
-    sorted.sort_by_key(|receipt| receipt.cumulative_gas_used());
-    if calculate_receipt_root(&sorted) == root {
+    let mut sorted: Vec<&Receipt> = receipts.iter().collect();
+    sorted.sort_by_key(|receipt| receipt.gas);
+    if verify::receipts_root(sorted) == root {
         return Fault::Reordered;
     }
-    let of_logs = |receipt: &ReceiptEnvelope| receipt.logs().iter().collect::<Bloom>();
+    let of_logs = |receipt: &Receipt| receipt.logs.iter().collect::<Bloom>();
     let all = receipts.iter().fold(Bloom::ZERO, |all, receipt| all | of_logs(receipt));
     let is_less = |bloom: Bloom, whole: Bloom| bloom != whole && bloom | whole == whole;
-    let own_less = receipts.iter().any(|receipt| is_less(of_logs(receipt), *receipt.logs_bloom()));
+    let own_less = receipts.iter().any(|receipt| is_less(of_logs(receipt), receipt.bloom));
+    // A log's number within the block says how many stand before it.
+    let (logs, last) =
+        (receipts.iter().map(|it| it.logs.len()).sum::<usize>(), receipts.iter().filter_map(|it| it.last_log).max());
+    let logs_missing = last.is_some_and(|last| last >= logs as u64);
     if logs_missing || own_less || is_less(all, bloom) { Fault::Omitted } else { Fault::Forged }
 }
 

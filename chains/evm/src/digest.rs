@@ -1,13 +1,13 @@
 //! A block's verified answers, digested to what moves balances. Pure.
 
-use alloy::consensus::{Eip658Value, Header, ReceiptEnvelope, Transaction as _};
+use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent, sol};
 use assay_types::{Account, Asset, Payment};
 
+use crate::codec::{Receipt, Transaction};
 use crate::trace::Frame;
-use crate::verify::Transaction;
 
 sol! {
     #![sol(alloy_sol_types = alloy::sol_types)]
@@ -18,8 +18,8 @@ sol! {
 }
 
 /// A block, as far as balances go. Everything in it was rebuilt from what the header commits to, except for a blob's
-/// price and `changes`.
-#[derive(Debug)]
+/// price, what a transaction's bytes cost on the chain below, `changes`, and transactions of which another thing is said.
+#[derive(Debug, Default)]
 pub(crate) struct Digest {
     /// Who gets the tips.
     pub(crate) beneficiary: Address,
@@ -37,6 +37,10 @@ pub(crate) struct Tx {
     /// To whom the value goes: for a creation, the contract's address.
     pub(crate) recipient: Address,
     pub(crate) creates: bool,
+    /// Does the block commit to it, and do we know how?
+    pub(crate) is_committed: bool,
+    /// What a deposit from the chain below gave its sender before, whatever became of it.
+    pub(crate) mint: U256,
     /// What arrived; zero when it failed.
     pub(crate) value: U256,
     /// What the sender paid for gas and blobs.
@@ -69,40 +73,28 @@ pub(crate) struct TokenTransfer {
     pub(crate) value: U256,
 }
 
-/// A transaction with its sender, as the node gives them.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) transaction: Transaction,
-    pub(crate) sender: Address,
-}
-
-/// A receipt with the price of its blobs, which no root commits to.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) receipt: ReceiptEnvelope,
-    pub(crate) blob_gas_price: Option<u128>,
-}
-
 impl Digest {
     /// Joins transactions and receipts, of which there must be equally many. `Err` says which transaction's receipt
     /// cannot be, and why.
     pub(crate) fn new(
         header: &Header,
-        sent: Vec<Sent>,
-        received: Vec<Received>,
+        sent: Vec<Transaction>,
+        receipts: Vec<Receipt>,
         withdrawals: &[Withdrawal],
     ) -> Result<Digest, (B256, String)> {
         let (mut first_log, mut gas_before) = (0, 0);
-        let blob_prices = || sent.iter().zip(&received).filter(|(sent, _)| sent.transaction.is_eip4844());
-        let first_price = blob_prices().next().map(|(_, received)| received.blob_gas_price);
-        if let Some((sent, _)) = blob_prices().find(|(_, received)| Some(received.blob_gas_price) != first_price) {
-            let why = "its blobs have another price than those of another transaction of the block";
-            return Err((*sent.transaction.tx_hash(), why.into()));
+        let blob_prices = || sent.iter().zip(&receipts).filter(|(sent, _)| sent.blobs.is_some());
+        let first_price = blob_prices().next().map(|(_, receipt)| receipt.blob_gas_price);
+        if let Some((sent, _)) = blob_prices().find(|(_, receipt)| Some(receipt.blob_gas_price) != first_price) {
+            return Err((
+                sent.id,
+                "its blobs have another price than those of another transaction of the block".into(),
+            ));
         }
         let mut transactions = Vec::with_capacity(sent.len());
-        for (sent, received) in sent.into_iter().zip(received) {
-            let id = *sent.transaction.tx_hash();
-            let tx = digested(header, sent, received, first_log, &mut gas_before).map_err(|why| (id, why))?;
+        for (sent, receipt) in sent.into_iter().zip(receipts) {
+            let id = sent.id;
+            let tx = digested(header, &sent, receipt, first_log, &mut gas_before).map_err(|why| (id, why))?;
             first_log += u32::try_from(tx.logs.len()).map_err(|_| (id, "it has more logs than can be".to_owned()))?;
             transactions.push(tx);
         }
@@ -114,36 +106,34 @@ impl Digest {
 
 fn digested(
     header: &Header,
-    sent: Sent,
-    received: Received,
+    sent: &Transaction,
+    receipt: Receipt,
     first_log: u32,
     gas_before: &mut u64,
 ) -> Result<Tx, String> {
-    let Sent { transaction, sender } = sent;
-    let receipt = received.receipt.into_receipt();
-    let Eip658Value::Eip658(succeeded) = receipt.status else {
-        return Err("it has no status".into());
-    };
-    let gas = receipt
-        .cumulative_gas_used
-        .checked_sub(*gas_before)
-        .ok_or("the gas used up to it is less than the gas used before it")?;
-    *gas_before = receipt.cumulative_gas_used;
-    let price = transaction.effective_gas_price(header.base_fee_per_gas);
-    let tip_price = price.saturating_sub(u128::from(header.base_fee_per_gas.unwrap_or(0)));
-    let blob_fee = blob_fee(&transaction, received.blob_gas_price)?;
-    let (recipient, creates) = match transaction.kind() {
+    // Polygon's state sync is not counted.
+    let gas = if receipt.gas == 0 { Some(0) } else { receipt.gas.checked_sub(*gas_before) };
+    let gas = gas.ok_or("the gas used up to it is less than the gas used before it")?;
+    *gas_before = receipt.gas;
+    let base_fee = header.base_fee_per_gas.unwrap_or(0);
+    let price = sent.gas_price(base_fee);
+    let tip_price = price.saturating_sub(base_fee.into());
+    let blob_fee = blob_fee(sent, receipt.blob_gas_price)?;
+    let (recipient, creates) = match sent.to {
         TxKind::Call(to) => (to, false),
-        TxKind::Create => (sender.create(transaction.nonce()), true),
+        TxKind::Create => (sent.sender.create(receipt.deposit[0].unwrap_or(sent.nonce)), true),
     };
+    // neither product can overflow: 64 bits by 128 bits, and as much again
+    let fee = U256::from(gas) * U256::from(price) + blob_fee;
     Ok(Tx {
-        id: *transaction.tx_hash(),
-        sender,
+        id: sent.id,
+        sender: sent.sender,
         recipient,
         creates,
-        value: if succeeded { transaction.value() } else { U256::ZERO },
-        // neither can overflow: 64 bits by 128 bits, and as much again
-        fee: U256::from(gas) * U256::from(price) + blob_fee,
+        is_committed: true,
+        mint: sent.mint,
+        value: if receipt.succeeded == Some(true) { sent.value } else { U256::ZERO },
+        fee: fee.checked_add(receipt.l1_fee).ok_or("its fee on the chain below is more than there is")?,
         tip: U256::from(gas) * U256::from(tip_price),
         first_log,
         logs: receipt.logs,
@@ -154,9 +144,9 @@ fn digested(
 
 /// EIP-4844: blobs are paid for apart, at a price that is in the receipt, and at most what the sender allowed.
 fn blob_fee(transaction: &Transaction, price: Option<u128>) -> Result<U256, String> {
-    let Some(gas) = transaction.blob_gas_used() else { return Ok(U256::ZERO) };
+    let Some((gas, most)) = transaction.blobs else { return Ok(U256::ZERO) };
     let price = price.ok_or("it carries blobs, and the price of their gas is not there")?;
-    if transaction.max_fee_per_blob_gas().is_none_or(|most| price > most) {
+    if price > most {
         return Err("its blobs cost more than their sender allowed".into());
     }
     Ok(U256::from(gas) * U256::from(price))
@@ -170,6 +160,7 @@ impl Tx {
         let when = |role: bool, amount: U256| if role { amount } else { U256::ZERO };
         let paid = when(is(self.sender), self.fee).checked_add(when(is(self.sender), self.value))?;
         let got = when(is(self.recipient), self.value).checked_add(when(is(beneficiary), self.tip))?;
+        let got = got.checked_add(when(is(self.sender), self.mint))?;
         let expected_and_debits = change.before.checked_add(got)?;
         let actual_and_debits = change.after.checked_add(paid)?;
         Some((
@@ -188,8 +179,10 @@ impl Tx {
             amount: amount.into(),
         };
         let mut payments = Vec::new();
-        if !self.value.is_zero() {
-            payments.push(native(self.recipient, self.value));
+        for (to, amount) in [(self.sender, self.mint), (self.recipient, self.value)] {
+            if !amount.is_zero() {
+                payments.push(native(to, amount));
+            }
         }
         for change in self.changes.iter().flatten() {
             match self.unexplained(change, beneficiary) {
@@ -228,14 +221,14 @@ pub(crate) fn token_transfer(log: &Log) -> Option<TokenTransfer> {
 
 /// What a transaction that has not run yet would pay: its value, or a token's plain `transfer`.
 pub(crate) fn promised(transaction: &Transaction, is_token: impl Fn(&Address) -> bool) -> Vec<Payment> {
-    let TxKind::Call(to) = transaction.kind() else { return Vec::new() };
+    let TxKind::Call(to) = transaction.to else { return Vec::new() };
     let mut payments = Vec::new();
-    if !transaction.value().is_zero() {
-        let (to, amount) = (Account::new(to.as_slice()), transaction.value().into());
+    if !transaction.value.is_zero() {
+        let (to, amount) = (Account::new(to.as_slice()), transaction.value.into());
         payments.push(Payment { index: None, to, asset: Asset::Native, amount });
     }
     if is_token(&to)
-        && let Some(call) = token_call(transaction.input())
+        && let Some(call) = token_call(&transaction.input)
     {
         let (asset, amount) = (Asset::Token(to.into()), call.value.into());
         payments.push(Payment { index: None, to: Account::new(call.to.as_slice()), asset, amount });

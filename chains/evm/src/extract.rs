@@ -1,6 +1,6 @@
 //! A digested block becomes credits and debits of the watched accounts, in the order of execution. Pure.
 //!
-//! Places count what is in the block, not what is watched: for each transaction its fee, the value's two sides, each
+//! Places count what is in the block, not what is watched: for each transaction what a deposit minted, if it did, its fee, the value's two sides, each
 //! log's two sides, what the trace shows of each account, and the beneficiary's tip; after all transactions the withdrawals. What a
 //! trace shows of an account has places for the calls that did it, asked for or not.
 
@@ -16,10 +16,11 @@ const CALLS: u32 = 1_024;
 
 /// The block's credits and debits of watched accounts, by place.
 pub(crate) fn effects(block: &Digest, watch: &Watch, tokens: &HashSet<Address>) -> Vec<Effect> {
-    let mut found = Legs { watch, tokens, effects: Vec::new(), place: 0 };
+    let mut found = Legs { watch, tokens, effects: Vec::new(), place: 0, is_committed: true };
     for (place, tx) in (0..).zip(&block.transactions) {
         found.transaction(place, tx, block.beneficiary);
     }
+    found.is_committed = true;
     for (to, amount) in &block.withdrawals {
         found.native(None, *to, Direction::Credit, *amount, Kind::Withdrawal);
     }
@@ -31,12 +32,18 @@ struct Legs<'a> {
     tokens: &'a HashSet<Address>,
     effects: Vec<Effect>,
     place: u32,
+    /// Does the block commit to what comes?
+    is_committed: bool,
 }
 
 impl Legs<'_> {
     fn transaction(&mut self, number: u32, tx: &Tx, beneficiary: Address) {
         use Direction::{Credit, Debit};
         let value_kind = if tx.creates { Kind::Create } else { Kind::Transfer };
+        self.is_committed = tx.is_committed;
+        if !tx.mint.is_zero() {
+            self.native(Some(number), tx.sender, Credit, tx.mint, Kind::Mint);
+        }
         self.native(Some(number), tx.sender, Debit, tx.fee, Kind::Fee);
         self.native(Some(number), tx.sender, Debit, tx.value, value_kind);
         self.native(Some(number), tx.recipient, Credit, tx.value, value_kind);
@@ -99,7 +106,7 @@ impl Legs<'_> {
         self.place += 1;
         if let Some(account) = account.filter(|_| !amount.is_zero()) {
             let leg = Leg { account, asset, direction, amount: amount.into(), kind, tx, index, place };
-            self.effects.push(Effect::Leg(leg));
+            self.effects.push(if self.is_committed { Effect::Leg(leg) } else { Effect::Traced(leg) });
         }
     }
 
@@ -150,6 +157,8 @@ mod tests {
             sender,
             recipient,
             creates: false,
+            is_committed: true,
+            mint: U256::ZERO,
             value: U256::from(value),
             fee: U256::from(21),
             tip: U256::from(1),

@@ -5,40 +5,46 @@ use std::time::Instant;
 
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
-use alloy::primitives::{Address, B256, U8, U64};
+use alloy::primitives::{B256, Bytes};
 use alloy::rpc::json_rpc::ErrorPayload;
-use alloy::rpc::types::TransactionReceipt;
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use futures_util::{StreamExt, TryStreamExt};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::codec::{self, Receipt, Transaction};
 use crate::diagnose::{self, Place};
-use crate::digest::{Digest, Received, Sent};
+use crate::digest::Digest;
 use crate::node::{Node, OrFail, Refusal};
 use crate::trace::{Call, Frame, Trace};
-use crate::verify::{self, Transaction};
+use crate::verify;
 
 /// A header whose fields hash to its hash.
 #[derive(Debug)]
 pub(crate) struct SealedHeader {
     pub(crate) header: Header,
     pub(crate) hash: B256,
+    /// It does not, and has fields that are not known here: one of another family, on a chain that is none of ours. Nothing can be held
+    /// against it.
+    pub(crate) is_foreign: bool,
 }
 
 /// A checked block: what its transactions are, and, where movements were asked for, what they did.
 pub(crate) struct Fetched {
     pub(crate) sealed: SealedHeader,
     pub(crate) txids: Vec<B256>,
+    /// Was everything held against the header? What a chain of another family has beside Ethereum's cannot be.
+    pub(crate) is_checked: bool,
     pub(crate) digest: Digest,
 }
 
 /// The parts of a block's JSON beside its header.
 #[derive(Deserialize)]
-struct Body {
+struct Body<T> {
     hash: B256,
-    transactions: Vec<Box<RawValue>>,
+    transactions: Vec<T>,
     withdrawals: Option<Vec<Withdrawal>>,
 }
 
@@ -57,7 +63,7 @@ fn read_header(
     asked: Instant,
     subject: &str,
 ) -> Result<SealedHeader, NodeError> {
-    let (sealed, _) = sealed(node, block, subject)?;
+    let (sealed, _) = sealed::<B256>(node, block, subject)?;
     let (height, hash) = (Height(sealed.header.number), BlockHash(sealed.hash.0));
     if let Some(wanted) = wanted.filter(|wanted| *wanted != height) {
         let (fault, why) = (diagnose::of_another_block(wanted, height), format!("it is of height {height}"));
@@ -141,33 +147,37 @@ pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, wh
 
 /// The block with its transactions, checked; without receipts, and so without movements.
 pub(crate) async fn block_without_movements(node: &Node, at: BlockRef) -> Result<Fetched, NodeError> {
-    let (sealed, sent, _) = read_body(node, at, body(node, at).await).await?;
-    let txids = sent.iter().map(|sent| *sent.transaction.tx_hash()).collect();
-    let digest = Digest { beneficiary: sealed.header.beneficiary, transactions: Vec::new(), withdrawals: Vec::new() };
-    Ok(Fetched { sealed, txids, digest })
+    let contents = read_body(node, at, body(node, at).await).await?;
+    let digest = Digest { beneficiary: contents.sealed.header.beneficiary, ..Digest::default() };
+    Ok(Fetched { txids: contents.txids(), sealed: contents.sealed, is_checked: contents.is_checked, digest })
 }
 
 /// The block with all that it did, every part asked for by its hash, at once.
 pub(crate) async fn block(node: &Node, at: BlockRef) -> Result<Fetched, NodeError> {
     let (body, receipts, traces) = tokio::join!(body(node, at), block_receipts(node, at), block_traces(node, at));
-    let (sealed, sent, withdrawals) = read_body(node, at, body).await?;
+    let contents = read_body(node, at, body).await?;
     let subject = format!("the receipts of block {}", at.height);
     let receipts = match receipts {
         Ok(Some(receipts)) => receipts,
-        Ok(None) => receipts_one_by_one(node, at, &sent, &subject).await?,
+        Ok(None) => receipts_one_by_one(node, at, &contents, &subject).await?,
         Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
         Err(Refusal::Null) => return Err(gone_or_missing(node, at, &subject, None).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
-    let received = read_receipts(node, &sealed, &subject, sent.len(), receipts)?;
-    let txids = sent.iter().map(|sent| *sent.transaction.tx_hash()).collect();
-    let mut digest = Digest::new(&sealed.header, sent, received, &withdrawals).map_err(|(id, why)| {
+    let is_checked = check_receipts(node, &contents, &subject, &receipts)?;
+    let txids = contents.txids();
+    let committed = contents.committed().iter().map(|transaction| is_checked && !transaction.is_foreign());
+    let committed: Vec<bool> = committed.chain([false]).collect();
+    let Contents { sealed, transactions, withdrawals, .. } = contents;
+    let withdrawals = withdrawals.unwrap_or_default();
+    let mut digest = Digest::new(&sealed.header, transactions, receipts, &withdrawals).map_err(|(id, why)| {
         node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", Fault::Forged, why)
     })?;
+    digest.transactions.iter_mut().zip(committed).for_each(|(tx, committed)| tx.is_committed = committed);
     if let Some(traces) = traces? {
         explain(node, at, &mut digest, traces).await?;
     }
-    Ok(Fetched { sealed, txids, digest })
+    Ok(Fetched { sealed, txids, is_checked, digest })
 }
 
 async fn body(node: &Node, at: BlockRef) -> Result<Option<Box<RawValue>>, Refusal> {
@@ -175,7 +185,26 @@ async fn body(node: &Node, at: BlockRef) -> Result<Option<Box<RawValue>>, Refusa
     node.ask("eth_getBlockByHash", json!([B256::from(at.hash.0), true]), &subject).await
 }
 
-type Contents = (SealedHeader, Vec<Sent>, Vec<Withdrawal>);
+/// A block's parts, held against its header.
+struct Contents {
+    sealed: SealedHeader,
+    transactions: Vec<Transaction>,
+    /// Is the last of them one to which nothing commits?
+    apart: bool,
+    /// Was everything else held against the header?
+    is_checked: bool,
+    withdrawals: Option<Vec<Withdrawal>>,
+}
+
+impl Contents {
+    fn txids(&self) -> Vec<B256> {
+        self.transactions.iter().map(|transaction| transaction.id).collect()
+    }
+
+    fn committed(&self) -> &[Transaction] {
+        &self.transactions[..self.transactions.len() - usize::from(self.apart)]
+    }
+}
 
 async fn read_body(
     node: &Node,
@@ -189,95 +218,118 @@ async fn read_body(
         Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
-    let (sealed, body) = sealed(node, &block, &subject)?;
+    let (sealed, body) = sealed::<Transaction>(node, &block, &subject)?;
     let header = &sealed.header;
     if sealed.hash.0 != at.hash.0 || header.number != at.height.0 {
         let why = format!("it is {} at height {}", sealed.hash, header.number);
         let fault = diagnose::of_another_block(at.height, Height(header.number));
         return Err(node.contradiction(&subject, "what was asked for", fault, why));
     }
-    let sent =
-        body.transactions.iter().map(|transaction| sent(node, &subject, transaction)).collect::<Result<Vec<_>, _>>()?;
-    check_transactions(node, header, at, &sent, &body.transactions).await?;
-    let withdrawals = body.withdrawals.as_deref();
-    verify::withdrawals(withdrawals, header.withdrawals_root).map_err(|why| {
-        let fault = diagnose::withdrawals(withdrawals, header.withdrawals_root);
-        node.contradiction(&format!("the withdrawals of {subject}"), "its header", fault, why)
-    })?;
-    Ok((sealed, sent, body.withdrawals.unwrap_or_default()))
+    let (transactions, is_checked) = (body.transactions, !sealed.is_foreign);
+    let apart = transactions.last().is_some_and(|last| last.id == codec::state_sync(at));
+    let mut contents = Contents { sealed, transactions, apart, is_checked, withdrawals: body.withdrawals };
+    if contents.is_checked {
+        contents.is_checked = check_transactions(node, at, &mut contents).await?;
+        check_withdrawals(&contents).map_err(|(fault, why)| {
+            node.contradiction(&format!("the withdrawals of {subject}"), "its header", fault, why)
+        })?;
+    }
+    Ok(contents)
 }
 
-async fn check_transactions(
-    node: &Node,
-    header: &Header,
-    at: BlockRef,
-    sent: &[Sent],
-    json: &[Box<RawValue>],
-) -> Result<(), NodeError> {
-    let transactions: Vec<&Transaction> = sent.iter().map(|sent| &sent.transaction).collect();
-    let subject = format!("the transactions of block {}", at.height);
-    if let Err(why) = verify::transactions(&transactions, header.transactions_root) {
-        let places = json.iter().map(|json| serde_json::from_str(json.get()).unwrap_or_default()).collect::<Vec<_>>();
+/// Do they rebuild their root, and are they from whom they are said to be? `false` where a type is not known here and the node does not give
+/// the bytes.
+async fn check_transactions(node: &Node, at: BlockRef, contents: &mut Contents) -> Result<bool, NodeError> {
+    let committed = contents.transactions.len() - usize::from(contents.apart);
+    let is_whole = bytes_of_foreign(node, at, &mut contents.transactions[..committed]).await?;
+    let (header, transactions) = (&contents.sealed.header, contents.committed());
+    if is_whole && let Err(why) = verify::transactions(transactions, header.transactions_root) {
         let count = count(node, header, at).await;
-        let fault = diagnose::transactions(&transactions, &places, header.transactions_root, at, count);
+        let fault = diagnose::transactions(transactions, header.transactions_root, at, count);
+        let subject = format!("the transactions of block {}", at.height);
         return Err(node.contradiction(&subject, "its header", fault, why));
     }
-    for sent in sent {
-        verify::sender(&sent.transaction, sent.sender).map_err(|why| {
-            let subject = format!("transaction {}", sent.transaction.tx_hash());
+    for transaction in transactions.iter().filter(|transaction| !transaction.bytes.is_empty()) {
+        transaction.check().map_err(|why| {
+            let subject = format!("transaction {}", transaction.id);
             node.contradiction(&subject, "its own bytes", Fault::Forged, why)
         })?;
     }
-    Ok(())
+    Ok(is_whole)
+}
+
+/// Every block of the OP stack begins with a deposit, has no withdrawals, and may have another root in their place.
+fn check_withdrawals(contents: &Contents) -> Result<(), (Fault, String)> {
+    let (withdrawals, root) = (contents.withdrawals.as_deref(), contents.sealed.header.withdrawals_root);
+    let is_of_op_stack = contents.transactions.first().is_some_and(Transaction::is_deposit);
+    if is_of_op_stack && withdrawals.is_none_or(<[Withdrawal]>::is_empty) {
+        return Ok(());
+    }
+    verify::withdrawals(withdrawals, root).map_err(|why| (diagnose::withdrawals(withdrawals, root), why))
+}
+
+/// Asks for the bytes of transactions whose type is not known here, so that these can be held against the root at least. `false` where the
+/// node does not give them.
+async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) -> Result<bool, NodeError> {
+    let foreign: Vec<&mut Transaction> = all.iter_mut().filter(|transaction| transaction.is_foreign()).collect();
+    let Some(kind) = foreign.first().map(|transaction| transaction.kind) else { return Ok(true) };
+    let subject = format!("the bytes of transactions of type {kind:#x} in block {}", at.height);
+    let questions = foreign.iter().map(|transaction| json!([transaction.id])).collect();
+    let answers = match node.raw.is_there() {
+        true => node.ask_many::<Bytes>("eth_getRawTransactionByHash", questions, &subject).await?,
+        false => Vec::new(),
+    };
+    let mut told = 0;
+    for (transaction, answer) in foreign.into_iter().zip(answers) {
+        match answer {
+            Ok(bytes) => {
+                node.raw.show();
+                transaction.bytes = bytes.into();
+                told += 1;
+            }
+            Err(Refusal::NoMethod(why)) => node.raw.refuse(node, &subject, &why)?,
+            Err(refusal) => _ = refusal.in_words()?,
+        }
+    }
+    let is_whole = told > 0 && all.iter().all(|transaction| !transaction.bytes.is_empty());
+    if !is_whole && codec::knows(node.chain_number) {
+        let why = format!(
+            "block {} has a transaction of type {kind:#x}, which this chain did not have when this was written",
+            at.height
+        );
+        return Err(NodeError::Unsupported(format!("{}: {why}, and the node does not give its bytes", node.name)));
+    }
+    Ok(is_whole)
 }
 
 /// How many transactions the block has, by receipts that its header commits to; nothing where the node does not give them.
 async fn count(node: &Node, header: &Header, at: BlockRef) -> Option<usize> {
     let receipts = block_receipts(node, at).await.ok()??;
-    let receipts: Vec<_> = receipts.into_iter().map(|receipt| receipt.inner.into_primitives_receipt()).collect();
     verify::receipts(&receipts, header).is_ok().then_some(receipts.len())
 }
 
 /// A block's JSON, with its header's fields hashed.
-fn sealed(node: &Node, block: &RawValue, subject: &str) -> Result<(SealedHeader, Body), NodeError> {
+fn sealed<T: DeserializeOwned>(
+    node: &Node,
+    block: &RawValue,
+    subject: &str,
+) -> Result<(SealedHeader, Body<T>), NodeError> {
     let header: Header = serde_json::from_str(block.get()).map_err(|error| node.not_read(subject, &error))?;
-    let body: Body = serde_json::from_str(block.get()).map_err(|error| node.not_read(subject, &error))?;
-    verify::header(&header, body.hash)
-        .map_err(|why| node.contradiction(&format!("the header of {subject}"), "its hash", Fault::Forged, why))?;
-    node.recent.note(Height(header.number), header.state_root);
-    Ok((SealedHeader { header, hash: body.hash }, body))
-}
-
-/// One transaction's JSON.
-pub(crate) fn sent(node: &Node, subject: &str, transaction: &RawValue) -> Result<Sent, NodeError> {
-    type Json = alloy::rpc::types::Transaction<Transaction>;
-    match serde_json::from_str::<Json>(transaction.get()) {
-        Ok(read) => {
-            let (transaction, sender) = read.inner.into_parts();
-            Ok(Sent { transaction, sender })
-        }
-        Err(why) => match unknown_type(transaction) {
-            Some(kind) => Err(NodeError::Unsupported(format!(
-                "{}: {subject} has a transaction of type {kind:#x}: only Ethereum's types 0 to 4 are supported",
-                node.name
-            ))),
-            None => Err(node.not_read(&format!("a transaction of {subject}"), &why)),
-        },
+    let body: Body<T> = serde_json::from_str(block.get()).map_err(|error| node.not_read(subject, &error))?;
+    let checked = verify::header(&header, body.hash);
+    let is_foreign = checked.is_err() && !codec::knows(node.chain_number) && verify::has_foreign_fields(block.get());
+    if !is_foreign {
+        checked
+            .map_err(|why| node.contradiction(&format!("the header of {subject}"), "its hash", Fault::Forged, why))?;
+        node.recent.note(Height(header.number), header.state_root);
+    } else {
+        node.known.lose(node, "the header has fields that are not known here");
     }
-}
-
-fn unknown_type(transaction: &RawValue) -> Option<u8> {
-    #[derive(Deserialize)]
-    struct Typed {
-        #[serde(rename = "type")]
-        kind: U8,
-    }
-    let kind = serde_json::from_str::<Typed>(transaction.get()).ok()?.kind.to::<u8>();
-    (kind > 4).then_some(kind)
+    Ok((SealedHeader { header, hash: body.hash, is_foreign }, body))
 }
 
 /// All receipts of the block; `None` where the node knows no way to ask for them together.
-async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<TransactionReceipt>>, Refusal> {
+async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>>, Refusal> {
     if !node.block_receipts.is_there() {
         return Ok(None);
     }
@@ -298,12 +350,12 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Transact
 async fn receipts_one_by_one(
     node: &Node,
     at: BlockRef,
-    sent: &[Sent],
+    contents: &Contents,
     subject: &str,
-) -> Result<Vec<TransactionReceipt>, NodeError> {
-    let questions = sent.iter().map(|sent| json!([sent.transaction.tx_hash()])).collect();
-    let answers = node.ask_many::<Option<TransactionReceipt>>("eth_getTransactionReceipt", questions, subject).await?;
-    let mut receipts = Vec::with_capacity(sent.len());
+) -> Result<Vec<Receipt>, NodeError> {
+    let questions = contents.transactions.iter().map(|transaction| json!([transaction.id])).collect();
+    let answers = node.ask_many::<Option<Receipt>>("eth_getTransactionReceipt", questions, subject).await?;
+    let mut receipts = Vec::with_capacity(answers.len());
     for answer in answers {
         match answer {
             Ok(Some(receipt)) => receipts.push(receipt),
@@ -314,42 +366,35 @@ async fn receipts_one_by_one(
     Ok(receipts)
 }
 
-fn read_receipts(
-    node: &Node,
-    SealedHeader { header, hash }: &SealedHeader,
-    subject: &str,
-    expected: usize,
-    receipts: Vec<TransactionReceipt>,
-) -> Result<Vec<Received>, NodeError> {
-    let places: Vec<Place> = receipts.iter().map(place).collect();
-    let prices: Vec<_> = receipts.iter().map(|receipt| receipt.blob_gas_price).collect();
-    let logs = receipts.iter().flat_map(|receipt| receipt.inner.logs());
-    let logs_missing = (0..).zip(logs).any(|(number, log)| log.log_index.is_some_and(|index| index > number));
-    let receipts: Vec<_> = receipts.into_iter().map(|receipt| receipt.inner.into_primitives_receipt()).collect();
+/// Do they rebuild their root? `false` where that cannot be said, for a type among them is not known here.
+fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[Receipt]) -> Result<bool, NodeError> {
+    let SealedHeader { header, hash, .. } = &contents.sealed;
+    let (expected, all) = (contents.transactions.len(), receipts.len());
+    let committed = &receipts[..all - usize::from(contents.apart && all == expected)];
     let contradiction = |against: &str, why: String| {
         let at = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
-        let committed = (header.receipts_root, header.logs_bloom);
-        let fault = diagnose::receipts(&receipts, &places, logs_missing, committed, at, expected);
+        let roots = (header.receipts_root, header.logs_bloom);
+        let fault = diagnose::receipts(committed, roots, at, contents.committed().len());
         node.contradiction(subject, against, fault, why)
     };
-    if receipts.len() != expected {
-        let why = format!("{} receipts for {expected} transactions", receipts.len());
-        return Err(contradiction("its transactions", why));
+    if all != expected {
+        return Err(contradiction("its transactions", format!("{all} receipts for {expected} transactions")));
     }
-    verify::receipts(&receipts, header).map_err(|why| contradiction("its header", why))?;
-    if receipts.iter().any(|receipt| receipt.as_receipt().is_some_and(|receipt| receipt.status.is_post_state())) {
-        let why = "its receipts say no status: blocks before the Byzantium fork are not supported, start later";
-        return Err(NodeError::Unsupported(format!("block {}: {why}", header.number)));
-    }
-    let received = receipts.into_iter().zip(prices);
-    Ok(received.map(|(receipt, blob_gas_price)| Received { receipt, blob_gas_price }).collect())
-}
-
-fn place(receipt: &TransactionReceipt) -> Place {
-    Place {
-        block_hash: receipt.block_hash,
-        block_number: receipt.block_number.map(U64::from),
-        transaction_index: receipt.transaction_index.map(U64::from),
+    let checked = match contents.is_checked {
+        true => verify::receipts(committed, header),
+        false => Err("the header commits to what is not known here".into()),
+    };
+    let is_strange = || !contents.is_checked || contents.committed().iter().any(Transaction::is_foreign);
+    match checked {
+        Err(why) if !is_strange() || codec::knows(node.chain_number) => Err(contradiction("its header", why)),
+        checked if receipts.iter().all(|receipt| receipt.succeeded.is_some()) => {
+            checked.as_ref().err().into_iter().for_each(|why| node.known.lose(node, why));
+            Ok(checked.is_ok())
+        }
+        _ => {
+            let why = "its receipts say no status: blocks before the Byzantium fork are not supported, start later";
+            Err(NodeError::Unsupported(format!("block {}: {why}", header.number)))
+        }
     }
 }
 
@@ -462,27 +507,18 @@ async fn block_of(node: &Node, txid: B256) -> Option<Height> {
 
 /// A transaction that waits for a block, if the node knows it as such.
 pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transaction>, NodeError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Place {
-        block_hash: Option<B256>,
-        block_number: Option<U64>,
-        from: Address,
-    }
     let subject = format!("transaction {txid}");
-    let found: Option<Box<RawValue>> =
+    let found: Option<Transaction> =
         node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
-    let Some(found) = found else { return Ok(None) };
-    let place: Place = serde_json::from_str(found.get()).map_err(|error| node.not_read(&subject, &error))?;
-    if place.block_hash.is_some() || place.block_number.is_some() {
-        return Ok(None);
-    }
-    let sent = sent(node, &subject, &found)?;
-    if *sent.transaction.tx_hash() != txid {
-        let why = format!("it is {}", sent.transaction.tx_hash());
+    let is_pending = |found: &Transaction| found.place.block_hash.is_none() && found.place.block_number.is_none();
+    let Some(found) = found.filter(is_pending) else { return Ok(None) };
+    if found.id != txid {
+        let why = format!("it is {}", found.id);
         return Err(node.contradiction(&subject, "what was asked for", Fault::Reordered, why));
     }
-    verify::sender(&sent.transaction, place.from)
-        .map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
-    Ok(Some(sent.transaction))
+    if found.is_foreign() {
+        return Ok(None);
+    }
+    found.check().map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
+    Ok(Some(found))
 }

@@ -67,7 +67,7 @@ pub(crate) fn final_block(
     head: &SealedHeader,
     tagged: Result<SealedHeader, Refusal>,
 ) -> Result<Option<BlockRef>, NodeError> {
-    let SealedHeader { header, hash } = match tagged {
+    let SealedHeader { header, hash, .. } = match tagged {
         Ok(sealed) => sealed,
         Err(refusal) => return refusal.in_words().map(|_| None),
     };

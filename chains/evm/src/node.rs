@@ -78,8 +78,14 @@ pub(crate) struct Node {
     pub(crate) calls: Ability,
     /// `eth_getBlockReceipts`.
     pub(crate) block_receipts: Ability,
+    /// Headers, transactions and receipts as they are known here.
+    pub(crate) known: Ability,
+    /// `eth_getRawTransactionByHash`.
+    pub(crate) raw: Ability,
     /// `eth_getProof`.
     pub(crate) proofs: Ability,
+    /// `eth_createAccessList`.
+    pub(crate) accesses: Ability,
     /// `eth_call` with a state override, for the balance reader.
     pub(crate) overrides: Ability,
     /// What it has said lately, by which its answers are held against each other.
@@ -99,7 +105,12 @@ impl Node {
             traces: Ability::assumed("traces, so internal payments are found by reading state"),
             calls: Ability::assumed("calls, so internal payments are told as one for each transaction"),
             block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
+            known: Ability::assumed("codec of ours for all of its blocks, so these are told and not checked"),
+            raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
             proofs: Ability::assumed("eth_getProof, so nothing is proven"),
+            accesses: Ability::assumed(
+                "eth_createAccessList, so a token whose code changes, or that stops an account, is not noticed",
+            ),
             overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),
             recent: Recent::default(),
         }

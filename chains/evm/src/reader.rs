@@ -262,7 +262,7 @@ pub(crate) async fn one_by_one(
     Ok(Ok(balances))
 }
 
-fn balance_of(token: Address, account: Address) -> Value {
+pub(crate) fn balance_of(token: Address, account: Address) -> Value {
     let mut data = vec![0x70, 0xa0, 0x82, 0x31];
     data.extend_from_slice(account.into_word().as_slice());
     json!({ "to": token, "data": Bytes::from(data), "gas": CALL_GAS })

@@ -1,6 +1,6 @@
 //! Readings: what accounts hold after a block, proven against its state root where that is wanted and possible.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -180,24 +180,47 @@ async fn proofs(
     state_root: B256,
     accounts: &[(AccountNo, Address)],
 ) -> Result<HashMap<AccountNo, Amount>, NodeError> {
-    let mut proven = HashMap::with_capacity(accounts.len());
+    let proven = each_proof(node, at, state_root, accounts, |number, proof| (number, Amount(proof.balance))).await?;
+    Ok(proven.into_iter().collect())
+}
+
+/// The hash of the code of each of these addresses, as far as it could be proven.
+pub(crate) async fn codes(
+    node: &Node,
+    at: BlockRef,
+    state_root: B256,
+    addresses: &[Address],
+) -> Result<BTreeMap<Address, B256>, NodeError> {
+    let addresses: Vec<(Address, Address)> = addresses.iter().map(|address| (*address, *address)).collect();
+    let proven = each_proof(node, at, state_root, &addresses, |address, proof| (address, proof.code_hash)).await?;
+    Ok(proven.into_iter().collect())
+}
+
+async fn each_proof<K: Copy, T>(
+    node: &Node,
+    at: BlockRef,
+    state_root: B256,
+    accounts: &[(K, Address)],
+    take: impl Fn(K, verify::AccountProof) -> T,
+) -> Result<Vec<T>, NodeError> {
+    let mut proven = Vec::with_capacity(accounts.len());
     if state_root == EMPTY_ROOT_HASH {
         return Ok(proven);
     }
     let block = json!({ "blockHash": B256::from(at.hash.0) });
     for some in accounts.chunks(PROOFS_AT_ONCE) {
         if !node.proofs.is_there() {
-            return Ok(HashMap::new());
+            return Ok(Vec::new());
         }
         let questions = some.iter().map(|(_, address)| json!([address, [], block])).collect();
         let answers = node.ask_many::<verify::AccountProof>("eth_getProof", questions, "a proof").await?;
-        for ((number, address), answer) in some.iter().zip(answers) {
+        for ((whose, address), answer) in some.iter().zip(answers) {
             let subject = format!("the proof of {address} at block {}", at.height);
             match answer {
                 Ok(proof) => match verify::account(&proof, *address, state_root) {
-                    Ok(balance) => {
+                    Ok(_) => {
                         node.proofs.show();
-                        proven.insert(*number, Amount(balance));
+                        proven.push(take(*whose, proof));
                     }
                     Err(why) => {
                         let fault = wrong_proof(node, at.height, state_root, *address, &[], &proof).await;

@@ -26,7 +26,13 @@ fn largest(method: &str) -> usize {
         "eth_getTransactionReceipt" => 32 << 20,
         // The ids of a block's transactions; a proof of many slots; what a contract returns within the gas that it is given;
         // a transaction's input, or a contract's code, of which nodes of other networks allow more than Ethereum's.
-        "eth_getBlockByNumber" | "eth_getProof" | "eth_call" | "eth_getTransactionByHash" | "eth_getCode" => 8 << 20,
+        "eth_getBlockByNumber"
+        | "eth_getProof"
+        | "eth_call"
+        | "eth_getTransactionByHash"
+        | "eth_getRawTransactionByHash"
+        | "eth_getCode"
+        | "eth_createAccessList" => 8 << 20,
         _ => 1 << 16,
     }
 }

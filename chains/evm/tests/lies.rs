@@ -185,8 +185,10 @@ fn what_does_not_arrive_is_told_by_its_kind() {
         let error = stage.altered(method, |answer| *answer = Value::Null).unwrap_err();
         assert!(matches!(error, NodeError::Missing { .. }), "{method}: {error}");
     }
-    let error = stage.altered(BLOCK, |block| block["transactions"][0]["type"] = json!("0x7e")).unwrap_err();
-    assert!(matches!(&error, NodeError::Unsupported(why) if why.contains("0x7e")), "{error}");
+    for (kind, fault) in [("0x7e", Fault::Omitted), ("0x50", Fault::Forged)] {
+        let error = stage.altered(BLOCK, move |block| block["transactions"][0]["type"] = json!(kind)).unwrap_err();
+        assert_eq!(error.fault(), Some(fault), "a deposit has other fields, and no bytes are of that type: {error}");
+    }
     let wrong = stage.through(|method, _, answer| {
         if method == "eth_chainId" {
             answer["result"] = json!("0x1");

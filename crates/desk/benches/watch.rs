@@ -165,6 +165,7 @@ fn block(store: &Store, credits: impl Iterator<Item = u32>, readings: Vec<Readin
         overwritten: None,
         readings,
         blank: Vec::new(),
+        remarks: Vec::new(),
         opening: height == Height(0),
         body: Box::new(NoBody),
     }

@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::books::FEW_PAIRS;
 use crate::dispute::{Disputed, disputed};
 use crate::parts::side_by_side;
+use crate::remarked::remarked;
 use crate::sheet::{Group, Named, Sheet};
 use crate::{DeskError, Source, Sums, World, cohorts};
 
@@ -72,6 +73,9 @@ pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> 
         let items = std::mem::take(&mut evidence.items);
         accounts(world, question, &opened, &named(world, &opened, statement, &items), &mut evidence)?;
         evidence.items = items;
+        if let (Ok(store), Some(header)) = (&opened.store, &opened.header) {
+            evidence.notices.extend(remarked(world, question, chain, store, header)?);
+        }
         evidence.blocks.push(opened.used);
     }
     Ok(evidence)

@@ -28,6 +28,7 @@ mod outbox;
 mod paint;
 mod parts;
 mod queue;
+mod remarked;
 mod run;
 mod sheet;
 mod since;

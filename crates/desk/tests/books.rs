@@ -124,6 +124,7 @@ impl Sealed {
             overwritten: None,
             readings: readings.collect(),
             blank: Vec::new(),
+            remarks: Vec::new(),
             opening: self.header.height == Height(0),
             body: Box::new(NoBody),
         }

@@ -106,6 +106,7 @@ fn apply(store: &Store) {
         overwritten: None,
         readings: Vec::new(),
         blank: Vec::new(),
+        remarks: Vec::new(),
         opening: height == Height(0),
         body: Box::new(NoBody),
     };

@@ -14,6 +14,7 @@ use crate::changes::{Change, Changes, undone};
 use crate::cohorts::{Totals, total_key};
 use crate::declare::ROUND_KEY;
 use crate::memory::Memory;
+use crate::remarks::Remarks;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
 use crate::settle::{Step, settle};
 use crate::standing::Pair;
@@ -43,6 +44,7 @@ pub struct Applier<'a> {
     began_at: Option<Height>,
     memory: Option<Memory>,
     totals: Totals<'a>,
+    remarks: Remarks,
     window: Window,
     /// What was given away to be written last: it may not be there yet.
     given: Arc<Window>,
@@ -70,7 +72,8 @@ impl<'a> Applier<'a> {
                 Task::Below(round) => round.from.0..round.to.0,
             },
         )?;
-        Ok(Applier { store, watch, task, tip, began_at, memory, totals, window, given, must_write, goes_on })
+        let remarks = Remarks::default();
+        Ok(Applier { store, watch, task, tip, began_at, memory, totals, remarks, window, given, must_write, goes_on })
     }
 
     /// The last block on top of which the next one comes.
@@ -129,7 +132,10 @@ impl<'a> Applier<'a> {
         self.note_totals(height, &mut past);
         self.note_blank(block, &mut past)?;
         match self.task {
-            Task::Above(undo) => self.end_above(block, undo, &mut past),
+            Task::Above(undo) => {
+                self.note_remarks(block, &mut past)?;
+                self.end_above(block, undo, &mut past);
+            }
             Task::Below(round) => {
                 self.task = Task::Below(Round { next: height.next(), ..round });
                 self.goes_on = true;
@@ -329,6 +335,17 @@ impl<'a> Applier<'a> {
         past.note(Family::Meta, BLANK_KEY, self.store.get(Family::Meta, BLANK_KEY)?.as_deref());
         let after = before.with(&accounts, &block.blank, block.header.height);
         self.window.put(Family::Meta, |key| key.raw(BLANK_KEY), |row| row.raw(&after.value()));
+        Ok(())
+    }
+
+    fn note_remarks(&mut self, block: &Block, past: &mut Undone) -> Result<(), StoreError> {
+        for remark in &block.remarks {
+            if let Some((subject, value)) = self.remarks.note(self.store, remark)? {
+                let key = subject.key(block.header.height);
+                past.note(Family::Meta, &key, None);
+                self.window.put(Family::Meta, |row| row.raw(&key), |row| row.raw(&value));
+            }
+        }
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod open;
 mod prove;
 mod query;
 mod records;
+mod remarks;
 mod rows;
 mod settle;
 mod standing;
@@ -50,7 +51,7 @@ pub use standing::{Lookup, Pair, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// One chain's database.
 pub struct Store {

@@ -155,6 +155,27 @@ pub struct Reading {
     pub proven: bool,
 }
 
+/// What state says of a token beside balances (EVM).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remark {
+    /// What runs when it is asked for a balance.
+    Code {
+        /// The token.
+        asset: Asset,
+        /// Of its own code and that of the contracts that it asks; another one as soon as one of them is another.
+        fingerprint: [u8; 32],
+    },
+    /// Whether it lets an account pay.
+    Frozen {
+        /// Whose.
+        account: AccountNo,
+        /// The token.
+        asset: Asset,
+        /// It does not.
+        is_frozen: bool,
+    },
+}
+
 /// What a transaction paid to anyone, watched or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
@@ -209,6 +230,8 @@ pub struct Block {
     /// Assets in which all watched accounts without a reading were read, and hold nothing: where coverage begins, for so many accounts that not
     /// each of them has a reading of its own. Nothing of it is proven.
     pub blank: Vec<Asset>,
+    /// What was found out about its tokens.
+    pub remarks: Vec<Remark>,
     /// Is this where coverage begins? Then what the readings show is an opening balance.
     pub opening: bool,
     /// The rest.
@@ -218,9 +241,9 @@ pub struct Block {
 impl Block {
     /// Nothing but its header: one that is taken to have moved no watched account, without having been read.
     pub fn unread(header: Header) -> Block {
-        let (txids, effects, spends, overwritten, readings, blank) = Default::default();
+        let (txids, effects, spends, overwritten, readings, blank, remarks) = Default::default();
         let (opening, body) = (false, Box::new(Unread));
-        Block { header, txids, effects, spends, overwritten, readings, blank, opening, body }
+        Block { header, txids, effects, spends, overwritten, readings, blank, remarks, opening, body }
     }
 
     /// All its inputs, by place.

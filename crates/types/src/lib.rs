@@ -16,7 +16,7 @@ mod time;
 mod watch;
 
 pub use amount::{Amount, AmountError, Wide};
-pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Reading, Spend, TakePayment};
+pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Reading, Remark, Spend, TakePayment};
 pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Reads, Standing, Tip};
 pub use digest::Digest;
 pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};

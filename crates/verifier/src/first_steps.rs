@@ -20,6 +20,7 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
     ),
     ("dropped-asset", "Ask for a statement with the asset in it; what was owed before is still owed."),
     ("elsewhere-not-accepted", "Ask for the custodian's attestation, or leave the coins out."),
+    ("frozen-account", "Ask the token's issuer why; coins that cannot be paid out are no use to customers."),
     ("ledger-jump", "Compare the ledger's growth with the deposits on chain: `assay explain EXCHANGE ASSET`."),
     ("ledger-over-holdings", "See by how much and since which statement: `assay explain EXCHANGE ASSET`."),
     (
@@ -47,6 +48,10 @@ pub const FIRST_STEPS: &[(&str, &str)] = &[
     ("shared-account", "Ask both exchanges to prove control of the account by a signed message."),
     ("stale-index", "See why the chain is not followed: `assay check`, then the node's own log."),
     ("stale-statement", "Ask the exchange for its statement; until it comes nothing is known of its ledger."),
+    (
+        "token-code-changed",
+        "Read what the token's issuer announced, and its new code, before its balances are relied upon.",
+    ),
     ("turnover-over-holdings", "Ask who traded: a few accounts, or many; compare with the credits of the day."),
     ("unexplained-difference", "Ask for the items in flight: `assay explain EXCHANGE ASSET` says what is left."),
     ("unproven", "Check the token's storage layout, or let two nodes be asked."),

@@ -1,11 +1,10 @@
 //! Each lie by its kind.
 
-use alloy::consensus::{Eip658Value, Receipt, ReceiptWithBloom};
 use alloy::primitives::{Log, U256};
 use assay_types::BlockHash;
 
 use super::*;
-use crate::verify::tests::{CONTRACT, contract, slot, state};
+use crate::verify::tests::{CONTRACT, contract, receipt_of, slot, state};
 
 const AT: BlockRef = BlockRef { height: Height(9), hash: BlockHash([9; 32]) };
 
@@ -14,34 +13,31 @@ fn place(height: u64, hash: u8, index: u64) -> Place {
     Place { block_hash: Some(B256::repeat_byte(hash)), block_number: number, transaction_index: index }
 }
 
-fn receipt(gas: u64, logs: &[u8]) -> ReceiptEnvelope {
+fn receipt(gas: u64, logs: &[u8]) -> Receipt {
     let log = |data: &u8| {
         Log::new_unchecked(Address::repeat_byte(*data), vec![B256::repeat_byte(*data)], vec![*data; 32].into())
     };
-    let logs = logs.iter().map(log).collect();
-    let receipt = Receipt { status: Eip658Value::Eip658(true), cumulative_gas_used: gas, logs };
-    ReceiptEnvelope::Eip1559(ReceiptWithBloom::from(receipt))
+    Receipt { place: place(9, 9, gas - 1), ..receipt_of(gas, logs.iter().map(log).collect()) }
 }
 
 #[test]
 fn receipts_are_told_by_what_became_of_them() {
     let honest = [receipt(1, &[1, 2]), receipt(2, &[3]), receipt(3, &[])];
-    let root = calculate_receipt_root(&honest);
-    let bloom = honest.iter().fold(Bloom::ZERO, |all, receipt| all | *receipt.logs_bloom());
-    let ours = [place(9, 9, 0), place(9, 9, 1), place(9, 9, 2)];
-    let kind = |given: &[ReceiptEnvelope], places: &[Place]| receipts(given, places, false, (root, bloom), AT, 3);
+    let root = verify::receipts_root(&honest);
+    let bloom = honest.iter().fold(Bloom::ZERO, |all, receipt| all | receipt.bloom);
+    let kind = |given: &[Receipt]| receipts(given, (root, bloom), AT, 3);
     let [first, second, third] = honest.clone();
-    assert_eq!(kind(&[first.clone(), second.clone()], &ours[..2]), Fault::Omitted);
-    assert_eq!(kind(&[], &[]), Fault::Omitted);
-    assert_eq!(kind(&[&honest[..], &honest[2..]].concat(), &ours), Fault::Forged);
-    assert_eq!(kind(&[second.clone(), first.clone(), third.clone()], &ours), Fault::Reordered);
-    assert_eq!(kind(&[receipt(1, &[1]), second.clone(), third.clone()], &ours), Fault::Omitted, "a log less");
-    assert_eq!(kind(&[receipt(1, &[1, 4]), second.clone(), third.clone()], &ours), Fault::Forged);
-    assert_eq!(kind(&[first.clone(), second.clone(), receipt(4, &[])], &ours), Fault::Forged);
-    let given = [receipt(1, &[1, 4]), second, third];
-    assert_eq!(receipts(&given, &ours, true, (root, bloom), AT, 3), Fault::Omitted, "a gap in the logs' numbers");
+    assert_eq!(kind(&[first.clone(), second.clone()]), Fault::Omitted);
+    assert_eq!(kind(&[]), Fault::Omitted);
+    assert_eq!(kind(&[&honest[..], &honest[2..]].concat()), Fault::Forged);
+    assert_eq!(kind(&[second.clone(), first.clone(), third.clone()]), Fault::Reordered);
+    assert_eq!(kind(&[receipt(1, &[1]), second.clone(), third.clone()]), Fault::Omitted, "a log less");
+    assert_eq!(kind(&[receipt(1, &[1, 4]), second.clone(), third.clone()]), Fault::Forged);
+    assert_eq!(kind(&[first.clone(), second.clone(), receipt(4, &[])]), Fault::Forged);
+    let numbered = Receipt { last_log: Some(3), ..second };
+    assert_eq!(kind(&[receipt(1, &[1, 4]), numbered, third]), Fault::Omitted, "a gap in the logs' numbers");
     for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Forged)] {
-        assert_eq!(kind(std::slice::from_ref(&first), &[place(height, 8, 0)]), fault);
+        assert_eq!(kind(&[Receipt { place: place(height, 8, 0), ..first.clone() }]), fault);
     }
 }
 

@@ -54,6 +54,7 @@ pub fn ten_million_movements() {
             overwritten: None,
             readings: vec![],
             blank: vec![],
+            remarks: vec![],
             opening: false,
             body: Box::new(NoBody),
         };

@@ -487,6 +487,7 @@ impl Chain for Fake {
                 overwritten: None,
                 readings,
                 blank,
+                remarks: Vec::new(),
                 opening,
                 body: Box::new(Paid(block.payment(), inputs)),
             })

@@ -1,6 +1,6 @@
 //! One row of each family, byte for byte: a change of the format shows here, and needs a new `FORMAT`.
 
-use assay_types::{AccountNo, Asset, Height, Reading};
+use assay_types::{AccountNo, Asset, Height, Reading, Remark};
 
 use super::world::{Event, Said, TOKEN, World};
 use super::{account, dump, folder, open, sats};
@@ -19,6 +19,11 @@ fn the_bytes_are_those_of_the_format() {
     let undo = |tip| Undo { depth: 9, tip: Height(tip) };
     let mut block = world.seal(0).view(&watch);
     block.blank = vec![TOKEN];
+    block.remarks = vec![
+        Remark::Code { asset: TOKEN, fingerprint: [0xc0; 32] },
+        Remark::Frozen { account: AccountNo(0), asset: TOKEN, is_frozen: false }, // no row
+        Remark::Frozen { account: AccountNo(1), asset: TOKEN, is_frozen: true },
+    ];
     store.apply(&block, &watch, undo(0), false).unwrap();
     let (txid, vout, ..) = world.unspent()[0];
     let tx = world.new_tx();

@@ -171,6 +171,7 @@ impl Sealed {
             overwritten: None,
             readings: self.readings.iter().filter_map(reading).collect(),
             blank: Vec::new(),
+            remarks: Vec::new(),
             opening: self.opening,
             body: Box::new(Paid((0..).take(self.txids.len()).map(|tx| self.payments(tx)).collect(), inputs)),
         }

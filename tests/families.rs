@@ -1,0 +1,188 @@
+//! Chains that are not quite Ethereum: deposits of the OP stack are known and checked; what no codec of ours knows is told and not proven.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "lab/contracts.rs"]
+mod contracts;
+mod lab;
+#[path = "lab/proxy.rs"]
+mod proxy;
+
+use contracts::{Address, World};
+use lab::{Lab, Ran};
+use proxy::{Fault, Proxy, Rule, alter};
+use serde_json::{Value, json};
+
+fn followed(url: &str, accounts: &[Address]) -> Lab {
+    let lab = Lab::new();
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", lab::evm_chain(url, 1, 1)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", accounts));
+    lab
+}
+
+/// What these accounts hold at every height, as the node says, and how well it is known.
+fn assert_true(world: &World, lab: &Lab, accounts: &[Address], grade: impl Fn(u64) -> &'static str) {
+    for height in 1..=world.height() {
+        let held = world.balances(height, accounts, &[None]);
+        for (account, held) in accounts.iter().zip(held) {
+            let question = ["balance", &account.to_string(), "--chain", "evm", "--at", &height.to_string()];
+            let answer = lab.json(&question, 0);
+            assert_eq!(answer["units"], held.unwrap().to_string(), "{account} at {height}: {answer:#}");
+            assert_eq!(answer["coverage"], grade(height), "{account} at {height}: {answer:#}");
+        }
+    }
+}
+
+/// Kind, direction and amount, oldest first.
+fn movements(lab: &Lab, account: Address) -> Vec<String> {
+    let history = lab.json(&["history", &account.to_string(), "--chain", "evm"], 0);
+    let word = |movement: &Value, name: &str| movement[name].as_str().unwrap().to_owned();
+    let each = |movement: &Value| ["kind", "direction", "amount"].map(|name| word(movement, name)).join(" ");
+    history["movements"].as_array().unwrap().iter().map(each).collect()
+}
+
+#[test]
+fn deposits_of_the_op_stack_are_checked_like_all_else() {
+    let world = World::new(&["--network", "optimism"]);
+    let (user, other, new) = (world.users[1], world.users[2], Address::fresh(1));
+    let deposit = |from: Address, to: Address, mint: u64, value: u64, source: u8| {
+        let question = json!([{
+            "type": "0x7e", "from": from.to_string(), "to": to.to_string(), "value": format!("{value:#x}"), "mint": format!("{mint:#x}"),
+            "sourceHash": format!("0x{}", contracts::hex(&[source; 32])), "isSystemTx": false, "gas": "0x186a0",
+        }]);
+        world.call("eth_sendTransaction", question)
+    };
+    let refuses = world.deploy("RevertingBalance", vec![]); // takes no ether
+    deposit(user, new, 1_000, 700, 1);
+    world.mine();
+    world.pay(other, new, 5);
+    deposit(other, new, 0, 40, 2);
+    world.mine();
+    deposit(user, refuses, 900, 100, 3);
+    world.mine();
+    let accounts = [user, other, new];
+    for rules in [vec![], vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"))]] {
+        let proxy = Proxy::with(&world.anvil.url, rules);
+        let lab = followed(&proxy.url, &accounts);
+        lab.index();
+        assert_true(&world, &lab, &accounts, |_| "verified");
+        assert_eq!(
+            movements(&lab, new),
+            [
+                "transfer credit 0.0000000000000007",
+                "transfer credit 0.000000000000000005",
+                "transfer credit 0.00000000000000004"
+            ]
+        );
+        let of_user = movements(&lab, user);
+        assert_eq!(
+            of_user[1..],
+            ["mint credit 0.000000000000001", "transfer debit 0.0000000000000007", "mint credit 0.0000000000000009"],
+            "of a deposit that failed its mint stays"
+        );
+    }
+    // Its fields are held against the root as all others are.
+    for (field, forged) in
+        [("mint", "0x3e9"), ("from", "0x70997970c51812dc3a010c7d01b50e0d17dc79c9"), ("isSystemTx", "0x1")]
+    {
+        let forge = alter(move |block| {
+            for transaction in block["transactions"].as_array_mut().into_iter().flatten() {
+                if transaction["type"] == "0x7e" {
+                    transaction[field] = if field == "isSystemTx" { json!(true) } else { json!(forged) };
+                }
+            }
+        });
+        let proxy = Proxy::with(&world.anvil.url, vec![Rule::always(&["eth_getBlockByHash"], forge)]);
+        let ran = followed(&proxy.url, &accounts).assay(&["index", "--once"]);
+        assert_named(&ran, 4, "forged");
+    }
+}
+
+fn assert_named(ran: &Ran, code: i32, says: &str) {
+    assert!(ran.code == code && ran.stderr.contains(says), "{}: {}", ran.code, ran.stderr);
+}
+
+/// Four blocks: nothing, a payment, nothing, a payment.
+fn small(arguments: &[&str]) -> (World, [Address; 2]) {
+    let world = World::new(arguments);
+    let accounts = [world.users[1], Address::fresh(1)];
+    for value in [0, 7, 0, 9] {
+        if value > 0 {
+            world.pay(accounts[0], accounts[1], value);
+        }
+        world.mine();
+    }
+    (world, accounts)
+}
+
+/// Gives the transactions of the last block another type.
+fn retype() -> Rule {
+    Rule::always(
+        &["eth_getBlockByHash"],
+        alter(|block| {
+            for transaction in block["transactions"].as_array_mut().into_iter().flatten() {
+                if transaction["blockNumber"] == "0x4" {
+                    transaction["type"] = json!("0x50");
+                }
+            }
+        }),
+    )
+}
+
+#[test]
+fn a_type_of_transaction_that_is_not_known_is_told_and_not_proven() {
+    let (world, accounts) = small(&[]);
+    let no_bytes = Rule::always(&["eth_getRawTransactionByHash"], Fault::Refuse(-32601, "the method does not exist"));
+    let proxy = Proxy::with(&world.anvil.url, vec![retype(), no_bytes.clone()]);
+    let lab = followed(&proxy.url, &accounts);
+    lab.index();
+    assert_true(&world, &lab, &accounts, |height| if height > 2 { "unproven" } else { "verified" });
+    assert_eq!(
+        movements(&lab, accounts[1]),
+        ["transfer credit 0.000000000000000007", "transfer credit 0.000000000000000009"]
+    );
+    // Bytes of a known type show that the type is a lie.
+    let proxy = Proxy::with(&world.anvil.url, vec![retype()]);
+    assert_named(
+        &followed(&proxy.url, &accounts).assay(&["index", "--once"]),
+        4,
+        "is said to be of type 0x50, and is not",
+    );
+    // Of the main network all types are known: what is not is newer than this program.
+    let (world, accounts) = small(&["--chain-id", "1"]);
+    let proxy = Proxy::with(&world.anvil.url, vec![retype(), no_bytes]);
+    let lab = followed(&proxy.url, &accounts);
+    let text = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &text.replace("eip155:31337", "eip155:1"));
+    assert_named(&lab.assay(&["index", "--once"]), 2, "type 0x50");
+}
+
+#[test]
+fn a_header_of_another_family_is_told_and_not_proven() {
+    let foreign = || {
+        let with = |block: &mut Value| {
+            if block.is_object() {
+                block["l1BlockNumber"] = json!("0x1");
+                block["mixHash"] = json!(format!("0x{}", contracts::hex(&[1; 32])));
+            }
+        };
+        Rule::always(&["eth_getBlockBy"], alter(with))
+    };
+    let (world, accounts) = small(&[]);
+    let proxy = Proxy::with(&world.anvil.url, vec![foreign()]);
+    let lab = followed(&proxy.url, &accounts);
+    lab.index();
+    assert_true(&world, &lab, &accounts, |_| "unproven");
+    assert_eq!(
+        movements(&lab, accounts[1]),
+        ["transfer credit 0.000000000000000007", "transfer credit 0.000000000000000009"]
+    );
+    let found = lab.assay(&["check"]);
+    assert!(found.stdout.contains("no codec of ours knows"), "{}", found.stdout);
+    // On a chain whose headers are known it is a lie.
+    let (world, accounts) = small(&["--chain-id", "1"]);
+    let proxy = Proxy::with(&world.anvil.url, vec![foreign()]);
+    let lab = followed(&proxy.url, &accounts);
+    let text = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &text.replace("eip155:31337", "eip155:1"));
+    assert_named(&lab.assay(&["index", "--once"]), 4, "forged");
+}

@@ -1,0 +1,85 @@
+//! What is found out about tokens beside balances: another code than before, and accounts that they stop.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "lab/contracts.rs"]
+mod contracts;
+mod lab;
+
+use contracts::{Address, World};
+use lab::Lab;
+use serde_json::{Value, json};
+
+struct Story {
+    world: World,
+    lab: Lab,
+    token: Address,
+}
+
+impl Story {
+    fn new() -> Story {
+        let world = World::new(&[]);
+        let first = world.deploy("Stoppable", vec![]);
+        let token = world.deploy("SilentProxy", abi![first]);
+        let lab = Lab::new();
+        let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+        lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("STOP", token, 6)));
+        lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &world.users[1..3]));
+        world.invoke(world.users[0], token, 0, "mint(address,uint256)", abi![world.users[1], 5_000_000]);
+        Story { world, lab, token }
+    }
+
+    fn call(&self, method: &str, arguments: Vec<contracts::Abi>) {
+        self.world.invoke(self.world.users[0], self.token, 0, method, arguments);
+    }
+
+    /// Mines and indexes what was sent, and gives the findings about tokens of a verdict at that block.
+    fn findings(&self) -> Vec<Value> {
+        self.world.mine();
+        self.lab.index();
+        let (height, hash) = (self.world.height(), self.world.hash(self.world.height()));
+        let time = assay_types::Timestamp::from_unix_s(i64::try_from(self.world.time(height)).unwrap()).to_string();
+        let blocks = json!({ "evm": { "height": height, "hash": hash } });
+        let statement = json!({
+            "format": "assay.statement/1", "exchange": "acme", "as_of": { "time": time, "blocks": blocks },
+            "assets": [{ "asset": "STOP", "customers": "5" }],
+        });
+        let file = self.lab.write("statement.json", &statement.to_string());
+        let verdict = self.lab.json(&["verify", "acme", "--statement", file.to_str().unwrap(), "--now", &time], 0);
+        let all = verdict["findings"].as_array().unwrap().clone();
+        let about = ["token-code-changed", "frozen-account"];
+        all.into_iter().filter(|finding| about.iter().any(|rule| finding["rule"] == *rule)).collect()
+    }
+}
+
+#[test]
+fn a_proxy_that_gets_other_code_and_an_account_that_is_stopped_are_findings() {
+    let story = Story::new();
+    assert_eq!(story.findings(), [Value::Null; 0]);
+    story.call("mint(address,uint256)", abi![story.world.users[5], 7]);
+    assert_eq!(story.findings(), [Value::Null; 0], "nothing changed");
+
+    let second = story.world.deploy("StoppableAgain", vec![]);
+    story.lab.index();
+    story.call("point(address)", abi![second]);
+    let found = story.findings();
+    let height = story.world.height();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!((&found[0]["rule"], &found[0]["severity"]), (&json!("token-code-changed"), &json!("warning")));
+    assert_eq!((&found[0]["evidence"]["by"], &found[0]["asset"]), (&json!(height), &json!("STOP")), "{found:#?}");
+    assert_eq!(found[0]["evidence"]["token"], story.token.to_string().to_lowercase(), "{found:#?}");
+
+    // Whoever holds nothing, or is nobody of the exchange's, is no finding.
+    for user in [2, 5] {
+        story.call("setBlacklisted(address,bool)", abi![story.world.users[user], 1]);
+    }
+    assert_eq!(story.findings().len(), 1);
+    story.call("setBlacklisted(address,bool)", abi![story.world.users[1], 1]);
+    let found = story.findings();
+    let frozen = found.iter().find(|finding| finding["rule"] == "frozen-account").expect("a finding");
+    let evidence = &frozen["evidence"];
+    assert_eq!((&evidence["amount"], &evidence["accounts"]), (&json!("5"), &json!(1)), "{frozen:#}");
+    assert_eq!(evidence["examples"][0]["since"], story.world.height(), "{frozen:#}");
+    story.call("setBlacklisted(address,bool)", abi![story.world.users[1], 0]);
+    assert!(story.findings().iter().all(|finding| finding["rule"] != "frozen-account"));
+    assert_eq!(story.lab.assay(&["check", "--deep"]).code, 0);
+}
