@@ -15,7 +15,7 @@ use assay_types::{
 
 use crate::contract::{self, Exposed};
 use crate::digest::{Digest, promised};
-use crate::fetch::{self, Fetched, SealedHeader};
+use crate::fetch::{self, Fetched, SealedHeader, Senders};
 use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
@@ -139,7 +139,8 @@ impl EvmChain {
             let remarks = contract::remarks(node, &self.exposed, &question, &[]).await?;
             return Ok(Block { blank, opening: true, remarks, ..self.whole(fetched, vec![], readings) });
         }
-        let mut fetched = fetch::block(node, at).await?;
+        let senders = if *reads == Reads::MOVED { Senders::Of(watch) } else { Senders::All };
+        let mut fetched = fetch::block(node, at, senders).await?;
         let mut effects = extract::effects(&fetched.digest, watch, &self.is_token);
         let is_internal = |effect: &&Effect| matches!(effect, Effect::Traced(leg) if leg.kind == Kind::Internal);
         let traced = effects.iter().filter(is_internal);

@@ -5,7 +5,7 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Height, NodeError, Notice};
 use serde_json::{Value, json};
 
-use crate::fetch::{self, SealedHeader};
+use crate::fetch::{self, SealedHeader, Senders};
 use crate::finality::{Finality, final_block, tagged};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::wrong_proof;
@@ -138,7 +138,7 @@ async fn traces(node: &Node, hash: B256) -> Result<(), Refusal> {
 
 /// The last block with all that it did, as it is read when it is followed.
 async fn block(node: &Node, at: BlockRef) -> Result<Notice, NodeError> {
-    match fetch::block(node, at).await {
+    match fetch::block(node, at, Senders::All).await {
         Ok(block) if block.is_checked => Ok(notice(node, "last block", "agrees with its header", false)),
         Ok(_) => {
             let finding = "holds what no codec of ours knows: balances are read and not proven, movements are what the node tells";

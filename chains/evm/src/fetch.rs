@@ -1,13 +1,15 @@
 //! One block's answers from one node, each checked against the header, and digested.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::{B256, Bytes};
 use alloy::rpc::json_rpc::ErrorPayload;
-use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
+use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError, Watch};
 use futures_util::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -147,15 +149,41 @@ pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, wh
 
 /// The block with its transactions, checked; without receipts, and so without movements.
 pub(crate) async fn block_without_movements(node: &Node, at: BlockRef) -> Result<Fetched, NodeError> {
-    let contents = read_body(node, at, body(node, at).await).await?;
+    let contents = read_body(node, at, body(node, at).await, Senders::All).await?;
     let digest = Digest { beneficiary: contents.sealed.header.beneficiary, ..Digest::default() };
     Ok(Fetched { txids: contents.txids(), sealed: contents.sealed, is_checked: contents.is_checked, digest })
 }
 
+/// Whose signatures are checked.
+#[derive(Clone, Copy)]
+pub(crate) enum Senders<'w> {
+    /// Everyone's.
+    All,
+    /// Of those who are watched, and of a part of the others that nobody can foretell. What a wrong sender hides of a watched account, state
+    /// shows; then the block is read again.
+    Of(&'w Watch),
+}
+
+impl Senders<'_> {
+    /// One in so many is looked at.
+    const SHARE: u64 = 32;
+
+    fn are_to_be_checked(self, transaction: &Transaction) -> bool {
+        static CHANCE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        match self {
+            Senders::All => true,
+            Senders::Of(watch) => {
+                watch.number(transaction.sender.as_slice()).is_some()
+                    || CHANCE.hash_one(transaction.id).is_multiple_of(Senders::SHARE)
+            }
+        }
+    }
+}
+
 /// The block with all that it did, every part asked for by its hash, at once.
-pub(crate) async fn block(node: &Node, at: BlockRef) -> Result<Fetched, NodeError> {
+pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Result<Fetched, NodeError> {
     let (body, receipts, traces) = tokio::join!(body(node, at), block_receipts(node, at), block_traces(node, at));
-    let contents = read_body(node, at, body).await?;
+    let contents = read_body(node, at, body, senders).await?;
     let subject = format!("the receipts of block {}", at.height);
     let receipts = match receipts {
         Ok(Some(receipts)) => receipts,
@@ -210,6 +238,7 @@ async fn read_body(
     node: &Node,
     at: BlockRef,
     answer: Result<Option<Box<RawValue>>, Refusal>,
+    senders: Senders<'_>,
 ) -> Result<Contents, NodeError> {
     let subject = format!("block {}", at.height);
     let block = match answer {
@@ -229,7 +258,7 @@ async fn read_body(
     let apart = transactions.last().is_some_and(|last| last.id == codec::state_sync(at));
     let mut contents = Contents { sealed, transactions, apart, is_checked, withdrawals: body.withdrawals };
     if contents.is_checked {
-        contents.is_checked = check_transactions(node, at, &mut contents).await?;
+        contents.is_checked = check_transactions(node, at, &mut contents, senders).await?;
         check_withdrawals(&contents).map_err(|(fault, why)| {
             node.contradiction(&format!("the withdrawals of {subject}"), "its header", fault, why)
         })?;
@@ -239,7 +268,12 @@ async fn read_body(
 
 /// Do they rebuild their root, and are they from whom they are said to be? `false` where a type is not known here and the node does not give
 /// the bytes.
-async fn check_transactions(node: &Node, at: BlockRef, contents: &mut Contents) -> Result<bool, NodeError> {
+async fn check_transactions(
+    node: &Node,
+    at: BlockRef,
+    contents: &mut Contents,
+    senders: Senders<'_>,
+) -> Result<bool, NodeError> {
     let committed = contents.transactions.len() - usize::from(contents.apart);
     let is_whole = bytes_of_foreign(node, at, &mut contents.transactions[..committed]).await?;
     let (header, transactions) = (&contents.sealed.header, contents.committed());
@@ -250,7 +284,11 @@ async fn check_transactions(node: &Node, at: BlockRef, contents: &mut Contents) 
         return Err(node.contradiction(&subject, "its header", fault, why));
     }
     for transaction in transactions.iter().filter(|transaction| !transaction.bytes.is_empty()) {
-        transaction.check().map_err(|why| {
+        let checked = transaction.check().and_then(|()| match senders.are_to_be_checked(transaction) {
+            true => transaction.check_sender(),
+            false => Ok(()),
+        });
+        checked.map_err(|why| {
             let subject = format!("transaction {}", transaction.id);
             node.contradiction(&subject, "its own bytes", Fault::Forged, why)
         })?;
@@ -519,6 +557,9 @@ pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transactio
     if found.is_foreign() {
         return Ok(None);
     }
-    found.check().map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
+    found
+        .check()
+        .and_then(|()| found.check_sender())
+        .map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
     Ok(Some(found))
 }

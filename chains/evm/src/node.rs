@@ -1,12 +1,10 @@
 //! One node: questions, answers, and what its refusals mean.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloy::primitives::U64;
-use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::ErrorPayload;
-use alloy::transports::{RpcError, TransportError, TransportErrorKind};
 use assay_http::{Endpoint, HttpError};
 use assay_types::{Fault, NodeError};
 use futures_util::StreamExt;
@@ -17,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::ability::Ability;
 use crate::batch::BatchSize;
 use crate::recent::Recent;
-use crate::transport::{self, Bounded, Broken};
+use crate::transport::{self, Broken, Failure};
 
 /// What an answer without content is told as.
 const NULL: &str = "the answer is null";
@@ -66,7 +64,8 @@ pub(crate) struct Node {
     /// Host and port, without anything secret.
     pub(crate) name: String,
     endpoint: Endpoint,
-    rpc: RpcClient,
+    /// The number of the next question.
+    next: AtomicU64,
     pub(crate) chain_number: u64,
     right_chain: AtomicBool,
     /// JSON-RPC batches.
@@ -97,7 +96,7 @@ impl Node {
         Node {
             name: endpoint.shown(),
             batch: BatchSize::new(endpoint.pace().largest_batch()),
-            rpc: RpcClient::new(Bounded(endpoint.clone()), false),
+            next: AtomicU64::new(1),
             endpoint,
             chain_number,
             right_chain: AtomicBool::new(false),
@@ -138,8 +137,8 @@ impl Node {
         params: Value,
         subject: &str,
     ) -> Result<T, Refusal> {
-        let answer = self.rpc.request::<_, Box<RawValue>>(method, params).await;
-        self.read(answer, subject)
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        transport::ask(&self.endpoint, id, method, &params).await.map_err(|failure| self.refusal(failure, subject))
     }
 
     /// Asks many questions by one method, in as few requests as the node bears; answers in order. Fails as a whole only
@@ -191,7 +190,7 @@ impl Node {
                     let mut refused = 0;
                     for (nth, answer) in asked.into_iter().zip(told) {
                         match &answer {
-                            Err(RpcError::ErrorResp(error)) if Meaning::of(error).is_too_much() => {
+                            Err(error) if Meaning::of(error).is_too_much() => {
                                 if self.endpoint.is_given_up() {
                                     return Err(self.unreachable(&error.message));
                                 }
@@ -227,50 +226,36 @@ impl Node {
         &self,
         method: &'static str,
         questions: impl ExactSizeIterator<Item = &'q Value>,
-    ) -> Result<Vec<Result<Box<RawValue>, TransportError>>, TransportError> {
-        let mut batch = self.rpc.new_batch();
-        let mut waiters = Vec::with_capacity(questions.len());
-        for question in questions {
-            waiters.push(batch.add_call::<_, Box<RawValue>>(method, question)?);
-        }
-        batch.send().await?;
-        Ok(futures_util::future::join_all(waiters).await)
+    ) -> Result<transport::Told, Failure> {
+        let first = self.next.fetch_add(questions.len() as u64, Ordering::Relaxed);
+        transport::ask_batch(&self.endpoint, first, method, questions).await
     }
 
     fn read<T: DeserializeOwned>(
         &self,
-        answer: Result<Box<RawValue>, TransportError>,
+        answer: Result<Box<RawValue>, ErrorPayload>,
         subject: &str,
     ) -> Result<T, Refusal> {
-        let answer = answer.map_err(|error| self.refusal(error, subject))?;
-        serde_json::from_str(answer.get()).map_err(|error| {
-            Refusal::Failed(match answer.get() {
-                "null" => self.missing(subject, Some(Fault::Omitted), NULL),
-                _ => self.not_read(subject, &error),
-            })
-        })
+        let answer = answer.map_err(|error| self.refusal_in_words(&error))?;
+        serde_json::from_str(answer.get())
+            .map_err(|error| self.refusal(Failure::Unread(error, answer.get() == "null"), subject))
     }
 
-    fn refusal(&self, error: TransportError, subject: &str) -> Refusal {
+    fn refusal(&self, failure: Failure, subject: &str) -> Refusal {
         let failed = |error| Refusal::Failed(error);
-        match error {
-            RpcError::ErrorResp(error) => self.refusal_in_words(&error),
-            RpcError::NullResp => failed(self.missing(subject, Some(Fault::Omitted), NULL)),
-            RpcError::DeserError { err, .. } => failed(self.not_read(subject, &err)),
-            RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<Broken>() {
-                Some(Broken::BatchRefused(error)) => self.refusal_in_words(error),
-                Some(Broken::Http(HttpError::LoginRefused(status))) => {
-                    failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
-                }
-                Some(why @ Broken::Status(429)) => failed(self.limited(why)),
-                Some(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
-                Some(why) => failed(match why.fault() {
-                    Some(fault) => self.unreadable(subject, fault, why),
-                    None => self.unreachable(why),
-                }),
-                None => failed(self.unreachable(cause)),
-            },
-            other => failed(self.unreachable(other)),
+        match failure {
+            Failure::Said(error) | Failure::Broken(Broken::BatchRefused(error)) => self.refusal_in_words(&error),
+            Failure::Unread(_, true) => failed(self.missing(subject, Some(Fault::Omitted), NULL)),
+            Failure::Unread(error, false) => failed(self.not_read(subject, &error)),
+            Failure::Broken(Broken::Http(HttpError::LoginRefused(status))) => {
+                failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
+            }
+            Failure::Broken(why @ Broken::Status(429)) => failed(self.limited(why)),
+            Failure::Broken(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
+            Failure::Broken(why) => failed(match why.fault() {
+                Some(fault) => self.unreadable(subject, fault, why),
+                None => self.unreachable(why),
+            }),
         }
     }
 

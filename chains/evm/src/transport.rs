@@ -1,16 +1,18 @@
-//! Carries alloy's JSON-RPC packets over [`assay_http`], so that no answer is endless and no error shows a key.
+//! JSON-RPC over [`assay_http`], so that no answer is endless and no error shows a key. An answer to one question is read once, as what was asked
+//! for; only where that fails it is looked at what else it is.
 //!
 //! It carries, and does not judge: what a node's error means is decided in `node`. Where it means that the node is asked too
 //! much, the endpoint's pace is told, and asks again.
 
 use std::collections::HashSet;
-use std::task::{Context, Poll};
 
-use alloy::rpc::json_rpc::{ErrorPayload, Id, RequestPacket, Response, ResponsePacket, ResponsePayload};
-use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
+use alloy::rpc::json_rpc::ErrorPayload;
 use assay_http::{Answer, Endpoint, HttpError, Reply};
 use assay_types::Fault;
-use tower_service::Service;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::node::Meaning;
 
@@ -37,9 +39,15 @@ fn largest(method: &str) -> usize {
     }
 }
 
-fn limit(request: &RequestPacket) -> usize {
-    let all = request.method_names().map(largest).fold(0, usize::saturating_add);
-    all.min(LARGEST_ANSWER)
+/// Why there is no answer to a question.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The node says so.
+    Said(ErrorPayload),
+    /// There is one, and it is not what was asked for; is it `null`?
+    Unread(serde_json::Error, bool),
+    /// No JSON-RPC answer came.
+    Broken(Broken),
 }
 
 /// Why no JSON-RPC answer came.
@@ -60,25 +68,6 @@ pub(crate) enum Broken {
     /// One error for a whole batch.
     #[error("{0}")]
     BatchRefused(ErrorPayload),
-}
-
-/// A node's endpoint as alloy's transport.
-#[derive(Clone)]
-pub(crate) struct Bounded(pub(crate) Endpoint);
-
-impl Service<RequestPacket> for Bounded {
-    type Response = ResponsePacket;
-    type Error = TransportError;
-    type Future = TransportFut<'static>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: RequestPacket) -> Self::Future {
-        let endpoint = self.0.clone();
-        Box::pin(async move { send(&endpoint, &request).await.map_err(TransportErrorKind::custom) })
-    }
 }
 
 impl Broken {
@@ -104,93 +93,196 @@ pub(crate) fn unreadable(error: &serde_json::Error) -> Fault {
     }
 }
 
+/// One question.
+#[derive(Serialize)]
+struct Question<'q> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'q str,
+    params: &'q Value,
+}
+
+impl<'q> Question<'q> {
+    fn new(id: u64, method: &'q str, params: &'q Value) -> Question<'q> {
+        Question { jsonrpc: "2.0", id, method, params }
+    }
+}
+
+/// What comes back; what JSON-RPC lets out may not be there.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct Response<'a, T> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(default = "nothing", deserialize_with = "something")]
+    result: Option<T>,
+    error: Option<ErrorPayload>,
+}
+
+fn nothing<T>() -> Option<T> {
+    None
+}
+
+/// `null` is something too, if `T` can be that.
+fn something<'de, T: Deserialize<'de>, D: Deserializer<'de>>(result: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(result).map(Some)
+}
+
+impl<T> Response<'_, T> {
+    fn is_to(&self, id: u64) -> bool {
+        self.id.is_some_and(|said| said.get().parse() == Ok(id))
+    }
+}
+
 /// Is it that the node did not come to an end with so many questions, or not to one that we can read?
-pub(crate) fn is_too_much(error: &TransportError) -> bool {
-    let TransportError::Transport(TransportErrorKind::Custom(cause)) = error else { return false };
-    matches!(cause.downcast_ref(), Some(Broken::Http(error)) if error.is_too_much())
+pub(crate) fn is_too_much(failure: &Failure) -> bool {
+    matches!(failure, Failure::Broken(Broken::Http(error)) if error.is_too_much())
 }
 
 /// Is it a refusal of all questions together, as the node is asked too much?
-pub(crate) fn is_overload(error: &TransportError) -> bool {
-    let TransportError::Transport(TransportErrorKind::Custom(cause)) = error else { return false };
-    match cause.downcast_ref() {
-        Some(Broken::Status(status)) => matches!(status, 429 | 503),
-        Some(Broken::BatchRefused(error)) => Meaning::of(error).is_overload(),
+pub(crate) fn is_overload(failure: &Failure) -> bool {
+    match failure {
+        Failure::Broken(Broken::Status(status)) => matches!(status, 429 | 503),
+        Failure::Broken(Broken::BatchRefused(error)) => Meaning::of(error).is_overload(),
         _ => false,
     }
 }
 
-async fn send(endpoint: &Endpoint, request: &RequestPacket) -> Result<ResponsePacket, Broken> {
-    let body = serde_json::to_vec(request).map_err(Broken::NotRpc)?;
+/// Asks one question, with this number.
+pub(crate) async fn ask<T: DeserializeOwned>(
+    endpoint: &Endpoint,
+    id: u64,
+    method: &'static str,
+    params: &Value,
+) -> Result<T, Failure> {
+    let body = serde_json::to_vec(&Question::new(id, method, params))
+        .map_err(|error| Failure::Broken(Broken::NotRpc(error)))?;
     let read = |answer: Answer| {
-        let status = answer.status;
-        let packet = read(request, &answer);
-        match overloaded(&packet) {
-            _ if matches!(status, 429 | 503) => Reply::Refused(packet),
-            (0, _) => Reply::Answered(packet),
-            (refused, all) if refused == all => Reply::Refused(packet),
-            _ => Reply::Partly(packet),
+        let read = read_one(&answer, id);
+        match &read {
+            _ if matches!(answer.status, 429 | 503) => Reply::Refused(read),
+            Err(Failure::Said(error)) if Meaning::of(error).is_overload() => Reply::Refused(read),
+            _ => Reply::Answered(read),
         }
     };
-    endpoint.ask(body, request.len(), limit(request), read).await.map_err(Broken::Http)?
+    endpoint.ask(body, 1, largest(method), read).await.map_err(|error| Failure::Broken(Broken::Http(error)))?
 }
 
-/// How many of the answers are that the node is asked too much, and how many there are.
-fn overloaded(packet: &Result<ResponsePacket, Broken>) -> (usize, usize) {
-    let is_refusal = |error: &ErrorPayload| Meaning::of(error).is_overload();
-    match packet {
-        Ok(packet) => {
-            let errors = packet.responses().iter().filter_map(|response| response.payload.as_error());
-            (errors.filter(|error| is_refusal(error)).count(), packet.responses().len())
-        }
-        Err(Broken::BatchRefused(error)) => (usize::from(is_refusal(error)), 1),
-        Err(_) => (0, 1),
-    }
-}
+/// What became of each question of a batch, in order.
+pub(crate) type Told = Vec<Result<Box<RawValue>, ErrorPayload>>;
 
-fn read(request: &RequestPacket, answer: &Answer) -> Result<ResponsePacket, Broken> {
-    let packet = match serde_json::from_slice(&answer.body) {
-        Ok(packet) => packet,
-        Err(_) if !(200..300).contains(&answer.status) => return Err(Broken::Status(answer.status)),
-        Err(error) => return Err(Broken::NotRpc(error)),
-    };
-    match (request, packet) {
-        (RequestPacket::Batch(_), ResponsePacket::Single(alone)) => match alone.payload {
-            ResponsePayload::Failure(error) => Err(Broken::BatchRefused(error)),
-            ResponsePayload::Success(_) => Err(Broken::NotAnswers("one answer to a batch".into(), Fault::Omitted)),
-        },
-        (RequestPacket::Single(_), ResponsePacket::Batch(_)) => {
-            Err(Broken::NotAnswers("a batch of answers to one question".into(), Fault::Forged))
-        }
-        (request, packet) => {
-            let asked: Vec<&Id> = request.requests().iter().map(|request| request.id()).collect();
-            match answers_to(&asked, packet.responses()) {
-                Ok(()) => Ok(packet),
-                Err((why, fault)) => Err(Broken::NotAnswers(why, fault)),
+/// Asks several questions by one method in one request, with numbers from this one on.
+pub(crate) async fn ask_batch<'q>(
+    endpoint: &Endpoint,
+    first: u64,
+    method: &'static str,
+    questions: impl ExactSizeIterator<Item = &'q Value>,
+) -> Result<Told, Failure> {
+    let questions: Vec<_> = (first..).zip(questions).map(|(id, params)| Question::new(id, method, params)).collect();
+    let body = serde_json::to_vec(&questions).map_err(|error| Failure::Broken(Broken::NotRpc(error)))?;
+    let read = |answer: Answer| {
+        let read = read_batch(&answer, first, questions.len());
+        let (refused, all) = match &read {
+            Ok(told) => {
+                let errors = told.iter().filter_map(|answer| answer.as_ref().err());
+                (errors.filter(|error| Meaning::of(error).is_overload()).count(), told.len())
             }
+            Err(Broken::BatchRefused(error)) => (usize::from(Meaning::of(error).is_overload()), 1),
+            Err(_) => (0, 1),
+        };
+        match refused {
+            _ if matches!(answer.status, 429 | 503) => Reply::Refused(read),
+            0 => Reply::Answered(read),
+            refused if refused == all => Reply::Refused(read),
+            _ => Reply::Partly(read),
+        }
+    };
+    let limit = largest(method).saturating_mul(questions.len()).min(LARGEST_ANSWER);
+    let told = endpoint.ask(body, questions.len(), limit, read).await;
+    told.map_err(Broken::Http).and_then(|told| told).map_err(Failure::Broken)
+}
+
+fn read_one<T: DeserializeOwned>(answer: &Answer, id: u64) -> Result<T, Failure> {
+    if let Ok(response) = serde_json::from_slice::<Response<'_, T>>(&answer.body)
+        && response.error.is_none()
+        && response.is_to(id)
+        && let Some(result) = response.result
+    {
+        return Ok(result);
+    }
+    let response: Response<'_, &RawValue> = match serde_json::from_slice(&answer.body) {
+        Ok(response) => response,
+        Err(_) if serde_json::from_slice::<Vec<Response<'_, &RawValue>>>(&answer.body).is_ok() => {
+            let why = "a batch of answers to one question".into();
+            return Err(Failure::Broken(Broken::NotAnswers(why, Fault::Forged)));
+        }
+        Err(error) => return Err(Failure::Broken(not_rpc(answer, error))),
+    };
+    answers_to(id..id + 1, std::slice::from_ref(&response))
+        .map_err(|(why, fault)| Failure::Broken(Broken::NotAnswers(why, fault)))?;
+    match (response.error, response.result) {
+        (Some(error), _) => Err(Failure::Said(error)),
+        (None, Some(result)) => {
+            serde_json::from_str(result.get()).map_err(|error| Failure::Unread(error, result.get() == "null"))
+        }
+        (None, None) => Err(Failure::Broken(Broken::NotRpc(serde_json::Error::missing_field("result")))),
+    }
+}
+
+fn read_batch(answer: &Answer, first: u64, count: usize) -> Result<Told, Broken> {
+    let responses: Vec<Response<'_, &RawValue>> = match serde_json::from_slice(&answer.body) {
+        Ok(responses) => responses,
+        Err(error) => {
+            return Err(match serde_json::from_slice::<Response<'_, &RawValue>>(&answer.body) {
+                Ok(Response { error: Some(error), .. }) => Broken::BatchRefused(error),
+                Ok(_) => Broken::NotAnswers("one answer to a batch".into(), Fault::Omitted),
+                Err(_) => not_rpc(answer, error),
+            });
+        }
+    };
+    let asked = first..first + count as u64;
+    answers_to(asked.clone(), &responses).map_err(|(why, fault)| Broken::NotAnswers(why, fault))?;
+    let mut told: Vec<Option<Result<Box<RawValue>, ErrorPayload>>> = (0..count).map(|_| None).collect();
+    let mut without_id = Vec::new();
+    for response in responses {
+        let place = response.id.and_then(|id| id.get().parse::<u64>().ok()).and_then(|id| id.checked_sub(first));
+        let said = match (response.error, response.result) {
+            (Some(error), _) => Err(error),
+            (None, Some(result)) => Ok(result.to_owned()),
+            (None, None) => return Err(Broken::NotRpc(serde_json::Error::missing_field("result"))),
+        };
+        match place.and_then(|place| told.get_mut(usize::try_from(place).ok()?)) {
+            Some(place) => *place = Some(said),
+            None => without_id.push(said),
         }
     }
+    let mut without_id = without_id.into_iter();
+    Ok(told.into_iter().filter_map(|said| said.or_else(|| without_id.next())).collect())
+}
+
+fn not_rpc(answer: &Answer, error: serde_json::Error) -> Broken {
+    if (200..300).contains(&answer.status) { Broken::NotRpc(error) } else { Broken::Status(answer.status) }
 }
 
 /// Each question is answered once, and nothing else is. Nodes that fail before they have read a question refuse it without
 /// its id.
-fn answers_to(asked: &[&Id], answers: &[Response]) -> Result<(), (String, Fault)> {
-    let mut open: HashSet<&Id> = asked.iter().copied().collect();
+fn answers_to<T>(asked: std::ops::Range<u64>, answers: &[Response<'_, T>]) -> Result<(), (String, Fault)> {
+    let count = asked.end - asked.start;
+    let mut open: HashSet<u64> = asked.clone().collect();
     let mut without_id = 0;
     for answer in answers {
-        if answer.id == Id::None && matches!(answer.payload, ResponsePayload::Failure(_)) {
-            without_id += 1;
-        } else if !open.remove(&answer.id) {
-            return Err(match asked.contains(&&answer.id) {
-                true => (format!("question {} is answered twice", answer.id), Fault::Forged),
-                false => (format!("it answers question {}, which is another one", answer.id), Fault::Reordered),
-            });
+        let said = answer.id.map_or("null", RawValue::get);
+        match said.parse::<u64>() {
+            Ok(id) if open.remove(&id) => {}
+            Ok(id) if asked.contains(&id) => return Err((format!("question {id} is answered twice"), Fault::Forged)),
+            Err(_) if said == "null" && answer.error.is_some() => without_id += 1,
+            _ => return Err((format!("it answers question {said}, which is another one"), Fault::Reordered)),
         }
     }
     match open.len().cmp(&without_id) {
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => {
-            let why = format!("{} of {} questions are not answered", open.len() - without_id, asked.len());
+            let why = format!("{} of {count} questions are not answered", open.len() - without_id);
             Err((why, Fault::Omitted))
         }
         std::cmp::Ordering::Less => Err(("there are more answers than questions".into(), Fault::Forged)),
@@ -201,20 +293,25 @@ fn answers_to(asked: &[&Id], answers: &[Response]) -> Result<(), (String, Fault)
 mod tests {
     use super::*;
 
-    fn answers(ids: &[i64]) -> Vec<Response> {
+    fn answers(ids: &[i64]) -> Vec<String> {
         let answer = |id: &i64| match id {
             -1 => r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"no"}}"#.to_owned(),
             -2 => r#"{"jsonrpc":"2.0","id":null,"result":1}"#.to_owned(),
             id => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1}}"#),
         };
-        ids.iter().map(|id| serde_json::from_str(&answer(id)).unwrap_or_else(|error| panic!("{error}"))).collect()
+        ids.iter().map(answer).collect()
     }
 
     #[test]
     fn every_question_is_answered_once() {
-        let asked = [Id::Number(1), Id::Number(2)];
-        let asked: Vec<&Id> = asked.iter().collect();
-        let fault = |ids: &[i64]| answers_to(&asked, &answers(ids)).err().map(|(_, fault)| fault);
+        let fault = |ids: &[i64]| {
+            let answers = answers(ids);
+            let read = |answer: &'_ String| serde_json::from_str::<Response<'_, Value>>(answer).map(drop);
+            assert!(answers.iter().all(|answer| read(answer).is_ok()));
+            let read: Vec<Response<'_, Value>> =
+                answers.iter().filter_map(|answer| serde_json::from_str(answer).ok()).collect();
+            answers_to(1..3, &read).err().map(|(_, fault)| fault)
+        };
         for fine in [&[1, 2][..], &[2, 1], &[1, -1], &[-1, -1]] {
             assert_eq!(fault(fine), None, "{fine:?}");
         }

@@ -2,12 +2,16 @@
 //! the node keeps state: between two blocks at which a balance is known and differs, the one in the middle is read, and both halves are searched
 //! where their ends differ. Equal ends prove nothing about what lies between; nobody says that they do: such a stretch is as well known as its ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_store::{Coverage, Pair, Seen};
-use assay_types::{Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Reading};
+use assay_types::{Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Reading, Reads, Watch};
 
 use crate::follow::{Break, Indexer};
+use crate::patience::patiently;
+
+/// So many blocks are read again at most for what was found at a time.
+const BLOCKS_AGAIN: usize = 16;
 
 /// What state said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +59,7 @@ impl Indexer<'_> {
         }
         let found = self.search(stretches)?;
         self.check_beginnings(&found)?;
+        self.read_blocks_again(&found)?;
         for (pair, seen) in found {
             for (height, seen) in &seen {
                 self.store.correct(pair, *height, seen)?;
@@ -76,6 +81,17 @@ impl Indexer<'_> {
         let how = if state.proven { "by proof" } else { "now" };
         let why = format!("account {}: {ours} units by its answers then, {} {how}", account.0, state.amount);
         NodeError::Contradiction { node, subject, against: "state".into(), why, fault: Fault::Forged }
+    }
+
+    /// Reads the blocks where something changed again, with everything checked that a long stretch leaves to state: were these movements hidden?
+    fn read_blocks_again(&self, found: &Found) -> Result<(), Break> {
+        let changed = found.values().flat_map(|seen| seen.iter().filter(|(_, seen)| seen.since.is_none()));
+        let heights: BTreeSet<Height> = changed.map(|(height, _)| *height).collect();
+        for height in heights.into_iter().take(BLOCKS_AGAIN) {
+            let header = self.store.header(height)?.ok_or(Break::Reorganised)?;
+            patiently(&self.stop, || self.chain.block(header.at(), &Watch::default(), &Reads::ALL))?;
+        }
+        Ok(())
     }
 
     fn search(&self, stretches: Vec<Stretch>) -> Result<Found, Break> {
