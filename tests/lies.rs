@@ -704,3 +704,38 @@ fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
     cases.push(Case { what, rule, code: 4, names: "block", kind: Some("mixed-forks"), heals: true });
     play(&scene, &cases);
 }
+
+/// Among many accounts, in a long stretch, not every signature is looked at: who sent what he did not sign is found out by what he holds.
+#[test]
+fn a_sender_that_is_hidden_in_a_long_stretch_is_found_by_state() {
+    let world = World::new(&[]);
+    let (payer, paid) = (world.users[1], Address::fresh(1));
+    world.call("anvil_mine", json!(["0x63"]));
+    world.pay(payer, paid, 5);
+    world.mine();
+    world.call("anvil_mine", json!(["0x140"]));
+    let hide = alter(|block| {
+        if let Some(transaction) = block["transactions"].as_array_mut().and_then(|all| all.first_mut()) {
+            transaction["from"] = json!(Address::fresh(9).to_string());
+        }
+    });
+    let no_traces = Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"));
+    let proxy = Proxy::with(&world.anvil.url, vec![no_traces, Rule::always(&["eth_getBlockByHash"], hide)]);
+    let lab = Lab::new();
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", lab::evm_chain(&proxy.url, 1, 1)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[payer, paid]));
+    let others = (0..600u16).map(|nth| {
+        let [high, low] = nth.to_be_bytes();
+        format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
+    });
+    lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+    let ran = lab.assay(&["index", "--once"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("was signed by") && ran.stderr.contains("forged"), "{}", ran.stderr);
+    // Another node at its place, and all is right.
+    proxy.set(vec![]);
+    lab.index();
+    let answer = lab.json(&["balance", &payer.to_string(), "--chain", "evm"], 0);
+    let held = world.balances(world.height(), &[payer], &[None]);
+    assert_eq!(answer["units"], held[0].unwrap().to_string(), "{answer:#}");
+}

@@ -1,9 +1,9 @@
 //! An EVM chain, checked and indexed, beside a bare download of the same answers and a peer; how soon a block is stored; how fast state
 //! proofs are verified.
 //!
-//! `EVM_BLOCKS` blocks of 100 transfers (10,000 where it is not set) are made on anvil, and what is asked of it is answered from a file
+//! `EVM_BLOCKS` blocks of 100 transfers (10,000 where it is not set) are made on anvil, 30 ms each, and what is asked of it is answered from a file
 //! afterwards, so that the node is not what is measured. `EVM_ACCOUNTS` are watched (1,000,000 where it is not set), beside the 1,000 of them that
-//! are paid. Making the chain takes 30 ms a block, and anvil 10 ms for each block's trace, once.
+//! are paid. The node does not trace, as most do not: anvil takes most of a second for a block's trace. With `EVM_TRACES=1` it does.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -47,7 +47,7 @@ const ROUNDS: usize = 2;
 /// Over how many connections the floor is downloaded.
 const CONNECTIONS: usize = 4;
 /// After how many blocks of a growing chain it is recorded: as many states are kept.
-const STRETCH: u64 = 1_000;
+const STRETCH: u64 = 2_500;
 
 /// How many runs must ask nothing new until a recording is whole: which thread is the first to look for a token's slot, and so at which block, is
 /// another one each time.
@@ -64,7 +64,8 @@ const AWAITED: usize = 90;
 
 fn main() {
     let number = |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |value| value.parse().unwrap());
-    let plan = Plan { seed: 1, blocks: number("EVM_BLOCKS", 10_000) };
+    let traces = std::env::var_os("EVM_TRACES").is_some();
+    let plan = Plan { seed: 1, blocks: number("EVM_BLOCKS", 10_000), traces };
     let accounts = usize::try_from(number("EVM_ACCOUNTS", 1_000_000)).unwrap();
     let parts: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
@@ -73,7 +74,7 @@ fn main() {
         goals.extend(backfill(plan, accounts));
     }
     if wanted("peer") {
-        goals.push(peer(Plan { blocks: LIVE, ..plan }));
+        goals.push(peer(Plan { blocks: LIVE, traces: true, ..plan }));
     }
     if wanted("latency") {
         goals.push(latency(plan));
@@ -163,7 +164,7 @@ fn peer(plan: Plan) -> Goal {
     let paid = plan.paid();
     let declared = Declared::new(&paid, paid.len());
     let folder = tempfile::tempdir().unwrap();
-    let replay = Replay::start(&folder.path().join("answers"));
+    let replay = Replay::start(&folder.path().join("answers"), plan.traces);
     let last = plan.blocks - NOT_FINAL;
     let mut ratio = 0.0;
     println!("\n{} blocks, {} of them for the peer", plan.blocks, last);
@@ -220,10 +221,11 @@ impl<const N: usize> Recording<N> {
     /// What is there is used; where a question is not answered there, the chain is made anew and asked.
     fn new(plan: Plan, declared: &[Declared; N]) -> Recording<N> {
         let cache = std::env::var_os("ASSAY_CACHE").expect("ASSAY_CACHE: `make bench` sets it");
-        let Plan { seed, blocks } = plan;
-        let folder = PathBuf::from(cache).join("chains").join(format!("evm-seed-{seed}-blocks-{blocks}"));
+        let Plan { seed, blocks, traces } = plan;
+        let traced = if traces { "-traced" } else { "" };
+        let folder = PathBuf::from(cache).join("chains").join(format!("evm-seed-{seed}-blocks-{blocks}{traced}"));
         std::fs::create_dir_all(&folder).unwrap();
-        let replay = Replay::start(&folder.join("answers"));
+        let replay = Replay::start(&folder.join("answers"), traces);
         let ask = |declared: &Declared| replay.listen(|| _ = declared.walk(&replay.url));
         let mut asked = declared.each_ref().map(ask);
         if asked.iter().any(|(_, missing)| !missing.is_empty()) {

@@ -66,15 +66,13 @@ pub struct Reached {
 struct Done {
     applied: u64,
     removed: u64,
-    /// Among what was applied was a stretch in which not everyone was read who should have been.
-    unread: bool,
 }
 
 /// One chain and its store.
 pub struct Indexer<'a> {
     pub(crate) chain: &'a dyn Chain,
     pub(crate) store: &'a Store,
-    settings: Settings,
+    pub(crate) settings: Settings,
     pub(crate) stop: Stop,
     /// The accounts that are followed, as far as they were read already.
     watch: RefCell<Watch>,
@@ -199,7 +197,7 @@ impl<'a> Indexer<'a> {
         let (mut late, mut done) = (Late::default(), Done::default());
         loop {
             let now = self.come_to_the_tip(progress)?;
-            done = Done { applied: done.applied + now.applied, removed: done.removed + now.removed, unread: false };
+            done = Done { applied: done.applied + now.applied, removed: done.removed + now.removed };
             if !self.fill_in_a_slice(&mut late, progress)? {
                 return Ok(Reached { applied: done.applied, removed: done.removed, ..now });
             }
@@ -356,13 +354,15 @@ impl<'a> Indexer<'a> {
         }
         let from = last.map_or(self.chain.first(), |last| last.height.next());
         let to = tip.head.height;
-        if from > to {
-            return Ok(());
-        }
         let watch = self.followed()?;
+        if from > to {
+            return self.read_everyone_if_due(&watch);
+        }
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
-        let (span, is_long) = (self.span(&watch, from, to, &|_| None), self.is_long(&watch, from, to));
-        done.unread |= is_long;
+        let span = self.span(&watch, from, to, &|_| None);
+        if self.is_long(&watch, from, to) {
+            self.store.set_must_read_everyone(true)?;
+        }
         let mut applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
         let check = |block: &mut Block, below: &Below<'_>| {
             let parent = below.parent(block.header.height);
@@ -373,11 +373,14 @@ impl<'a> Indexer<'a> {
             done.applied += 1;
             progress(Progress { at, from, to, filling_in: false });
         })?;
-        if done.unread
-            && let Some(last) = self.store.tip()?
-        {
-            self.read_everyone(&last, &watch)?;
-            done.unread = false;
+        self.read_everyone_if_due(&watch)
+    }
+
+    /// What ended a long stretch, before everyone was read after it, or while they were, is made up for.
+    fn read_everyone_if_due(&self, watch: &Watch) -> Result<(), Break> {
+        if let (true, Some(last)) = (self.store.must_read_everyone()?, self.store.tip()?) {
+            self.read_everyone(&last, watch)?;
+            self.store.set_must_read_everyone(false)?;
         }
         Ok(())
     }

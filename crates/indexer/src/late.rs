@@ -208,6 +208,9 @@ impl Indexer<'_> {
         if walked && self.store.cover_round(round, first, &Coverage::Verified)? {
             self.store.publish_unproven(round, first)?;
         } else {
+            if !walked && round.to.0 - round.from.0 > self.settings.turns.few {
+                self.store.set_must_read_everyone(true)?; // blocks read those among them that they moved
+            }
             self.store.publish(round)?;
         }
         let (accounts, filling) = (round.to.0 - round.from.0, late.round.take());

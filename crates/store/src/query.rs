@@ -8,6 +8,7 @@ use crate::standing::{UNFOLLOWED, pair_of};
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";
+const UNREAD_KEY: &[u8] = b"unread";
 /// A coinbase output can be spent once it has this many confirmations.
 const COINBASE_MATURITY: u64 = 100;
 
@@ -96,6 +97,31 @@ impl Store {
         match height {
             Some(height) => batch.put_cf(meta, FINAL_KEY, height_key(height)),
             None => batch.delete_cf(meta, FINAL_KEY),
+        }
+        self.commit(batch, true)
+    }
+
+    /// Have blocks been applied, many at a time, whose end was not reached or after which not everyone was read yet?
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn must_read_everyone(&self) -> Result<bool, StoreError> {
+        Ok(self.get(Family::Meta, UNREAD_KEY)?.is_some())
+    }
+
+    /// Notes that, before the first of them is applied, and that it is done.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn set_must_read_everyone(&self, must: bool) -> Result<(), StoreError> {
+        if self.must_read_everyone()? == must {
+            return Ok(());
+        }
+        let mut batch = rocksdb::WriteBatch::default();
+        let meta = self.family(Family::Meta)?;
+        match must {
+            true => batch.put_cf(meta, UNREAD_KEY, []),
+            false => batch.delete_cf(meta, UNREAD_KEY),
         }
         self.commit(batch, true)
     }

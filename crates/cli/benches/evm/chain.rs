@@ -40,6 +40,8 @@ pub struct Plan {
     pub seed: u64,
     /// Above block 0.
     pub blocks: u64,
+    /// Does its node trace?
+    pub traces: bool,
 }
 
 /// Where the token is: what the source deploys first.

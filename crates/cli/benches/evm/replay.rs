@@ -25,6 +25,7 @@ struct Shared {
     /// Where the answer to each question is, by the hash of its words, and where the next one goes.
     places: RwLock<(HashMap<u64, Place>, u64)>,
     node: RwLock<Option<String>>,
+    traces: bool,
     heard: Mutex<Heard>,
 }
 
@@ -60,11 +61,11 @@ struct Told<'a> {
 }
 
 impl Replay {
-    /// Serves what is in this file.
-    pub fn start(path: &Path) -> Replay {
+    /// Serves what is in this file; without traces a node that knows none.
+    pub fn start(path: &Path, traces: bool) -> Replay {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap();
         let places = RwLock::new(read_places(&file));
-        let shared = Shared { file, places, node: RwLock::default(), heard: Mutex::default() };
+        let shared = Shared { file, places, node: RwLock::default(), traces, heard: Mutex::default() };
         let shared = Arc::new(shared);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -125,6 +126,12 @@ impl Shared {
 
     fn answer(&self, question: &Question<'_>, into: &mut Vec<u8>, node: &mut Option<Line>) {
         let (method, params) = (question.method.get(), question.params.map_or("[]", RawValue::get));
+        if !self.traces && method.starts_with("\"debug_") {
+            let id = question.id.get();
+            let refusal = "{\"code\":-32601,\"message\":\"the method does not exist/is not available\"}";
+            into.extend_from_slice(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{refusal}}}").as_bytes());
+            return;
+        }
         let key = key_of(method, params);
         let mut place = self.places.read().unwrap().0.get(&key).copied();
         let node_url = self.node.read().unwrap();
