@@ -352,3 +352,148 @@ impl LogJson {
         Log { address: self.address, data: LogData::new_unchecked(self.topics, self.data) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy::consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxEnvelope, TxLegacy};
+    use alloy::eips::eip2718::Encodable2718;
+    use alloy::eips::eip2930::AccessListItem;
+    use alloy::eips::eip7702::Authorization;
+    use alloy::signers::SignerSync;
+    use alloy::signers::local::PrivateKeySigner;
+    use assay_types::{BlockHash, Height};
+    use serde_json::{Value, json};
+
+    fn access_list() -> AccessList {
+        let keys = vec![B256::ZERO, B256::repeat_byte(3)];
+        AccessList(vec![AccessListItem { address: Address::repeat_byte(5), storage_keys: keys }])
+    }
+
+    /// One of each type of Ethereum's, with as many fields as it can have, signed, as the library writes and encodes them.
+    fn each_type() -> Vec<(Value, Vec<u8>, Address)> {
+        let signer = PrivateKeySigner::random();
+        let (to, value, input) = (Address::repeat_byte(7), U256::from(1u128 << 90), Bytes::from(vec![0, 1, 0x80]));
+        let (nonce, gas_limit, gas_price) = (0x1234, 21_000, 30_000_000_000);
+        let (max_fee_per_gas, max_priority_fee_per_gas, access_list) = (30_000_000_000, 0, access_list());
+        let legacy = |chain_id: Option<u64>, to: TxKind| TxLegacy {
+            chain_id,
+            nonce,
+            gas_price,
+            gas_limit,
+            to,
+            value,
+            input: input.clone(),
+        };
+        let kind = TxKind::Call(to);
+        let authorization = Authorization { chain_id: U256::from(1), address: to, nonce: 0 };
+        let signature = signer.sign_hash_sync(&authorization.signature_hash()).unwrap();
+        let authorization_list = vec![authorization.into_signed(signature)];
+        let chain_id = 1;
+        let sign = |hash: B256| signer.sign_hash_sync(&hash).unwrap();
+        macro_rules! signed {
+            ($transaction:expr) => {{
+                let transaction = $transaction;
+                let signature = sign(transaction.signature_hash());
+                TxEnvelope::from(transaction.into_signed(signature))
+            }};
+        }
+        let blobs = TxEip4844 {
+            chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to,
+            value,
+            input: input.clone(),
+            access_list: access_list.clone(),
+            blob_versioned_hashes: vec![B256::repeat_byte(1); 2],
+            max_fee_per_blob_gas: 9,
+        };
+        let all = [
+            signed!(legacy(None, kind)),
+            signed!(legacy(Some(1), kind)),
+            signed!(legacy(Some(11_155_111), TxKind::Create)),
+            signed!(TxEip2930 {
+                chain_id,
+                nonce,
+                gas_price,
+                gas_limit,
+                to: kind,
+                value,
+                input: input.clone(),
+                access_list: access_list.clone()
+            }),
+            signed!(TxEip1559 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to: kind,
+                value,
+                input: input.clone(),
+                access_list: access_list.clone(),
+            }),
+            signed!(blobs),
+            signed!(TxEip7702 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                value,
+                input: input.clone(),
+                access_list,
+                authorization_list,
+            }),
+        ];
+        let written = |envelope: TxEnvelope| {
+            let mut json = serde_json::to_value(&envelope).unwrap();
+            json["from"] = json!(signer.address());
+            (json, envelope.encoded_2718(), signer.address())
+        };
+        all.into_iter().map(written).collect()
+    }
+
+    #[test]
+    fn transactions_are_encoded_as_the_library_encodes_them_and_their_signers_found() {
+        for (json, bytes, signer) in each_type() {
+            let read: Transaction =
+                serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));
+            assert_eq!(read.bytes, bytes, "{json}");
+            assert_eq!((read.check(), read.check_sender()), (Ok(()), Ok(())), "{json}");
+            assert_eq!(read.gas_price(1), 30_000_000_000u128.min(if read.kind < 2 { u128::MAX } else { 1 }), "{json}");
+            assert_eq!(read.blobs, (read.kind == 3).then_some((2 * BLOB_GAS, 9)), "{json}");
+            let another = Transaction { sender: Address::ZERO, ..read.clone() };
+            assert!(another.check_sender().unwrap_err().contains(&signer.to_string()));
+            assert!(Transaction { id: B256::ZERO, ..read.clone() }.check().is_err());
+            // What is left out is named.
+            for field in json
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|name| !["type", "v", "yParity", "to", "chainId", "nonce"].contains(&name.as_str()))
+            {
+                let mut less = json.clone();
+                less.as_object_mut().unwrap().remove(field);
+                let missing = serde_json::from_value::<Transaction>(less);
+                let is_unused = read.kind > 1 && field == "gasPrice";
+                assert!(
+                    is_unused || missing.is_err_and(|error| error.to_string().contains(field)),
+                    "{field} of {json}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn polygons_state_sync_has_an_id_of_its_block() {
+        let at = |height| BlockRef { height: Height(height), hash: BlockHash([0xab; 32]) };
+        let bytes = [&b"matic-bor-receipt-\0\0\0\0\0\0\x01\0"[..], &[0xab; 32]].concat();
+        assert_eq!(state_sync(at(256)), keccak256(bytes));
+        assert_ne!(state_sync(at(256)), state_sync(at(257)));
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, NodeError, Reading, Remark};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -61,10 +61,22 @@ pub(crate) async fn remarks(
     if question.state_root == EMPTY_ROOT_HASH || !node.proofs.is_there() {
         return Ok(Vec::new());
     }
-    let each = futures_util::stream::iter(question.tokens)
+    let mut each = futures_util::stream::iter(question.tokens)
         .map(async |token| of_token(node, exposed, question, *token, readings).await)
         .buffered(AT_ONCE);
-    Ok(each.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    let mut remarks = Vec::new();
+    while let Some(some) = each.next().await {
+        match some {
+            Ok(some) => remarks.extend(some),
+            Err(error @ NodeError::Contradiction { .. }) => return Err(error),
+            // What it cannot bear is not worth a block.
+            Err(error) => {
+                node.accesses.lose(node, &error.to_string());
+                break;
+            }
+        }
+    }
+    Ok(remarks)
 }
 
 async fn of_token(
