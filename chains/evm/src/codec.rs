@@ -30,8 +30,9 @@ pub(crate) fn knows(chain_number: u64) -> bool {
 
 /// Polygon: what a block takes over from the main chain is done by a transaction at its end with this id, to which none of its roots commits
 /// (before PIP-74; bor's `GetDerivedBorTxHash`).
-pub(crate) fn state_sync(at: BlockRef) -> B256 {
-    keccak256([&b"matic-bor-receipt-"[..], &at.height.0.to_be_bytes(), &at.hash.0].concat())
+pub(crate) fn state_sync(chain_number: u64, at: BlockRef) -> Option<B256> {
+    let is_polygon = matches!(chain_number, 137 | 80_002);
+    is_polygon.then(|| keccak256([&b"matic-bor-receipt-"[..], &at.height.0.to_be_bytes(), &at.hash.0].concat()))
 }
 
 /// A transaction as blocks hold it, without blobs.
@@ -493,7 +494,8 @@ mod tests {
     fn polygons_state_sync_has_an_id_of_its_block() {
         let at = |height| BlockRef { height: Height(height), hash: BlockHash([0xab; 32]) };
         let bytes = [&b"matic-bor-receipt-\0\0\0\0\0\0\x01\0"[..], &[0xab; 32]].concat();
-        assert_eq!(state_sync(at(256)), keccak256(bytes));
-        assert_ne!(state_sync(at(256)), state_sync(at(257)));
+        assert_eq!(state_sync(137, at(256)), Some(keccak256(bytes)));
+        assert_ne!(state_sync(137, at(256)), state_sync(137, at(257)));
+        assert_eq!(state_sync(1, at(256)), None, "anyone could add such a transaction to another chain's blocks");
     }
 }

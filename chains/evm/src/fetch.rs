@@ -255,7 +255,7 @@ async fn read_body(
         return Err(node.contradiction(&subject, "what was asked for", fault, why));
     }
     let (transactions, is_checked) = (body.transactions, !sealed.is_foreign);
-    let apart = transactions.last().is_some_and(|last| last.id == codec::state_sync(at));
+    let apart = transactions.last().is_some_and(|last| Some(last.id) == codec::state_sync(node.chain_number, at));
     let mut contents = Contents { sealed, transactions, apart, is_checked, withdrawals: body.withdrawals };
     if contents.is_checked {
         contents.is_checked = check_transactions(node, at, &mut contents, senders).await?;
