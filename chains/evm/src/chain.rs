@@ -19,7 +19,7 @@ use crate::fetch::{self, Fetched, SealedHeader, Senders};
 use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
-use crate::wanted::Wanted;
+use crate::wanted::{Wanted, addresses};
 use crate::{Finality, check, extract, finality};
 
 /// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.
@@ -402,11 +402,6 @@ fn header_of(sealed: &SealedHeader) -> Header {
         time: Timestamp::from_unix_s(i64::try_from(sealed.header.timestamp).unwrap_or(i64::MAX)),
         seal: committed_state(sealed).to_vec(),
     }
-}
-
-/// The accounts that are addresses. Others cannot hold coins on this chain; declarations do not let them in.
-pub(crate) fn addresses<'a>(accounts: impl Iterator<Item = (AccountNo, &'a [u8])>) -> Vec<(AccountNo, Address)> {
-    accounts.filter_map(|(number, account)| Some((number, Address::try_from(account).ok()?))).collect()
 }
 
 /// The rest of a block: what its transactions paid to others.

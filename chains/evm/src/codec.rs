@@ -12,8 +12,6 @@ use assay_types::BlockRef;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use crate::diagnose::Place;
-
 /// The OP stack's deposits.
 const DEPOSIT: u8 = 0x7e;
 /// EIP-4844: the gas of one blob.
@@ -33,6 +31,15 @@ pub(crate) fn knows(chain_number: u64) -> bool {
 pub(crate) fn state_sync(chain_number: u64, at: BlockRef) -> Option<B256> {
     let is_polygon = matches!(chain_number, 137 | 80_002);
     is_polygon.then(|| keccak256([&b"matic-bor-receipt-"[..], &at.height.0.to_be_bytes(), &at.hash.0].concat()))
+}
+
+/// Where a transaction stands, by what the node says beside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Place {
+    pub(crate) block_hash: Option<B256>,
+    pub(crate) block_number: Option<U64>,
+    pub(crate) transaction_index: Option<U64>,
 }
 
 /// A transaction as blocks hold it, without blobs.

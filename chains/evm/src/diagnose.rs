@@ -5,24 +5,14 @@
 
 use alloy::consensus::proofs::calculate_withdrawals_root;
 use alloy::eips::eip4895::Withdrawal;
-use alloy::primitives::{Address, B256, Bloom, Bytes, U64, keccak256};
+use alloy::primitives::{Address, B256, Bloom, Bytes, keccak256};
 use alloy::rlp::Decodable;
 use alloy_trie::Nibbles;
 use alloy_trie::nodes::{RlpNode, TrieNode};
 use assay_types::{BlockRef, Fault, Height};
-use serde::Deserialize;
 
-use crate::codec::{Receipt, Transaction};
+use crate::codec::{Place, Receipt, Transaction};
 use crate::verify::{self, AccountProof, SlotProof};
-
-/// Where a transaction stands, by what the node says beside it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Place {
-    pub(crate) block_hash: Option<B256>,
-    pub(crate) block_number: Option<U64>,
-    pub(crate) transaction_index: Option<U64>,
-}
 
 /// An answer of the block at this height, where one of `at` was asked for.
 pub(crate) fn of_another_block(at: Height, height: Height) -> Fault {

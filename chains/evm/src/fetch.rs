@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::codec::{self, Receipt, Transaction};
-use crate::diagnose::{self, Place};
+use crate::codec::{self, Place, Receipt, Transaction};
+use crate::diagnose;
 use crate::digest::Digest;
 use crate::node::{Node, OrFail, Refusal};
 use crate::trace::{Call, Frame, Trace};

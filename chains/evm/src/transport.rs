@@ -1,7 +1,7 @@
 //! JSON-RPC over [`assay_http`], so that no answer is endless and no error shows a key. An answer to one question is read once, as what was asked
 //! for; only where that fails it is looked at what else it is.
 //!
-//! It carries, and does not judge: what a node's error means is decided in `node`. Where it means that the node is asked too
+//! It carries, and does not judge: what a node's error means is decided in `meaning`. Where it means that the node is asked too
 //! much, the endpoint's pace is told, and asks again.
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::node::Meaning;
+use crate::meaning::Meaning;
 
 /// The largest answer that is read, to one question or to a batch: a full block's receipts or traces take some tens of
 /// megabytes.

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashSet};
 use alloy::primitives::{Address, Log};
 use assay_types::{AccountNo, Asset, Effect, Reads, Watch};
 
-use crate::chain::addresses;
 use crate::digest::{Digest, token_transfer};
 use crate::state::Prove;
 
@@ -55,6 +54,11 @@ impl Wanted<'_> {
     pub(crate) fn has(&self, account: AccountNo, asset: Asset) -> bool {
         self.reads.read.contains(&account.0) || self.moved.contains(&(account, asset))
     }
+}
+
+/// The accounts that are addresses. Others cannot hold coins on this chain; declarations do not let them in.
+pub(crate) fn addresses<'a>(accounts: impl Iterator<Item = (AccountNo, &'a [u8])>) -> Vec<(AccountNo, Address)> {
+    accounts.filter_map(|(number, account)| Some((number, Address::try_from(account).ok()?))).collect()
 }
 
 /// Whom a token's event names that is not a transfer: what it did to them is not known, and so they are looked at.

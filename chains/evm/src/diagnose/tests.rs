@@ -1,6 +1,6 @@
 //! Each lie by its kind.
 
-use alloy::primitives::{Log, U256};
+use alloy::primitives::{Log, U64, U256};
 use assay_types::BlockHash;
 
 use super::*;

@@ -1,0 +1,127 @@
+//! What a node means by an error: there is no standard for it beyond the code -32601.
+
+use alloy::rpc::json_rpc::ErrorPayload;
+
+/// What a JSON-RPC error means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The contract that was called failed.
+    Execution,
+    /// Less at a time may do.
+    TooMuch,
+    /// The node does not have it.
+    Absent,
+    /// It is asked too often.
+    Limited,
+    /// It has too much to do.
+    Overloaded,
+    NoMethod,
+    Other,
+}
+
+impl Meaning {
+    /// There is no standard for it beyond -32601: nodes are told by their words. A contract chooses the words with which it
+    /// fails, so that those are not listened to.
+    pub(crate) fn of(error: &ErrorPayload) -> Meaning {
+        let words = error.message.to_lowercase();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        if error.code == 3 || words.starts_with("execution reverted") {
+            Meaning::Execution
+        } else if says(TOO_MUCH) {
+            Meaning::TooMuch
+        } else if says(ABSENT) {
+            Meaning::Absent
+        } else if error.code == 429 || says(LIMITED) {
+            Meaning::Limited
+        } else if says(OVERLOADED) || error.is_retry_err() {
+            Meaning::Overloaded
+        } else if matches!(error.code, -32601 | -32004) || says(NO_METHOD) {
+            Meaning::NoMethod
+        } else if says(EXECUTION) {
+            Meaning::Execution
+        } else {
+            Meaning::Other
+        }
+    }
+
+    /// Later may do.
+    pub(crate) fn is_overload(self) -> bool {
+        matches!(self, Meaning::Limited | Meaning::Overloaded)
+    }
+
+    /// Less at a time may do, or later.
+    pub(crate) fn is_too_much(self) -> bool {
+        self == Meaning::TooMuch || self.is_overload()
+    }
+}
+
+const TOO_MUCH: &[&str] = &[
+    "batch",
+    "execution aborted",
+    "response size",
+    "response is too big",
+    "too large",
+    "too many results",
+    "query timeout",
+];
+const LIMITED: &[&str] =
+    &["rate limit", "too many requests", "limit exceeded", "request limit", "request count exceeded"];
+const OVERLOADED: &[&str] = &[
+    "capacity",
+    "timeout",
+    "timed out",
+    "time out",
+    "overloaded",
+    "try again",
+    "temporarily",
+    "busy",
+    "context canceled",
+];
+const NO_METHOD: &[&str] = &[
+    "method not found",
+    "method not supported",
+    "unsupported method",
+    "not available on this",
+    "does not exist/is not",
+    "method is not",
+    "method not allowed",
+    "not whitelisted",
+    "is not enabled",
+    "method disabled",
+];
+const ABSENT: &[&str] = &[
+    "resource not found",
+    "header not found",
+    "block not found",
+    "unknown block",
+    "missing trie node",
+    "state not available",
+    "state is not available",
+    "historical state",
+    "state unavailable",
+    "no state available",
+    "missing state",
+    "pruned",
+    "pruning",
+    "proof window",
+    "blockoutofrange",
+    "header for hash not found",
+    "could not find block",
+    "cannot find block",
+    "failed to get state",
+    "state histories",
+    "block is not available",
+];
+const EXECUTION: &[&str] = &[
+    "execution reverted",
+    "reverted",
+    "out of gas",
+    "outofgas",
+    "gas required exceeds",
+    "evm error",
+    "invalid opcode",
+    "stack underflow",
+    "stack limit",
+    "invalid jump",
+    "max code size",
+];
