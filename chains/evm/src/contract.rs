@@ -87,7 +87,9 @@ async fn of_token(
     readings: &[Reading],
 ) -> Result<Vec<Remark>, NodeError> {
     let asset = Asset::Token(token.into());
-    let Some(codes) = codes(node, question, token).await? else { return Ok(Vec::new()) };
+    // One that is not there yet has no code that could change.
+    let codes = codes(node, question, token).await?.filter(|codes| codes.contains_key(&token));
+    let Some(codes) = codes else { return Ok(Vec::new()) };
     let code = fingerprint(&codes);
     let mut remarks = vec![Remark::Code { asset, fingerprint: code.0 }];
     let how = match exposed.of(token, code) {
