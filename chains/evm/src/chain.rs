@@ -9,8 +9,8 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use assay_http::Endpoint;
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault,
-    Header, Height, Kind, NodeError, Notice, Payment, Pending, Reading, Reads, TakePayment, Timestamp, Tip, TxId,
-    Watch,
+    Header, Height, Kind, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip,
+    TxId, Watch,
 };
 
 use crate::contract::{self, Exposed};
@@ -135,8 +135,7 @@ impl EvmChain {
         if at.height == self.start {
             let fetched = fetch::block_without_movements(node, at).await?;
             let (readings, blank) = self.open(node, at, committed_state(&fetched.sealed), watch).await?;
-            let question = self.question(at, &fetched, &[], Prove::nothing());
-            let remarks = contract::remarks(node, &self.exposed, &question, &[]).await?;
+            let remarks = self.remarks(node, at, &fetched, &[], &[]).await?;
             return Ok(Block { blank, opening: true, remarks, ..self.whole(fetched, vec![], readings) });
         }
         let senders = if *reads == Reads::MOVED { Senders::Of(watch) } else { Senders::All };
@@ -160,23 +159,24 @@ impl EvmChain {
         readings.retain(|reading| wanted.has(reading.account, reading.asset));
         let remarks = match reads.prove.is_empty() {
             true => Vec::new(),
-            false => {
-                let question = self.question(at, &fetched, &accounts, Prove::nothing());
-                contract::remarks(node, &self.exposed, &question, &readings).await?
-            }
+            false => self.remarks(node, at, &fetched, &accounts, &readings).await?,
         };
         Ok(Block { remarks, ..self.whole(fetched, effects, readings) })
     }
 
-    fn question<'a>(
-        &'a self,
+    /// What is there to remark of every token, where these accounts were read.
+    async fn remarks(
+        &self,
+        node: &Node,
         at: BlockRef,
         fetched: &Fetched,
-        accounts: &'a [(AccountNo, Address)],
-        prove: Prove<'a>,
-    ) -> Question<'a> {
+        accounts: &[(AccountNo, Address)],
+        readings: &[Reading],
+    ) -> Result<Vec<Remark>, NodeError> {
         let state_root = if fetched.is_checked { committed_state(&fetched.sealed) } else { EMPTY_ROOT_HASH };
-        Question { at, state_root, accounts, tokens: &self.tokens, prove, slots: &self.slots }
+        let (tokens, prove, slots) = (&self.tokens, Prove::nothing(), &self.slots);
+        let question = Question { at, state_root, accounts, tokens, prove, slots };
+        contract::remarks(node, &self.exposed, &question, readings).await
     }
 
     /// What everyone holds where coverage begins. Of very many accounts only what they hold is proven; those who hold nothing are told of by

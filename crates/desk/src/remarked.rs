@@ -50,7 +50,7 @@ fn code_change(
         return Ok(None);
     }
     let token = match on.asset {
-        Asset::Token(address) => format!("0x{}", hex(&address)),
+        Asset::Token(address) => const_hex::encode_prefixed(address),
         Asset::Native => return Ok(None),
     };
     Ok(Some(token_code_changed(&CodeChange {
@@ -59,12 +59,8 @@ fn code_change(
         token,
         after: seen.0,
         by: by.0,
-        fingerprints: [before, since].map(|fingerprint| hex(fingerprint)),
+        fingerprints: [before, since].map(const_hex::encode),
     })))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The exchange's own among the accounts that the token stops.
