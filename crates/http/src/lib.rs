@@ -8,6 +8,7 @@ mod line;
 
 use std::future::Future;
 use std::ops::DerefMut;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -123,6 +124,8 @@ pub struct Endpoint {
     client: reqwest::Client,
     deadline: Duration,
     lines: Arc<Lines>,
+    /// Does it answer so that its answers can be read on the calling thread? It is assumed to.
+    is_plain: Arc<AtomicBool>,
     pace: Pace,
 }
 
@@ -139,6 +142,7 @@ impl Endpoint {
             deadline: deadline(),
             pace: Pace::default(),
             lines: Arc::default(),
+            is_plain: Arc::new(AtomicBool::new(true)),
         })
     }
 
@@ -183,7 +187,8 @@ impl Endpoint {
     }
 
     /// The same, with a document that asks so many questions, which are as many requests for the pace; `read` makes of the answer
-    /// what it is, and says whether it is a refusal. It is called once for each time that is asked.
+    /// what it is, and says whether it is a refusal. It is called once for each time that is asked. For a thread that waits for it, as [`wait`]
+    /// does: the answer is read on it.
     ///
     /// # Errors
     /// See [`HttpError`].
@@ -194,8 +199,12 @@ impl Endpoint {
         limit: usize,
         read: impl Fn(Answer) -> Reply<T>,
     ) -> Result<T, HttpError> {
-        let request = self.client.post(self.url.clone()).header("content-type", "application/json").body(json);
-        self.send(request, questions, limit, read).await
+        self.send(Request::Post(json), questions, limit, read).await
+    }
+
+    /// Takes back an answer that was read, so that its memory is used for the next one.
+    pub fn take_back(&self, answer: Answer) {
+        self.lines.take_back(answer.body);
     }
 
     /// Gets `path`, which replaces the endpoint's own, and reads at most `limit` bytes. A refusal is given to the caller.
@@ -206,7 +215,7 @@ impl Endpoint {
         let mut url = self.url.clone();
         url.set_path(path);
         url.set_query(None);
-        self.send(self.client.get(url), 1, limit, Reply::once).await
+        self.send(Request::Get(url), 1, limit, Reply::once).await
     }
 
     /// Gets `path`, which replaces the endpoint's own, on the calling thread and into memory that `room` gives for a body of so many
@@ -222,16 +231,49 @@ impl Endpoint {
         limit: usize,
         room: impl Fn(usize) -> B,
     ) -> Result<Option<(u16, B)>, HttpError> {
-        let is_plain = self.url.scheme() == "http" && self.url.username().is_empty() && self.url.password().is_none();
-        let (Some(host), Some(port), Login::None, true) =
-            (self.url.host_str(), self.url.port_or_known_default(), &self.login, is_plain && !self.pace.is_capped())
-        else {
-            return Ok(None);
-        };
-        let units = u32::try_from(limit.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let Ok(_held) = IN_FLIGHT.try_acquire_many(units) else { return Ok(None) };
-        let answer = self.lines.get((host, port), path, limit, self.deadline, room)?;
+        let Some(host) = self.plain_host().filter(|_| !self.pace.is_capped()) else { return Ok(None) };
+        let Some(_held) = try_hold(limit) else { return Ok(None) };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}:{}\r\naccept: */*\r\n\r\n", host.0, host.1);
+        let asked = self.lines.ask(host, request.as_bytes(), self.deadline)?;
+        let answer = self.lines.fill(host, asked, limit, self.deadline, room)?;
+        let answer = answer.map(|(head, body)| (head.status, body));
         Ok(answer.filter(|(status, _)| !matches!(status, 429 | 503)))
+    }
+
+    /// Host and port, where nothing stands between them and us: no TLS, and no login.
+    fn plain_host(&self) -> Option<(&str, u16)> {
+        let is_plain = self.url.scheme() == "http" && self.url.username().is_empty() && self.url.password().is_none();
+        let is_open = is_plain && matches!(self.login, Login::None);
+        is_open.then(|| Some((self.url.host_str()?, self.url.port_or_known_default()?))).flatten()
+    }
+
+    /// Posts a document from the calling thread, and reads the answer there, once whoever asks beside it on that thread has asked too. Over the
+    /// runtime, whose threads hand an answer over piece by piece, that takes twice as long. Nothing where it is to be had in the other way.
+    async fn post_here(&self, json: &[u8], limit: usize) -> Result<Option<(Answer, Option<Duration>)>, HttpError> {
+        let is_wanted = self.is_plain.load(Ordering::Relaxed) && !self.pace.is_capped();
+        let Some(host) = self.plain_host().filter(|_| is_wanted) else { return Ok(None) };
+        let (path, query) = (self.url.path(), self.url.query().map(|query| format!("?{query}")).unwrap_or_default());
+        let head = format!(
+            "POST {path}{query} HTTP/1.1\r\nhost: {}:{}\r\naccept: */*\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            host.0,
+            host.1,
+            json.len()
+        );
+        let request = [head.as_bytes(), json].concat();
+        let asked = self.lines.ask(host, &request, self.deadline)?;
+        tokio::task::yield_now().await;
+        let flight = std::cell::RefCell::new(Flight::default());
+        let hold = |bytes| flight.borrow_mut().hold_here(bytes, self.deadline);
+        match self.lines.read(host, asked, limit, self.deadline, &hold)? {
+            Some((head, body)) => {
+                let retry_after = head.retry_after.and_then(|header| pace::retry_after(&header, SystemTime::now()));
+                Ok(Some((Answer { status: head.status, body }, retry_after)))
+            }
+            None => {
+                self.is_plain.store(false, Ordering::Relaxed);
+                Ok(None)
+            }
+        }
     }
 
     /// Gets the endpoint itself, with its own path and query, and reads at most `limit` bytes. A refusal is given to the caller.
@@ -239,30 +281,23 @@ impl Endpoint {
     /// # Errors
     /// See [`HttpError`].
     pub async fn read(&self, limit: usize) -> Result<Answer, HttpError> {
-        self.send(self.client.get(self.url.clone()), 1, limit, Reply::once).await
+        self.send(Request::Get(self.url.clone()), 1, limit, Reply::once).await
     }
 
     /// When it is our turn, and again where it is refused.
     async fn send<T>(
         &self,
-        request: reqwest::RequestBuilder,
+        request: Request,
         questions: usize,
         limit: usize,
         read: impl Fn(Answer) -> Reply<T>,
     ) -> Result<T, HttpError> {
-        let request = match &self.login {
-            Login::None => request,
-            Login::Basic { user, password } => request.basic_auth(user, Some(password)),
-        };
-        let request = request.build().map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
         let questions = u32::try_from(questions).unwrap_or(u32::MAX);
         let (mut attempts, mut again) = (0, None);
         loop {
             attempts += 1;
-            let request =
-                request.try_clone().ok_or_else(|| HttpError::Url("a request that cannot be repeated".into()))?;
             let ticket = self.pace.turn(questions, self.deadline, again.take()).await?;
-            let (answer, retry_after) = self.once(request, limit).await.inspect_err(|error| {
+            let (answer, retry_after) = self.once(&request, limit).await.inspect_err(|error| {
                 if error.is_too_much() {
                     ticket.overdue();
                 }
@@ -285,9 +320,22 @@ impl Endpoint {
     }
 
     /// The answer, and for how long the node asks to be left alone.
-    async fn once(&self, request: reqwest::Request, limit: usize) -> Result<(Answer, Option<Duration>), HttpError> {
-        let mut request = request;
-        *request.timeout_mut() = Some(self.deadline);
+    async fn once(&self, request: &Request, limit: usize) -> Result<(Answer, Option<Duration>), HttpError> {
+        let built = match request {
+            Request::Post(json) => {
+                if let Some(answer) = self.post_here(json, limit).await? {
+                    return Ok(answer);
+                }
+                self.client.post(self.url.clone()).header("content-type", "application/json").body(json.clone())
+            }
+            Request::Get(url) => self.client.get(url.clone()),
+        };
+        let built = match &self.login {
+            Login::None => built,
+            Login::Basic { user, password } => built.basic_auth(user, Some(password)),
+        };
+        let request = built.timeout(self.deadline).build();
+        let request = request.map_err(|error| HttpError::Url(chain_of(&error.without_url())))?;
         let since = Instant::now();
         let failure = |error, read| failure(error, read, self.deadline);
         let mut response = self.client.execute(request).await.map_err(|error| failure(error, 0))?;
@@ -317,10 +365,22 @@ impl Endpoint {
     }
 }
 
+/// What is asked, as often as it is asked.
+enum Request {
+    /// This document is posted to the endpoint.
+    Post(Vec<u8>),
+    Get(reqwest::Url),
+}
+
 /// How many bytes of answers may be on their way together, in units of [`UNIT`].
 static IN_FLIGHT: Semaphore = Semaphore::const_new((1 << 30) / UNIT);
 /// In what steps they are counted.
 const UNIT: usize = 1 << 20;
+
+/// Room for so many bytes, if there is.
+fn try_hold(bytes: usize) -> Option<SemaphorePermit<'static>> {
+    IN_FLIGHT.try_acquire_many(u32::try_from(bytes.div_ceil(UNIT)).ok()?).ok()
+}
 
 /// One answer's share of what may be on its way.
 #[derive(Default)]
@@ -330,6 +390,30 @@ struct Flight {
 }
 
 impl Flight {
+    /// The same as `hold`, on the calling thread.
+    fn hold_here(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
+        const MOMENT: Duration = Duration::from_millis(2);
+        let since = Instant::now();
+        let units = bytes.div_ceil(UNIT);
+        while units > self.units {
+            let more = u32::try_from(units - self.units).unwrap_or(u32::MAX);
+            match IN_FLIGHT.try_acquire_many(more) {
+                Ok(permit) => self.add(permit, units),
+                Err(_) if since.elapsed() >= at_most => return Err(full()),
+                Err(_) => std::thread::sleep(MOMENT),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, permit: SemaphorePermit<'static>, units: usize) {
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        self.units = units;
+    }
+
     /// Waits until there is room for so many bytes of this answer, which are more than before.
     async fn hold(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
         let units = bytes.div_ceil(UNIT);
@@ -337,16 +421,15 @@ impl Flight {
         if more == 0 {
             return Ok(());
         }
-        let full = || HttpError::Unreachable("too many large answers are on their way already".into());
         let permit = tokio::time::timeout(at_most, IN_FLIGHT.acquire_many(more)).await;
         let permit = permit.map_err(|_| full())?.map_err(|_| full())?;
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
-        }
-        self.units = units;
+        self.add(permit, units);
         Ok(())
     }
+}
+
+fn full() -> HttpError {
+    HttpError::Unreachable("too many large answers are on their way already".into())
 }
 
 /// One for all endpoints: making it reads every certificate that the system trusts, which takes longer than many a request.
