@@ -3,14 +3,17 @@
 //! Known are Ethereum's types 0 to 4 (EIP-155, 2930, 1559, 4844, 7702), which Polygon and BNB share, and the OP stack's deposits (type 0x7e,
 //! `specs/protocol/deposits.md`). Of any other type the bytes must come from the node, and what they say is not read.
 
+use std::ops::Range;
+
 use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
 use alloy::eips::eip2930::AccessList;
 use alloy::eips::eip7702::SignedAuthorization;
-use alloy::primitives::{Address, B256, Bloom, Bytes, Log, LogData, Signature, TxKind, U64, U128, U256, keccak256};
+use alloy::primitives::{Address, B256, Bloom, Log, LogData, Signature, TxKind, U64, U256, keccak256};
 use alloy::rlp::{Encodable, Header};
 use assay_types::BlockRef;
-use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+
+use crate::json::{self, FromJson, Json, Wrong};
 
 /// The OP stack's deposits.
 const DEPOSIT: u8 = 0x7e;
@@ -33,6 +36,14 @@ pub(crate) fn state_sync(chain_number: u64, at: BlockRef) -> Option<B256> {
     is_polygon.then(|| keccak256([&b"matic-bor-receipt-"[..], &at.height.0.to_be_bytes(), &at.hash.0].concat()))
 }
 
+/// These fields as RLP, one after the other.
+macro_rules! encoded {
+    ($($field:expr),*) => {{
+        let mut bytes = Vec::with_capacity(32);
+        $($field.encode(&mut bytes);)*
+        bytes
+    }};
+}
 /// Where a transaction stands, by what the node says beside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +51,16 @@ pub(crate) struct Place {
     pub(crate) block_hash: Option<B256>,
     pub(crate) block_number: Option<U64>,
     pub(crate) transaction_index: Option<U64>,
+}
+
+impl Place {
+    fn read(hash: Text<'_>, number: Text<'_>, index: Text<'_>) -> Result<Place, Wrong> {
+        Ok(Place {
+            block_hash: read("blockHash", hash, json::hash)?,
+            block_number: read("blockNumber", number, json::u64)?.map(U64::from),
+            transaction_index: read("transactionIndex", index, json::u64)?.map(U64::from),
+        })
+    }
 }
 
 /// A transaction as blocks hold it, without blobs.
@@ -55,14 +76,25 @@ pub(crate) struct Transaction {
     /// Wei, as `mint` is, which a deposit gives its sender before.
     pub(crate) value: U256,
     pub(crate) mint: U256,
-    pub(crate) input: Bytes,
     /// The gas of its blobs, and the most that each of it may cost.
     pub(crate) blobs: Option<(u64, u128)>,
     price: Price,
     /// What the block's root commits to: its type, and its fields as RLP (EIP-2718). Empty where the type is not known.
     pub(crate) bytes: Vec<u8>,
-    /// The hash that was signed, and the signature; a deposit has none.
-    signed: Option<(B256, Signature)>,
+    /// Where its input is among these.
+    input: Range<usize>,
+    /// A deposit has none.
+    signed: Option<Signed>,
+}
+
+/// What was signed, and how.
+#[derive(Debug, Clone)]
+struct Signed {
+    /// Where the fields are among the transaction's bytes.
+    fields: Range<usize>,
+    /// EIP-155: the chain, where a legacy transaction names it.
+    chain: Option<u128>,
+    signature: Signature,
 }
 
 /// Wei for each gas.
@@ -83,6 +115,10 @@ impl Transaction {
         self.kind == DEPOSIT
     }
 
+    pub(crate) fn input(&self) -> &[u8] {
+        &self.bytes[self.input.clone()]
+    }
+
     /// What each gas costs in a block with this base fee.
     pub(crate) fn gas_price(&self, base_fee: u64) -> u128 {
         match self.price {
@@ -91,15 +127,14 @@ impl Transaction {
         }
     }
 
-    /// It must hash to its id, and be of the type that it is said to be.
+    /// The hash of its bytes must be its id, and these be of the type that it is said to be.
     ///
     /// A signature of zeros, which no real network takes, is what test nodes give a transaction of an account that they
     /// impersonate; its id and sender are then what the node says.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self, hash: B256) -> Result<(), String> {
         if self.is_impersonated() {
             return Ok(());
         }
-        let hash = keccak256(&self.bytes);
         if hash != self.id {
             return Err(format!("{hash} was rebuilt, {} is committed to", self.id));
         }
@@ -111,163 +146,299 @@ impl Transaction {
 
     /// Its signature must be its sender's: most of what a block's check takes.
     pub(crate) fn check_sender(&self) -> Result<(), String> {
-        let Some((hash, signature)) = self.signed.as_ref().filter(|_| !self.is_impersonated()) else { return Ok(()) };
-        let recovered = recover_signer_unchecked(signature, *hash).map_err(|error| error.to_string())?;
+        let Some(signed) = self.signed.as_ref().filter(|_| !self.is_impersonated()) else { return Ok(()) };
+        let of_chain = signed.chain.map(|chain| encoded!(chain, 0u8, 0u8)).unwrap_or_default();
+        let hash = keccak256(typed(self.kind, &[&self.bytes[signed.fields.clone()], &of_chain]));
+        let recovered = recover_signer_unchecked(&signed.signature, hash).map_err(|error| error.to_string())?;
         let said = self.sender;
         let is_right = recovered == said;
         is_right.then_some(()).ok_or_else(|| format!("it is said to be from {said}, and was signed by {recovered}"))
     }
 
     fn is_impersonated(&self) -> bool {
-        self.signed.as_ref().is_some_and(|(_, signature)| signature.r().is_zero() && signature.s().is_zero())
+        self.signed.as_ref().is_some_and(|signed| signed.signature.r().is_zero() && signed.signature.s().is_zero())
+    }
+}
+
+impl FromJson for Transaction {
+    fn from_json(json: &mut Json<'_>) -> Result<Transaction, Wrong> {
+        let mut texts = TransactionTexts::default();
+        json.fields(|name, json| texts.take(name, json))?;
+        texts.read()
     }
 }
 
 impl<'de> Deserialize<'de> for Transaction {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Transaction, D::Error> {
-        TransactionJson::deserialize(json)?.read()
+        json::deserialize(json)
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TransactionJson {
-    hash: B256,
-    from: Address,
-    #[serde(rename = "type")]
-    kind: Option<U64>,
-    nonce: Option<U64>,
-    gas: U64,
-    to: Option<Address>,
-    value: U256,
-    input: Bytes,
-    gas_price: Option<U128>,
-    max_fee_per_gas: Option<U128>,
-    max_priority_fee_per_gas: Option<U128>,
-    max_fee_per_blob_gas: Option<U128>,
-    chain_id: Option<U64>,
-    access_list: Option<AccessList>,
-    authorization_list: Option<Vec<SignedAuthorization>>,
-    blob_versioned_hashes: Option<Vec<B256>>,
-    v: Option<U128>,
-    y_parity: Option<U128>,
-    r: Option<U256>,
-    s: Option<U256>,
-    source_hash: Option<B256>,
-    mint: Option<U256>,
-    is_system_tx: Option<bool>,
-    block_hash: Option<B256>,
-    block_number: Option<U64>,
-    transaction_index: Option<U64>,
-}
+/// A field as it is written, where it is there and not `null`.
+type Text<'a> = Option<&'a [u8]>;
 
-/// These fields as RLP, one after the other.
-macro_rules! encoded {
-    ($($field:expr),*) => {{
-        let mut bytes = Vec::with_capacity(256);
-        $($field.encode(&mut bytes);)*
-        bytes
-    }};
-}
-
-impl TransactionJson {
-    fn read<E: Error>(mut self) -> Result<Transaction, E> {
-        let kind = self.kind.map_or(Ok(0), u8::try_from).map_err(|_| E::custom("its type is none"))?;
-        let to = self.to.map_or(TxKind::Create, TxKind::Call);
-        let fields = self.fields(kind, to)?;
-        let (mut bytes, mut signed) = (Vec::new(), None);
-        if matches!(kind, 0..=4) {
-            let v = need("v", self.y_parity.filter(|_| kind > 0).or(self.v))?;
-            let (r, s) = (need("r", self.r)?, need("s", self.s)?);
-            // EIP-155: what is signed names the chain, which the signature names again.
-            let chain = (kind == 0 && v >= U128::from(35)).then(|| (v - U128::from(35)) / U128::from(2));
-            let is_odd = if chain.is_some() || v >= U128::from(27) { !v.bit(0) } else { v.bit(0) };
-            let of_chain = chain.map(|chain| encoded!(chain, 0u8, 0u8));
-            let hash = keccak256(typed(kind, &[&fields, &of_chain.unwrap_or_default()]));
-            bytes = typed(kind, &[&fields, &if kind == 0 { encoded!(v, r, s) } else { encoded!(is_odd, r, s) }]);
-            signed = Some((hash, Signature::new(r, s, is_odd)));
-        } else if kind == DEPOSIT {
-            bytes = typed(kind, &[&fields]);
+/// The texts of these fields.
+macro_rules! texts {
+    ($texts:ident { $($field:ident = $name:literal),* $(,)? }) => {
+        #[derive(Default)]
+        struct $texts<'a> {
+            $($field: Text<'a>),*
         }
-        let price = match (kind, self.gas_price) {
-            (DEPOSIT, _) => Price::Fixed(0),
-            (2..=4, _) => {
-                let (most, tip) = (self.max_fee_per_gas, self.max_priority_fee_per_gas);
-                Price::UpTo(most.unwrap_or_default().to(), tip.unwrap_or_default().to())
+
+        impl<'a> $texts<'a> {
+            /// Takes a field, wanted or not.
+            fn take(&mut self, name: &[u8], json: &mut Json<'a>) -> Result<(), Wrong> {
+                let text = json.something()?;
+                let place = match name {
+                    $($name => &mut self.$field,)*
+                    _ => return Ok(()),
+                };
+                match std::mem::replace(place, text) {
+                    None => Ok(()),
+                    Some(_) => Err(Wrong::Not("told once")),
+                }
             }
-            (_, price) => Price::Fixed(price.unwrap_or_default().to()),
+        }
+    };
+}
+
+texts!(TransactionTexts {
+    hash = b"hash",
+    from = b"from",
+    kind = b"type",
+    nonce = b"nonce",
+    gas = b"gas",
+    to = b"to",
+    value = b"value",
+    input = b"input",
+    gas_price = b"gasPrice",
+    most = b"maxFeePerGas",
+    tip = b"maxPriorityFeePerGas",
+    most_for_blobs = b"maxFeePerBlobGas",
+    chain = b"chainId",
+    accesses = b"accessList",
+    authorizations = b"authorizationList",
+    blobs = b"blobVersionedHashes",
+    v = b"v",
+    y_parity = b"yParity",
+    r = b"r",
+    s = b"s",
+    source = b"sourceHash",
+    mint = b"mint",
+    is_system = b"isSystemTx",
+    block_hash = b"blockHash",
+    block_number = b"blockNumber",
+    index = b"transactionIndex",
+});
+
+fn need<T>(name: &'static str, text: Text<'_>, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, Wrong> {
+    read(text.ok_or(Wrong::Missing(name))?).ok_or(Wrong::Field(name))
+}
+
+fn read<T>(name: &'static str, text: Text<'_>, read: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Wrong> {
+    text.map(|text| read(text).ok_or(Wrong::Field(name))).transpose()
+}
+
+fn kind_of(text: Text<'_>) -> Result<u8, Wrong> {
+    Ok(read("type", text, |text| json::u64(text)?.try_into().ok())?.unwrap_or(0))
+}
+
+impl TransactionTexts<'_> {
+    fn read(&self) -> Result<Transaction, Wrong> {
+        let kind = kind_of(self.kind)?;
+        let to = read("to", self.to, json::address)?.map_or(TxKind::Create, TxKind::Call);
+        let most = read("maxFeePerGas", self.most, json::u128)?;
+        let price = match kind {
+            DEPOSIT => Price::Fixed(0),
+            2..=4 => {
+                let tip = read("maxPriorityFeePerGas", self.tip, json::u128)?;
+                Price::UpTo(most.unwrap_or_default(), tip.unwrap_or_default())
+            }
+            _ => Price::Fixed(read("gasPrice", self.gas_price, json::u128)?.unwrap_or_default()),
         };
-        let blobs = match (kind, &self.blob_versioned_hashes, self.max_fee_per_blob_gas) {
-            (3, Some(blobs), Some(most)) => Some((BLOB_GAS.saturating_mul(blobs.len() as u64), most.to())),
-            _ => None,
-        };
+        let mint = if kind == DEPOSIT { read("mint", self.mint, json::u256)? } else { None };
+        let (bytes, input, signed, blobs) = self.encode(kind)?;
         Ok(Transaction {
-            id: self.hash,
-            sender: self.from,
-            place: Place {
-                block_hash: self.block_hash,
-                block_number: self.block_number,
-                transaction_index: self.transaction_index,
-            },
+            id: need("hash", self.hash, json::hash)?,
+            sender: need("from", self.from, json::address)?,
+            place: Place::read(self.block_hash, self.block_number, self.index)?,
             kind,
-            nonce: self.nonce.unwrap_or_default().to(),
+            nonce: read("nonce", self.nonce, json::u64)?.unwrap_or_default(),
             to,
-            value: self.value,
-            mint: self.mint.filter(|_| kind == DEPOSIT).unwrap_or_default(),
-            input: std::mem::take(&mut self.input),
+            value: need("value", self.value, json::u256)?,
+            mint: mint.unwrap_or_default(),
             blobs,
             price,
             bytes,
+            input,
             signed,
         })
     }
 
-    /// The fields of its type, up to the signature.
-    fn fields<E: Error>(&self, kind: u8, to: TxKind) -> Result<Vec<u8>, E> {
-        let (gas, value, input) = (&self.gas, &self.value, &self.input);
-        let chain = || need("chainId", self.chain_id);
-        let nonce = || need("nonce", self.nonce);
-        let price = || need("gasPrice", self.gas_price);
-        let most = || need("maxFeePerGas", self.max_fee_per_gas);
-        let tip = || need("maxPriorityFeePerGas", self.max_priority_fee_per_gas);
-        let accesses = || need("accessList", self.access_list.as_ref());
-        Ok(match kind {
-            0 => encoded!(nonce()?, price()?, gas, to, value, input),
-            1 => encoded!(chain()?, nonce()?, price()?, gas, to, value, input, accesses()?),
-            2 => encoded!(chain()?, nonce()?, tip()?, most()?, gas, to, value, input, accesses()?),
-            3 => {
-                let most_for_blobs = need("maxFeePerBlobGas", self.max_fee_per_blob_gas)?;
-                let blobs = need("blobVersionedHashes", self.blob_versioned_hashes.as_ref())?;
-                let nonce = nonce()?;
-                encoded!(chain()?, nonce, tip()?, most()?, gas, to, value, input, accesses()?, most_for_blobs, blobs)
-            }
-            4 => {
-                let authorizations = need("authorizationList", self.authorization_list.as_ref())?;
-                encoded!(chain()?, nonce()?, tip()?, most()?, gas, to, value, input, accesses()?, authorizations)
-            }
+    /// Its type and fields, where its input is, and how these were signed; and of blobs their gas, and the most that it may cost.
+    #[expect(clippy::type_complexity, reason = "a transaction's parts, once")]
+    fn encode(&self, kind: u8) -> Result<(Vec<u8>, Range<usize>, Option<Signed>, Option<(u64, u128)>), Wrong> {
+        let (mut fields, mut blobs) = (Fields::new(), None);
+        let input = match kind {
             DEPOSIT => {
-                let (source, mint) = (need("sourceHash", self.source_hash)?, self.mint.unwrap_or_default());
-                encoded!(source, self.from, to, mint, value, gas, self.is_system_tx.unwrap_or_default(), input)
+                fields.bytes("sourceHash", self.source)?;
+                fields.bytes("from", self.from)?;
+                fields.recipient(self.to)?;
+                fields.number("mint", self.mint.or(Some(b"\"0x\"")))?;
+                fields.number("value", self.value)?;
+                fields.number("gas", self.gas)?;
+                fields.encode(self.is_system == Some(b"true"));
+                fields.bytes("input", self.input)?
             }
-            _ => Vec::new(),
-        })
+            0..=4 => {
+                if kind > 0 {
+                    fields.number("chainId", self.chain)?;
+                }
+                fields.number("nonce", self.nonce)?;
+                if kind < 2 {
+                    fields.number("gasPrice", self.gas_price)?;
+                } else {
+                    fields.number("maxPriorityFeePerGas", self.tip)?;
+                    fields.number("maxFeePerGas", self.most)?;
+                }
+                fields.number("gas", self.gas)?;
+                fields.recipient(self.to)?;
+                fields.number("value", self.value)?;
+                let input = fields.bytes("input", self.input)?;
+                if kind > 0 {
+                    fields.list::<AccessList>("accessList", self.accesses)?;
+                }
+                if kind == 3 {
+                    fields.number("maxFeePerBlobGas", self.most_for_blobs)?;
+                    let count = fields.list::<Vec<B256>>("blobVersionedHashes", self.blobs)?.len() as u64;
+                    let most = need("maxFeePerBlobGas", self.most_for_blobs, json::u128)?;
+                    blobs = Some((BLOB_GAS.saturating_mul(count), most));
+                }
+                if kind == 4 {
+                    fields.list::<Vec<SignedAuthorization>>("authorizationList", self.authorizations)?;
+                }
+                input
+            }
+            _ => return Ok((Vec::new(), 0..0, None, None)),
+        };
+        let to_be_signed = fields.all();
+        let signed = if kind == DEPOSIT { None } else { Some(self.sign(kind, &mut fields)?) };
+        let (bytes, before) = fields.typed(kind);
+        let within = |range: Range<usize>| before + range.start..before + range.end;
+        let signed = signed.map(|(chain, signature)| Signed { fields: within(to_be_signed), chain, signature });
+        Ok((bytes, within(input), signed, blobs))
+    }
+
+    /// Adds the signature; and the chain that it names.
+    fn sign(&self, kind: u8, fields: &mut Fields) -> Result<(Option<u128>, Signature), Wrong> {
+        let (r, s) = (need("r", self.r, json::u256)?, need("s", self.s, json::u256)?);
+        let text = self.y_parity.filter(|_| kind > 0).or(self.v);
+        let v = need("v", text, json::u128)?;
+        // EIP-155: what is signed names the chain, which the signature names again.
+        let chain = (kind == 0 && v >= 35).then(|| (v - 35) / 2);
+        let is_odd = (v % 2 == 1) != (chain.is_some() || v >= 27);
+        if kind == 0 {
+            fields.number("v", text)?;
+        } else {
+            fields.encode(is_odd);
+        }
+        fields.number("r", self.r)?;
+        fields.number("s", self.s)?;
+        Ok((chain, Signature::new(r, s, is_odd)))
     }
 }
 
-fn need<T, E: Error>(name: &'static str, field: Option<T>) -> Result<T, E> {
-    field.ok_or_else(|| E::missing_field(name))
+/// Fields as RLP, one after the other, behind room for what comes before them.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    /// A type, and the header of a list.
+    const ROOM: usize = 10;
+
+    fn new() -> Fields {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.resize(Fields::ROOM, 0);
+        Fields(bytes)
+    }
+
+    /// Where they are among themselves.
+    fn all(&self) -> Range<usize> {
+        0..self.0.len() - Fields::ROOM
+    }
+
+    /// A list of them, behind its type if it has one; and how much comes before them.
+    fn typed(mut self, kind: u8) -> (Vec<u8>, usize) {
+        let mut before = Vec::with_capacity(Fields::ROOM);
+        typed_header(kind, self.all().len(), &mut before);
+        let unused = Fields::ROOM - before.len();
+        self.0[unused..Fields::ROOM].copy_from_slice(&before);
+        self.0.drain(..unused);
+        (self.0, before.len())
+    }
+
+    fn encode(&mut self, field: impl Encodable) {
+        field.encode(&mut self.0);
+    }
+
+    fn number(&mut self, name: &'static str, text: Text<'_>) -> Result<(), Wrong> {
+        let (bytes, length) = need(name, text, json::number)?;
+        self.encode(&bytes[32 - length..]);
+        Ok(())
+    }
+
+    /// Says where they are.
+    fn bytes(&mut self, name: &'static str, text: Text<'_>) -> Result<Range<usize>, Wrong> {
+        let text = text.ok_or(Wrong::Missing(name))?;
+        let payload_length = text.len().saturating_sub(4) / 2;
+        if payload_length == 1 {
+            let [byte] = json::bytes(text).ok_or(Wrong::Field(name))?;
+            self.encode(&[byte][..]);
+        } else {
+            Header { list: false, payload_length }.encode(&mut self.0);
+            json::extend(&mut self.0, text).ok_or(Wrong::Field(name))?;
+        }
+        let all = self.all();
+        Ok(all.end - payload_length..all.end)
+    }
+
+    fn recipient(&mut self, text: Text<'_>) -> Result<(), Wrong> {
+        match text {
+            Some(_) => self.bytes("to", text).map(drop),
+            None => {
+                self.encode(&[][..] as &[u8]);
+                Ok(())
+            }
+        }
+    }
+
+    fn list<T: Encodable + for<'a> Deserialize<'a> + Default>(
+        &mut self,
+        name: &'static str,
+        text: Text<'_>,
+    ) -> Result<T, Wrong> {
+        let list = need(name, text, |text| match text {
+            b"[]" => Some(T::default()),
+            text => serde_json::from_slice(text).ok(),
+        })?;
+        self.encode(&list);
+        Ok(list)
+    }
 }
 
 /// A list of these fields, which are RLP already, behind its type if it has one.
 fn typed(kind: u8, fields: &[&[u8]]) -> Vec<u8> {
     let payload_length = fields.iter().map(|some| some.len()).sum();
     let mut bytes = Vec::with_capacity(payload_length + 6);
+    typed_header(kind, payload_length, &mut bytes);
+    fields.iter().for_each(|some| bytes.extend_from_slice(some));
+    bytes
+}
+
+fn typed_header(kind: u8, payload_length: usize, bytes: &mut Vec<u8>) {
     if kind > 0 {
         bytes.push(kind);
     }
-    Header { list: true, payload_length }.encode(&mut bytes);
-    fields.iter().for_each(|some| bytes.extend_from_slice(some));
-    bytes
+    Header { list: true, payload_length }.encode(bytes);
 }
 
 /// What a transaction did, as blocks commit to it, and what the node says beside that.
@@ -292,73 +463,98 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    /// What the block's root commits to.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let status = encoded!(self.succeeded.unwrap_or_default(), self.gas, self.bloom, self.logs);
-        let deposit: Vec<u8> = self.deposit.iter().flatten().flat_map(|number| encoded!(*number)).collect();
-        typed(self.kind, &[&status, &deposit])
+    /// Adds what the block's root commits to.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        let status = self.succeeded.unwrap_or_default();
+        let deposit: usize = self.deposit.iter().flatten().map(Encodable::length).sum();
+        let payload_length = status.length() + self.gas.length() + self.bloom.length() + self.logs.length() + deposit;
+        typed_header(self.kind, payload_length, bytes);
+        status.encode(bytes);
+        self.gas.encode(bytes);
+        self.bloom.encode(bytes);
+        self.logs.encode(bytes);
+        self.deposit.iter().flatten().for_each(|number| number.encode(bytes));
+    }
+}
+
+texts!(ReceiptTexts {
+    kind = b"type",
+    status = b"status",
+    root = b"root",
+    gas = b"cumulativeGasUsed",
+    bloom = b"logsBloom",
+    blob_gas_price = b"blobGasPrice",
+    l1_fee = b"l1Fee",
+    deposit_nonce = b"depositNonce",
+    deposit_version = b"depositReceiptVersion",
+    block_hash = b"blockHash",
+    block_number = b"blockNumber",
+    index = b"transactionIndex",
+});
+
+impl FromJson for Receipt {
+    fn from_json(json: &mut Json<'_>) -> Result<Receipt, Wrong> {
+        let (mut texts, mut logs, mut last_log) = (ReceiptTexts::default(), None, None);
+        json.fields(|name, json| match name {
+            b"logs" => {
+                let logs = logs.get_or_insert_with(Vec::new);
+                json.items(|json| {
+                    let (log, number) = log_from_json(json)?;
+                    logs.push(log);
+                    last_log = last_log.max(number);
+                    Ok(())
+                })
+            }
+            _ => texts.take(name, json),
+        })?;
+        let kind = kind_of(texts.kind)?;
+        if texts.status.is_none() && texts.root.is_none() {
+            return Err(Wrong::Missing("status"));
+        }
+        let of_deposit = |name, text: Text<'_>| read(name, text.filter(|_| kind == DEPOSIT), json::u64);
+        Ok(Receipt {
+            place: Place::read(texts.block_hash, texts.block_number, texts.index)?,
+            kind,
+            succeeded: read("status", texts.status, json::u64)?.map(|status| status == 1),
+            gas: need("cumulativeGasUsed", texts.gas, json::u64)?,
+            bloom: need("logsBloom", texts.bloom, json::bytes)?.into(),
+            logs: logs.ok_or(Wrong::Missing("logs"))?,
+            deposit: [
+                of_deposit("depositNonce", texts.deposit_nonce)?,
+                of_deposit("depositReceiptVersion", texts.deposit_version)?,
+            ],
+            blob_gas_price: read("blobGasPrice", texts.blob_gas_price, json::u128)?,
+            l1_fee: read("l1Fee", texts.l1_fee, json::u256)?.unwrap_or_default(),
+            last_log,
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Receipt {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Receipt, D::Error> {
-        let json = ReceiptJson::deserialize(json)?;
-        let kind = json.kind.map_or(Ok(0), u8::try_from).map_err(|_| D::Error::custom("its type is none"))?;
-        if json.status.is_none() && json.root.is_none() {
-            return Err(D::Error::missing_field("status"));
+        json::deserialize(json)
+    }
+}
+
+texts!(LogTexts { address = b"address", data = b"data", index = b"logIndex" });
+
+/// A log, and its number within the block.
+fn log_from_json(json: &mut Json<'_>) -> Result<(Log, Option<u64>), Wrong> {
+    let (mut texts, mut topics) = (LogTexts::default(), None);
+    json.fields(|name, json| match name {
+        b"topics" => {
+            let topics = topics.insert(Vec::with_capacity(4));
+            json.items(|json| B256::from_json(json).map(|topic| topics.push(topic)))
         }
-        let number = |number: Option<U64>| number.filter(|_| kind == DEPOSIT).map(|number| number.to());
-        Ok(Receipt {
-            place: Place {
-                block_hash: json.block_hash,
-                block_number: json.block_number,
-                transaction_index: json.transaction_index,
-            },
-            kind,
-            succeeded: json.status.map(|status| status == U64::ONE),
-            gas: json.cumulative_gas_used.to(),
-            bloom: json.logs_bloom,
-            last_log: json.logs.iter().filter_map(|log| log.log_index).max().map(|index| index.to()),
-            logs: json.logs.into_iter().map(LogJson::read).collect(),
-            deposit: [number(json.deposit_nonce), number(json.deposit_receipt_version)],
-            blob_gas_price: json.blob_gas_price.map(|price| price.to()),
-            l1_fee: json.l1_fee.unwrap_or_default(),
-        })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReceiptJson {
-    #[serde(rename = "type")]
-    kind: Option<U64>,
-    status: Option<U64>,
-    root: Option<B256>,
-    cumulative_gas_used: U64,
-    logs_bloom: Bloom,
-    logs: Vec<LogJson>,
-    blob_gas_price: Option<U128>,
-    l1_fee: Option<U256>,
-    deposit_nonce: Option<U64>,
-    deposit_receipt_version: Option<U64>,
-    block_hash: Option<B256>,
-    block_number: Option<U64>,
-    transaction_index: Option<U64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LogJson {
-    address: Address,
-    topics: Vec<B256>,
-    data: Bytes,
-    log_index: Option<U64>,
-}
-
-impl LogJson {
-    fn read(self) -> Log {
-        Log { address: self.address, data: LogData::new_unchecked(self.topics, self.data) }
-    }
+        _ => texts.take(name, json),
+    })?;
+    let data = need("data", texts.data, |text| {
+        let mut data = Vec::new();
+        json::extend(&mut data, text).map(|_| data)
+    })?;
+    let data = LogData::new_unchecked(topics.ok_or(Wrong::Missing("topics"))?, data.into());
+    let address = need("address", texts.address, json::address)?;
+    Ok((Log { address, data }, read("logIndex", texts.index, json::u64)?))
 }
 
 #[cfg(test)]
@@ -368,6 +564,7 @@ mod tests {
     use alloy::eips::eip2718::Encodable2718;
     use alloy::eips::eip2930::AccessListItem;
     use alloy::eips::eip7702::Authorization;
+    use alloy::primitives::Bytes;
     use alloy::signers::SignerSync;
     use alloy::signers::local::PrivateKeySigner;
     use assay_types::{BlockHash, Height};
@@ -472,12 +669,12 @@ mod tests {
             let read: Transaction =
                 serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));
             assert_eq!(read.bytes, bytes, "{json}");
-            assert_eq!((read.check(), read.check_sender()), (Ok(()), Ok(())), "{json}");
+            assert_eq!((read.check(keccak256(&read.bytes)), read.check_sender()), (Ok(()), Ok(())), "{json}");
             assert_eq!(read.gas_price(1), 30_000_000_000u128.min(if read.kind < 2 { u128::MAX } else { 1 }), "{json}");
             assert_eq!(read.blobs, (read.kind == 3).then_some((2 * BLOB_GAS, 9)), "{json}");
             let another = Transaction { sender: Address::ZERO, ..read.clone() };
             assert!(another.check_sender().unwrap_err().contains(&signer.to_string()));
-            assert!(Transaction { id: B256::ZERO, ..read.clone() }.check().is_err());
+            assert!(Transaction { id: B256::ZERO, ..read.clone() }.check(keccak256(&read.bytes)).is_err());
             // What is left out is named.
             for field in json
                 .as_object()

@@ -2,7 +2,7 @@
 
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
-use alloy::primitives::{Address, B256, Bytes, Log, TxKind, U256};
+use alloy::primitives::{Address, B256, Log, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent, sol};
 use assay_types::{Account, Asset, Payment};
 
@@ -228,7 +228,7 @@ pub(crate) fn promised(transaction: &Transaction, is_token: impl Fn(&Address) ->
         payments.push(Payment { index: None, to, asset: Asset::Native, amount });
     }
     if is_token(&to)
-        && let Some(call) = token_call(&transaction.input)
+        && let Some(call) = token_call(transaction.input())
     {
         let (asset, amount) = (Asset::Token(to.into()), call.value.into());
         payments.push(Payment { index: None, to: Account::new(call.to.as_slice()), asset, amount });
@@ -236,6 +236,6 @@ pub(crate) fn promised(transaction: &Transaction, is_token: impl Fn(&Address) ->
     payments
 }
 
-fn token_call(input: &Bytes) -> Option<transferCall> {
+fn token_call(input: &[u8]) -> Option<transferCall> {
     (input.len() == 68).then(|| transferCall::abi_decode(input).ok()).flatten()
 }

@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{B256, Bytes, keccak256};
 use alloy::rpc::json_rpc::ErrorPayload;
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError, Watch};
 use futures_util::{StreamExt, TryStreamExt};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::codec::{self, Place, Receipt, Transaction};
 use crate::diagnose;
 use crate::digest::Digest;
+use crate::json::{self, FromJson, Json, Wrong};
+use crate::keccak;
 use crate::node::{Node, OrFail, Refusal};
 use crate::trace::{Call, Frame, Trace};
 use crate::verify;
@@ -42,30 +42,71 @@ pub(crate) struct Fetched {
     pub(crate) digest: Digest,
 }
 
-/// The parts of a block's JSON beside its header.
-#[derive(Deserialize)]
-struct Body<T> {
+/// A block's JSON, by parts.
+struct BlockJson<T> {
+    /// Without what is below.
+    header: Vec<u8>,
     hash: B256,
     transactions: Vec<T>,
     withdrawals: Option<Vec<Withdrawal>>,
 }
 
+impl<T: FromJson> FromJson for BlockJson<T> {
+    fn from_json(json: &mut Json<'_>) -> Result<BlockJson<T>, Wrong> {
+        let (mut header, mut hash, mut transactions, mut withdrawals) = (vec![b'{'], None, None, None);
+        json.fields(|name, json| {
+            if name == b"transactions" {
+                transactions = Some(Vec::from_json(json)?);
+                return Ok(());
+            }
+            let value = json.skip()?;
+            match name {
+                b"hash" => hash = json::hash(value),
+                b"withdrawals" => {
+                    let read = serde_json::from_slice(value);
+                    withdrawals = read.map_err(|_| Wrong::Field("withdrawals"))?;
+                }
+                _ => {
+                    let separator = if header.len() > 1 { ",\"" } else { "\"" };
+                    for part in [separator.as_bytes(), name, b"\":", value] {
+                        header.extend_from_slice(part);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        header.push(b'}');
+        Ok(BlockJson {
+            header,
+            hash: hash.ok_or(Wrong::Missing("hash"))?,
+            transactions: transactions.ok_or(Wrong::Missing("transactions"))?,
+            withdrawals,
+        })
+    }
+}
+
+impl<'de, T: FromJson> Deserialize<'de> for BlockJson<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<BlockJson<T>, D::Error> {
+        json::deserialize(json)
+    }
+}
+
 /// The header at a height or tag of the node's active chain.
 pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &str) -> Result<SealedHeader, Refusal> {
     let (wanted, asked) = (height_of(&number), Instant::now());
-    let block: Option<Box<RawValue>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
-    read_header(node, &block.ok_or(Refusal::Null)?, wanted, asked, subject).map_err(Refusal::Failed)
+    let block: Option<BlockJson<B256>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
+    read_header(node, block.ok_or(Refusal::Null)?, wanted, asked, subject).map_err(Refusal::Failed)
 }
 
 /// A header that was asked for then, at this height if it was not by a tag.
 fn read_header(
     node: &Node,
-    block: &RawValue,
+    block: BlockJson<B256>,
     wanted: Option<Height>,
     asked: Instant,
     subject: &str,
 ) -> Result<SealedHeader, NodeError> {
-    let (sealed, _) = sealed::<B256>(node, block, subject)?;
+    let (sealed, _, _) = sealed(node, block, subject)?;
     let (height, hash) = (Height(sealed.header.number), BlockHash(sealed.hash.0));
     if let Some(wanted) = wanted.filter(|wanted| *wanted != height) {
         let (fault, why) = (diagnose::of_another_block(wanted, height), format!("it is of height {height}"));
@@ -100,13 +141,13 @@ pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<
     let asked = Instant::now();
     let heights = from.0..from.0.saturating_add(count);
     let questions = heights.clone().map(|height| json!([format!("{height:#x}"), false])).collect();
-    let answers = node.ask_many::<Option<Box<RawValue>>>("eth_getBlockByNumber", questions, "headers").await?;
+    let answers = node.ask_many::<Option<BlockJson<B256>>>("eth_getBlockByNumber", questions, "headers").await?;
     let mut hashes = Vec::with_capacity(answers.len());
     for (height, answer) in heights.zip(answers) {
         let subject = format!("the header at height {height}");
         match answer {
             Ok(Some(block)) => {
-                let sealed = read_header(node, &block, Some(Height(height)), asked, &subject)?;
+                let sealed = read_header(node, block, Some(Height(height)), asked, &subject)?;
                 hashes.push(BlockHash(sealed.hash.0));
             }
             Ok(None) | Err(Refusal::Absent(_) | Refusal::Null) => break,
@@ -166,7 +207,7 @@ pub(crate) enum Senders<'w> {
 
 impl Senders<'_> {
     /// One in so many is looked at.
-    const SHARE: u64 = 32;
+    const SHARE: u64 = 128;
 
     fn are_to_be_checked(self, transaction: &Transaction) -> bool {
         static CHANCE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -208,9 +249,9 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     Ok(Fetched { sealed, txids, is_checked, digest })
 }
 
-async fn body(node: &Node, at: BlockRef) -> Result<Option<Box<RawValue>>, Refusal> {
+async fn body(node: &Node, at: BlockRef) -> Result<Option<BlockJson<Transaction>>, Refusal> {
     let subject = format!("block {}", at.height);
-    node.ask("eth_getBlockByHash", json!([B256::from(at.hash.0), true]), &subject).await
+    node.ask_large("eth_getBlockByHash", json!([B256::from(at.hash.0), true]), &subject).await
 }
 
 /// A block's parts, held against its header.
@@ -237,7 +278,7 @@ impl Contents {
 async fn read_body(
     node: &Node,
     at: BlockRef,
-    answer: Result<Option<Box<RawValue>>, Refusal>,
+    answer: Result<Option<BlockJson<Transaction>>, Refusal>,
     senders: Senders<'_>,
 ) -> Result<Contents, NodeError> {
     let subject = format!("block {}", at.height);
@@ -247,16 +288,16 @@ async fn read_body(
         Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
-    let (sealed, body) = sealed::<Transaction>(node, &block, &subject)?;
+    let (sealed, transactions, withdrawals) = sealed(node, block, &subject)?;
     let header = &sealed.header;
     if sealed.hash.0 != at.hash.0 || header.number != at.height.0 {
         let why = format!("it is {} at height {}", sealed.hash, header.number);
         let fault = diagnose::of_another_block(at.height, Height(header.number));
         return Err(node.contradiction(&subject, "what was asked for", fault, why));
     }
-    let (transactions, is_checked) = (body.transactions, !sealed.is_foreign);
+    let is_checked = !sealed.is_foreign;
     let apart = transactions.last().is_some_and(|last| Some(last.id) == codec::state_sync(node.chain_number, at));
-    let mut contents = Contents { sealed, transactions, apart, is_checked, withdrawals: body.withdrawals };
+    let mut contents = Contents { sealed, transactions, apart, is_checked, withdrawals };
     if contents.is_checked {
         contents.is_checked = check_transactions(node, at, &mut contents, senders).await?;
         check_withdrawals(&contents).map_err(|(fault, why)| {
@@ -283,8 +324,10 @@ async fn check_transactions(
         let subject = format!("the transactions of block {}", at.height);
         return Err(node.contradiction(&subject, "its header", fault, why));
     }
-    for transaction in transactions.iter().filter(|transaction| !transaction.bytes.is_empty()) {
-        let checked = transaction.check().and_then(|()| match senders.are_to_be_checked(transaction) {
+    let known: Vec<&Transaction> = transactions.iter().filter(|transaction| !transaction.bytes.is_empty()).collect();
+    let hashes = keccak::of_each(&known.iter().map(|transaction| &transaction.bytes[..]).collect::<Vec<_>>());
+    for (transaction, hash) in known.into_iter().zip(hashes) {
+        let checked = transaction.check(hash).and_then(|()| match senders.are_to_be_checked(transaction) {
             true => transaction.check_sender(),
             false => Ok(()),
         });
@@ -346,16 +389,17 @@ async fn count(node: &Node, header: &Header, at: BlockRef) -> Option<usize> {
     verify::receipts(&receipts, header).is_ok().then_some(receipts.len())
 }
 
-/// A block's JSON, with its header's fields hashed.
-fn sealed<T: DeserializeOwned>(
+/// A block's header, its fields hashed; and its transactions and withdrawals.
+#[expect(clippy::type_complexity, reason = "a block's parts, once")]
+fn sealed<T>(
     node: &Node,
-    block: &RawValue,
+    block: BlockJson<T>,
     subject: &str,
-) -> Result<(SealedHeader, Body<T>), NodeError> {
-    let header: Header = serde_json::from_str(block.get()).map_err(|error| node.not_read(subject, &error))?;
-    let body: Body<T> = serde_json::from_str(block.get()).map_err(|error| node.not_read(subject, &error))?;
-    let checked = verify::header(&header, body.hash);
-    let is_foreign = checked.is_err() && !codec::knows(node.chain_number) && verify::has_foreign_fields(block.get());
+) -> Result<(SealedHeader, Vec<T>, Option<Vec<Withdrawal>>), NodeError> {
+    let BlockJson { header: fields, hash, transactions, withdrawals } = block;
+    let header: Header = serde_json::from_slice(&fields).map_err(|error| node.not_read(subject, &error))?;
+    let checked = verify::header(&header, hash);
+    let is_foreign = checked.is_err() && !codec::knows(node.chain_number) && verify::has_foreign_fields(&fields);
     if !is_foreign {
         checked
             .map_err(|why| node.contradiction(&format!("the header of {subject}"), "its hash", Fault::Forged, why))?;
@@ -363,7 +407,7 @@ fn sealed<T: DeserializeOwned>(
     } else {
         node.known.lose(node, "the header has fields that are not known here");
     }
-    Ok((SealedHeader { header, hash: body.hash, is_foreign }, body))
+    Ok((SealedHeader { header, hash, is_foreign }, transactions, withdrawals))
 }
 
 /// All receipts of the block; `None` where the node knows no way to ask for them together.
@@ -372,7 +416,7 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>
         return Ok(None);
     }
     let subject = format!("the receipts of block {}", at.height);
-    match node.ask("eth_getBlockReceipts", json!([B256::from(at.hash.0)]), &subject).await {
+    match node.ask_large("eth_getBlockReceipts", json!([B256::from(at.hash.0)]), &subject).await {
         Ok(Some(receipts)) => {
             node.block_receipts.show();
             Ok(Some(receipts))
@@ -558,7 +602,7 @@ pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transactio
         return Ok(None);
     }
     found
-        .check()
+        .check(keccak256(&found.bytes))
         .and_then(|()| found.check_sender())
         .map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
     Ok(Some(found))

@@ -1,7 +1,7 @@
 //! EVM nodes: JSON-RPC; a block becomes movements; state proofs.
 //!
 //! A block is asked for by its hash, from one node, and every part is checked against its header before anything is made
-//! of it (`codec`, `verify`); of what kind an answer is that fails is found out afterwards (`diagnose`, `recent`); what a refusal means, by its words (`meaning`). What the header commits to gives the movements (`extract`); a trace, to which nothing
+//! of it (`json`, `codec`, `verify`; `trie`, `keccak`); of what kind an answer is that fails is found out afterwards (`diagnose`, `recent`); what a refusal means, by its words (`meaning`). What the header commits to gives the movements (`extract`); a trace, to which nothing
 //! commits, explains internal payments (`trace`); state is read beside them and decides (`state`, `reader`), and is proven:
 //! native coins by accounts, tokens by slots of their storage where these can be found (`slots`, `layout`).
 //!
@@ -20,6 +20,8 @@ mod digest;
 mod extract;
 mod fetch;
 mod finality;
+mod json;
+mod keccak;
 mod layout;
 mod meaning;
 mod node;
@@ -29,6 +31,7 @@ mod slots;
 mod state;
 mod trace;
 mod transport;
+mod trie;
 mod verify;
 mod wanted;
 

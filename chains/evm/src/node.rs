@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloy::primitives::U64;
 use alloy::rpc::json_rpc::ErrorPayload;
-use assay_http::{Endpoint, HttpError};
+use assay_http::{Answer, Endpoint, HttpError};
 use assay_types::{Fault, NodeError};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::ability::Ability;
 use crate::batch::BatchSize;
+use crate::json::FromJson;
 use crate::meaning::Meaning;
 use crate::recent::Recent;
 use crate::transport::{self, Broken, Failure};
@@ -138,8 +139,29 @@ impl Node {
         params: Value,
         subject: &str,
     ) -> Result<T, Refusal> {
+        self.ask_and_read(method, params, subject, transport::read_one).await
+    }
+
+    /// The same, of what has large answers.
+    pub(crate) async fn ask_large<T: FromJson + DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+        subject: &str,
+    ) -> Result<T, Refusal> {
+        self.ask_and_read(method, params, subject, transport::read_large).await
+    }
+
+    async fn ask_and_read<T>(
+        &self,
+        method: &'static str,
+        params: Value,
+        subject: &str,
+        read: impl Fn(&Answer, u64) -> Result<T, Failure>,
+    ) -> Result<T, Refusal> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        transport::ask(&self.endpoint, id, method, &params).await.map_err(|failure| self.refusal(failure, subject))
+        let told = transport::ask(&self.endpoint, id, method, &params, read).await;
+        told.map_err(|failure| self.refusal(failure, subject))
     }
 
     /// Asks many questions by one method, in as few requests as the node bears; answers in order. Fails as a whole only

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::json::{FromJson, Json};
 use crate::meaning::Meaning;
 
 /// The largest answer that is read, to one question or to a batch: a full block's receipts or traces take some tens of
@@ -148,19 +149,21 @@ pub(crate) fn is_overload(failure: &Failure) -> bool {
     }
 }
 
-/// Asks one question, with this number.
-pub(crate) async fn ask<T: DeserializeOwned>(
+/// Asks one question, with this number, and reads its answer.
+pub(crate) async fn ask<T>(
     endpoint: &Endpoint,
     id: u64,
     method: &'static str,
     params: &Value,
+    read: impl Fn(&Answer, u64) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let body = serde_json::to_vec(&Question::new(id, method, params))
         .map_err(|error| Failure::Broken(Broken::NotRpc(error)))?;
     let read = |answer: Answer| {
-        let read = read_one(&answer, id);
+        let (read, status) = (read(&answer, id), answer.status);
+        endpoint.take_back(answer);
         match &read {
-            _ if matches!(answer.status, 429 | 503) => Reply::Refused(read),
+            _ if matches!(status, 429 | 503) => Reply::Refused(read),
             Err(Failure::Said(error)) if Meaning::of(error).is_overload() => Reply::Refused(read),
             _ => Reply::Answered(read),
         }
@@ -202,7 +205,8 @@ pub(crate) async fn ask_batch<'q>(
     told.map_err(Broken::Http).and_then(|told| told).map_err(Failure::Broken)
 }
 
-fn read_one<T: DeserializeOwned>(answer: &Answer, id: u64) -> Result<T, Failure> {
+/// The answer to one question.
+pub(crate) fn read_one<T: DeserializeOwned>(answer: &Answer, id: u64) -> Result<T, Failure> {
     if let Ok(response) = serde_json::from_slice::<Response<'_, T>>(&answer.body)
         && response.error.is_none()
         && response.is_to(id)
@@ -226,6 +230,25 @@ fn read_one<T: DeserializeOwned>(answer: &Answer, id: u64) -> Result<T, Failure>
             serde_json::from_str(result.get()).map_err(|error| Failure::Unread(error, result.get() == "null"))
         }
         (None, None) => Err(Failure::Broken(Broken::NotRpc(serde_json::Error::missing_field("result")))),
+    }
+}
+
+/// The same, where it is large.
+pub(crate) fn read_large<T: FromJson + DeserializeOwned>(answer: &Answer, id: u64) -> Result<T, Failure> {
+    let (mut json, mut said, mut result, mut is_error) = (Json::new(&answer.body), None, None, false);
+    let read = json.fields(|name, json| {
+        match name {
+            b"id" => said = Some(json.skip()?),
+            b"result" => result = Some(T::from_json(json)?),
+            b"error" => is_error |= json.something()?.is_some(),
+            _ => _ = json.skip()?,
+        }
+        Ok(())
+    });
+    let is_answer = read.is_ok() && json.is_over() && !is_error && said == Some(id.to_string().as_bytes());
+    match result {
+        Some(result) if is_answer => Ok(result),
+        _ => read_one(answer, id),
     }
 }
 

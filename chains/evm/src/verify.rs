@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use alloy::consensus::Header;
-use alloy::consensus::proofs::{calculate_withdrawals_root, ordered_trie_root_with_encoder};
+use alloy::consensus::proofs::calculate_withdrawals_root;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::{Address, B256, Bloom, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_trie::proof::verify_proof;
@@ -14,6 +14,7 @@ use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
 use serde::de::IgnoredAny;
 
 use crate::codec::{Receipt, Transaction};
+use crate::trie;
 
 /// The header's fields must hash to its hash.
 pub(crate) fn header(header: &Header, hash: B256) -> Result<(), String> {
@@ -21,7 +22,7 @@ pub(crate) fn header(header: &Header, hash: B256) -> Result<(), String> {
 }
 
 /// Has this JSON of a block fields that Ethereum's have not?
-pub(crate) fn has_foreign_fields(block: &str) -> bool {
+pub(crate) fn has_foreign_fields(block: &[u8]) -> bool {
     /// By the execution APIs' specification, and what nodes add to it.
     const OURS: [&str; 30] = [
         "hash",
@@ -55,7 +56,7 @@ pub(crate) fn has_foreign_fields(block: &str) -> bool {
         "withdrawals",
         "author",
     ];
-    let fields: Result<BTreeMap<&str, IgnoredAny>, _> = serde_json::from_str(block);
+    let fields: Result<BTreeMap<&str, IgnoredAny>, _> = serde_json::from_slice(block);
     fields.is_ok_and(|fields| fields.keys().any(|name| !OURS.contains(name)))
 }
 
@@ -66,8 +67,7 @@ pub(crate) fn transactions(transactions: &[Transaction], root: B256) -> Result<(
 
 /// The root of a trie of these, each under its number.
 pub(crate) fn root_of<'b>(encoded: impl Iterator<Item = &'b [u8]>) -> B256 {
-    let encoded: Vec<&[u8]> = encoded.collect();
-    ordered_trie_root_with_encoder(&encoded, |bytes, to| to.extend_from_slice(bytes))
+    trie::root_of(&encoded.collect::<Vec<_>>())
 }
 
 /// The withdrawals must rebuild the header's `withdrawalsRoot`, or both must be absent.
@@ -81,8 +81,12 @@ pub(crate) fn withdrawals(withdrawals: Option<&[Withdrawal]>, root: Option<B256>
 }
 
 pub(crate) fn receipts_root<'r>(receipts: impl IntoIterator<Item = &'r Receipt>) -> B256 {
-    let encoded: Vec<Vec<u8>> = receipts.into_iter().map(Receipt::encode).collect();
-    root_of(encoded.iter().map(|bytes| &bytes[..]))
+    let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+    for receipt in receipts {
+        receipt.encode(&mut bytes);
+        ends.push(bytes.len());
+    }
+    root_of(ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]))
 }
 
 /// The receipts must rebuild the header's `receiptsRoot`, and their blooms its `logsBloom`.
