@@ -76,6 +76,7 @@ pub(crate) fn extract(
         readings: vec![],
         blank: vec![],
         remarks: vec![],
+        sealed: None,
         opening: false,
         body,
     })

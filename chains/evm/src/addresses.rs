@@ -1,7 +1,9 @@
 //! Addresses: 20 bytes, written as `0x` and 40 hexadecimal digits whose case is a checksum (EIP-55).
 
 use alloy::primitives::Address;
-use assay_types::{Account, Addresses};
+use assay_types::{Account, Addresses, Asset, Proven};
+
+use crate::kept;
 
 /// The address syntax of every EVM chain.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,6 +46,14 @@ impl Addresses for EvmAddresses {
 
     fn expand(&self, _descriptor: &str, _range: Option<(u32, u32)>) -> Result<Vec<Account>, String> {
         Err("EVM chains have no output descriptors: list the addresses".into())
+    }
+
+    fn show_proof(&self, sealed: &[u8], proof: &[u8]) -> Result<String, String> {
+        kept::show(sealed, proof)
+    }
+
+    fn check_proof(&self, document: &str, account: &Account, asset: Asset) -> Result<Proven, String> {
+        kept::check(document, account, asset)
     }
 }
 

@@ -134,9 +134,10 @@ impl EvmChain {
     async fn block_of(&self, node: &Node, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
         if at.height == self.start {
             let fetched = fetch::block_without_movements(node, at).await?;
-            let (readings, blank) = self.open(node, at, committed_state(&fetched.sealed), watch).await?;
+            let (readings, blank) = self.open(node, at, committed_state(&fetched.sealed), watch, reads.keep).await?;
             let remarks = self.remarks(node, at, &fetched, &[], &[]).await?;
-            return Ok(Block { blank, opening: true, remarks, ..self.whole(fetched, vec![], readings) });
+            let sealed = sealed(&fetched, reads);
+            return Ok(Block { blank, opening: true, remarks, sealed, ..self.whole(fetched, vec![], readings) });
         }
         let senders = if *reads == Reads::MOVED { Senders::Of(watch) } else { Senders::All };
         let mut fetched = fetch::block(node, at, senders).await?;
@@ -152,7 +153,8 @@ impl EvmChain {
         let (accounts, tokens) = (wanted.accounts(watch), wanted.tokens(&self.tokens));
         let (state_root, slots) = (committed_state(&fetched.sealed), &self.slots);
         let prove = if fetched.is_checked { wanted.prove() } else { Prove::nothing() };
-        let question = Question { at, state_root, accounts: &accounts, tokens: &tokens, prove, slots };
+        let keep = reads.keep;
+        let question = Question { at, state_root, accounts: &accounts, tokens: &tokens, prove, keep, slots };
         let mut readings = match state::read(node, &question).await? {
             Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
         };
@@ -161,7 +163,8 @@ impl EvmChain {
             true => Vec::new(),
             false => self.remarks(node, at, &fetched, &accounts, &readings).await?,
         };
-        Ok(Block { remarks, ..self.whole(fetched, effects, readings) })
+        let sealed = sealed(&fetched, reads);
+        Ok(Block { remarks, sealed, ..self.whole(fetched, effects, readings) })
     }
 
     /// What is there to remark of every token, where these accounts were read.
@@ -175,7 +178,7 @@ impl EvmChain {
     ) -> Result<Vec<Remark>, NodeError> {
         let state_root = if fetched.is_checked { committed_state(&fetched.sealed) } else { EMPTY_ROOT_HASH };
         let (tokens, prove, slots) = (&self.tokens, Prove::nothing(), &self.slots);
-        let question = Question { at, state_root, accounts, tokens, prove, slots };
+        let question = Question { at, state_root, accounts, tokens, prove, keep: false, slots };
         contract::remarks(node, &self.exposed, &question, readings).await
     }
 
@@ -187,10 +190,11 @@ impl EvmChain {
         at: BlockRef,
         state_root: B256,
         watch: &Watch,
+        keep: bool,
     ) -> Result<(Vec<Reading>, Vec<Asset>), NodeError> {
         let read = async |accounts: &[(AccountNo, Address)], prove: Prove<'_>| {
             let (tokens, slots) = (&self.tokens, &self.slots);
-            match state::read(node, &Question { at, state_root, accounts, tokens, prove, slots }).await? {
+            match state::read(node, &Question { at, state_root, accounts, tokens, prove, keep, slots }).await? {
                 Answer::Read(readings) => Ok(readings),
                 Answer::NoState { why, .. } => Err(no_state_to_begin_with(node, at, &why)),
             }
@@ -222,7 +226,7 @@ impl EvmChain {
         let accounts = addresses(accounts.iter().map(|(number, account)| (*number, &*account.0)));
         self.with_a_node(async |node| {
             let (tokens, slots, prove) = (&self.tokens, &self.slots, prove.clone());
-            let question = Question { at, state_root, accounts: &accounts, tokens, prove, slots };
+            let question = Question { at, state_root, accounts: &accounts, tokens, prove, keep: false, slots };
             match state::read(node, &question).await? {
                 Answer::Read(readings) => Ok((at, readings)),
                 Answer::NoState { why, .. } => {
@@ -242,6 +246,7 @@ impl EvmChain {
             readings,
             blank: vec![],
             remarks: vec![],
+            sealed: None,
             opening: false,
             body: Box::new(EvmBody { digest: fetched.digest, is_token: self.is_token.clone() }),
         }
@@ -309,7 +314,8 @@ impl Chain for EvmChain {
             let mut readings = Vec::with_capacity(pairs.len());
             for asset in &assets {
                 let (accounts, prove, slots) = (&holders(*asset)[..], Prove::all(), &self.slots);
-                let natives = Question { at, state_root, accounts, tokens: &[], prove, slots };
+                // It may take the place of what was read first at a block whose proofs are kept.
+                let natives = Question { at, state_root, accounts, tokens: &[], prove, keep: true, slots };
                 readings.extend(match asset {
                     Asset::Token(token) => {
                         state::read_tokens(node, &Question { tokens: &[(*token).into()], ..natives }).await?
@@ -338,7 +344,7 @@ impl Chain for EvmChain {
         let (slots, at) = (&self.slots, at.at());
         let (prove, accounts, tokens) = (Prove::nothing(), &accounts[..], &tokens[..]);
         self.with_a_node(async |node| {
-            let question = Question { at, state_root, accounts, tokens, prove: prove.clone(), slots };
+            let question = Question { at, state_root, accounts, tokens, prove: prove.clone(), keep: false, slots };
             let (Answer::Read(mut readings) | Answer::NoState { unknown: mut readings, .. }) =
                 state::read(node, &question).await?;
             readings.retain(|reading| wanted.contains(&(reading.account, reading.asset)));
@@ -387,6 +393,11 @@ fn state_root_of(header: &Header) -> Result<B256, NodeError> {
     <[u8; 32]>::try_from(header.seal.as_slice())
         .map(B256::from)
         .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", header.height)))
+}
+
+/// The header, where proofs are to be kept with it.
+fn sealed(fetched: &Fetched, reads: &Reads) -> Option<Vec<u8>> {
+    reads.keep.then(|| alloy::rlp::encode(&fetched.sealed.header))
 }
 
 /// A header that nothing was held against commits to nothing.

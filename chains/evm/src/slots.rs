@@ -13,14 +13,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{Amount, BlockRef, Height, NodeError};
+use assay_types::{Amount, BlockRef, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
+use crate::kept;
 use crate::layout::Layout;
 use crate::node::{Node, Refusal};
 use crate::reader;
-use crate::state::wrong_proof;
+use crate::state::{Shown, wrong_proof};
 use crate::verify::{self, AccountProof};
 
 /// Storage keys in one `eth_getProof`.
@@ -76,6 +77,8 @@ pub(crate) struct Token<'a> {
     pub(crate) slots: &'a Slots,
     pub(crate) at: BlockRef,
     pub(crate) state_root: B256,
+    /// Is what proves its balances wanted as well?
+    pub(crate) keep: bool,
     pub(crate) address: Address,
 }
 
@@ -83,16 +86,22 @@ pub(crate) struct Token<'a> {
 enum Storage {
     /// Nothing: it gives no proof.
     NoProof,
-    /// That there is no contract.
-    NoCode,
+    /// That there is no contract; with what proves that, where it is wanted.
+    NoCode(Option<Proof>),
     /// The words at the keys that were asked for.
-    Words(Vec<U256>),
+    Words(Vec<Word>),
+}
+
+/// A word of storage, with what proves it where that is wanted.
+struct Word {
+    value: U256,
+    proof: Option<Proof>,
 }
 
 /// What is known of a token at a block.
 enum Search {
     Nothing,
-    NoCode,
+    NoCode(Option<Proof>),
     Found(Layout),
 }
 
@@ -101,7 +110,7 @@ impl Token<'_> {
     ///
     /// # Errors
     /// [`NodeError::Contradiction`] when a proof does not follow from the state root.
-    pub(crate) async fn prove(&self, held: &[Held]) -> Result<HashMap<Address, Amount>, NodeError> {
+    pub(crate) async fn prove(&self, held: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
         let nothing = HashMap::new();
         if self.state_root == EMPTY_ROOT_HASH || !held.iter().any(|held| held.prove) {
             return Ok(nothing);
@@ -109,7 +118,7 @@ impl Token<'_> {
         let holders = largest(held);
         let layout = match self.search(&holders).await? {
             Search::Nothing => return Ok(nothing),
-            Search::NoCode => return Ok(none_held(held)),
+            Search::NoCode(proof) => return Ok(none_held(held, &proof)),
             Search::Found(layout) => layout,
         };
         let beside: HashSet<Address> = holders.iter().map(|holder| holder.account).collect();
@@ -117,14 +126,15 @@ impl Token<'_> {
             held.iter().filter(|held| held.prove || beside.contains(&held.account)).copied().collect();
         let words = match self.words(layout, &asked).await? {
             Storage::NoProof => return Ok(nothing),
-            Storage::NoCode => return Ok(none_held(held)),
+            Storage::NoCode(proof) => return Ok(none_held(held, &proof)),
             Storage::Words(words) => words,
         };
         if !self.agrees(layout, &asked, &words).await? {
             return Ok(nothing);
         }
         let proven = asked.iter().zip(words).filter(|(held, _)| held.prove);
-        Ok(proven.map(|(held, word)| (held.account, Amount(word))).collect())
+        let shown = |Word { value, proof }| Shown { amount: Amount(value), proof };
+        Ok(proven.map(|(held, word)| (held.account, shown(word))).collect())
     }
 
     /// Where the token keeps its balances, from memory or by trying. Without a holder any empty slot would do: then only
@@ -132,7 +142,7 @@ impl Token<'_> {
     async fn search(&self, holders: &[Held]) -> Result<Search, NodeError> {
         if holders.is_empty() {
             return Ok(match self.ask(&[]).await? {
-                Storage::NoCode => Search::NoCode,
+                Storage::NoCode(proof) => Search::NoCode(proof),
                 Storage::NoProof | Storage::Words(_) => Search::Nothing,
             });
         }
@@ -168,10 +178,10 @@ impl Token<'_> {
         let keys: Vec<B256> = layouts.iter().map(|layout| layout.key(first.account)).collect();
         let words = match self.ask(&keys).await? {
             Storage::NoProof => return Ok(Some(Search::Nothing)),
-            Storage::NoCode => return Ok(Some(Search::NoCode)),
+            Storage::NoCode(proof) => return Ok(Some(Search::NoCode(proof))),
             Storage::Words(words) => words,
         };
-        for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| *word == first.balance.0) {
+        for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| word.value == first.balance.0) {
             if self.fits(layout, others).await? {
                 tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
                 self.slots.note(self.address, Known::Found(layout));
@@ -183,15 +193,15 @@ impl Token<'_> {
 
     async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<bool, NodeError> {
         Ok(match self.words(layout, holders).await? {
-            Storage::Words(words) => words.iter().zip(holders).all(|(word, holder)| *word == holder.balance.0),
-            Storage::NoProof | Storage::NoCode => false,
+            Storage::Words(words) => words.iter().zip(holders).all(|(word, holder)| word.value == holder.balance.0),
+            Storage::NoProof | Storage::NoCode(_) => false,
         })
     }
 
     /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself: either the
     /// reading was wrong, or the slot is not the balance (any more) and is dropped.
-    async fn agrees(&self, layout: Layout, asked: &[Held], words: &[U256]) -> Result<bool, NodeError> {
-        let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(*word)));
+    async fn agrees(&self, layout: Layout, asked: &[Held], words: &[Word]) -> Result<bool, NodeError> {
+        let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(word.value)));
         let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
         let Some((first, others)) = differing.split_first() else { return Ok(true) };
         for some in [std::slice::from_ref(first), others] {
@@ -242,6 +252,15 @@ impl Token<'_> {
         Ok(Storage::Words(words))
     }
 
+    /// What was verified, with a proof of each word by itself where that is wanted.
+    fn shown(&self, proof: &AccountProof, keys: &[B256], words: Option<Vec<U256>>) -> Storage {
+        let Some(words) = words else { return Storage::NoCode(self.keep.then(|| kept::of_account(proof))) };
+        let slots = keys.iter().zip(proof.storage_proof.iter().flatten());
+        let mut proofs =
+            slots.map(|(key, slot)| kept::of_slot(proof, *key, slot)).take(if self.keep { keys.len() } else { 0 });
+        Storage::Words(words.into_iter().map(|value| Word { value, proof: proofs.next() }).collect())
+    }
+
     /// One question, with its answer verified against the state root.
     async fn ask(&self, keys: &[B256]) -> Result<Storage, NodeError> {
         if !self.node.proofs.is_there() {
@@ -253,7 +272,7 @@ impl Token<'_> {
             Ok(proof) => match verify::storage(&proof, self.address, self.state_root, keys) {
                 Ok(words) => {
                     self.node.proofs.show();
-                    Ok(words.map_or(Storage::NoCode, Storage::Words))
+                    Ok(self.shown(&proof, keys, words))
                 }
                 Err(why) => {
                     let (at, root) = (self.at.height, self.state_root);
@@ -282,8 +301,9 @@ fn largest(held: &[Held]) -> Vec<Held> {
 }
 
 /// A contract that is not there holds nothing for anyone.
-fn none_held(held: &[Held]) -> HashMap<Address, Amount> {
-    held.iter().filter(|held| held.prove).map(|held| (held.account, Amount::ZERO)).collect()
+fn none_held(held: &[Held], proof: &Option<Proof>) -> HashMap<Address, Shown> {
+    let nothing = || Shown { amount: Amount::ZERO, proof: proof.clone() };
+    held.iter().filter(|held| held.prove).map(|held| (held.account, nothing())).collect()
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use std::sync::LazyLock;
 
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{AccountNo, Amount, Asset, BlockRef, Fault, Height, NodeError, Reading};
+use assay_types::{AccountNo, Amount, Asset, BlockRef, Fault, Height, NodeError, Proof, Reading};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::fetch::{self, gone_or_missing};
 use crate::node::{Node, OrFail, Refusal};
 use crate::slots::{Held, Slots, Token};
-use crate::{diagnose, reader, verify};
+use crate::{diagnose, kept, reader, verify};
 
 /// Proofs that are held at a time.
 const PROOFS_AT_ONCE: usize = 500;
@@ -27,8 +27,17 @@ pub(crate) struct Question<'a> {
     pub(crate) accounts: &'a [(AccountNo, Address)],
     pub(crate) tokens: &'a [Address],
     pub(crate) prove: Prove<'a>,
+    /// Is what proves them wanted as well?
+    pub(crate) keep: bool,
     /// Where tokens keep their balances, as far as that is known.
     pub(crate) slots: &'a Slots,
+}
+
+/// A balance that was proven, with what proves it where that is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) amount: Amount,
+    pub(crate) proof: Option<Proof>,
 }
 
 /// Which balances are to be proven: all of some accounts, and these.
@@ -72,10 +81,8 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
     let is_wanted = |(number, _): &&(AccountNo, Address)| question.prove.wants(*number, Asset::Native);
     let wanted: Vec<(AccountNo, Address)> = question.accounts.iter().filter(is_wanted).copied().collect();
-    let (balances, proven) = tokio::try_join!(
-        reader::balances(node, hash, &addresses, question.tokens),
-        proofs(node, question.at, question.state_root, &wanted),
-    )?;
+    let (balances, proven) =
+        tokio::try_join!(reader::balances(node, hash, &addresses, question.tokens), proofs(node, question, &wanted),)?;
     match balances {
         Ok(balances) => {
             let mut readings = readings(node, question, balances, &proven);
@@ -122,21 +129,20 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
     let mut answers = futures_util::stream::iter(question.tokens)
         .map(async |address| {
             let asset = Asset::Token((*address).into());
-            let (at, state_root, slots) = (question.at, question.state_root, question.slots);
-            let token = Token { node, slots, at, state_root, address: *address };
+            let Question { at, state_root, slots, keep, .. } = *question;
+            let token = Token { node, slots, at, state_root, keep, address: *address };
             let held = by_token.get(&asset).map_or(&[][..], Vec::as_slice);
             token.prove(held).await.map(|proven| (asset, proven))
         })
         .buffer_unordered(TOKENS_AT_ONCE);
-    let mut proven: HashMap<Asset, HashMap<Address, Amount>> = HashMap::new();
-    while let Some((asset, amounts)) = answers.try_next().await? {
-        proven.insert(asset, amounts);
+    let mut proven: HashMap<Asset, HashMap<Address, Shown>> = HashMap::new();
+    while let Some((asset, shown)) = answers.try_next().await? {
+        proven.insert(asset, shown);
     }
     for reading in readings.iter_mut().filter(|reading| reading.balance.is_ok()) {
         let account = addresses.get(&reading.account);
-        if let Some(amount) = account.and_then(|account| proven.get(&reading.asset)?.get(account)) {
-            reading.balance = Ok(*amount);
-            reading.proven = true;
+        if let Some(shown) = account.and_then(|account| proven.get_mut(&reading.asset)?.remove(account)) {
+            (reading.balance, reading.proven, reading.proof) = (Ok(shown.amount), true, shown.proof);
         }
     }
     Ok(())
@@ -146,16 +152,16 @@ fn readings(
     node: &Node,
     question: &Question<'_>,
     balances: Vec<Vec<reader::Balance>>,
-    proven: &HashMap<AccountNo, Amount>,
+    proven: &HashMap<AccountNo, Shown>,
 ) -> Vec<Reading> {
     let mut readings = Vec::with_capacity(balances.len() * (1 + question.tokens.len()));
     let assets = || std::iter::once(Asset::Native).chain(question.tokens.iter().map(|t| Asset::Token((*t).into())));
     for ((account, address), balances) in question.accounts.iter().zip(balances) {
         for (asset, balance) in assets().zip(balances) {
-            let reading = Reading { account: *account, asset, balance, proven: false };
+            let reading = Reading { account: *account, asset, balance, proven: false, proof: None };
             readings.push(match (asset, proven.get(account)) {
-                (Asset::Native, Some(proof)) => {
-                    if reading.balance.as_ref().is_ok_and(|read| read != proof) {
+                (Asset::Native, Some(Shown { amount, proof })) => {
+                    if reading.balance.as_ref().is_ok_and(|read| read != amount) {
                         tracing::warn!(
                             node = node.name,
                             block = question.at.height.0,
@@ -163,7 +169,7 @@ fn readings(
                             "the balance that was read is not the one that was proven, which counts"
                         );
                     }
-                    Reading { balance: Ok(*proof), proven: true, ..reading }
+                    Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), ..reading }
                 }
                 _ => reading,
             });
@@ -176,11 +182,14 @@ fn readings(
 /// where the state root proves nothing: a test node's genesis commits to the empty state, whatever it holds.
 async fn proofs(
     node: &Node,
-    at: BlockRef,
-    state_root: B256,
+    question: &Question<'_>,
     accounts: &[(AccountNo, Address)],
-) -> Result<HashMap<AccountNo, Amount>, NodeError> {
-    let proven = each_proof(node, at, state_root, accounts, |number, proof| (number, Amount(proof.balance))).await?;
+) -> Result<HashMap<AccountNo, Shown>, NodeError> {
+    let Question { at, state_root, keep, .. } = *question;
+    let shown = |number, proof: verify::AccountProof| {
+        (number, Shown { amount: Amount(proof.balance), proof: keep.then(|| kept::of_account(&proof)) })
+    };
+    let proven = each_proof(node, at, state_root, accounts, shown).await?;
     Ok(proven.into_iter().collect())
 }
 

@@ -203,7 +203,7 @@ pub(crate) mod tests {
     use alloy_trie::proof::ProofRetainer;
 
     /// The root of a trie of these leaves, and the proof of this key, there or not.
-    fn trie(leaves: impl IntoIterator<Item = (B256, Vec<u8>)>, key: B256) -> (B256, Vec<Bytes>) {
+    pub(crate) fn trie(leaves: impl IntoIterator<Item = (B256, Vec<u8>)>, key: B256) -> (B256, Vec<Bytes>) {
         let mut leaves: Vec<_> = leaves.into_iter().map(|(key, leaf)| (Nibbles::unpack(key), leaf)).collect();
         leaves.sort();
         let key = Nibbles::unpack(key);
@@ -217,7 +217,7 @@ pub(crate) mod tests {
     }
 
     /// A state of a hundred accounts, one of them with this storage and code, and the proof of this address, there or not.
-    fn state_with(address: Address, contract: Option<(Address, B256)>) -> (B256, AccountProof) {
+    pub(crate) fn state_with(address: Address, contract: Option<(Address, B256)>) -> (B256, AccountProof) {
         let account = |number: u8| {
             let contract = contract.filter(|(contract, _)| *contract == Address::repeat_byte(number));
             TrieAccount {

@@ -166,6 +166,7 @@ fn block(store: &Store, credits: impl Iterator<Item = u32>, readings: Vec<Readin
         readings,
         blank: Vec::new(),
         remarks: Vec::new(),
+        sealed: None,
         opening: height == Height(0),
         body: Box::new(NoBody),
     }
@@ -200,6 +201,7 @@ fn make(folder: &Path) {
             asset,
             balance: Ok(Amount::from(1_000_000)),
             proven: true,
+            proof: None,
         };
         let readings = some.flat_map(|number| assets().map(move |asset| (number, asset))).map(read);
         apply(&store, &block(&store, 0..0, readings.collect()));
@@ -304,7 +306,7 @@ impl Chain for Empty {
         let tokens = if self.0 == evm() { TOKENS } else { 0 };
         let assets = || std::iter::once(Asset::Native).chain((0..tokens).map(token));
         let pairs = accounts.iter().flat_map(|(number, _)| assets().map(|asset| (*number, asset)));
-        let read = |(account, asset)| Reading { account, asset, balance: Ok(Amount::ZERO), proven: false };
+        let read = |(account, asset)| Reading { account, asset, balance: Ok(Amount::ZERO), proven: false, proof: None };
         Ok((at.at(), pairs.map(read).collect()))
     }
     fn pending(&self, _: TxId) -> Result<Option<Pending>, NodeError> {

@@ -114,7 +114,7 @@ impl Sealed {
         });
         let readings = self.readings.iter().filter_map(|((who, asset), (balance, proven))| {
             let balance = balance.clone().map(Amount::from);
-            Some(Reading { account: number(*who)?, asset: *asset, balance, proven: *proven })
+            Some(Reading { account: number(*who)?, asset: *asset, balance, proven: *proven, proof: None })
         });
         Block {
             header: self.header.clone(),
@@ -125,6 +125,7 @@ impl Sealed {
             readings: readings.collect(),
             blank: Vec::new(),
             remarks: Vec::new(),
+            sealed: None,
             opening: self.header.height == Height(0),
             body: Box::new(NoBody),
         }
@@ -264,6 +265,7 @@ impl Test {
                 asset,
                 balance: Ok(Amount::ZERO),
                 proven,
+                proof: None,
             };
             let readings = [(ASSETS[0], true), (ASSETS[1], false)].map(reading);
             self.store.announce(&[account(who)], block.header.at(), &readings, false).unwrap();

@@ -493,7 +493,7 @@ impl<'a> Indexer<'a> {
         }
         let again = patiently(&self.stop, || self.chain.block(block.header.at(), watch, &Reads::MOVED))?;
         if again.effects != block.effects {
-            let again = Block { readings: block.readings.clone(), ..again };
+            let again = Block { readings: block.readings.clone(), sealed: block.sealed.clone(), ..again };
             if unexplained(&again)? < before {
                 tracing::warn!(height = block.header.height.0, "the node explains this block in another way now");
                 *block = again;
@@ -518,7 +518,7 @@ impl<'a> Indexer<'a> {
         at: &Header,
         pairs: &[(AccountNo, Account, Asset)],
     ) -> Result<Option<NodeError>, IndexError> {
-        for Reading { account, asset, balance, proven } in self.read_again(at, pairs)? {
+        for Reading { account, asset, balance, proven, .. } in self.read_again(at, pairs)? {
             let Ok(state) = balance else { continue };
             let ours = self.store.balance(account, asset, at.height)?;
             let is_known = !matches!(self.store.coverage(account, asset, at.height)?, Coverage::Unknown(_));

@@ -42,7 +42,7 @@ impl Indexer<'_> {
     /// was between the last known block and this one, an earlier answer was wrong. Says whether there was anything.
     pub(crate) fn explain_parted(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<bool, Break> {
         let mut stretches = Vec::new();
-        for Reading { account: number, asset, balance, proven } in self.read_again(at, pairs)? {
+        for Reading { account: number, asset, balance, proven, .. } in self.read_again(at, pairs)? {
             let (Ok(amount), pair) = (balance, (number, asset)) else { continue };
             let ours = self.store.balance(number, asset, at.height)?;
             let (Some(known), true) = (self.store.last_known(pair, at.height)?, amount != ours) else { continue };

@@ -24,6 +24,9 @@ impl Default for Turns {
     }
 }
 
+/// Up to so many accounts have their last proofs kept. One of the Ethereum main network takes some 5 KB, and one of a token 9: of a million accounts
+/// that would be gigabytes for each asset, of these it is some ten megabytes.
+const PROOFS_KEPT: u32 = 5_000;
 /// Of so many accounts it is looked at a time what all of them hold.
 const AT_A_TIME: u32 = 5_000;
 
@@ -41,13 +44,15 @@ impl Turns {
     /// Whose state is read at this block, the last of a stretch or not. Of a long stretch only those that blocks moved.
     pub(crate) fn at(self, watch: &Watch, height: Height, is_last: bool, is_long: bool) -> Reads {
         if self.are_few(watch) {
-            return if is_last { Reads::ALL_PROVEN } else { Reads::ALL };
+            let keep = is_last && watch.next().0 <= PROOFS_KEPT;
+            return if is_last { Reads { keep, ..Reads::ALL_PROVEN } } else { Reads::ALL };
         }
         if is_long {
             return Reads::MOVED;
         }
         let turn = self.turn(numbers(watch), height);
-        Reads { read: turn.clone(), prove: turn }
+        // As many as the chain follows: accounts that were declared late are read by themselves, and are no fewer for that.
+        Reads { read: turn.clone(), prove: turn, keep: watch.next().0 <= PROOFS_KEPT }
     }
 
     /// The share of these accounts whose turn it is at a height: after so many blocks all of them had it.

@@ -107,6 +107,7 @@ fn apply(store: &Store) {
         readings: Vec::new(),
         blank: Vec::new(),
         remarks: Vec::new(),
+        sealed: None,
         opening: height == Height(0),
         body: Box::new(NoBody),
     };

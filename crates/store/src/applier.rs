@@ -14,6 +14,7 @@ use crate::changes::{Change, Changes, undone};
 use crate::cohorts::{Totals, total_key};
 use crate::declare::ROUND_KEY;
 use crate::memory::Memory;
+use crate::proofs::{proof_key, proof_value};
 use crate::remarks::Remarks;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
 use crate::settle::{Step, settle};
@@ -311,6 +312,7 @@ impl<'a> Applier<'a> {
                 let unexplained = steps.iter().any(|step| step.kind == Kind::Unattributed);
                 let last = self.store.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
                 self.store.cover(height, reading, unexplained, last, &mut coverage)?;
+                self.keep_proof(block, reading, past);
             }
         }
         for Change { family, key, before, after } in coverage.into_list() {
@@ -321,6 +323,14 @@ impl<'a> Applier<'a> {
             }
         }
         Ok(touched)
+    }
+
+    /// In the place of the one before, which does not come back when this block is taken back: it would be in every undo row.
+    fn keep_proof(&mut self, block: &Block, reading: &Reading, past: &mut Undone) {
+        let (Some(sealed), Some(proof)) = (&block.sealed, &reading.proof) else { return };
+        let (pair, at) = ((reading.account, reading.asset), block.header.height);
+        self.window.put(Family::Proofs, |key| proof_key(key, pair), |row| proof_value(row, at, sealed, proof));
+        past.note(Family::Proofs, &proof_key(Writer::default(), pair).0, None);
     }
 
     fn note_blank(&mut self, block: &Block, past: &mut Undone) -> Result<(), StoreError> {

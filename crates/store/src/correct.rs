@@ -86,7 +86,7 @@ impl Store {
             changes.put(Family::Coverage, Coverage::key(&prefix, gap.0), gap.1.value())?;
             last = Some(gap);
         }
-        let reading = Reading { account, asset, balance: Ok(seen.balance), proven: seen.proven };
+        let reading = Reading { account, asset, balance: Ok(seen.balance), proven: seen.proven, proof: None };
         self.cover(at, &reading, !steps.is_empty(), last, &mut changes)?;
         let mut batch = WriteBatch::default();
         if seen.balance != before

@@ -17,6 +17,7 @@ mod deep;
 mod memory;
 mod near;
 mod open;
+mod proofs;
 mod prove;
 mod query;
 mod records;
@@ -44,6 +45,7 @@ pub use declare::Round;
 pub use deep::Audit;
 pub use memory::Memory;
 pub use open::Mode;
+pub use proofs::KeptProof;
 pub use prove::{Credits, Hidden};
 pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};
@@ -51,7 +53,7 @@ pub use standing::{Lookup, Pair, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 
 /// One chain's database.
 pub struct Store {
@@ -153,6 +155,8 @@ families! {
     Undo = 7 "undo";
     /// What accounts declared together hold together.
     Holdings = 8 "holdings";
+    /// What proves balances.
+    Proofs = 9 "proofs";
 }
 
 impl Store {

@@ -186,6 +186,10 @@ pub(crate) fn family_options(family: Family) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&CACHE);
     blocks.set_format_version(5);
+    if family == Family::Proofs {
+        // The upper nodes of a block's tries are in every proof of it: compression leaves them out that sees some proofs at once.
+        blocks.set_block_size(64 << 10);
+    }
     if matches!(family, Family::Outpoints | Family::Transactions | Family::Accounts) {
         blocks.set_bloom_filter(10.0, false); // looked up by whole keys, mostly in vain
     }

@@ -1,6 +1,7 @@
 //! What a block does to the watched accounts.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::{Account, AccountNo, Amount, Asset, Header, Outpoint, TxId};
 
@@ -153,7 +154,13 @@ pub struct Reading {
     pub balance: Result<Amount, String>,
     /// Verified here against the block's own state root?
     pub proven: bool,
+    /// What showed it, where that is wanted ([`Block::sealed`]) and it is proven.
+    pub proof: Option<Proof>,
 }
+
+/// What shows a balance to whoever knows the block's hash and asks no node, as its chain encodes it: see [`crate::Addresses::show_proof`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof(pub Arc<[u8]>);
 
 /// What state says of a token beside balances (EVM).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +239,8 @@ pub struct Block {
     pub blank: Vec<Asset>,
     /// What was found out about its tokens.
     pub remarks: Vec<Remark>,
+    /// Where the proofs of its readings are to be kept ([`crate::Reads::keep`]): its header, as the bytes whose hash is the block's.
+    pub sealed: Option<Vec<u8>>,
     /// Is this where coverage begins? Then what the readings show is an opening balance.
     pub opening: bool,
     /// The rest.
@@ -242,8 +251,8 @@ impl Block {
     /// Nothing but its header: one that is taken to have moved no watched account, without having been read.
     pub fn unread(header: Header) -> Block {
         let (txids, effects, spends, overwritten, readings, blank, remarks) = Default::default();
-        let (opening, body) = (false, Box::new(Unread));
-        Block { header, txids, effects, spends, overwritten, readings, blank, remarks, opening, body }
+        let (sealed, opening, body) = (None, false, Box::new(Unread));
+        Block { header, txids, effects, spends, overwritten, readings, blank, remarks, sealed, opening, body }
     }
 
     /// All its inputs, by place.

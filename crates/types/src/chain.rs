@@ -3,11 +3,22 @@
 use std::ops::Range;
 
 use crate::{
-    Account, AccountNo, Asset, Block, BlockHash, BlockRef, ChainId, Fault, Header, Height, Outpoint, Payment, Reading,
-    TxId, Watch,
+    Account, AccountNo, Amount, Asset, Block, BlockHash, BlockRef, ChainId, Fault, Header, Height, Outpoint, Payment,
+    Reading, Timestamp, TxId, Watch,
 };
 
-/// A chain's address syntax. Pure.
+/// What a kept proof shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proven {
+    /// After this block.
+    pub at: BlockRef,
+    /// As that block's header has it.
+    pub time: Timestamp,
+    /// Base units.
+    pub balance: Amount,
+}
+
+/// How a chain writes accounts, and what it proved of them. Pure.
 pub trait Addresses: Send + Sync {
     /// The account that an address, or `script:HEX` where the chain has scripts, stands for.
     ///
@@ -23,6 +34,26 @@ pub trait Addresses: Send + Sync {
     /// # Errors
     /// What is wrong with it, in words.
     fn expand(&self, descriptor: &str, range: Option<(u32, u32)>) -> Result<Vec<Account>, String>;
+
+    /// A kept proof as JSON for others to check; `sealed` is the header of its block ([`crate::Block::sealed`]). Whether it proves anything
+    /// [`Addresses::check_proof`] says.
+    ///
+    /// # Errors
+    /// In words, how these are no proof.
+    fn show_proof(&self, sealed: &[u8], proof: &[u8]) -> Result<String, String> {
+        let _ = (sealed, proof);
+        Err("this chain keeps no proofs".into())
+    }
+
+    /// What such JSON shows of an account. It needs no node and no store: that the block with this hash is on the chain is all that it leaves to
+    /// be known.
+    ///
+    /// # Errors
+    /// In words, how it shows nothing.
+    fn check_proof(&self, document: &str, account: &Account, asset: Asset) -> Result<Proven, String> {
+        let _ = (document, account, asset);
+        Err("this chain keeps no proofs".into())
+    }
 }
 
 /// Where a chain stands, as its node says.
@@ -44,15 +75,17 @@ pub struct Reads {
     pub read: Range<u32>,
     /// Of these, which are among them, every balance is proven as well.
     pub prove: Range<u32>,
+    /// What proves the balances is handed on, to be kept.
+    pub keep: bool,
 }
 
 impl Reads {
     /// Nobody's but of those that moved.
-    pub const MOVED: Reads = Reads { read: 0..0, prove: 0..0 };
+    pub const MOVED: Reads = Reads { read: 0..0, prove: 0..0, keep: false };
     /// Everyone's, and only of those that moved proven.
-    pub const ALL: Reads = Reads { read: 0..u32::MAX, prove: 0..0 };
+    pub const ALL: Reads = Reads { read: 0..u32::MAX, prove: 0..0, keep: false };
     /// Everyone's, proven.
-    pub const ALL_PROVEN: Reads = Reads { read: 0..u32::MAX, prove: 0..u32::MAX };
+    pub const ALL_PROVEN: Reads = Reads { read: 0..u32::MAX, prove: 0..u32::MAX, keep: false };
 }
 
 /// Headers below the one that is being checked.

@@ -16,8 +16,10 @@ mod time;
 mod watch;
 
 pub use amount::{Amount, AmountError, Wide};
-pub use block::{Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Reading, Remark, Spend, TakePayment};
-pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Reads, Standing, Tip};
+pub use block::{
+    Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Proof, Reading, Remark, Spend, TakePayment,
+};
+pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proven, Reads, Standing, Tip};
 pub use digest::Digest;
 pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
 pub use fault::Fault;

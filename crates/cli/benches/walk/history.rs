@@ -55,6 +55,7 @@ pub fn ten_million_movements() {
             readings: vec![],
             blank: vec![],
             remarks: vec![],
+            sealed: None,
             opening: false,
             body: Box::new(NoBody),
         };

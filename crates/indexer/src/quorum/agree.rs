@@ -62,13 +62,14 @@ impl Quorum {
         }
         let known = each.iter().filter_map(|(_, one)| one.balance.as_ref().ok());
         if let Some((balance, _)) = most(known).filter(|(_, votes)| *votes >= self.need) {
-            return Reading { account, asset, balance: Ok(*balance), proven: false };
+            return Reading { account, asset, balance: Ok(*balance), proven: false, proof: None };
         }
         let words = |(place, one): &(usize, &Reading)| match &one.balance {
             Ok(balance) => format!("{} says {balance} units", self.name(*place)),
             Err(why) => format!("{} does not know: {why}", self.name(*place)),
         };
         let each: Vec<String> = each.iter().map(words).collect();
-        Reading { account, asset, balance: Err(format!("nodes do not agree: {}", each.join(", "))), proven: false }
+        let balance = Err(format!("nodes do not agree: {}", each.join(", ")));
+        Reading { account, asset, balance, proven: false, proof: None }
     }
 }

@@ -399,7 +399,7 @@ impl FakeBlock {
         let proven = proven && !node.proves_nothing;
         let told = node.tells.filter(|(teller, _)| !proven && *teller == who[1]).map(|(_, held)| held);
         let held = told.or(self.state.get(&who[1]).copied()).unwrap_or(0);
-        Reading { account: number, asset: Asset::Native, balance: Ok(Amount::from(held)), proven }
+        Reading { account: number, asset: Asset::Native, balance: Ok(Amount::from(held)), proven, proof: None }
     }
 }
 
@@ -488,6 +488,7 @@ impl Chain for Fake {
                 readings,
                 blank,
                 remarks: Vec::new(),
+                sealed: None,
                 opening,
                 body: Box::new(Paid(block.payment(), inputs)),
             })

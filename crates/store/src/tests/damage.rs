@@ -2,25 +2,40 @@
 
 use std::path::Path;
 
-use assay_types::{AccountNo, Asset, Height, TxId};
+use assay_types::{AccountNo, Asset, Block, Header, Height, Proof, Reading, TxId};
 use proptest::prelude::*;
 
+use super::world::TOKEN;
 use super::{Dump, FIRST, account, dump, folder, grow, open};
 use crate::rows::{HeaderRow, Unspent};
-use crate::{Coverage, Family, Mode, Movement, Store, StoreError, Transaction, changes, cohorts};
+use crate::{Coverage, Family, Mode, Movement, Store, StoreError, Transaction, Undo, changes, cohorts, proofs};
 
 fn grown(path: &Path) -> Store {
     let store = open(path, Mode::Write).unwrap();
     store.declare(&[[account(0), account(1)]]).unwrap();
     grow(&store, 0, 9);
     store.cover_by_walking(Height(0)).unwrap();
+    prove(&store);
     store
+}
+
+/// A block more, at which state was read.
+fn prove(store: &Store) {
+    let (tip, watch) = (store.tip().unwrap().unwrap(), store.watch().unwrap());
+    let (height, mut block) =
+        (tip.height.next(), Block::unread(Header { height: tip.height.next(), parent: tip.hash, ..tip }));
+    (block.header.hash.0, block.sealed) = ([0x5e; 32], Some(vec![0x5e]));
+    let (proof, balance) = (Some(Proof([1, 2, 3].into())), Ok(super::sats(0)));
+    block.readings = vec![Reading { account: AccountNo(1), asset: TOKEN, balance, proven: true, proof }];
+    store.apply(&block, &watch, Undo { depth: 100, tip: height }, false).unwrap();
 }
 
 /// Everything that can be asked, until the first error.
 fn ask_everything(store: &Store) -> Result<(), StoreError> {
     let tip = store.tip()?.map_or(Height(0), |tip| tip.height);
     store.audit()?;
+    store.kept_proof(AccountNo(1), TOKEN)?;
+    store.coverage(AccountNo(1), TOKEN, Height(u64::MAX))?;
     store.watch()?;
     store.final_height()?;
     store.round(Height(0))?;
@@ -153,6 +168,7 @@ proptest! {
         let _ = Movement::read(&key, &value);
         let _ = Coverage::read(&value);
         let _ = Unspent::read(&value);
+        let _ = proofs::read_value(&value);
         let _ = Transaction::read(&value);
         let _ = cohorts::read_total(&value);
         let _ = changes::read_undo_row(&value);

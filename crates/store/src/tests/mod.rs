@@ -7,6 +7,7 @@ mod correct;
 mod crash;
 mod damage;
 mod model;
+mod proofs;
 mod random;
 mod readers;
 mod repeated;

@@ -100,6 +100,8 @@ impl Test {
         // What apply dropped is undo that lies too deep to be wanted again: it does not come back.
         let dropped = height.0.checked_sub(DEPTH + 1).map(|height| height.to_be_bytes().to_vec());
         before.retain(|(family, key), _| *family != Family::Undo.name() || Some(key) != dropped.as_ref());
+        // Nor does a proof that was overwritten.
+        before.retain(|row, value| row.0 != Family::Proofs.name() || after.get(row) == Some(value));
         assert_same(&before, &dump(store));
         store.apply(&view, &watch, undo, true).unwrap();
         assert_same(&after, &dump(store));
@@ -216,7 +218,7 @@ impl Test {
         }
         // A late account's undo stands behind that of its block: another order, the same effect.
         let bare = |test: &Test| {
-            let mut rows = without(dump(test.store()), Family::Undo);
+            let mut rows = without(without(dump(test.store()), Family::Undo), Family::Proofs);
             // Who was declared with whom is another matter: the model tells what these cohorts hold.
             rows.retain(|(family, key), _| {
                 *family != Family::Holdings.name() && !(*family == Family::Accounts.name() && key[0] == b'c')
@@ -224,6 +226,14 @@ impl Test {
             rows
         };
         assert_same(&bare(&straight), &bare(self));
+        // Proofs went with blocks that were taken back; what is kept is the last that there was.
+        let proofs = |test: &Test| {
+            let mut rows = dump(test.store());
+            rows.retain(|(family, _), _| *family == Family::Proofs.name());
+            rows
+        };
+        let last = proofs(&straight);
+        assert!(proofs(self).iter().all(|(key, proof)| last.get(key) == Some(proof)));
         for _ in 0..self.world.blocks.len().min(2) {
             if matches!(self.store().remove_tip(), Err(StoreError::UndoGone(_))) {
                 break; // dropped by blocks that were taken back since

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_types::{
     Asset, Block, BlockHash, Body, Direction, Effect, Fingerprint, Header, Height, Input, Kind, Leg, Outpoint, Payment,
-    Reading, Spend, Timestamp, TxId, Watch,
+    Proof, Reading, Spend, Timestamp, TxId, Watch,
 };
 
 use super::{account, sats};
@@ -156,7 +156,9 @@ impl Sealed {
                 Said::Unproven(amount) => (Ok(sats(amount)), false),
                 Said::Nothing => (Err(format!("node away at {}", self.header.height)), false),
             };
-            number(*who).map(|account| Reading { account, asset: TOKEN, balance, proven })
+            let shown = || Proof([&self.header.hash.0[..8], &[*who]].concat().into());
+            let proof = proven.then(shown);
+            number(*who).map(|account| Reading { account, asset: TOKEN, balance, proven, proof })
         };
         let inputs: Vec<Input> = self.events.iter().zip(0..).filter_map(input).collect();
         let spend = |input: &Input| {
@@ -172,6 +174,7 @@ impl Sealed {
             readings: self.readings.iter().filter_map(reading).collect(),
             blank: Vec::new(),
             remarks: Vec::new(),
+            sealed: Some(self.header.hash.0[..9].to_vec()),
             opening: self.opening,
             body: Box::new(Paid((0..).take(self.txids.len()).map(|tx| self.payments(tx)).collect(), inputs)),
         }
