@@ -68,6 +68,11 @@ pub enum Command {
     #[command(after_help = "Example: assay explain acme BTC\n\n\
         Exit codes: 0 backed · 1 short · 2 wrong input · 3 indeterminate, or no statement is kept")]
     Explain(ExplainArgs),
+    /// Proofs that `balance --proof --json` and `verify --proofs` gave
+    Proof {
+        #[command(subcommand)]
+        command: ProofCommand,
+    },
     /// Statements, on the exchange's side
     Statement {
         #[command(subcommand)]
@@ -111,6 +116,17 @@ pub enum StatementCommand {
     #[command(after_help = "Example: assay statement check 2026-02-06T19.json")]
     Check {
         /// The statement (assay.statement/1)
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum ProofCommand {
+    /// Do they prove what they say? It takes no node, no store and no configuration
+    #[command(after_help = "Example: assay proof check proof.json\n\n\
+        Exit codes: 0 proven, if the blocks with the named hashes are on the chain · 2 no proofs · 4 refused")]
+    Check {
+        /// The document
         file: PathBuf,
     },
 }
@@ -274,6 +290,9 @@ pub struct BalanceArgs {
     /// A height, or an RFC 3339 time; by default the last indexed block
     #[arg(long, value_name = "HEIGHT|TIME")]
     pub at: Option<String>,
+    /// With the last proof of the balance that is kept (EVM): all of it with --json, for `assay proof check`
+    #[arg(long)]
+    pub proof: bool,
 }
 
 #[derive(Args)]
@@ -327,6 +346,9 @@ pub struct VerifyArgs {
     /// The statement (assay.statement/1)
     #[arg(long, value_name = "FILE")]
     pub statement: PathBuf,
+    /// Write the kept proofs that back the balances (EVM) into this file, for `assay proof check`
+    #[arg(long, value_name = "FILE")]
+    pub proofs: Option<PathBuf>,
     /// Judge the statement's age as of this RFC 3339 time; by default the clock's
     #[arg(long, value_name = "TIME")]
     pub now: Option<String>,

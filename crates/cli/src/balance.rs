@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_desk::{Mempool, Waiting, say_pending};
+use assay_desk::{Holder, Mempool, Waiting, kept_proof, say_pending};
 use assay_store::{Coverage, Mode, Store};
 use assay_types::{Account, AccountNo, Asset, Header};
 use serde_json::{Value, json};
@@ -44,6 +44,13 @@ pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Fail
     });
     if let Coverage::Unknown(reason) = &coverage.1 {
         answer["reason"] = json!(reason);
+    }
+    if question.proof {
+        let entry = setup.directory.chain(chain.id.as_str()).filter(|_| known.is_some());
+        let holder =
+            entry.zip(known).map(|(chain, (number, _))| Holder { chain, account: &account, number, deployment });
+        let proof = holder.map(|holder| kept_proof(&store, holder, header.height)).transpose()?.flatten();
+        answer["proof"] = json!(proof);
     }
     if chain.id.namespace() == "bip122" {
         let immature = known.map(|(number, _)| store.immature(number, header.height)).transpose()?;
@@ -112,6 +119,20 @@ fn print(answer: &Value) {
     ];
     if let Some(immature) = answer["immature"].as_str().filter(|immature| *immature != "0") {
         rows.insert(2, vec!["of it immature".into(), format!("{immature} {}", text(&answer["asset"]))]);
+    }
+    match answer.get("proof") {
+        None => {}
+        Some(Value::Null) => rows.push(vec!["proof".into(), "none is kept".into()]),
+        Some(proof) => {
+            let since = if proof["unmoved"] == true { "" } else { ", and it moved between" };
+            let (units, at) = (text(&proof["units"]), &proof["at"]);
+            let shown = format!(
+                "of {units} units after block {} {}{since}: all of it with --json",
+                at["height"],
+                text(&at["hash"])
+            );
+            rows.push(vec!["proof".into(), shown]);
+        }
     }
     let pending = match (answer["pending"].as_str(), &answer["pending_reason"]) {
         (Some("0"), _) | (None, Value::Null) => None,

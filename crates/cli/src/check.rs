@@ -1,5 +1,6 @@
 //! `assay check`: configuration, declarations, prices, nodes, store: is all in order?
 
+use assay_desk::{Holder, kept_proof};
 use assay_indexer::IndexError;
 use assay_store::{Mode, Store};
 use assay_types::{Chain, NodeError, Standing};
@@ -222,7 +223,27 @@ fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
             ),
             Err(error) => report.failed(format!("{subject}, deep"), error.into()),
         }
+        match proofs(setup, chain, &store) {
+            Ok(0) => {}
+            Ok(count) => report.ok(format!("{subject}, deep"), format!("{count} kept proofs prove what is stored")),
+            Err(failure) => report.failed(format!("{subject}, deep"), failure),
+        }
     }
+}
+
+/// Checks every kept proof, and says how many there are.
+fn proofs(setup: &Setup, chain: &ChainConfig, store: &Store) -> Result<u64, Failure> {
+    let (mut count, Some(entry)) = (0, setup.directory.chain(chain.id.as_str())) else { return Ok(0) };
+    store.each_kept_proof(|(number, asset), kept| -> Result<(), Failure> {
+        // One of an asset that is not configured any more is nobody's.
+        if let Some((_, deployment)) = setup.directory.deployed(&chain.id, asset) {
+            let account = store.account(number)?;
+            kept_proof(store, Holder { chain: entry, account: &account, number, deployment }, kept.at)?;
+            count += 1;
+        }
+        Ok(())
+    })?;
+    Ok(count)
 }
 
 fn stands(store: &Store) -> Result<String, Failure> {

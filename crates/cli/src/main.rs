@@ -18,6 +18,7 @@ mod output;
 mod place;
 mod prices;
 mod progress;
+mod proof;
 mod serve;
 mod setup;
 mod statement;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use args::{Arguments, Command, KeysCommand, StatementCommand, TokenCommand};
+use args::{Arguments, Command, KeysCommand, ProofCommand, StatementCommand, TokenCommand};
 use clap::Parser;
 use failure::{Failure, WRONG_INPUT};
 use setup::Setup;
@@ -54,6 +55,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Command::Demo(wishes) => demo::run(wishes, arguments.json),
         Command::Init { dir } => init::run(dir),
         Command::Keys { command: KeysCommand::New { file } } => keys::new(file),
+        Command::Proof { command: ProofCommand::Check { file } } => proof::check(file, arguments.json),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::pages(dir),
         command => with_setup(&Setup::load(&arguments.config)?, command, arguments.json),
@@ -65,6 +67,7 @@ fn with_setup(setup: &Arc<Setup>, command: &Command, json: bool) -> Result<u8, F
         Command::Demo(_)
         | Command::Init { .. }
         | Command::Keys { .. }
+        | Command::Proof { .. }
         | Command::Completions { .. }
         | Command::Man { .. } => Err(Failure::new(WRONG_INPUT, "needs no configuration")),
         Command::Check { deep } => check::run(setup, *deep, json),

@@ -1,12 +1,15 @@
 //! `assay verify`: reconciles one statement with what is on chain.
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_desk::clock;
 use assay_desk::evidence::{self, Question};
+use assay_desk::{World, clock, proofs};
 use assay_types::{InputError, Timestamp};
 use assay_verifier::{Reconciliation, exit_code, reconcile};
+use serde_json::json;
 
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
@@ -18,7 +21,10 @@ pub const LONGEST_STATEMENT_BYTES: u64 = 64 << 20;
 
 pub fn run(setup: &Arc<Setup>, question: &VerifyArgs, json: bool) -> Result<u8, Failure> {
     let now = question.now.as_deref().map_or_else(|| Ok(clock::now()), |now| place::time("--now", now))?;
-    let reconciliation = verify(setup, &question.exchange, &question.statement, now)?;
+    let (reconciliation, world) = judge(setup, &question.exchange, &question.statement, now)?;
+    if let Some(file) = &question.proofs {
+        write_proofs(&world, &reconciliation, file)?;
+    }
     if json {
         output::document(&reconciliation);
     } else {
@@ -29,6 +35,11 @@ pub fn run(setup: &Arc<Setup>, question: &VerifyArgs, json: bool) -> Result<u8, 
 
 /// Reads the statement, gathers what the chains say, and compares. `now`: when the statement's age is judged.
 pub fn verify(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -> Result<Reconciliation, Failure> {
+    judge(setup, exchange, file, now).map(|(reconciliation, _)| reconciliation)
+}
+
+/// The same, with what it was judged with.
+fn judge(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -> Result<(Reconciliation, World), Failure> {
     let world = setup.world_to_read()?;
     let exchange = setup::exchange(&world.declarations, exchange)?;
     let statement =
@@ -51,7 +62,33 @@ pub fn verify(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -
         now,
     };
     let evidence = evidence::gather(&world, &question, &statement)?;
-    Ok(reconcile(&statement, &evidence, policy, now, PROGRAM))
+    let reconciliation = reconcile(&statement, &evidence, policy, now, PROGRAM);
+    Ok((reconciliation, world))
+}
+
+/// Writes the proofs that back a verdict, one a line within one JSON document: thousands of them are large.
+fn write_proofs(world: &World, verdict: &Reconciliation, file: &Path) -> Result<(), Failure> {
+    let exchange = setup::exchange(&world.declarations, &verdict.exchange)?;
+    let failed = |error: std::io::Error| Failure::from(InputError::new(file, format!("cannot be written: {error}")));
+    let mut out = BufWriter::new(File::create(file).map_err(failed)?);
+    let (statement, blocks) = (json!(verdict.statement), json!(verdict.blocks));
+    write!(out, "{{\"exchange\":{},\"statement\":{statement},\"blocks\":{blocks},\"proofs\":[", json!(exchange.id))
+        .map_err(failed)?;
+    let mut between = "\n";
+    let backed = proofs(world, exchange, verdict.statement.as_of, &verdict.blocks, |proof| {
+        let written = write!(out, "{between}{proof}").map_err(failed);
+        between = ",\n";
+        written
+    })?;
+    write!(out, "\n],\"backed\":{}}}\n", json!(backed)).and_then(|()| out.flush()).map_err(failed)?;
+    for one in backed {
+        let (chain, proofs, balances) = (one.chain, one.proofs, one.balances);
+        output::message(format!(
+            "{chain}: {proofs} of {balances} balances above zero have a proof in {}",
+            file.display()
+        ));
+    }
+    Ok(())
 }
 
 /// For people: verdict, arithmetic, findings.

@@ -27,6 +27,7 @@ mod observed;
 mod outbox;
 mod paint;
 mod parts;
+mod proofs;
 mod queue;
 mod remarked;
 mod run;
@@ -52,6 +53,7 @@ pub use keep::{KeptStatement, KeptVerdict, LastFinal, Rewrite};
 pub use mempool::{Mempool, MempoolError, Waiting, say_pending};
 pub use movements::{MOVEMENT_FIELDS, Movements, cell};
 pub use outbox::{Message, sign};
+pub use proofs::{Backed, Holder, kept_proof, proofs};
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
 pub use world::{CatchingUp, Connect, Heard, Priced, Source, Sums, World};

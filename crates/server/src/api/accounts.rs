@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_desk::{Movements, Source, say_pending};
+use assay_desk::{DeskError, Holder, Movements, Source, kept_proof, say_pending};
 use assay_store::{Coverage, Store, StoreError};
 use assay_types::{Account, AccountNo, AssetEntry, ChainEntry, Deployment, Directory, Header, Height};
 use assay_verifier::Balanced;
@@ -24,6 +24,8 @@ use crate::scope::Act;
 pub(crate) struct BalanceQuery {
     asset: Option<String>,
     at: Option<String>,
+    #[serde(default)]
+    proof: bool,
 }
 
 /// What `balance` answers: for the description alone, as the answer is made as JSON.
@@ -56,6 +58,8 @@ pub(crate) struct Balance {
     /// Why that is unknown
     #[schema(nullable = false)]
     pending_reason: Option<String>,
+    /// EVM, with `proof=true`: the last proof of the balance that is kept, for `assay proof check`; null where none is
+    proof: Option<BalanceProof>,
     as_of: BalanceAsOf,
     complete: bool,
     /// Why the chain is not followed at the moment
@@ -70,6 +74,27 @@ pub(crate) struct BalanceAt {
     height: u64,
     hash: String,
     time: String,
+}
+
+/// From a block's header to a balance.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+struct BalanceProof {
+    address: String,
+    /// CAIP-19
+    asset: String,
+    /// The block after which the balance is proven
+    at: BalanceAt,
+    /// What is proven, in base units
+    units: String,
+    /// No movement is known between that block and the one of the answer
+    unmoved: bool,
+    /// That block's header in RLP: its hash is the block's
+    header: String,
+    /// As a node answers to `eth_getProof`, of the account or, for a token, of the slot that holds its balance
+    #[serde(rename = "eth_getProof")]
+    #[schema(value_type = Object)]
+    answer: Value,
 }
 
 /// A block of a chain.
@@ -169,7 +194,8 @@ fn deployed<'a>(
 
 /// What an account held after a block, and how sure that is.
 #[utoipa::path(get, path = "/v1/accounts/{chain}/{address}/balance",
-    params(("chain" = String, Path), ("address" = String, Path), ("asset" = Option<String>, Query), ("at" = Option<String>, Query)),
+    params(("chain" = String, Path), ("address" = String, Path), ("asset" = Option<String>, Query), ("at" = Option<String>, Query),
+        ("proof" = Option<bool>, Query)),
     responses((status = 200, content_type = "application/json", body = Balance)))]
 pub(crate) async fn balance(
     State(app): State<Shared>,
@@ -182,6 +208,9 @@ pub(crate) async fn balance(
         let subject = Subject::find(&app, &chain, &address, asked.asset.as_deref())?;
         let header = block(&subject.store, asked.at.as_deref())?;
         let mut answer = balance_at(&subject, &header).map_err(Problem::internal)?;
+        if asked.proof {
+            answer["proof"] = json!(proof_at(&subject, &header).map_err(Problem::internal)?);
+        }
         let of_now = asked.at.is_none();
         if of_now && subject.chain.id.namespace() == "bip122" {
             say_pending(&mut answer, subject.waiting(&header).map_err(Problem::internal)?, subject.decimals());
@@ -224,6 +253,14 @@ fn balance_at(subject: &Subject, header: &Header) -> Result<Value, StoreError> {
         answer["immature"] = json!(immature.map(|units| units.to_coins(deployment.decimals)));
     }
     Ok(answer)
+}
+
+fn proof_at(subject: &Subject, header: &Header) -> Result<Option<Value>, DeskError> {
+    let Subject { store, chain, account, deployment, .. } = subject;
+    match subject.coverage(header)? {
+        (None, _) | (_, Coverage::Unknown(_)) => Ok(None),
+        (Some(number), _) => kept_proof(store, Holder { chain, account, number, deployment }, header.height),
+    }
 }
 
 /// Which block a question means: all digits is a height, anything else a time, nothing the last block.
