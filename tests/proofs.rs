@@ -313,3 +313,74 @@ fn what_is_kept_has_a_bound() {
     scene.lab.index();
     assert!(kept(&scene.lab).iter().all(|height| *height == begun + 3));
 }
+
+/// A verdict says on which proofs it rests: those of its block, those around it, and earlier ones.
+#[test]
+fn a_verdict_says_how_much_was_proven_at_its_block_and_how_much_earlier() {
+    let scene = Scene::new();
+    scene.lab.index();
+    scene.statement();
+    let accounts = |lab: &Lab, asset: usize| {
+        let ran = lab.assay(&["verify", "acme", "--statement", "statement.json", "--json"]);
+        let verdict: Value = serde_json::from_str(&ran.stdout).unwrap();
+        verdict["lines"][asset]["accounts"].clone()
+    };
+    let part = |accounts: u64, amount: &str| json!({ "accounts": accounts, "amount": amount });
+    let usdx = "1000";
+    let at_tip = accounts(&scene.lab, 1);
+    assert_eq!((&at_tip["verified"], &at_tip["proven"]["at_block"]), (&part(3, usdx), &part(3, usdx)));
+    assert_eq!((&at_tip["proven"]["around"], &at_tip["proven"]["earlier"]["accounts"]), (&part(0, "0"), &json!(0)));
+    let text = scene.lab.assay(&["verify", "acme", "--statement", "statement.json"]).stdout;
+    assert!(text.contains("USDX proven: 1000 on 3 at the block\n"), "{text}");
+
+    // Of three blocks at once the statement is of the middle one, which moved one account.
+    scene.world.mine();
+    scene.world.pay(scene.world.users[1], scene.accounts[1], 5);
+    scene.world.mine();
+    scene.statement();
+    let named = scene.world.height();
+    scene.world.mine();
+    scene.lab.index();
+    let [ether, token] = [0, 1].map(|asset| accounts(&scene.lab, asset));
+    assert_eq!(
+        (&token["verified"], &token["proven"]["around"]),
+        (&part(3, usdx), &part(3, usdx)),
+        "proven on both sides"
+    );
+    assert_eq!(
+        (&ether["proven"]["at_block"]["accounts"], &ether["proven"]["around"]["accounts"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(ether["proven"]["at_block"]["amount"], "0.00000000000001235");
+
+    // Among so many that they have turns, most were proven at one of the blocks before.
+    let lab = Lab::new();
+    let text = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &text.replacen("finality = ", "read_within = 4\nfinality = ", 1));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &scene.accounts));
+    let others = (0..600u16).map(|nth| {
+        let [high, low] = nth.to_be_bytes();
+        format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
+    });
+    lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+    lab.index();
+    for _ in 0..4 {
+        scene.world.mine();
+        lab.index();
+    }
+    scene.statement();
+    lab.write("statement.json", &std::fs::read_to_string(scene.lab.path("statement.json")).unwrap());
+    let tip = scene.world.height();
+    assert_eq!(tip, named + 5);
+    // Ether: of a token, empty slots prove nothing beside no holder.
+    let told = accounts(&lab, 0);
+    let [at_block, around, earlier] =
+        ["at_block", "around", "earlier"].map(|when| told["proven"][when]["accounts"].as_u64().unwrap());
+    assert_eq!(
+        (at_block + around, earlier),
+        (told["verified"]["accounts"].as_u64().unwrap(), told["unproven"]["accounts"].as_u64().unwrap())
+    );
+    assert_eq!((at_block + around + earlier, around), (603, 0));
+    assert!((140..=160).contains(&at_block), "a quarter has its turn: {told:#}");
+    assert_eq!(told["proven"]["earlier"]["lowest"], json!([{ "chain": "evm", "height": tip - 3 }]));
+}

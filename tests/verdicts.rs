@@ -213,6 +213,10 @@ fn a_verdict_is_exact_to_the_unit_and_can_be_recomputed() {
 
     let text = market.statement(100, Some(&blocks), assets("14.5", "0.5"), json!([]));
     let result = market.verify(0);
+    // Bitcoin is proven by walking: all of it at the block.
+    let bitcoin = &line(&result, "BTC")["accounts"];
+    assert_eq!(bitcoin["proven"]["at_block"], bitcoin["verified"]);
+    assert_eq!(bitcoin["proven"]["around"]["accounts"], 0);
     assert_eq!(
         (&result["exchange"], &result["verdict"], &result["stage"]),
         (&json!("acme"), &json!("backed"), &json!("final"))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use assay_desk::evidence::{self, Question};
 use assay_desk::{World, clock, proofs};
 use assay_types::{InputError, Timestamp};
-use assay_verifier::{Reconciliation, exit_code, reconcile};
+use assay_verifier::{ProvenLine, Reconciliation, exit_code, reconcile};
 use serde_json::json;
 
 use crate::args::VerifyArgs;
@@ -124,6 +124,9 @@ pub fn report(result: &Reconciliation) -> String {
     });
     text += &output::table(&headings, &numbers, rows).to_string();
     text += "\n";
+    for line in result.lines.iter() {
+        text += &line.accounts.proven.as_ref().map_or_else(String::new, |proven| rests(&line.asset, proven));
+    }
     if !result.findings.is_empty() {
         text += "\n";
     }
@@ -132,6 +135,21 @@ pub fn report(result: &Reconciliation) -> String {
     }
     text += &format!("\nstatement {}\npolicy    {}\n", result.statement.digest, result.policy.digest);
     text
+}
+
+/// On which proofs a line rests: nothing where it rests on none.
+fn rests(asset: &str, proven: &ProvenLine) -> String {
+    let ProvenLine { at_block, around, earlier } = proven;
+    let lowest = earlier.lowest.iter().map(|lowest| format!("{} block {}", lowest.chain, lowest.height));
+    let since = lowest.collect::<Vec<_>>().join(", ");
+    let parts = [
+        (at_block.accounts, &at_block.amount, "at the block".to_owned()),
+        (around.accounts, &around.amount, "around it".to_owned()),
+        (earlier.accounts, &earlier.amount, format!("earlier and unmoved since, down to {since}")),
+    ];
+    let told = parts.into_iter().filter(|(accounts, ..)| *accounts > 0);
+    let told: Vec<String> = told.map(|(accounts, amount, when)| format!("{amount} on {accounts} {when}")).collect();
+    if told.is_empty() { String::new() } else { format!("{asset} proven: {}\n", told.join("; ")) }
 }
 
 /// The word by which a value goes in JSON.

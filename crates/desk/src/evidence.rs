@@ -22,6 +22,7 @@ use crate::books::FEW_PAIRS;
 use crate::dispute::{Disputed, disputed};
 use crate::parts::side_by_side;
 use crate::remarked::remarked;
+use crate::rests::rests;
 use crate::sheet::{Group, Named, Sheet};
 use crate::{DeskError, Source, Sums, World, cohorts};
 
@@ -75,6 +76,8 @@ pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> 
         evidence.items = items;
         if let (Ok(store), Some(header)) = (&opened.store, &opened.header) {
             evidence.notices.extend(remarked(world, question, chain, store, header)?);
+            let assets = assets(world, &chain.id);
+            evidence.proven.extend(rests(question, chain, (store, header), &opened.disputed, &assets)?);
         }
         evidence.blocks.push(opened.used);
     }
@@ -261,6 +264,15 @@ fn named<'a>(
     claimed.chain(paid).flat_map(|(account, symbol)| assets(symbol).iter().map(move |on| (account, *on))).collect()
 }
 
+/// The assets on a chain, in the directory's order.
+fn assets<'a>(world: &'a World, chain: &ChainId) -> Vec<(&'a AssetEntry, &'a Deployment)> {
+    let on_chain = |entry: &'a AssetEntry| {
+        let here = entry.on.iter().filter(|on| on.chain == *chain);
+        here.map(move |on| (entry, on)).collect::<Vec<_>>()
+    };
+    world.directory.assets.iter().flat_map(on_chain).collect()
+}
+
 /// The balances: sums of accounts where they are kept, and the others one by one.
 fn accounts(
     world: &World,
@@ -271,12 +283,7 @@ fn accounts(
 ) -> Result<(), DeskError> {
     let chain = &opened.chain.id;
     let block = opened.looked_at.as_ref().map(|header| header.height);
-    let assets: Vec<(&AssetEntry, &Deployment)> = world
-        .directory
-        .assets
-        .iter()
-        .flat_map(|entry| entry.on.iter().filter(|on| on.chain == *chain).map(move |on| (entry, on)))
-        .collect();
+    let assets = assets(world, chain);
     let of = |declared: &Declared, place: usize, summed: bool, shared: &[String], balance: Balance| {
         let (entry, deployment) = assets.get(place)?;
         Some(AccountEvidence {
@@ -485,7 +492,7 @@ fn balance(
 }
 
 /// In base units of the asset's finest deployment.
-fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment) -> Result<Amount, DeskError> {
+pub(crate) fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment) -> Result<Amount, DeskError> {
     let scaled = amount.scaled_up(entry.decimals() - deployment.decimals);
     scaled.ok_or_else(|| {
         let why = format!("{amount} units of {} exceed 2^256 - 1 units of its finest deployment", entry.symbol);

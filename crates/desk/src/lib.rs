@@ -30,6 +30,7 @@ mod parts;
 mod proofs;
 mod queue;
 mod remarked;
+mod rests;
 mod run;
 mod sheet;
 mod since;

@@ -175,6 +175,25 @@ impl Store {
         Ok(Some(touched))
     }
 
+    /// The balances that were proven after the block at this height: each has a row of coverage that begins behind it. `None` when no undo is kept
+    /// for it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn proven_at(&self, height: Height) -> Result<Option<BTreeSet<Pair>>, StoreError> {
+        let key = height_key(height);
+        let Some(row) = self.get(Family::Undo, &key)? else { return Ok(None) };
+        let mut proven = BTreeSet::new();
+        for undone in each_undone(&row) {
+            let (family, row, _) = self.read(Family::Undo, &key, undone)?;
+            if family == Family::Coverage {
+                let (pair, from) = self.read(Family::Undo, &key, coverage_key(row))?;
+                proven.extend((from == height.next()).then_some(pair));
+            }
+        }
+        Ok(Some(proven))
+    }
+
     /// What the blocks above this height, up to `to`, changed. `None` when undo is not kept for all of them.
     ///
     /// # Errors
@@ -246,6 +265,29 @@ impl Lookup<'_> {
             Ok(())
         };
         self.store.each_coverage(self.coverage.rows(), &self.blanks, numbers, at, see)
+    }
+
+    /// The block below this height after which an unproven balance was proven last, where it did not move since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn last_proof(&mut self, pair: Pair, at: Height) -> Result<Option<Height>, StoreError> {
+        let Some((from, Coverage::Unproven)) = self.last_coverage(pair, at)? else { return Ok(None) };
+        let Some(last) = from.previous() else { return Ok(None) };
+        if !matches!(self.last_coverage(pair, last)?, Some((_, Coverage::Verified))) {
+            return Ok(None);
+        }
+        Ok((!self.store.moved_between(pair, last, at)?).then_some(last))
+    }
+
+    /// Is this where a stretch of verified heights begins or ends? Then the balance was proven there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn ends_proven(&mut self, pair: Pair, at: Height) -> Result<bool, StoreError> {
+        let Some((begins, Coverage::Verified)) = self.last_coverage(pair, at)? else { return Ok(false) };
+        let ends = self.last_coverage(pair, at.next())?.is_some_and(|(next, _)| next == at.next());
+        Ok(begins == at || ends)
     }
 
     /// The balance alone, whatever is known of it.

@@ -12,7 +12,7 @@ impl Evidence {
     /// where there is more than balances: items in flight, or notices.
     pub fn mark(&self, keys: &RandomState) -> Option<u64> {
         let is_plain = self.items.is_empty() && self.notices.is_empty();
-        is_plain.then(|| keys.hash_one((&self.accounts, &self.sums)))
+        is_plain.then(|| keys.hash_one((&self.accounts, &self.sums, &self.proven)))
     }
 }
 

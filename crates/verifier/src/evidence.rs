@@ -18,6 +18,8 @@ pub struct Evidence {
     pub accounts: Vec<AccountEvidence>,
     /// What other accounts hold together. It comes to the same whether accounts are given one by one or in sums.
     pub sums: Vec<SumEvidence>,
+    /// When these balances were proven, one for each chain of which that was looked at: where there are very many it is not.
+    pub proven: Vec<ProvenEvidence>,
     /// One for each transaction that the statement's items name; one without counts as not looked up. Beside them those in the
     /// mempool that pay withdrawals which name none.
     pub items: Vec<ItemEvidence>,
@@ -107,6 +109,44 @@ pub struct SumEvidence {
     pub accounts: u64,
     /// Their sum, in base units of the asset's finest deployment.
     pub amount: Wide,
+}
+
+/// When an exchange's balances on one chain were proven.
+#[derive(Debug, Clone, Hash)]
+pub struct ProvenEvidence {
+    /// The chain.
+    pub chain: ChainId,
+    /// When.
+    pub when: When,
+}
+
+/// By which blocks.
+#[derive(Debug, Clone, Hash)]
+pub enum When {
+    /// Whatever is verified is so by every block up to B (Bitcoin).
+    Walked,
+    /// As was looked up, one for each asset on the chain.
+    Looked(Vec<ProvenPart>),
+}
+
+/// When the balances in one asset were proven: how many accounts, and their sum in base units of the asset's finest deployment.
+#[derive(Debug, Clone, Hash)]
+pub struct ProvenPart {
+    /// The symbol under which the asset's deployments are summed.
+    pub symbol: String,
+    /// Of those that are `verified`: at B itself.
+    pub at_block: (u64, Wide),
+    /// Of those that are `unproven`: at a block below, since when they did not move.
+    pub earlier: (u64, Wide),
+    /// The lowest of these blocks; nothing where there are none.
+    pub lowest: Option<Height>,
+}
+
+impl ProvenPart {
+    /// Of no account at all.
+    pub fn none(symbol: &str) -> ProvenPart {
+        ProvenPart { symbol: symbol.into(), at_block: (0, Wide::ZERO), earlier: (0, Wide::ZERO), lowest: None }
+    }
 }
 
 /// What is known of a balance.

@@ -67,6 +67,8 @@ pub(crate) struct Held {
     pub(crate) cold: Range,
     /// Accounts whose balance is known and proven, with its sum.
     pub(crate) verified: (u64, Wide),
+    /// The same by chain, of those on which a balance is known.
+    pub(crate) verified_on: Vec<(ChainId, (u64, Wide))>,
     /// Accounts whose balance is known and not proven, with its sum.
     pub(crate) unproven: (u64, Wide),
     /// What of it is known to be on accounts that hold the exchange's own coins.
@@ -177,6 +179,7 @@ impl Held {
             all: range,
             cold: range,
             verified: nothing,
+            verified_on: Vec::new(),
             unproven: nothing,
             house: Wide::ZERO,
             unknown: Vec::new(),
@@ -219,9 +222,7 @@ impl Held {
         match knowledge(account, blocks, require) {
             Knowledge::Known { amount, proven } => {
                 let amount = wide(amount);
-                let (accounts, sum) = if proven { &mut self.verified } else { &mut self.unproven };
-                *accounts += 1;
-                *sum += amount;
+                self.know(&account.chain, proven, (1, amount));
                 self.house += if account.owner == HOUSE { amount } else { Wide::ZERO };
                 let is_shared = !account.shared_with.is_empty();
                 self.add_range(is_cold, if is_shared { Wide::ZERO } else { amount }, Some(amount));
@@ -243,9 +244,7 @@ impl Held {
         let is_cold = sum.cold && sum.owner != HOUSE;
         let why = match blocks.get(&sum.chain).map(|block| &block.at) {
             Some(At::Block { .. }) if sum.proven || require == Require::Unproven => {
-                let (accounts, total) = if sum.proven { &mut self.verified } else { &mut self.unproven };
-                *accounts += sum.accounts;
-                *total += sum.amount;
+                self.know(&sum.chain, sum.proven, (sum.accounts, sum.amount));
                 self.add_range(is_cold, sum.amount, Some(sum.amount));
                 self.house += if sum.owner == HOUSE { sum.amount } else { Wide::ZERO };
                 return;
@@ -259,6 +258,19 @@ impl Held {
         let doubt = self.doubt(alias(blocks, &sum.chain), why, true, None);
         doubt.accounts += sum.accounts;
         doubt.add_last_known(if is_known_no_more { sum.amount } else { Wide::ZERO });
+    }
+
+    /// Counts accounts whose balance is known, with their sum.
+    fn know(&mut self, chain: &ChainId, proven: bool, (accounts, amount): (u64, Wide)) {
+        let place = self.verified_on.iter().position(|(known, _)| known == chain).unwrap_or_else(|| {
+            self.verified_on.push((chain.clone(), (0, Wide::ZERO)));
+            self.verified_on.len() - 1
+        });
+        let add = |sum: &mut (u64, Wide)| *sum = (sum.0 + accounts, sum.1 + amount);
+        match proven {
+            true => [&mut self.verified, &mut self.verified_on[place].1].into_iter().for_each(add),
+            false => add(&mut self.unproven),
+        }
     }
 
     fn add_range(&mut self, is_cold: bool, low: Wide, high: Option<Wide>) {

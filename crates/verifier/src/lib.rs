@@ -22,6 +22,7 @@ mod in_flight;
 mod line;
 mod ordinary;
 mod policy;
+mod proven;
 mod reconciliation;
 pub mod rules;
 mod unnamed;
@@ -37,13 +38,17 @@ use in_flight::Place;
 
 pub use again::again;
 pub use coins::{Balanced, Coins, SignedCoins, Wide};
-pub use evidence::{AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, Spent, SumEvidence};
+pub use evidence::{
+    AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, ProvenEvidence, ProvenPart, Spent,
+    SumEvidence, When,
+};
 pub use first_steps::{FIRST_STEPS, first_steps};
 pub use holdings::{Example, Unknown};
 pub use in_flight::{Effect, InFlightLine, List, Standing};
 pub use line::{Accounts, Interval, Line, Part};
 pub use ordinary::{Ordinary, Traded};
 pub use policy::{Age, Decimal, Policy, PolicyError, Require, TimeOfDay};
+pub use proven::{Earlier, Lowest, ProvenLine};
 pub use reconciliation::{
     BlockLine, Facts, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
 };
@@ -72,7 +77,7 @@ pub fn reconcile(
             let found = held.remove(report.symbol.as_str());
             let holdings = found.unwrap_or_else(|| Held::none(report.decimals));
             let items: Vec<_> = judged.iter().filter(|item| item.report == number).collect();
-            line::line(report, holdings, &items, &by_chain, policy)
+            line::line(report, holdings, &items, (&by_chain, &evidence.proven), policy)
         })
         .collect();
     let blocks: Vec<BlockLine> = evidence.blocks.iter().map(BlockLine::new).collect();

@@ -6,7 +6,8 @@ use serde::Serialize;
 use crate::coins::{Coins, SignedCoins, Wide, wide};
 use crate::holdings::{Blocks, Held, Range, Unknown};
 use crate::in_flight::{InFlightLine, Judged, List};
-use crate::{Policy, Verdict};
+use crate::proven::{ProvenLine, proven};
+use crate::{Policy, ProvenEvidence, Verdict};
 
 /// One asset's reconciliation. Every amount is in coins; owed and deductions are the sums of the fields below them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,6 +87,8 @@ pub struct Accounts {
     pub unproven: Part,
     /// How many are not known.
     pub unknown: u64,
+    /// When those were proven that are; `None` where that was not looked at, as of very many.
+    pub proven: Option<Box<ProvenLine>>,
 }
 
 /// Some accounts.
@@ -102,7 +105,7 @@ pub(crate) fn line(
     report: &AssetReport,
     mut held: Held,
     items: &[&Judged<'_>],
-    blocks: &Blocks<'_>,
+    (blocks, rests): (&Blocks<'_>, &[ProvenEvidence]),
     policy: &Policy,
 ) -> Line {
     if blocks.is_empty() {
@@ -155,6 +158,7 @@ pub(crate) fn line(
             verified: part(held.verified),
             unproven: part(held.unproven),
             unknown: held.unknown_accounts(),
+            proven: proven(&report.symbol, &held, rests, blocks, policy.require, coins),
         },
         unknown_amount: high.map(|high| coins(high - low)),
         in_flight: items.iter().map(|item| item.line(blocks)).collect(),

@@ -219,7 +219,12 @@ fn arithmetic(reader: &Reader, exchange: &ExchangeView, line: &Line) -> Vec<Term
     let number = accounts.verified.accounts + accounts.unproven.accounts + accounts.unknown;
     let grade = match (accounts.unproven.accounts, accounts.unknown) {
         (0, 0) => words.say("all-proven").to_owned(),
-        (unproven, 0) => words.fill("some-unproven", &[&show::count(unproven)]),
+        (unproven, 0) => {
+            let earlier = accounts.proven.as_ref().map_or(0, |proven| proven.earlier.accounts).min(unproven);
+            let each = [("some-earlier", earlier), ("some-unproven", unproven - earlier)].into_iter();
+            let told = each.filter(|(_, count)| *count > 0).map(|(key, count)| words.fill(key, &[&show::count(count)]));
+            told.collect::<Vec<_>>().join(", ")
+        }
         (_, unknown) => words.fill("some-unknown", &[&show::count(unknown)]),
     };
     let from = format!(r##"<a href="#wallets">{}</a> · {grade}"##, words.fill("accounts-n", &[&show::count(number)]));

@@ -81,3 +81,49 @@ fn in_the_middle_of_a_stretch_nothing_is_kept() {
     test.store.remove_tip().unwrap();
     assert_eq!(test.kept(), [Some((0, 10)), None]);
 }
+
+/// With undo and, as far as that goes, without it: what ends or begins a verified stretch was proven there.
+#[test]
+fn it_is_told_where_a_balance_was_proven_and_where_before() {
+    let mut test = Test::new();
+    let proven: [&[(u32, u8)]; 6] = [&[(0, 1), (1, 1)], &[(0, 1)], &[(0, 1)], &[], &[(1, 1)], &[]];
+    for proven in proven {
+        test.block(proven, true);
+    }
+    let pairs = [0, 1].map(|number| (AccountNo(number), TOKEN));
+    let mut lookup = test.store.lookup().unwrap();
+    for (height, proven) in (0..).map(Height).zip(proven) {
+        let at = test.store.proven_at(height).unwrap().unwrap();
+        assert_eq!(
+            pairs.map(|pair| at.contains(&pair)),
+            [0, 1].map(|number| proven.contains(&(number, 1))),
+            "{height}"
+        );
+    }
+    let ends = |lookup: &mut crate::Lookup<'_>, pair| {
+        (0..6).map(Height).map(|at| lookup.ends_proven(pair, at).unwrap()).collect::<Vec<_>>()
+    };
+    // The first in three blocks in a row, of which the middle one shows no more; the second in the first and the fifth.
+    assert_eq!(ends(&mut lookup, pairs[0]), [true, false, true, false, false, false]);
+    assert_eq!(ends(&mut lookup, pairs[1]), [true, false, false, false, true, false]);
+    let last = |lookup: &mut crate::Lookup<'_>, pair, at| lookup.last_proof(pair, Height(at)).unwrap();
+    assert_eq!([2, 3, 5].map(|at| last(&mut lookup, pairs[0], at)), [None, Some(Height(2)), Some(Height(2))]);
+    assert_eq!(
+        [3, 5].map(|at| last(&mut lookup, pairs[1], at)),
+        [None, Some(Height(4))],
+        "around the fourth it is verified"
+    );
+    assert_eq!(test.store.proven_at(Height(9)).unwrap(), None);
+}
+
+#[test]
+fn who_moved_since_does_not_rest_on_an_earlier_proof() {
+    let mut test = Test::new();
+    test.block(&[(0, 1)], true);
+    test.world.events.push(super::world::Event::Token { tx: 0, who: 0, credit: true, amount: 5 });
+    test.world.new_tx();
+    test.block(&[], true);
+    let mut lookup = test.store.lookup().unwrap();
+    assert!(test.store.moved_between((AccountNo(0), TOKEN), Height(0), Height(1)).unwrap());
+    assert_eq!(lookup.last_proof((AccountNo(0), TOKEN), Height(1)).unwrap(), None);
+}

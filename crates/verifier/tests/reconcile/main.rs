@@ -9,5 +9,6 @@ mod in_flight;
 mod model;
 mod output;
 mod pages;
+mod proven;
 mod watching;
 mod world;
