@@ -493,7 +493,8 @@ impl<'a> Indexer<'a> {
         }
         let again = patiently(&self.stop, || self.chain.block(block.header.at(), watch, &Reads::MOVED))?;
         if again.effects != block.effects {
-            let again = Block { readings: block.readings.clone(), sealed: block.sealed.clone(), ..again };
+            let (readings, sealed, remarks) = (block.readings.clone(), block.sealed.clone(), block.remarks.clone());
+            let again = Block { readings, sealed, remarks, ..again };
             if unexplained(&again)? < before {
                 tracing::warn!(height = block.header.height.0, "the node explains this block in another way now");
                 *block = again;

@@ -22,6 +22,10 @@ use crate::standing::Pair;
 use crate::window::Window;
 use crate::{Family, Movement, Round, Store, StoreError, Transaction, Undo};
 
+/// Up to so many accounts each proof that is read is kept; of more, one of a balance that did not move is for so many blocks.
+const ALWAYS_KEPT: u32 = 50;
+const KEPT_FOR: u64 = 64;
+
 /// What is done with blocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Task {
@@ -312,7 +316,7 @@ impl<'a> Applier<'a> {
                 let unexplained = steps.iter().any(|step| step.kind == Kind::Unattributed);
                 let last = self.store.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
                 self.store.cover(height, reading, unexplained, last, &mut coverage)?;
-                self.keep_proof(block, reading, past);
+                self.keep_proof(block, reading, steps.is_empty(), past)?;
             }
         }
         for Change { family, key, before, after } in coverage.into_list() {
@@ -325,12 +329,28 @@ impl<'a> Applier<'a> {
         Ok(touched)
     }
 
-    /// In the place of the one before, which does not come back when this block is taken back: it would be in every undo row.
-    fn keep_proof(&mut self, block: &Block, reading: &Reading, past: &mut Undone) {
-        let (Some(sealed), Some(proof)) = (&block.sealed, &reading.proof) else { return };
+    /// In the place of the one before, which does not come back when this block is taken back: it would be in every undo row. Where that one still
+    /// shows the balance, and is young, it stays: proofs are long, and at each block are read of everyone.
+    fn keep_proof(
+        &mut self,
+        block: &Block,
+        reading: &Reading,
+        is_unmoved: bool,
+        past: &mut Undone,
+    ) -> Result<(), StoreError> {
+        let (Some(sealed), Some(proof)) = (&block.sealed, &reading.proof) else { return Ok(()) };
         let (pair, at) = ((reading.account, reading.asset), block.header.height);
+        if is_unmoved
+            && self.watch.next().0 > ALWAYS_KEPT
+            && let Some(kept) = self.store.kept_proof(pair.0, pair.1)?
+            && at.0 < kept.at.0.saturating_add(KEPT_FOR)
+            && !self.store.moved_between(pair, kept.at, at)?
+        {
+            return Ok(());
+        }
         self.window.put(Family::Proofs, |key| proof_key(key, pair), |row| proof_value(row, at, sealed, proof));
         past.note(Family::Proofs, &proof_key(Writer::default(), pair).0, None);
+        Ok(())
     }
 
     fn note_blank(&mut self, block: &Block, past: &mut Undone) -> Result<(), StoreError> {

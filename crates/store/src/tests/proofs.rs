@@ -14,9 +14,13 @@ struct Test {
 
 impl Test {
     fn new() -> Test {
+        Test::with(2)
+    }
+
+    fn with(accounts: u8) -> Test {
         let folder = folder();
         let store = open(folder.path(), Mode::Write).unwrap();
-        store.declare(&[[account(0), account(1)]]).unwrap();
+        store.declare(&[(0..accounts).map(account).collect::<Vec<_>>()]).unwrap();
         Test { store, world: World::default(), _folder: folder }
     }
 
@@ -70,6 +74,24 @@ fn a_later_proof_takes_the_place_of_the_one_before_and_goes_with_its_block() {
     );
     test.store.remove_tip().unwrap();
     assert_eq!(test.kept(), [None, None]);
+}
+
+/// Everyone's proofs at every block would be megabytes each time.
+#[test]
+fn of_many_accounts_who_did_not_move_keeps_a_young_proof() {
+    let mut test = Test::with(51);
+    test.block(&[(0, 10), (1, 11)], true);
+    test.world.events.push(super::world::Event::Token { tx: 0, who: 0, credit: true, amount: 5 });
+    test.world.new_tx();
+    test.block(&[], true);
+    test.block(&[(0, 20), (1, 21)], true);
+    assert_eq!(test.kept(), [Some((2, 20)), Some((0, 11))], "the first one moved since");
+    for height in 3..64 {
+        assert_eq!(test.block(&[(1, 31)], true), Height(height));
+    }
+    assert_eq!(test.kept(), [Some((2, 20)), Some((0, 11))]);
+    test.block(&[(1, 41)], true);
+    assert_eq!(test.kept(), [Some((2, 20)), Some((64, 41))]);
 }
 
 #[test]
