@@ -1,8 +1,10 @@
 //! The chain as the indexer sees it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -202,16 +204,35 @@ impl EvmChain {
         if watch.len() <= EACH_OPENED {
             return Ok((read(&addresses(watch.by_number()), Prove::all()).await?, Vec::new()));
         }
-        let (mut opened, mut all) = (Vec::new(), watch.by_number().peekable());
-        while all.peek().is_some() {
-            let some = addresses(all.by_ref().take(EACH_OPENED));
+        let holders = async |some: Vec<(AccountNo, Address)>| {
             let holds = read(&some, Prove::nothing()).await?.into_iter().filter(|it| it.balance != Ok(Amount::ZERO));
             let holds: HashSet<_> = holds.map(|reading| (reading.account, reading.asset)).collect();
             let holders: HashSet<_> = holds.iter().map(|(account, _)| *account).collect();
             let some: Vec<_> = some.into_iter().filter(|(account, _)| holders.contains(account)).collect();
-            let proven = read(&some, Prove { whose: 0..0, these: &holds }).await?;
-            opened.extend(proven.into_iter().filter(|it| holds.contains(&(it.account, it.asset))));
-        }
+            let mut proven = read(&some, Prove { whose: 0..0, these: &holds }).await?;
+            proven.retain(|it| holds.contains(&(it.account, it.asset)));
+            Ok::<_, NodeError>(proven)
+        };
+        let (all, opened) = (Mutex::new(watch.by_number()), Mutex::new(Vec::new()));
+        let next = || {
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(addresses(all.by_ref().take(EACH_OPENED))).filter(|some| !some.is_empty())
+        };
+        // On threads of their own: what there is to be read of a million accounts keeps every processor busy.
+        std::thread::scope(|scope| {
+            let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+            let each = || {
+                while let Some(some) = next() {
+                    let proven = assay_http::wait(holders(some))?;
+                    opened.lock().unwrap_or_else(PoisonError::into_inner).extend(proven);
+                }
+                Ok(())
+            };
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(each)).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })?;
+        let mut opened = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
+        opened.sort_by_key(|reading| reading.account);
         let tokens = self.tokens.iter().map(|token| Asset::Token((*token).into()));
         Ok((opened, std::iter::once(Asset::Native).chain(tokens).collect()))
     }

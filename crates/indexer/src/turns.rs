@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use assay_store::Coverage;
 use assay_types::{Account, AccountNo, Asset, Header, Height, Reading, Reads, Watch};
+use crossbeam_channel::bounded;
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
@@ -78,21 +79,32 @@ impl Indexer<'_> {
     pub(crate) fn read_everyone(&self, at: &Header, watch: &Watch) -> Result<(), Break> {
         tracing::info!(accounts = watch.len(), height = at.height.0, "the balances of all accounts are read");
         let all = numbers(watch);
-        let mut from = all.start;
-        while from < all.end {
-            if self.stop.is_wished() {
-                return Err(crate::IndexError::Stopped.into());
+        let (chain, stop) = (self.chain, &self.stop);
+        // The next ones are asked for while these are looked at.
+        std::thread::scope(|scope| {
+            let (give, given) = bounded(1);
+            scope.spawn(move || {
+                let parts = all.clone().step_by(AT_A_TIME as usize).map(|from| from..all.end.min(from + AT_A_TIME));
+                for part in parts {
+                    let accounts: Vec<_> =
+                        watch.among(part).map(|(number, account)| (number, Account::new(account))).collect();
+                    let readings = patiently(stop, || chain.look(at, &accounts));
+                    if give.send(readings).is_err() {
+                        return; // nobody wants them any more
+                    }
+                }
+            });
+            for readings in given {
+                if self.stop.is_wished() {
+                    return Err(crate::IndexError::Stopped.into());
+                }
+                let pairs = self.differing(at, &readings?)?;
+                if !pairs.is_empty() {
+                    self.explain_parted(at, &self.with_bytes(&pairs)?)?;
+                }
             }
-            let some = from..all.end.min(from.saturating_add(AT_A_TIME));
-            from = some.end;
-            let accounts: Vec<_> = watch.among(some).map(|(number, account)| (number, Account::new(account))).collect();
-            let readings = patiently(&self.stop, || self.chain.look(at, &accounts))?;
-            let pairs = self.differing(at, &readings)?;
-            if !pairs.is_empty() {
-                self.explain_parted(at, &self.with_bytes(&pairs)?)?;
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The pairs that are known to hold something else after this block, the last one.
