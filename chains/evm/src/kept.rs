@@ -12,7 +12,6 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::addresses::address_of;
 use crate::layout::Layout;
 use crate::verify::{self, AccountProof, SlotProof};
 
@@ -112,7 +111,7 @@ pub(crate) fn check(document: &str, account: &Account, asset: Asset) -> Result<P
     let Document { header: sealed, answer } = serde_json::from_str(document).map_err(read)?;
     let (proof, keys): (AccountProof, Keys) =
         (serde_json::from_str(answer.get()).map_err(read)?, serde_json::from_str(answer.get()).map_err(read)?);
-    let account = address_of(account).ok_or("an account of this chain has 20 bytes")?;
+    let account = Address::try_from(&*account.0).ok().ok_or("an account of this chain has 20 bytes")?;
     let mut rest = &sealed[..];
     let header = Header::decode(&mut rest).map_err(|error| format!("its header is none: {error}"))?;
     if !rest.is_empty() {

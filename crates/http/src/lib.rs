@@ -4,6 +4,7 @@
 //! followed, and its URL, which may carry a key, never appears in an error. It is asked no faster than it bears, and than
 //! the operator allows ([`Pace`]).
 
+mod incoming;
 mod line;
 
 use std::future::Future;

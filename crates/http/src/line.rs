@@ -1,53 +1,27 @@
 //! Answers over plain HTTP/1.1, read by the thread that asks for them, straight into the memory where they are wanted: over the runtime, whose
 //! threads hand them over piece by piece, a Bitcoin block takes a fifth longer, and what an EVM block takes many small answers for takes twice as long.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::ops::DerefMut;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::incoming::{Broken, Ends, Head, Incoming, is_timeout, within};
 use crate::{CONNECT_DEADLINE, HttpError};
 
-/// How many connections wait for the next question.
+/// How many connections wait for the next question, and for how long: what stands between may have forgotten older ones.
 const IDLE: usize = 16;
-/// The longest head of an answer; and what is read at once to find it, so that little of the body has to be moved.
-const HEAD_BYTES: usize = 16 << 10;
-const BEGINNING: usize = 1 << 10;
+const IDLE_FOR: Duration = Duration::from_secs(30);
 /// Up to how many bytes a body's memory is kept for the next one: clean memory costs as much as what comes into it.
 const SPARE_BYTES: usize = 1 << 20;
 
 /// Connections to one node, each used by one thread at a time.
 #[derive(Default)]
 pub(crate) struct Lines {
-    idle: Mutex<Vec<TcpStream>>,
+    /// With when each was used last; the one that was used last of all comes last.
+    idle: Mutex<Vec<(TcpStream, Instant)>>,
     spare: Mutex<Vec<Vec<u8>>>,
-}
-
-/// What an answer's head says.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) status: u16,
-    body: Ends,
-    stays_open: bool,
-    /// For how long the node asks to be left alone, in its words.
-    pub(crate) retry_after: Option<String>,
-}
-
-/// Where a body ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ends {
-    After(u64),
-    InChunks,
-    WithTheLine,
-}
-
-/// Why a line gave no answer.
-enum Broken {
-    /// It had waited so long that the other side closed it, before it said anything.
-    Stale,
-    /// See [`HttpError`].
-    Http(HttpError),
 }
 
 /// An answer's head and body; nothing where it is of a kind that is not read here.
@@ -75,6 +49,12 @@ impl Lines {
         room
     }
 
+    fn idle(&self) -> Option<TcpStream> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(_, since)| since.elapsed() < IDLE_FOR);
+        idle.pop().map(|(line, _)| line)
+    }
+
     /// Sends a request to this host.
     pub(crate) fn ask<'r>(
         &self,
@@ -82,8 +62,7 @@ impl Lines {
         request: &'r [u8],
         deadline: Duration,
     ) -> Result<Asked<'r>, HttpError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(line) = idle
+        if let Some(line) = self.idle()
             && let Ok(asked) = send(line, request, false, deadline)
         {
             return Ok(asked);
@@ -162,37 +141,11 @@ impl Lines {
         if whole.as_ref().is_some_and(|(head, _)| head.stays_open) {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < IDLE {
-                idle.push(line);
+                idle.push((line, Instant::now()));
             }
         }
         Ok(whole)
     }
-}
-
-/// A length that is not more than this.
-fn within(length: u64, limit: usize) -> Result<usize, Broken> {
-    let too_large = || Broken::Http(HttpError::TooLarge(length, limit));
-    usize::try_from(length).ok().filter(|length| *length <= limit).ok_or_else(too_large)
-}
-
-impl Broken {
-    fn of(error: &std::io::Error) -> Broken {
-        match error.kind() {
-            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Broken::Stale,
-            _ => Broken::Http(HttpError::Unreachable(error.to_string())),
-        }
-    }
-
-    fn into_http(self) -> HttpError {
-        match self {
-            Broken::Stale => closed(),
-            Broken::Http(error) => error,
-        }
-    }
-}
-
-fn closed() -> HttpError {
-    HttpError::Unreachable("the connection was closed before an answer".into())
 }
 
 fn connect(host: &str, port: u16) -> Result<TcpStream, HttpError> {
@@ -221,204 +174,10 @@ fn send<'r>(line: TcpStream, request: &'r [u8], is_fresh: bool, deadline: Durati
     Ok(Asked { line, is_fresh, request })
 }
 
-/// An answer as it comes.
-struct Incoming<'l> {
-    line: &'l mut TcpStream,
-    since: Instant,
-    deadline: Duration,
-    /// What was read, and belongs to what comes next.
-    begun: Vec<u8>,
-    has_begun: bool,
-    /// Bytes of the body that were read.
-    body: usize,
-}
-
-impl<'l> Incoming<'l> {
-    fn new(line: &'l mut TcpStream, deadline: Duration) -> Incoming<'l> {
-        Incoming { line, since: Instant::now(), deadline, begun: Vec::new(), has_begun: false, body: 0 }
-    }
-
-    /// Nothing where it is not one that is read here.
-    fn head(&mut self) -> Result<Option<Head>, Broken> {
-        let end = b"\r\n\r\n";
-        loop {
-            if let Some(at) = self.begun.windows(end.len()).position(|four| four == end) {
-                let head = Head::of(&self.begun[..at + end.len()]);
-                self.begun.drain(..at + end.len());
-                return match head {
-                    Some(Head { status: status @ (401 | 403), .. }) => {
-                        Err(Broken::Http(HttpError::LoginRefused(status)))
-                    }
-                    head => Ok(head),
-                };
-            }
-            if self.begun.len() >= HEAD_BYTES {
-                return Ok(None);
-            }
-            self.more()?;
-        }
-    }
-
-    /// A body of a stated length.
-    fn fill(&mut self, into: &mut [u8]) -> Result<(), Broken> {
-        let here = self.begun.len().min(into.len());
-        into[..here].copy_from_slice(&self.begun[..here]);
-        self.begun.drain(..here);
-        self.body += here;
-        let mut filled = here;
-        while filled < into.len() {
-            match self.read(&mut into[filled..])? {
-                0 => return Err(self.cut()),
-                count => {
-                    filled += count;
-                    self.body += count;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A body in chunks (RFC 9112, 7.1).
-    fn chunks(&mut self, limit: usize, hold: &dyn Fn(usize) -> Result<(), HttpError>) -> Result<Vec<u8>, Broken> {
-        let mut body = Vec::new();
-        loop {
-            let size = self.text_line()?;
-            let size = size.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-            let size = std::str::from_utf8(size).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
-            let size = size.ok_or_else(|| self.cut())?;
-            if size == 0 {
-                while !self.text_line()?.is_empty() {}
-                return Ok(body);
-            }
-            let from = body.len();
-            self.is_within(from.saturating_add(size), limit)?;
-            hold(from + size).map_err(Broken::Http)?;
-            body.resize(from + size, 0);
-            self.fill(&mut body[from..])?;
-            if !self.text_line()?.is_empty() {
-                return Err(self.cut());
-            }
-        }
-    }
-
-    /// A body that ends with the connection.
-    fn rest(&mut self, limit: usize, hold: &dyn Fn(usize) -> Result<(), HttpError>) -> Result<Vec<u8>, Broken> {
-        let mut body = std::mem::take(&mut self.begun);
-        loop {
-            self.body = body.len();
-            self.is_within(body.len(), limit)?;
-            hold(body.len()).map_err(Broken::Http)?;
-            let from = body.len();
-            body.resize(from + HEAD_BYTES, 0);
-            let count = self.read(&mut body[from..])?;
-            body.truncate(from + count);
-            if count == 0 {
-                return Ok(body);
-            }
-        }
-    }
-
-    fn is_within(&self, bytes: usize, limit: usize) -> Result<(), Broken> {
-        let never_ending = HttpError::NeverEnding { read: bytes, within: self.since.elapsed() };
-        if bytes > limit { Err(Broken::Http(never_ending)) } else { Ok(()) }
-    }
-
-    fn text_line(&mut self) -> Result<Vec<u8>, Broken> {
-        loop {
-            if let Some(at) = self.begun.windows(2).position(|two| two == b"\r\n") {
-                let text = self.begun[..at].to_vec();
-                self.begun.drain(..at + 2);
-                return Ok(text);
-            }
-            if self.begun.len() >= HEAD_BYTES {
-                return Err(self.cut());
-            }
-            self.more()?;
-        }
-    }
-
-    fn more(&mut self) -> Result<(), Broken> {
-        let mut some = [0; BEGINNING];
-        match self.read(&mut some)? {
-            0 if !self.has_begun => Err(Broken::Stale),
-            0 => Err(self.cut()),
-            count => {
-                self.has_begun = true;
-                self.begun.extend_from_slice(&some[..count]);
-                Ok(())
-            }
-        }
-    }
-
-    /// Reads what is there, waiting for some as long as there is time; 0 at the end.
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Broken> {
-        loop {
-            let left = self.deadline.saturating_sub(self.since.elapsed());
-            if left.is_zero() {
-                return Err(self.over());
-            }
-            let read = self.line.set_read_timeout(Some(left)).and_then(|()| self.line.read(into));
-            return match read {
-                Ok(count) => Ok(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if is_timeout(&error) => Err(self.over()),
-                Err(_) if self.has_begun => Err(self.cut()),
-                Err(error) => Err(Broken::of(&error)),
-            };
-        }
-    }
-
-    fn cut(&self) -> Broken {
-        Broken::Http(HttpError::Truncated(self.body))
-    }
-
-    fn over(&self) -> Broken {
-        Broken::Http(match self.body {
-            0 => HttpError::TimedOut(self.deadline),
-            read => HttpError::NeverEnding { read, within: self.deadline },
-        })
-    }
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
-
-impl Head {
-    /// Nothing where it is not certain where the body ends (RFC 9112, 6.3), or what it is encoded by.
-    fn of(bytes: &[u8]) -> Option<Head> {
-        let mut lines = std::str::from_utf8(bytes).ok()?.split("\r\n");
-        let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-        let (mut length, mut is_chunked, mut stays_open, mut retry_after) = (None, false, true, None);
-        for line in lines.take_while(|line| !line.is_empty()) {
-            let (name, value) = line.split_once(':')?;
-            let value = value.trim();
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" if length.is_some() => return None,
-                "content-length" => length = Some(value.parse().ok()?),
-                "transfer-encoding" if value.eq_ignore_ascii_case("chunked") && !is_chunked => is_chunked = true,
-                "transfer-encoding" | "content-encoding" => return None,
-                "retry-after" => retry_after = Some(value.to_owned()),
-                "connection" => stays_open = !value.eq_ignore_ascii_case("close"),
-                _ => {}
-            }
-        }
-        let body = match (length, is_chunked) {
-            (Some(length), false) => Ends::After(length),
-            (None, true) => Ends::InChunks,
-            (None, false) => Ends::WithTheLine,
-            (Some(_), true) => return None,
-        };
-        // What has no body, or may have none whatever it says, is not asked for here.
-        let has_body = !matches!(status, 100..=199 | 204 | 304);
-        let stays_open = stays_open && body != Ends::WithTheLine;
-        has_body.then_some(Head { status, body, stays_open, retry_after })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
     use std::net::TcpListener;
 
     const DEADLINE: Duration = Duration::from_secs(5);
@@ -468,23 +227,6 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, within) = (silent.local_addr().unwrap().port(), Duration::from_millis(50));
         assert_eq!(get_within(&Lines::default(), port, within), Err(HttpError::TimedOut(within)));
-    }
-
-    #[test]
-    fn what_is_not_plain_is_not_read_here() {
-        for head in [
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: -3\r\n\r\n",
-            "HTTP/1.1 204 No\r\ncontent-length: 3\r\n\r\n",
-            "SSH-2.0 200\r\ncontent-length: 3\r\n\r\n",
-        ] {
-            assert_eq!(Head::of(head.as_bytes()), None, "{head}");
-        }
-        let closing = Head::of(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length:3\r\n\r\n");
-        assert_eq!(closing, Some(Head { status: 404, body: Ends::After(3), stays_open: false, retry_after: None }));
     }
 
     #[test]
