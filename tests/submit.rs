@@ -360,7 +360,8 @@ fn a_token_that_counts_no_more_ends_it_and_what_waits_is_sent_with_another() {
     let mut forked = exchange.keep_asking(&[]);
     assert_eq!(forked.wait(), 2);
     forked.said("refused: 409 Conflict");
-    assert_eq!(exchange.waiting(), [last + 1], "it is kept, to be looked at");
+    // Another may have been asked for before the refusal came.
+    assert_eq!(exchange.waiting().first(), Some(&(last + 1)), "it is kept, to be looked at");
     assert_eq!(serving.stop().0, 0);
 }
 

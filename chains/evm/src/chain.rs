@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -26,6 +27,12 @@ use crate::{Finality, check, extract, finality};
 
 /// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.
 const EACH_OPENED: usize = 20_000;
+
+/// So many blocks are on their way from a node that is near, and from one whose small answers take so long; it is looked at where so many come.
+const NEAR_AT_ONCE: usize = 4;
+const FAR_AT_ONCE: usize = 16;
+const FAR: Duration = Duration::from_millis(5);
+const MANY_BLOCKS: u64 = 100;
 
 /// How a chain is followed.
 #[derive(Clone)]
@@ -281,6 +288,12 @@ impl Chain for EvmChain {
 
     fn first(&self) -> Height {
         self.start
+    }
+
+    fn prepare(&self, blocks: u64, processors: usize) -> usize {
+        let node = &self.nodes[self.current.load(Ordering::Relaxed)];
+        let is_far = || assay_http::wait(node.round_trip()).is_ok_and(|round_trip| round_trip >= FAR);
+        processors.max(if blocks >= MANY_BLOCKS && is_far() { FAR_AT_ONCE } else { NEAR_AT_ONCE })
     }
 
     fn is_refused(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use alloy::primitives::U64;
 use alloy::rpc::json_rpc::ErrorPayload;
@@ -122,14 +123,29 @@ impl Node {
         if self.right_chain.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let subject = "its chain id";
-        let found: U64 = self.ask("eth_chainId", Value::Array(vec![]), subject).await.or_fail(self, subject)?;
+        let found = self.chain_id().await?;
         if found.to::<u64>() != self.chain_number {
             let (expected, found) = (format!("eip155:{}", self.chain_number), format!("eip155:{found}"));
             return Err(NodeError::WrongChain { node: self.name.clone(), expected, found });
         }
         self.right_chain.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn chain_id(&self) -> Result<U64, NodeError> {
+        let subject = "its chain id";
+        self.ask("eth_chainId", Value::Array(vec![]), subject).await.or_fail(self, subject)
+    }
+
+    /// How long a small answer takes to come, at best.
+    pub(crate) async fn round_trip(&self) -> Result<Duration, NodeError> {
+        let mut best = Duration::MAX;
+        for _ in 0..3 {
+            let since = Instant::now();
+            self.chain_id().await?;
+            best = best.min(since.elapsed());
+        }
+        Ok(best)
     }
 
     /// Asks one question. `null` is an answer where `T` is an `Option`.

@@ -59,6 +59,18 @@ fn a_node_that_refuses_three_of_four_slows_down_and_stops_nothing() {
 }
 
 #[test]
+fn of_a_node_that_is_far_more_is_asked_at_a_time() {
+    let world = World::new(&[]);
+    let far = proxy::guarded(&world.anvil.url, |_| {
+        std::thread::sleep(Duration::from_millis(10));
+        None
+    });
+    let prepared = |url: &str, blocks: u64| paced(url, Pace::default()).prepare(blocks, 2);
+    assert_eq!([1, 1_000].map(|blocks| prepared(&world.anvil.url, blocks)), [4, 4]);
+    assert_eq!([1, 1_000].map(|blocks| prepared(&far, blocks)), [4, 16], "a short stretch is over before that helps");
+}
+
+#[test]
 fn a_node_that_says_when_to_come_back_is_left_alone_until_then() {
     let (world, hashes) = world(3);
     let times = Arc::new(Mutex::new(Vec::new()));
