@@ -243,6 +243,15 @@ fn kind_of(text: Text<'_>) -> Result<u8, Wrong> {
     Ok(read("type", text, |text| json::u64(text)?.try_into().ok())?.unwrap_or(0))
 }
 
+/// The parts of a transaction that follow from its bytes; none of a type that is not known.
+#[derive(Default)]
+struct Encoded {
+    bytes: Vec<u8>,
+    input: Range<usize>,
+    signed: Option<Signed>,
+    blobs: Option<(u64, u128)>,
+}
+
 impl TransactionTexts<'_> {
     fn read(&self) -> Result<Transaction, Wrong> {
         let kind = kind_of(self.kind)?;
@@ -257,7 +266,7 @@ impl TransactionTexts<'_> {
             _ => Price::Fixed(read("gasPrice", self.gas_price, json::u128)?.unwrap_or_default()),
         };
         let mint = if kind == DEPOSIT { read("mint", self.mint, json::u256)? } else { None };
-        let (bytes, input, signed, blobs) = self.encode(kind)?;
+        let Encoded { bytes, input, signed, blobs } = self.encode(kind)?;
         Ok(Transaction {
             id: need("hash", self.hash, json::hash)?,
             sender: need("from", self.from, json::address)?,
@@ -275,9 +284,7 @@ impl TransactionTexts<'_> {
         })
     }
 
-    /// Its type and fields, where its input is, and how these were signed; and of blobs their gas, and the most that it may cost.
-    #[expect(clippy::type_complexity, reason = "a transaction's parts, once")]
-    fn encode(&self, kind: u8) -> Result<(Vec<u8>, Range<usize>, Option<Signed>, Option<(u64, u128)>), Wrong> {
+    fn encode(&self, kind: u8) -> Result<Encoded, Wrong> {
         let (mut fields, mut blobs) = (Fields::new(), None);
         let input = match kind {
             DEPOSIT => {
@@ -319,14 +326,14 @@ impl TransactionTexts<'_> {
                 }
                 input
             }
-            _ => return Ok((Vec::new(), 0..0, None, None)),
+            _ => return Ok(Encoded::default()),
         };
         let to_be_signed = fields.all();
         let signed = if kind == DEPOSIT { None } else { Some(self.sign(kind, &mut fields)?) };
         let (bytes, before) = fields.typed(kind);
         let within = |range: Range<usize>| before + range.start..before + range.end;
         let signed = signed.map(|(chain, signature)| Signed { fields: within(to_be_signed), chain, signature });
-        Ok((bytes, within(input), signed, blobs))
+        Ok(Encoded { bytes, input: within(input), signed, blobs })
     }
 
     /// Adds the signature; and the chain that it names.

@@ -95,18 +95,18 @@ impl<'de, T: FromJson> Deserialize<'de> for BlockJson<T> {
 pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &str) -> Result<SealedHeader, Refusal> {
     let (wanted, asked) = (height_of(&number), Instant::now());
     let block: Option<BlockJson<B256>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
-    read_header(node, block.ok_or(Refusal::Null)?, wanted, asked, subject).map_err(Refusal::Failed)
+    read_header(node, &block.ok_or(Refusal::Null)?, wanted, asked, subject).map_err(Refusal::Failed)
 }
 
 /// A header that was asked for then, at this height if it was not by a tag.
 fn read_header(
     node: &Node,
-    block: BlockJson<B256>,
+    block: &BlockJson<B256>,
     wanted: Option<Height>,
     asked: Instant,
     subject: &str,
 ) -> Result<SealedHeader, NodeError> {
-    let (sealed, _, _) = sealed(node, block, subject)?;
+    let sealed = sealed(node, block, subject)?;
     let (height, hash) = (Height(sealed.header.number), BlockHash(sealed.hash.0));
     if let Some(wanted) = wanted.filter(|wanted| *wanted != height) {
         let (fault, why) = (diagnose::of_another_block(wanted, height), format!("it is of height {height}"));
@@ -147,7 +147,7 @@ pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<
         let subject = format!("the header at height {height}");
         match answer {
             Ok(Some(block)) => {
-                let sealed = read_header(node, block, Some(Height(height)), asked, &subject)?;
+                let sealed = read_header(node, &block, Some(Height(height)), asked, &subject)?;
                 hashes.push(BlockHash(sealed.hash.0));
             }
             Ok(None) | Err(Refusal::Absent(_) | Refusal::Null) => break,
@@ -288,7 +288,8 @@ async fn read_body(
         Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
-    let (sealed, transactions, withdrawals) = sealed(node, block, &subject)?;
+    let sealed = sealed(node, &block, &subject)?;
+    let BlockJson { transactions, withdrawals, .. } = block;
     let header = &sealed.header;
     if sealed.hash.0 != at.hash.0 || header.number != at.height.0 {
         let why = format!("it is {} at height {}", sealed.hash, header.number);
@@ -389,17 +390,12 @@ async fn count(node: &Node, header: &Header, at: BlockRef) -> Option<usize> {
     verify::receipts(&receipts, header).is_ok().then_some(receipts.len())
 }
 
-/// A block's header, its fields hashed; and its transactions and withdrawals.
-#[expect(clippy::type_complexity, reason = "a block's parts, once")]
-fn sealed<T>(
-    node: &Node,
-    block: BlockJson<T>,
-    subject: &str,
-) -> Result<(SealedHeader, Vec<T>, Option<Vec<Withdrawal>>), NodeError> {
-    let BlockJson { header: fields, hash, transactions, withdrawals } = block;
-    let header: Header = serde_json::from_slice(&fields).map_err(|error| node.not_read(subject, &error))?;
-    let checked = verify::header(&header, hash);
-    let is_foreign = checked.is_err() && !codec::knows(node.chain_number) && verify::has_foreign_fields(&fields);
+/// A block's header, its fields hashed.
+fn sealed<T>(node: &Node, block: &BlockJson<T>, subject: &str) -> Result<SealedHeader, NodeError> {
+    let BlockJson { header: fields, hash, .. } = block;
+    let header: Header = serde_json::from_slice(fields).map_err(|error| node.not_read(subject, &error))?;
+    let checked = verify::header(&header, *hash);
+    let is_foreign = checked.is_err() && !codec::knows(node.chain_number) && verify::has_foreign_fields(fields);
     if !is_foreign {
         checked
             .map_err(|why| node.contradiction(&format!("the header of {subject}"), "its hash", Fault::Forged, why))?;
@@ -407,7 +403,7 @@ fn sealed<T>(
     } else {
         node.known.lose(node, "the header has fields that are not known here");
     }
-    Ok((SealedHeader { header, hash, is_foreign }, transactions, withdrawals))
+    Ok(SealedHeader { header, hash: *hash, is_foreign })
 }
 
 /// All receipts of the block; `None` where the node knows no way to ask for them together.

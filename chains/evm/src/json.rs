@@ -225,22 +225,18 @@ fn significant(text: &[u8]) -> Option<&[u8]> {
     Some(&digits[digits.iter().take_while(|digit| **digit == b'0').count()..])
 }
 
-fn fixed<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn bytes<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     const_hex::decode_to_slice(digits(text)?, &mut bytes).ok()?;
     Some(bytes)
 }
 
 pub(crate) fn hash(text: &[u8]) -> Option<B256> {
-    fixed(text).map(B256::new)
+    bytes(text).map(B256::new)
 }
 
 pub(crate) fn address(text: &[u8]) -> Option<Address> {
-    fixed(text).map(Address::new)
-}
-
-pub(crate) fn bytes<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    fixed(text)
+    bytes(text).map(Address::new)
 }
 
 /// Adds the bytes of a hexadecimal text; says how many.
@@ -259,7 +255,7 @@ pub(crate) fn number(text: &[u8]) -> Option<([u8; 32], usize)> {
     let into = bytes.get_mut(32usize.checked_sub(count)?..)?;
     match digits {
         [first, rest @ ..] if digits.len() % 2 == 1 => {
-            into[0] = u8::try_from(char::from(*first).to_digit(16)?).ok()?;
+            into[0] = value_of(*first)?;
             const_hex::decode_to_slice(rest, &mut into[1..]).ok()?;
         }
         digits => const_hex::decode_to_slice(digits, into).ok()?,

@@ -86,7 +86,7 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     let is_wanted = |(number, _): &&(AccountNo, Address)| question.prove.wants(*number, Asset::Native);
     let wanted: Vec<(AccountNo, Address)> = question.accounts.iter().filter(is_wanted).copied().collect();
     let (balances, proven) =
-        tokio::try_join!(reader::balances(node, hash, &addresses, question.tokens), proofs(node, question, &wanted),)?;
+        tokio::try_join!(reader::balances(node, hash, &addresses, question.tokens), proofs(node, question, &wanted))?;
     match balances {
         Ok(balances) => {
             let mut readings = readings(node, question, balances, &proven);
