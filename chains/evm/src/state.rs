@@ -231,7 +231,8 @@ async fn each_proof<K: Copy, T>(
         let questions = some.iter().map(|(_, address)| json!([address, [], block])).collect();
         let answers = node.ask_many::<verify::AccountProof>("eth_getProof", questions, "a proof").await?;
         for ((whose, address), answer) in some.iter().zip(answers) {
-            let subject = format!("the proof of {address} at block {}", at.height);
+            // An address in words takes a hash.
+            let subject = || format!("the proof of {address} at block {}", at.height);
             match answer {
                 Ok(proof) => match verify::account(&proof, *address, state_root) {
                     Ok(_) => {
@@ -240,12 +241,12 @@ async fn each_proof<K: Copy, T>(
                     }
                     Err(why) => {
                         let fault = wrong_proof(node, at.height, state_root, *address, &[], &proof).await;
-                        return Err(node.contradiction(&subject, "the state root", fault, why));
+                        return Err(node.contradiction(&subject(), "the state root", fault, why));
                     }
                 },
-                Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject, &why)?,
-                Err(Refusal::Absent(why)) => tracing::debug!(node = node.name, "no proof: {subject}: {why}"),
-                Err(refusal) => return Err(refusal).or_fail(node, &subject),
+                Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject(), &why)?,
+                Err(Refusal::Absent(why)) => tracing::debug!(node = node.name, "no proof: {}: {why}", subject()),
+                Err(refusal) => return Err(refusal).or_fail(node, &subject()),
             }
         }
     }

@@ -4,6 +4,7 @@
 use alloy::primitives::B256;
 use alloy::rlp::{Encodable, Header};
 use alloy_trie::EMPTY_ROOT_HASH;
+use arrayvec::ArrayVec;
 
 use crate::keccak;
 
@@ -20,14 +21,14 @@ pub(crate) fn root_of(items: &[&[u8]]) -> B256 {
 /// What a number is found under: its RLP, by half bytes.
 struct Key {
     number: usize,
-    path: Vec<u8>,
+    path: ArrayVec<u8, 18>,
 }
 
 /// By path. That of 0 is 0x80, of 1 to 127 the number, of others its length and the number.
 fn sorted_keys(count: usize) -> Vec<Key> {
     let numbers = (1..count.min(128)).chain([0]).chain(128..count);
     let key = |number: usize| {
-        let path = alloy::rlp::encode(number).iter().flat_map(|byte| [byte >> 4, byte & 15]).collect();
+        let path = alloy::rlp::encode_fixed_size(&number).iter().flat_map(|byte| [byte >> 4, byte & 15]).collect();
         Key { number, path }
     };
     numbers.map(key).collect()
@@ -43,6 +44,9 @@ struct Node {
     depth: usize,
     kind: Kind,
 }
+
+/// By what the node above names one: its hash as RLP, or itself where it is shorter.
+type Name = ArrayVec<u8, 33>;
 
 enum Kind {
     /// The end of this key's path, from the depth on.
@@ -86,10 +90,12 @@ impl Tree {
             }
             by_depth[node.depth].push(place);
         }
-        // By what a node above names each: its hash, or itself where it is shorter.
-        let mut names: Vec<Vec<u8>> = self.nodes.iter().map(|_| Vec::new()).collect();
+        let mut names: Vec<Name> = vec![Name::new(); self.nodes.len()];
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for places in by_depth.iter().rev() {
-            let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+            bytes.clear();
+            ends.clear();
+            ends.push(0);
             for place in places {
                 self.encode(&self.nodes[*place], items, &names, &mut bytes);
                 ends.push(bytes.len());
@@ -100,26 +106,29 @@ impl Tree {
                 if self.nodes[*place].depth == 0 {
                     return hash;
                 }
-                names[*place] = if encoded.len() < 32 { encoded.to_vec() } else { alloy::rlp::encode(hash) };
+                names[*place] = match encoded.len() {
+                    ..32 => encoded.iter().copied().collect(),
+                    _ => alloy::rlp::encode_fixed_size(&hash),
+                };
             }
         }
         EMPTY_ROOT_HASH
     }
 
-    fn encode(&self, node: &Node, items: &[&[u8]], names: &[Vec<u8>], bytes: &mut Vec<u8>) {
+    fn encode(&self, node: &Node, items: &[&[u8]], names: &[Name], bytes: &mut Vec<u8>) {
         let list = |payload_length: usize, bytes: &mut Vec<u8>| Header { list: true, payload_length }.encode(bytes);
         match &node.kind {
             Kind::Leaf(key) => {
                 let Key { number, path } = &self.keys[*key];
                 let (path, item) = (compact(&path[node.depth..], true), items[*number]);
-                list(path.as_slice().length() + item.length(), bytes);
-                path.as_slice().encode(bytes);
+                list(path[..].length() + item.length(), bytes);
+                path[..].encode(bytes);
                 item.encode(bytes);
             }
             Kind::Extension(key, part, child) => {
                 let path = compact(&self.keys[*key].path[part.clone()], false);
-                list(path.as_slice().length() + names[*child].len(), bytes);
-                path.as_slice().encode(bytes);
+                list(path[..].length() + names[*child].len(), bytes);
+                path[..].encode(bytes);
                 bytes.extend_from_slice(&names[*child]);
             }
             Kind::Branch(children) => {
@@ -133,7 +142,7 @@ impl Tree {
 }
 
 /// Half bytes as bytes, of which the first says whether their count is odd, and whether the path ends with them (appendix C).
-fn compact(path: &[u8], ends: bool) -> Vec<u8> {
+fn compact(path: &[u8], ends: bool) -> ArrayVec<u8, 10> {
     let (first, pairs) = match path.len() % 2 {
         0 => (0, path),
         _ => (0x10 | path[0], &path[1..]),

@@ -9,11 +9,11 @@ use alloy::consensus::Header;
 use alloy::consensus::proofs::calculate_withdrawals_root;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::{Address, B256, Bloom, Bytes, KECCAK256_EMPTY, U256, keccak256};
-use alloy_trie::proof::verify_proof;
-use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
+use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use serde::de::IgnoredAny;
 
 use crate::codec::{Receipt, Transaction};
+use crate::proof::{self, Broken};
 use crate::trie;
 
 /// The header's fields must hash to its hash.
@@ -134,14 +134,11 @@ pub fn account(proof: &AccountProof, address: Address, state_root: B256) -> Resu
         storage_root: proof.storage_hash,
         code_hash: proof.code_hash,
     };
-    let key = Nibbles::unpack(keccak256(address));
-    let is_empty = leaf.nonce == 0 && leaf.balance.is_zero() && is_codeless(&leaf);
-    if is_empty && verify_proof(state_root, key, None, &proof.account_proof).is_ok() {
-        return Ok(U256::ZERO);
-    }
-    let expected = alloy::rlp::encode(leaf);
-    verify_proof(state_root, key, Some(expected), &proof.account_proof).map_err(|error| in_short(&error))?;
-    Ok(proof.balance)
+    let is_right = match proof::value(state_root, keccak256(address), &proof.account_proof).map_err(in_words)? {
+        Some(found) => found == alloy::rlp::encode(leaf),
+        None => leaf.nonce == 0 && leaf.balance.is_zero() && is_codeless(&leaf),
+    };
+    is_right.then_some(proof.balance).ok_or_else(|| in_words(Broken::Chain))
 }
 
 /// The words at these keys of the contract's storage, if the account's proof leads from the state root to its storage root,
@@ -165,14 +162,12 @@ pub(crate) fn storage(
 
 /// A word of zero has no leaf. Test nodes keep a leaf for one that has become zero, which says the same.
 pub(crate) fn word(slot: &SlotProof, key: B256, storage_root: B256) -> Result<U256, String> {
-    let path = Nibbles::unpack(keccak256(key));
-    if slot.value.is_zero() && verify_proof(storage_root, path, None, &slot.proof).is_ok() {
-        return Ok(U256::ZERO);
-    }
-    let expected = alloy::rlp::encode(slot.value);
-    verify_proof(storage_root, path, Some(expected), &slot.proof)
-        .map_err(|error| format!("slot {key}: {}", in_short(&error)))?;
-    Ok(slot.value)
+    let in_words = |why| format!("slot {key}: {}", in_words(why));
+    let is_right = match proof::value(storage_root, keccak256(key), &slot.proof).map_err(in_words)? {
+        Some(found) => found == alloy::rlp::encode(slot.value),
+        None => slot.value.is_zero(),
+    };
+    is_right.then_some(slot.value).ok_or_else(|| in_words(Broken::Chain))
 }
 
 /// Some nodes give an absent account zeros for hashes.
@@ -181,14 +176,13 @@ fn is_codeless(leaf: &TrieAccount) -> bool {
         && (leaf.storage_root == EMPTY_ROOT_HASH || leaf.storage_root.is_zero())
 }
 
-/// The library's error repeats whole nodes of the trie.
-fn in_short(error: &alloy_trie::proof::ProofVerificationError) -> String {
-    use alloy_trie::proof::ProofVerificationError::{RootMismatch, ValueMismatch};
-    match error {
-        RootMismatch { .. } => "it does not begin at that root".into(),
-        ValueMismatch { .. } => "what it claims does not follow from that root".into(),
-        _ => "its nodes are no trie".into(),
+fn in_words(why: Broken) -> String {
+    match why {
+        Broken::Begin => "it does not begin at that root",
+        Broken::Chain => "what it claims does not follow from that root",
+        Broken::Node => "its nodes are no trie",
     }
+    .into()
 }
 
 fn equal(rebuilt: B256, expected: B256) -> Result<(), String> {
@@ -199,8 +193,8 @@ fn equal(rebuilt: B256, expected: B256) -> Result<(), String> {
 pub(crate) mod tests {
     use super::*;
     use alloy::primitives::{Log, U64};
-    use alloy_trie::HashBuilder;
     use alloy_trie::proof::ProofRetainer;
+    use alloy_trie::{HashBuilder, Nibbles};
 
     /// The root of a trie of these leaves, and the proof of this key, there or not.
     pub(crate) fn trie(leaves: impl IntoIterator<Item = (B256, Vec<u8>)>, key: B256) -> (B256, Vec<Bytes>) {

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::cell::{Ref, RefCell};
 use std::time::{Duration, Instant};
 
-use assay_store::{Coverage, Store, StoreError, Undo};
+use assay_store::{Applier, Coverage, Store, StoreError, Undo};
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Reading,
     Reads, Tip, Watch,
@@ -364,10 +364,10 @@ impl<'a> Indexer<'a> {
             self.store.set_must_read_everyone(true)?;
         }
         let mut applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
-        let check = |block: &mut Block, below: &Below<'_>| {
+        let check = |block: &mut Block, below: &Below<'_>, applier: &mut Applier<'_>| {
             let parent = below.parent(block.header.height);
             self.check_place(block, parent.as_ref(), from, below)?;
-            self.ask_state(block, parent.as_ref(), &watch)
+            self.ask_state(block, parent.as_ref(), &watch, applier)
         };
         apply_each(self.store, &span, &mut applier, check, |at| {
             done.applied += 1;
@@ -447,9 +447,15 @@ impl<'a> Indexer<'a> {
 
     /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
     /// parent: if it already differed there, an earlier answer was wrong, and the difference does not belong to this block.
-    pub(crate) fn ask_state(&self, block: &mut Block, parent: Option<&Header>, watch: &Watch) -> Result<(), Break> {
+    pub(crate) fn ask_state(
+        &self,
+        block: &mut Block,
+        parent: Option<&Header>,
+        watch: &Watch,
+        applier: &mut Applier<'_>,
+    ) -> Result<(), Break> {
         let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
-        let surprised = self.store.surprises(block)?;
+        let surprised = applier.surprises(block)?;
         if surprised.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use assay_store::{Coverage, Memory, Round};
+use assay_store::{Applier, Coverage, Memory, Round};
 use assay_types::{Block, Height, NodeError, Watch};
 
 use crate::follow::{AWAY, Break, RESTARTS, may_pass};
@@ -164,7 +164,7 @@ impl Indexer<'_> {
         let Filling { round, watch, memory, slice, filtered, from, .. } = filling;
         let to = slice.begin(round.next, last);
         let ours = |height| self.store.header(height).ok().flatten();
-        let check = |block: &mut Block, below: &Below<'_>| {
+        let check = |block: &mut Block, below: &Below<'_>, applier: &mut Applier<'_>| {
             if ours(block.header.height).is_none_or(|ours| ours.hash != block.header.hash) {
                 return Err(Break::Reorganised);
             }
@@ -172,7 +172,7 @@ impl Indexer<'_> {
                 return Err(Break::Enough);
             }
             let parent = below.parent(block.header.height);
-            self.ask_state(block, parent.as_ref(), watch)
+            self.ask_state(block, parent.as_ref(), watch, applier)
         };
         let mut span = self.span(watch, round.next, to, &ours);
         (span.prove_last, span.coming, span.filtered) = (to == last, last.0 - round.next.0 + 1, *filtered);

@@ -19,12 +19,12 @@ const WINDOW_BYTES: usize = 8 << 20;
 /// How many headers below the next one its checks need at most: one period of the difficulty rule.
 const RECENT: usize = 2_017;
 
-/// Applies the blocks of a span. `check` is called on each one before it is applied, with the header below it; `done` afterwards.
+/// Applies the blocks of a span. `check` is called on each one before it is applied, with the headers below it and what applies it; `done` afterwards.
 pub(crate) fn apply_each(
     store: &Store,
     span: &Span<'_>,
     applier: &mut Applier<'_>,
-    mut check: impl FnMut(&mut Block, &Below<'_>) -> Result<(), Break>,
+    mut check: impl FnMut(&mut Block, &Below<'_>, &mut Applier<'_>) -> Result<(), Break>,
     mut done: impl FnMut(Height),
 ) -> Result<(), Break> {
     std::thread::scope(|scope| {
@@ -36,7 +36,7 @@ pub(crate) fn apply_each(
             if span.stop.is_wished() {
                 return Err(IndexError::Stopped.into());
             }
-            check(&mut block, &below)?;
+            check(&mut block, &below, applier)?;
             // Where this block, or a window before it, could not be written, nothing that comes later may be.
             broken = true;
             applier.apply(&block)?;

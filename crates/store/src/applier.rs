@@ -7,6 +7,8 @@ use assay_types::{
     AccountNo, Amount, Asset, Block, Direction, Effect, Header, Height, Input, Kind, Leg, Outpoint, Reading, TxId,
     Watch,
 };
+use foldhash::fast;
+use hashbrown::HashMap;
 
 use crate::blank::BLANK_KEY;
 use crate::bytes::Writer;
@@ -25,6 +27,9 @@ use crate::{Family, Movement, Round, Store, StoreError, Transaction, Undo};
 /// Up to so many accounts each proof that is read is kept; of more, one of a balance that did not move is for so many blocks.
 const ALWAYS_KEPT: u32 = 50;
 const KEPT_FOR: u64 = 64;
+
+/// So many balances are held at hand at most.
+const MOST_RECENT: usize = 1 << 16;
 
 /// What is done with blocks.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +53,8 @@ pub struct Applier<'a> {
     /// The height of the last block that others wrote.
     began_at: Option<Height>,
     memory: Option<Memory>,
+    /// Balances that were looked up or written lately: each is needed twice for a block, and mostly again for the next ones.
+    recent: HashMap<Pair, Amount, fast::RandomState>,
     totals: Totals<'a>,
     remarks: Remarks,
     window: Window,
@@ -77,8 +84,22 @@ impl<'a> Applier<'a> {
                 Task::Below(round) => round.from.0..round.to.0,
             },
         )?;
-        let remarks = Remarks::default();
-        Ok(Applier { store, watch, task, tip, began_at, memory, totals, remarks, window, given, must_write, goes_on })
+        let (remarks, recent) = (Remarks::default(), HashMap::default());
+        Ok(Applier {
+            store,
+            watch,
+            task,
+            tip,
+            began_at,
+            memory,
+            recent,
+            totals,
+            remarks,
+            window,
+            given,
+            must_write,
+            goes_on,
+        })
     }
 
     /// The last block on top of which the next one comes.
@@ -116,6 +137,34 @@ impl<'a> Applier<'a> {
         let next = Arc::try_unwrap(std::mem::take(&mut self.given)).map_or_else(|_| Window::default(), Window::emptied);
         self.given = Arc::new(std::mem::replace(&mut self.window, next));
         Arc::clone(&self.given)
+    }
+
+    /// What surprises of the next block: see [`Store::surprises`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn surprises(&mut self, block: &Block) -> Result<Vec<Pair>, StoreError> {
+        self.store.surprised_by(block, |pair| self.balance(pair))
+    }
+
+    /// Before the next block.
+    fn balance(&mut self, pair: Pair) -> Result<Amount, StoreError> {
+        let known = self.memory.as_ref().and_then(|memory| memory.balances.get(pair));
+        if let Some(balance) = known.or_else(|| self.recent.get(&pair).copied()) {
+            return Ok(balance);
+        }
+        let balance = self.store.latest_balance(pair.0, pair.1)?;
+        if self.memory.is_none() {
+            self.note_recent(pair, balance);
+        }
+        Ok(balance)
+    }
+
+    fn note_recent(&mut self, pair: Pair, balance: Amount) {
+        if self.recent.len() == MOST_RECENT {
+            self.recent.clear();
+        }
+        self.recent.insert(pair, balance);
     }
 
     /// Applies the next block.
@@ -281,8 +330,7 @@ impl<'a> Applier<'a> {
         let mut coverage = Changes::new(self.store);
         for moved in by_pair(legs, &block.readings) {
             let pair @ (account, asset) = moved.pair;
-            let known = self.memory.as_ref().and_then(|memory| memory.balances.get(pair));
-            let before = known.map_or_else(|| self.store.latest_balance(account, asset), Ok)?;
+            let before = self.balance(pair)?;
             let state = moved.reading.and_then(|reading| reading.balance.as_ref().ok().copied());
             let steps = match (settle(before, moved.legs, state, residual), moved.reading.map(|it| &it.balance)) {
                 (Some(steps), _) => steps,
@@ -292,8 +340,9 @@ impl<'a> Applier<'a> {
             };
             if let Some(last) = steps.last() {
                 self.totals.change(pair, before, last.balance)?;
-                if let Some(memory) = &mut self.memory {
-                    self.must_write |= !memory.balances.set(pair, last.balance);
+                match &mut self.memory {
+                    Some(memory) => self.must_write |= !memory.balances.set(pair, last.balance),
+                    None => self.note_recent(pair, last.balance),
                 }
             }
             for step in &steps {

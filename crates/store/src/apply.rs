@@ -1,6 +1,6 @@
 //! Blocks are written, one or many at a time, and the last one can be taken back.
 
-use assay_types::{AccountNo, Block, BlockRef, Height, Kind, Leg, Reading, Watch};
+use assay_types::{AccountNo, Amount, Block, BlockRef, Height, Kind, Leg, Reading, Watch};
 use rocksdb::WriteBatch;
 
 use crate::applier::{Applier, Task, by_pair};
@@ -125,6 +125,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn surprises(&self, block: &Block) -> Result<Vec<Pair>, StoreError> {
+        self.surprised_by(block, |(account, asset)| self.latest_balance(account, asset))
+    }
+
+    /// The same, of a block upon these balances.
+    pub(crate) fn surprised_by(
+        &self,
+        block: &Block,
+        mut balance: impl FnMut(Pair) -> Result<Amount, StoreError>,
+    ) -> Result<Vec<Pair>, StoreError> {
         let mut surprised = Vec::new();
         if block.readings.is_empty() {
             return Ok(surprised); // a chain without state
@@ -132,8 +141,7 @@ impl Store {
         let mut legs: Vec<Leg> = block.effects.iter().map(|effect| *effect.leg()).collect();
         for moved in by_pair(&mut legs, &block.readings) {
             let Some(Ok(state)) = moved.reading.map(|reading| &reading.balance) else { continue };
-            let (account, asset) = moved.pair;
-            let before = self.latest_balance(account, asset)?;
+            let ((account, asset), before) = (moved.pair, balance(moved.pair)?);
             let steps = settle(before, moved.legs, None, Kind::Unattributed);
             let sum = steps.map(|steps| steps.last().map_or(before, |step| step.balance));
             if sum == Some(*state) {
