@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use assay_store::{Coverage, Mode, Store};
 use assay_testnodes::Bitcoind;
 use assay_types::{Account, Amount, Asset, Height};
-use contracts::{Address, World, quantity};
+use contracts::{Address, World};
 use lab::{ANVIL, Lab, REGTEST};
 use proxy::{Fault, Proxy, Rule, alter};
 use serde_json::{Value, json};
@@ -291,7 +291,7 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
     let other = world.hash(5);
     let body_of_5 = of_another("eth_getBlockByHash", json!([other, true]));
     let receipts_of_5 = of_another("eth_getBlockReceipts", json!([other]));
-    let tracer = json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } });
+    let tracer = json!({ "tracer": "callTracer" });
     let traces_of_5 = of_another("debug_traceBlockByHash", json!([other, tracer]));
     let proof_at_5 = of_another("eth_getProof", json!([world.users[0].to_string(), [], { "blockHash": other }]));
     let before = world.hash(1);
@@ -423,6 +423,9 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
     for names in [HEADER, RECEIPTS, TRACES, PROOF, CALL, &["eth_chainId"][..]] {
         cases.extend(disturbances(names, "127.0.0.1").into_iter().filter(|case| !is_slow(case)));
     }
+    // Then each transaction's is asked for by itself.
+    let silent = cases.iter_mut().find(|case| case.what == "debug_traceBlockByHash: silence").unwrap();
+    (silent.code, silent.names) = (0, "one by one");
     for case in &mut cases {
         case.heals = !case.what.contains("no such chain");
     }
@@ -539,7 +542,6 @@ fn traces_that_proofs_deny_stay_nobodys_movement() {
     scene.assert_never_wrong(&lab, "denied");
     for (address, _) in &scene.accounts {
         let history = lab.assay(&["history", address, "--chain", "evm", "--format", "csv"]).stdout;
-        // The contract gets what the trace says, and gives it on: both of it, and the lie, are one sum there.
         assert!(!history.contains(",3,"), "{address}: {history}");
     }
 }
@@ -572,14 +574,15 @@ fn another_id() -> Fault {
     }))
 }
 
-/// Says of every account that it got a little more than it did.
+/// Says of everyone who sent something that whom it was sent to gave a little of it back.
 fn invent_payments(traces: &mut Value) {
     for trace in traces.as_array_mut().into_iter().flatten() {
-        for (_, account) in trace["result"]["post"].as_object_mut().into_iter().flatten() {
-            if account["balance"].is_string() {
-                let balance = quantity(&account["balance"]).checked_add(Amount::from(3)).unwrap();
-                account["balance"] =
-                    json!(format!("0x{}", contracts::hex(&balance.to_be_bytes()).trim_start_matches('0')));
+        let call = &mut trace["result"];
+        let back = json!({ "type": "CALL", "from": call["to"], "to": call["from"], "value": "0x3" });
+        if call["to"].is_string() {
+            match call["calls"].as_array_mut() {
+                Some(calls) => calls.push(back),
+                None => call["calls"] = json!([back]),
             }
         }
     }

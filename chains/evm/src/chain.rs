@@ -12,8 +12,8 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use assay_http::Endpoint;
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault,
-    Header, Height, Kind, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip,
-    TxId, Watch,
+    Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip, TxId,
+    Watch,
 };
 
 use crate::contract::{self, Exposed};
@@ -23,7 +23,7 @@ use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
 use crate::wanted::{Wanted, addresses};
-use crate::{Finality, check, extract, finality};
+use crate::{Finality, check, extract, finality, told};
 
 /// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.
 const EACH_OPENED: usize = 20_000;
@@ -151,11 +151,7 @@ impl EvmChain {
         let senders = if *reads == Reads::MOVED { Senders::Of(watch) } else { Senders::All };
         let mut fetched = fetch::block(node, at, senders).await?;
         let mut effects = extract::effects(&fetched.digest, watch, &self.is_token);
-        let is_internal = |effect: &&Effect| matches!(effect, Effect::Traced(leg) if leg.kind == Kind::Internal);
-        let traced = effects.iter().filter(is_internal);
-        let traced: BTreeSet<u32> = traced.filter_map(|effect| effect.leg().tx).collect();
-        if !traced.is_empty() {
-            fetch::explain_calls(node, &mut fetched.digest, &traced).await?;
+        if told::hold_against_state(node, at, &mut fetched, &effects, watch).await? {
             effects = extract::effects(&fetched.digest, watch, &self.is_token);
         }
         let wanted = Wanted::new(reads, &effects, &fetched.digest, watch, &self.is_token);
@@ -458,9 +454,7 @@ struct EvmBody {
 impl Body for EvmBody {
     fn each_payment(&self, tx: u32, take: &mut TakePayment<'_>) {
         let Some(tx) = usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx)) else { return };
-        for Payment { index, to, asset, amount } in
-            tx.payments(self.digest.beneficiary, |token| self.is_token.contains(token))
-        {
+        for Payment { index, to, asset, amount } in tx.payments(|token| self.is_token.contains(token)) {
             take(index, &to.0, asset, amount);
         }
     }

@@ -18,7 +18,7 @@ sol! {
 }
 
 /// A block, as far as balances go. Everything in it was rebuilt from what the header commits to, except for a blob's
-/// price, what a transaction's bytes cost on the chain below, `changes`, and transactions of which another thing is said.
+/// price, what a transaction's bytes cost on the chain below, `frames`, and transactions of which another thing is said.
 #[derive(Debug, Default)]
 pub(crate) struct Digest {
     /// Who gets the tips.
@@ -47,21 +47,13 @@ pub(crate) struct Tx {
     pub(crate) fee: U256,
     /// The beneficiary's part of it.
     pub(crate) tip: U256,
+    /// The gas that it used.
+    pub(crate) gas: u64,
     /// Its logs' first index within the block.
     pub(crate) first_log: u32,
     pub(crate) logs: Vec<Log>,
-    /// What the node's trace says that it did to native balances, by address; `None` where there is no trace.
-    pub(crate) changes: Option<Vec<Change>>,
-    /// By which calls, where that was asked for.
+    /// What its calls moved, as the node's trace says, in the order of execution. Nothing where there is no trace.
     pub(crate) frames: Vec<Frame>,
-}
-
-/// A native balance before and after a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) account: Address,
-    pub(crate) before: U256,
-    pub(crate) after: U256,
 }
 
 /// An ERC-20 payment in a log.
@@ -91,10 +83,13 @@ impl Digest {
                 "its blobs have another price than those of another transaction of the block".into(),
             ));
         }
+        // Every block of the OP stack begins with a deposit. Elsewhere there is no chain below that would be paid.
+        let is_of_op_stack = sent.first().is_some_and(Transaction::is_deposit);
         let mut transactions = Vec::with_capacity(sent.len());
         for (sent, receipt) in sent.into_iter().zip(receipts) {
             let id = sent.id;
-            let tx = digested(header, &sent, receipt, first_log, &mut gas_before).map_err(|why| (id, why))?;
+            let tx = digested(header, &sent, receipt, is_of_op_stack, first_log, &mut gas_before)
+                .map_err(|why| (id, why))?;
             first_log += u32::try_from(tx.logs.len()).map_err(|_| (id, "it has more logs than can be".to_owned()))?;
             transactions.push(tx);
         }
@@ -102,12 +97,18 @@ impl Digest {
             withdrawals.iter().map(|w| (w.address, U256::from(w.amount) * U256::from(1_000_000_000u64))).collect();
         Ok(Digest { beneficiary: header.beneficiary, transactions, withdrawals })
     }
+
+    /// What all calls moved.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.transactions.iter().flat_map(|tx| &tx.frames)
+    }
 }
 
 fn digested(
     header: &Header,
     sent: &Transaction,
     receipt: Receipt,
+    is_of_op_stack: bool,
     first_log: u32,
     gas_before: &mut u64,
 ) -> Result<Tx, String> {
@@ -133,11 +134,13 @@ fn digested(
         is_committed: true,
         mint: sent.mint,
         value: if receipt.succeeded == Some(true) { sent.value } else { U256::ZERO },
-        fee: fee.checked_add(receipt.l1_fee).ok_or("its fee on the chain below is more than there is")?,
+        fee: fee
+            .checked_add(if is_of_op_stack { receipt.l1_fee } else { U256::ZERO })
+            .ok_or("its fee on the chain below is more than there is")?,
         tip: U256::from(gas) * U256::from(tip_price),
+        gas,
         first_log,
         logs: receipt.logs,
-        changes: None,
         frames: Vec::new(),
     })
 }
@@ -153,25 +156,9 @@ fn blob_fee(transaction: &Transaction, price: Option<u128>) -> Result<U256, Stri
 }
 
 impl Tx {
-    /// What the trace says of an account that fee, value and tip do not explain: (credit, debit), of which one is zero.
-    /// `None` for a sum that no balance can have.
-    pub(crate) fn unexplained(&self, change: &Change, beneficiary: Address) -> Option<(U256, U256)> {
-        let is = |role: Address| role == change.account;
-        let when = |role: bool, amount: U256| if role { amount } else { U256::ZERO };
-        let paid = when(is(self.sender), self.fee).checked_add(when(is(self.sender), self.value))?;
-        let got = when(is(self.recipient), self.value).checked_add(when(is(beneficiary), self.tip))?;
-        let got = got.checked_add(when(is(self.sender), self.mint))?;
-        let expected_and_debits = change.before.checked_add(got)?;
-        let actual_and_debits = change.after.checked_add(paid)?;
-        Some((
-            actual_and_debits.saturating_sub(expected_and_debits),
-            expected_and_debits.saturating_sub(actual_and_debits),
-        ))
-    }
-
-    /// Everything that it paid to anyone: its value, then native coins by internal calls as far as they are known, then
+    /// Everything that it paid to anyone: its value, then what its calls paid as far as that is known, then
     /// the tokens that `is_token` knows.
-    pub(crate) fn payments(&self, beneficiary: Address, is_token: impl Fn(&Address) -> bool) -> Vec<Payment> {
+    pub(crate) fn payments(&self, is_token: impl Fn(&Address) -> bool) -> Vec<Payment> {
         let native = |to: Address, amount: U256| Payment {
             index: None,
             to: Account::new(to.as_slice()),
@@ -184,12 +171,8 @@ impl Tx {
                 payments.push(native(to, amount));
             }
         }
-        for change in self.changes.iter().flatten() {
-            match self.unexplained(change, beneficiary) {
-                Some((credit, _)) if !credit.is_zero() => payments.push(native(change.account, credit)),
-                _ => {}
-            }
-        }
+        let paid = self.frames.iter().filter(|frame| frame.from != frame.to);
+        payments.extend(paid.map(|frame| native(frame.to, frame.value)));
         for (index, log) in (self.first_log..).zip(&self.logs) {
             if let Some(moved) = token_transfer(log).filter(|moved| is_token(&moved.token)) {
                 payments.push(Payment {

@@ -1,18 +1,14 @@
 //! A digested block becomes credits and debits of the watched accounts, in the order of execution. Pure.
 //!
 //! Places count what is in the block, not what is watched: for each transaction what a deposit minted, if it did, its fee, the value's two sides, each
-//! log's two sides, what the trace shows of each account, and the beneficiary's tip; after all transactions the withdrawals. What a
-//! trace shows of an account has places for the calls that did it, asked for or not.
+//! log's two sides, the two sides of each call that the trace shows, and the beneficiary's tip; after all transactions the withdrawals.
 
 use std::collections::HashSet;
 
 use alloy::primitives::{Address, U256};
 use assay_types::{AccountNo, Asset, Direction, Effect, Kind, Leg, Watch};
 
-use crate::digest::{Change, Digest, Tx, token_transfer};
-
-/// By so many calls a transaction's payments to one account are told one by one.
-const CALLS: u32 = 1_024;
+use crate::digest::{Digest, Tx, token_transfer};
 
 /// The block's credits and debits of watched accounts, by place.
 pub(crate) fn effects(block: &Digest, watch: &Watch, tokens: &HashSet<Address>) -> Vec<Effect> {
@@ -61,30 +57,14 @@ impl Legs<'_> {
                 None => self.place += 2,
             }
         }
-        for change in tx.changes.iter().flatten() {
-            self.internal(number, tx, change, beneficiary);
+        let is_committed = std::mem::take(&mut self.is_committed);
+        for frame in &tx.frames {
+            let burnt = frame.from == frame.to;
+            self.native(Some(number), frame.from, Debit, frame.value, frame.kind);
+            self.native(Some(number), frame.to, Credit, if burnt { U256::ZERO } else { frame.value }, frame.kind);
         }
+        self.is_committed = is_committed;
         self.native(Some(number), beneficiary, Credit, tx.tip, Kind::Reward);
-    }
-
-    fn internal(&mut self, number: u32, tx: &Tx, change: &Change, beneficiary: Address) {
-        let (first, account) = (self.place, self.number(change.account));
-        // No balance can be so large: the trace is of no use then, and what it should have explained stays unattributed.
-        if let (Some(account), Some(net)) = (account, tx.unexplained(change, beneficiary)) {
-            let net_leg = || match net {
-                (credit, debit) if debit.is_zero() => (Direction::Credit, credit, Kind::Internal),
-                (_, debit) => (Direction::Debit, debit, Kind::Internal),
-            };
-            for (direction, amount, kind) in by_calls(tx, change.account, net).unwrap_or_else(|| vec![net_leg()]) {
-                if !amount.is_zero() {
-                    let (asset, place, tx) = (Asset::Native, self.place, Some(number));
-                    let leg = Leg { account, asset, direction, amount: amount.into(), kind, tx, index: 0, place };
-                    self.effects.push(Effect::Traced(leg));
-                }
-                self.place += 1;
-            }
-        }
-        self.place = first + CALLS;
     }
 
     fn native(&mut self, tx: Option<u32>, whose: Address, direction: Direction, amount: U256, kind: Kind) {
@@ -115,21 +95,6 @@ impl Legs<'_> {
     }
 }
 
-/// Which calls made up what a transaction changed of an account, if they come to that.
-fn by_calls(tx: &Tx, account: Address, (credit, debit): (U256, U256)) -> Option<Vec<(Direction, U256, Kind)>> {
-    let (mut got, mut paid, mut calls) = (debit, credit, Vec::new());
-    for frame in &tx.frames {
-        if frame.to == account {
-            got = got.checked_add(frame.value)?;
-            calls.push((Direction::Credit, frame.value, frame.kind));
-        } else if frame.from == account {
-            paid = paid.checked_add(frame.value)?;
-            calls.push((Direction::Debit, frame.value, frame.kind));
-        }
-    }
-    (got == paid && calls.len() <= CALLS as usize).then_some(calls)
-}
-
 fn kind_of(from: Address, to: Address) -> Kind {
     match (from.is_zero(), to.is_zero()) {
         (true, _) => Kind::Mint,
@@ -142,6 +107,7 @@ fn kind_of(from: Address, to: Address) -> Kind {
 mod tests {
     use super::*;
     use crate::digest::Transfer;
+    use crate::trace::Frame;
     use alloy::primitives::{B256, Log};
     use alloy::sol_types::SolEvent;
     use assay_types::Amount;
@@ -162,9 +128,9 @@ mod tests {
             value: U256::from(value),
             fee: U256::from(21),
             tip: U256::from(1),
+            gas: 21,
             first_log: 0,
             logs: vec![],
-            changes: None,
             frames: vec![],
         }
     }
@@ -174,8 +140,8 @@ mod tests {
         Log { address: TOKEN, data }
     }
 
-    fn change(account: Address, before: u64, after: u64) -> Change {
-        Change { account, before: U256::from(before), after: U256::from(after) }
+    fn frame(from: Address, to: Address, value: u64, kind: Kind) -> Frame {
+        Frame { from, to, value: U256::from(value), kind }
     }
 
     /// Account number, direction, amount, kind, place.
@@ -195,7 +161,7 @@ mod tests {
         use Direction::{Credit, Debit};
         let mut first = tx(A, B, 5);
         first.logs = vec![transfer(A, B, 9), transfer(Address::ZERO, A, 3), transfer(B, Address::ZERO, 2)];
-        first.changes = Some(vec![change(A, 100, 74), change(B, 0, 11)]);
+        first.frames = vec![frame(TOKEN, B, 6, Kind::Internal), frame(B, B, 3, Kind::SelfDestruct)];
         let second = tx(B, B, 4);
         let withdrawals = vec![(A, U256::from(7))];
         let block = Digest { beneficiary: MINER, transactions: vec![first, second], withdrawals };
@@ -211,13 +177,14 @@ mod tests {
                 (b, Credit, 9, Kind::Transfer, 4),
                 (a, Credit, 3, Kind::Mint, 6),
                 (b, Debit, 2, Kind::Burn, 7),
-                (b, Credit, 6, Kind::Internal, 9 + CALLS),
-                (miner, Credit, 1, Kind::Reward, 9 + 2 * CALLS),
-                (b, Debit, 21, Kind::Fee, 10 + 2 * CALLS),
-                (b, Debit, 4, Kind::Transfer, 11 + 2 * CALLS),
-                (b, Credit, 4, Kind::Transfer, 12 + 2 * CALLS),
-                (miner, Credit, 1, Kind::Reward, 13 + 2 * CALLS),
-                (a, Credit, 7, Kind::Withdrawal, 14 + 2 * CALLS),
+                (b, Credit, 6, Kind::Internal, 10),
+                (b, Debit, 3, Kind::SelfDestruct, 11),
+                (miner, Credit, 1, Kind::Reward, 13),
+                (b, Debit, 21, Kind::Fee, 14),
+                (b, Debit, 4, Kind::Transfer, 15),
+                (b, Credit, 4, Kind::Transfer, 16),
+                (miner, Credit, 1, Kind::Reward, 17),
+                (a, Credit, 7, Kind::Withdrawal, 18),
             ]
         );
         for watched in [A, B, MINER] {
@@ -239,35 +206,18 @@ mod tests {
         payment.logs = vec![four, long, dirty, other, good];
         let block = Digest { beneficiary: MINER, transactions: vec![payment], withdrawals: vec![] };
         assert_eq!(found(&block, &[B]), [(0xb, Direction::Credit, 9, Kind::Transfer, 3 + 8 + 1)]);
-        let payments = block.transactions[0].payments(MINER, |token| *token == TOKEN);
+        let payments = block.transactions[0].payments(|token| *token == TOKEN);
         assert_eq!(payments.iter().map(|payment| payment.index).collect::<Vec<_>>(), [Some(4)]);
     }
 
     #[test]
-    fn calls_tell_what_a_change_is_made_of_if_they_come_to_it() {
+    fn what_only_passes_through_is_two_movements() {
         use Direction::{Credit, Debit};
-        let frame = |from, to, value: u64, kind| crate::trace::Frame { from, to, value: U256::from(value), kind };
         let mut payment = tx(A, MINER, 0);
-        payment.changes = Some(vec![change(B, 10, 15)]);
-        payment.frames = vec![
-            frame(MINER, B, 7, Kind::Internal),
-            frame(MINER, A, 1, Kind::Internal),
-            frame(B, MINER, 5, Kind::Create),
-            frame(MINER, B, 3, Kind::SelfDestruct),
-        ];
-        let mut block = Digest { beneficiary: MINER, transactions: vec![payment], withdrawals: vec![] };
-        let calls = [(7, Credit, Kind::Internal, 3), (5, Debit, Kind::Create, 4), (3, Credit, Kind::SelfDestruct, 5)];
-        let b = |(amount, direction, kind, place)| (0xb, direction, amount, kind, place);
-        assert_eq!(found(&block, &[B]), calls.map(b));
-        block.transactions[0].frames.pop();
-        assert_eq!(found(&block, &[B]), [b((5, Credit, Kind::Internal, 3))]);
-    }
-
-    #[test]
-    fn a_trace_beyond_any_balance_explains_nothing() {
-        let mut payment = tx(A, B, 5);
-        payment.changes = Some(vec![Change { account: B, before: U256::MAX, after: U256::ZERO }]);
+        payment.frames = vec![frame(MINER, B, 7, Kind::Internal), frame(B, A, 7, Kind::Create)];
         let block = Digest { beneficiary: MINER, transactions: vec![payment], withdrawals: vec![] };
-        assert_eq!(found(&block, &[B]), [(0xb, Direction::Credit, 5, Kind::Transfer, 2)]);
+        assert_eq!(found(&block, &[B]), [(0xb, Credit, 7, Kind::Internal, 4), (0xb, Debit, 7, Kind::Create, 5)]);
+        let effects = effects(&block, &Watch::from_iter([(B, AccountNo(0))]), &HashSet::new());
+        assert!(effects.iter().all(|effect| matches!(effect, Effect::Traced(_))), "nothing commits to it");
     }
 }

@@ -1,6 +1,5 @@
 //! One block's answers from one node, each checked against the header, and digested.
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -20,7 +19,7 @@ use crate::digest::Digest;
 use crate::json::{self, FromJson, Json, Wrong};
 use crate::keccak;
 use crate::node::{Node, OrFail, Refusal};
-use crate::trace::{Call, Frame, Trace};
+use crate::trace::{Call, Trace};
 use crate::verify;
 
 /// A header whose fields hash to its hash.
@@ -243,8 +242,12 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
         node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", Fault::Forged, why)
     })?;
     digest.transactions.iter_mut().zip(committed).for_each(|(tx, committed)| tx.is_committed = committed);
-    if let Some(traces) = traces? {
-        explain(node, at, &mut digest, traces).await?;
+    // Since EIP-6780, which came with what headers say of blobs (Cancun), who destroys itself for its own benefit mostly burns nothing.
+    let burns = sealed.header.excess_blob_gas.is_none();
+    match traces? {
+        Traces::All(traces) => explain(node, at, &mut digest, traces, burns).await?,
+        Traces::OneByOne => explain_one_by_one(node, &mut digest, burns).await?,
+        Traces::None => {}
     }
     Ok(Fetched { sealed, txids, is_checked, digest })
 }
@@ -476,32 +479,53 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
     }
 }
 
-/// The block's traces; `None` where the node gives none, which costs explanations and no coins: state is read anyway.
-async fn block_traces(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeError> {
+/// What a node gives of a block's traces. Where it gives none that costs explanations and no coins: state is read anyway.
+enum Traces {
+    All(Vec<Trace>),
+    /// All together they come too late.
+    OneByOne,
+    None,
+}
+
+async fn block_traces(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
     if !node.traces.is_there() {
-        return Ok(None);
+        return Ok(Traces::None);
+    }
+    if !node.whole_traces.is_there() {
+        return Ok(Traces::OneByOne);
     }
     let subject = format!("the traces of block {}", at.height);
-    let config = json!({
-        "tracer": "prestateTracer",
-        "tracerConfig": { "diffMode": true, "disableCode": true, "disableStorage": true },
-    });
-    match node.ask("debug_traceBlockByHash", json!([B256::from(at.hash.0), config]), &subject).await {
+    match node.ask("debug_traceBlockByHash", json!([B256::from(at.hash.0), tracer()]), &subject).await {
         Ok(traces) => {
             node.traces.show();
-            Ok(Some(traces))
+            Ok(Traces::All(traces))
         }
-        Err(Refusal::NoMethod(why)) => node.traces.refuse(node, &subject, &why).map(|()| None),
+        Err(Refusal::NoMethod(why)) => node.traces.refuse(node, &subject, &why).map(|()| Traces::None),
+        Err(Refusal::Late(error)) => {
+            node.whole_traces.lose(node, &format!("of block {}: {error}", at.height));
+            Ok(Traces::OneByOne)
+        }
         Err(refusal) => {
             let why = refusal.in_words()?;
             tracing::debug!(node = node.name, block = at.height.0, "no traces: {why}");
-            Ok(None)
+            Ok(Traces::None)
         }
     }
 }
 
+/// What is asked of `debug_traceBlockByHash`.
+pub(crate) fn tracer() -> serde_json::Value {
+    json!({ "tracer": "callTracer" })
+}
+
 /// Adds to each transaction what its trace says. A single trace that failed leaves its transaction unexplained.
-async fn explain(node: &Node, at: BlockRef, digest: &mut Digest, traces: Vec<Trace>) -> Result<(), NodeError> {
+async fn explain(
+    node: &Node,
+    at: BlockRef,
+    digest: &mut Digest,
+    traces: Vec<Trace>,
+    burns: bool,
+) -> Result<(), NodeError> {
     let subject = format!("the traces of block {}", at.height);
     let contradiction = |fault: Fault, why: String| node.contradiction(&subject, "its transactions", fault, why);
     let traced: Vec<_> = traces.iter().map(|trace| trace.tx_hash).collect();
@@ -518,14 +542,16 @@ async fn explain(node: &Node, at: BlockRef, digest: &mut Digest, traces: Vec<Tra
         let why = format!("{} traces for {} transactions", traced.len(), ids.len());
         return Err(contradiction(diagnose::traces(&traced, &ids), why));
     }
-    for (tx, trace) in digest.transactions.iter_mut().zip(traces) {
+    for (place, trace) in traces.into_iter().enumerate() {
         match (trace.result, trace.error) {
-            (Some(diff), None) => {
-                tx.changes = diff.changes(tx);
-                if tx.changes.is_none() {
-                    let why = format!("the trace of {} leaves out its sender", tx.id);
-                    return Err(contradiction(Fault::Omitted, why));
+            (Some(call), None) => {
+                let tx = &digest.transactions[place];
+                if !call.is_of(tx) {
+                    let is_of_another = digest.transactions.iter().any(|other| call.is_of(other));
+                    let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
+                    return Err(contradiction(fault, format!("the trace of {} is not of its call", tx.id)));
                 }
+                digest.transactions[place].frames = call.frames(burns);
             }
             (_, error) => {
                 let message = error.map_or("neither result nor error".into(), |error| error.to_string());
@@ -533,48 +559,46 @@ async fn explain(node: &Node, at: BlockRef, digest: &mut Digest, traces: Vec<Tra
                 if let Refusal::Failed(error) = node.refusal_in_words(&error) {
                     return Err(error);
                 }
-                tracing::debug!(node = node.name, block = at.height.0, tx = %tx.id, "no trace: {}", error.message);
+                let id = digest.transactions[place].id;
+                tracing::debug!(node = node.name, block = at.height.0, tx = %id, "no trace: {}", error.message);
             }
         }
     }
     Ok(())
 }
 
-/// Transactions whose calls are asked for at a time.
-const CALLS_AT_ONCE: usize = 4;
-
-/// By which calls these transactions, by their places, moved native coins. Where the node does not say it, or says it so that it cannot be read,
-/// what they changed in all stays the explanation.
-pub(crate) async fn explain_calls(node: &Node, digest: &mut Digest, places: &BTreeSet<u32>) -> Result<(), NodeError> {
-    let ids: Vec<(usize, B256)> =
-        places.iter().map(|place| (*place as usize, digest.transactions[*place as usize].id)).collect();
-    let mut calls = futures_util::stream::iter(ids)
-        .map(async |(place, id)| Ok((place, calls(node, id).await?)))
-        .buffered(CALLS_AT_ONCE);
-    while let Some((place, frames)) = calls.try_next().await? {
-        digest.transactions[place].frames = frames;
+/// The same, of those that called anyone.
+async fn explain_one_by_one(node: &Node, digest: &mut Digest, burns: bool) -> Result<(), NodeError> {
+    /// What a transaction costs that calls nobody, and brings nothing along.
+    const PLAIN_GAS: u64 = 21_000;
+    /// Traces that are on their way.
+    const AT_ONCE: usize = 4;
+    let calling = digest.transactions.iter().enumerate().filter(|(_, tx)| tx.gas > PLAIN_GAS);
+    let calling: Vec<(usize, B256)> = calling.map(|(place, tx)| (place, tx.id)).collect();
+    let mut calls = futures_util::stream::iter(calling)
+        .map(async |(place, id)| {
+            let subject = format!("the trace of transaction {id}");
+            match node.ask::<Call>("debug_traceTransaction", json!([id, tracer()]), &subject).await {
+                Ok(call) => Ok((place, Some(call), subject)),
+                Err(Refusal::NoMethod(why)) => {
+                    node.traces.refuse(node, &subject, &why).map(|()| (place, None, subject))
+                }
+                Err(refusal) => {
+                    let why = refusal.in_words()?;
+                    tracing::debug!(node = node.name, "{subject}: {why}");
+                    Ok((place, None, subject))
+                }
+            }
+        })
+        .buffered(AT_ONCE);
+    while let Some((place, call, subject)) = calls.try_next().await? {
+        let Some(call) = call else { continue };
+        if !call.is_of(&digest.transactions[place]) {
+            return Err(node.contradiction(&subject, "its transaction", Fault::Forged, "it is not of its call"));
+        }
+        digest.transactions[place].frames = call.frames(burns);
     }
     Ok(())
-}
-
-async fn calls(node: &Node, id: B256) -> Result<Vec<Frame>, NodeError> {
-    if !node.calls.is_there() {
-        return Ok(Vec::new());
-    }
-    let subject = format!("the calls of transaction {id}");
-    let why = match node.ask::<Call>("debug_traceTransaction", json!([id, { "tracer": "callTracer" }]), &subject).await
-    {
-        Ok(call) => {
-            node.calls.show();
-            return Ok(call.frames());
-        }
-        Err(Refusal::NoMethod(why)) => return node.calls.refuse(node, &subject, &why).map(|()| Vec::new()),
-        Err(Refusal::Failed(error @ NodeError::Unreachable { .. })) => return Err(error),
-        Err(Refusal::Failed(error)) => error.to_string(), // calls may be nested as deep as whoever wrote a contract likes
-        Err(refusal) => refusal.in_words()?,
-    };
-    tracing::debug!(node = node.name, "no calls: {why}");
-    Ok(Vec::new())
 }
 
 /// In which block the node has a transaction, if it says so.

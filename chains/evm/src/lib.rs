@@ -3,7 +3,7 @@
 //! A block is asked for by its hash, from one node, and every part is checked against its header before anything is made
 //! of it (`json`, `codec`, `verify`; `trie`, `proof`, `keccak`); of what kind an answer is that fails is found out afterwards (`diagnose`,
 //! `recent`); what a refusal means, by its words (`meaning`). What the header commits to gives the movements (`extract`); a trace, to which
-//! nothing commits, explains internal payments (`trace`); state is read beside them and decides (`state`, `reader`), and is proven: native
+//! nothing commits, explains internal payments (`trace`), as far as proofs do not deny it (`told`); state is read beside them and decides (`state`, `reader`), and is proven: native
 //! coins by accounts, tokens by slots of their storage where these can be found (`slots`, `layout`). A proof can be kept, and checked again
 //! by whoever has no node (`kept`).
 //!
@@ -31,8 +31,10 @@ mod node;
 mod proof;
 mod reader;
 mod recent;
+mod run;
 mod slots;
 mod state;
+mod told;
 mod trace;
 mod transport;
 mod trie;

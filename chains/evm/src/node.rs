@@ -30,6 +30,8 @@ const AT_ONCE: usize = 8;
 pub(crate) enum Refusal {
     /// The answer did not arrive, or cannot be read, or the node is overloaded: nothing is known, ask again.
     Failed(NodeError),
+    /// The same, for it took longer than anyone waits.
+    Late(NodeError),
     /// The node does not know the method.
     NoMethod(String),
     /// The node does not have the block, or not its state, as it says.
@@ -51,7 +53,7 @@ impl Refusal {
     /// Where nothing is known.
     pub(crate) fn in_words(self) -> Result<String, NodeError> {
         match self {
-            Refusal::Failed(error) => Err(error),
+            Refusal::Failed(error) | Refusal::Late(error) => Err(error),
             Refusal::Null => Ok(NULL.into()),
             Refusal::NoMethod(why)
             | Refusal::Absent(why)
@@ -76,8 +78,8 @@ pub(crate) struct Node {
     batch: BatchSize,
     /// `debug_traceBlockByHash`.
     pub(crate) traces: Ability,
-    /// `debug_traceTransaction` with the `callTracer`.
-    pub(crate) calls: Ability,
+    /// Of a whole block at once.
+    pub(crate) whole_traces: Ability,
     /// `eth_getBlockReceipts`.
     pub(crate) block_receipts: Ability,
     /// Headers, transactions and receipts as they are known here.
@@ -105,7 +107,7 @@ impl Node {
             right_chain: AtomicBool::new(false),
             batches: Ability::assumed("batches"),
             traces: Ability::assumed("traces, so internal payments are found by reading state"),
-            calls: Ability::assumed("calls, so internal payments are told as one for each transaction"),
+            whole_traces: Ability::assumed("traces of whole blocks in time, so they are asked for one by one"),
             block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
             known: Ability::assumed("codec of ours for all of its blocks, so these are told and not checked"),
             raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
@@ -195,7 +197,7 @@ impl Node {
         while let Some(chunk) = chunks.next().await {
             for answer in chunk? {
                 answers.push(match answer {
-                    Err(Refusal::Failed(error)) => return Err(error),
+                    Err(Refusal::Failed(error) | Refusal::Late(error)) => return Err(error),
                     answer => answer,
                 });
             }
@@ -289,6 +291,9 @@ impl Node {
             Failure::Broken(Broken::Http(HttpError::LoginRefused(status))) => {
                 failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
             }
+            Failure::Broken(why @ (Broken::Http(HttpError::TimedOut(_)) | Broken::Status(504 | 524))) => {
+                Refusal::Late(self.unreachable(why))
+            }
             Failure::Broken(why @ Broken::Status(429)) => failed(self.limited(why)),
             Failure::Broken(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
             Failure::Broken(why) => failed(match why.fault() {
@@ -361,7 +366,7 @@ pub(crate) trait OrFail<T> {
 impl<T> OrFail<T> for Result<T, Refusal> {
     fn or_fail(self, node: &Node, subject: &str) -> Result<T, NodeError> {
         self.map_err(|refusal| match refusal {
-            Refusal::Failed(error) => error,
+            Refusal::Failed(error) | Refusal::Late(error) => error,
             Refusal::NoMethod(why) => NodeError::Unsupported(format!("{}: cannot give {subject}: {why}", node.name)),
             Refusal::Absent(why) => node.missing(subject, None, why),
             Refusal::Null => node.missing(subject, Some(Fault::Omitted), NULL),

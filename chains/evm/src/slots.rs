@@ -3,17 +3,19 @@
 //! A slot is found by trying where compilers put it, and is believed only while it agrees with `balanceOf`, at every block
 //! anew, beside an account that holds something: a proof upgrades a balance that was read, and never replaces one by
 //! something that the token does not say. What it proves is the token's storage; that `balanceOf` returns it is what the
-//! node's call says. A token whose balance is no such slot (rebasing ones) stays as it was read.
+//! node's call says, and where the two part what the token's code says when it is run here. A token whose balance is no such slot
+//! (rebasing ones) stays as it was read; of a few of its balances the code is run as well.
 //!
 //! What is remembered of a token saves questions and decides nothing that the block itself would not: blocks are read in
 //! any order, by several threads. The one exception is a token that takes up a slot while it is left alone ([`PAUSE`]).
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{Amount, BlockRef, Height, NodeError, Proof};
+use assay_types::{Amount, BlockRef, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
@@ -21,6 +23,7 @@ use crate::kept;
 use crate::layout::Layout;
 use crate::node::{Node, Refusal};
 use crate::reader;
+use crate::run::Call;
 use crate::state::{Shown, wrong_proof};
 use crate::verify::{self, AccountProof};
 
@@ -30,6 +33,10 @@ const KEYS: usize = 100;
 const AT_ONCE: usize = 4;
 /// How many accounts that hold something must agree with a slot.
 const HOLDERS: usize = 6;
+/// So few accounts may hold something else than their slot says: a stopped one, of tokens that keep that in the same word.
+const EXCEPTIONS: usize = 8;
+/// Of so many balances at most the code is run, where no slot is known.
+const SAMPLED: usize = 2;
 /// For how many blocks a token is left alone whose slot was not found: an hour, on Ethereum.
 const PAUSE: u64 = 300;
 
@@ -117,7 +124,7 @@ impl Token<'_> {
         }
         let holders = largest(held);
         let layout = match self.search(&holders).await? {
-            Search::Nothing => return Ok(nothing),
+            Search::Nothing => return self.sample(held).await,
             Search::NoCode(proof) => return Ok(none_held(held, &proof)),
             Search::Found(layout) => layout,
         };
@@ -129,12 +136,58 @@ impl Token<'_> {
             Storage::NoCode(proof) => return Ok(none_held(held, &proof)),
             Storage::Words(words) => words,
         };
-        if !self.agrees(layout, &asked, &words).await? {
-            return Ok(nothing);
-        }
+        let Some(others) = self.compare(layout, &asked, &words).await? else { return self.sample(held).await };
         let proven = asked.iter().zip(words).filter(|(held, _)| held.prove);
-        let shown = |Word { value, proof }| Shown { amount: Amount(value), proof };
-        Ok(proven.map(|(held, word)| (held.account, shown(word))).collect())
+        let shown = |account: &Address, Word { value, proof }| match others.get(account) {
+            Some(amount) => Shown { amount: *amount, proof: None },
+            None => Shown { amount: Amount(value), proof },
+        };
+        Ok(proven.map(|(held, word)| (held.account, shown(&held.account, word))).collect())
+    }
+
+    /// Of a token whose slots are not known, a few balances that nobody can foretell are held against what its code returns. Those where one call
+    /// of the node was wrong and another was not are told.
+    async fn sample(&self, held: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
+        let mut told = HashMap::new();
+        if !self.node.proofs.is_there() {
+            return Ok(told);
+        }
+        let mut wanted: Vec<&Held> = held.iter().filter(|held| held.prove).collect();
+        let chance = RandomState::new();
+        wanted.sort_by_cached_key(|held| chance.hash_one(held.account));
+        for Held { account, balance, .. } in wanted.into_iter().take(SAMPLED) {
+            let Some(returned) = self.run(*account).await?.filter(|returned| returned != balance) else { continue };
+            let again = self.read_again(vec![*account]).await?.pop().flatten();
+            if again.is_some_and(|again| again != returned) {
+                return Err(self.lie(*account, *balance, returned));
+            }
+            self.warn_of(1);
+            told.insert(*account, Shown { amount: returned, proof: None });
+        }
+        Ok(told)
+    }
+
+    /// What the token's code returns, if that follows from what is proven.
+    async fn run(&self, account: Address) -> Result<Option<Amount>, NodeError> {
+        let block = B256::from(self.at.hash.0);
+        let call = Call { node: self.node, block, state_root: self.state_root, token: self.address };
+        Ok(call.balance_of(account).await?.map(Amount))
+    }
+
+    fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
+        let subject = format!("the balance of {account} in token {} at block {}", self.address, self.at.height);
+        let why = format!("balanceOf says {said}, and run on proven storage its code returns {returned}");
+        self.node.contradiction(&subject, "the token's code", Fault::Forged, why)
+    }
+
+    fn warn_of(&self, balances: usize) {
+        tracing::warn!(
+            node = self.node.name,
+            block = self.at.height.0,
+            token = %self.address,
+            kind = Fault::Forged.as_str(),
+            "{balances} balances that were read are not those that were proven, which count"
+        );
     }
 
     /// Where the token keeps its balances, from memory or by trying. Without a holder any empty slot would do: then only
@@ -191,42 +244,64 @@ impl Token<'_> {
         Ok(None)
     }
 
+    /// Where one does not, the token's code decides whether that is not its slot, or not its balance.
     async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<bool, NodeError> {
-        Ok(match self.words(layout, holders).await? {
-            Storage::Words(words) => words.iter().zip(holders).all(|(word, holder)| word.value == holder.balance.0),
-            Storage::NoProof | Storage::NoCode(_) => false,
-        })
-    }
-
-    /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself: either the
-    /// reading was wrong, or the slot is not the balance (any more) and is dropped.
-    async fn agrees(&self, layout: Layout, asked: &[Held], words: &[Word]) -> Result<bool, NodeError> {
-        let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(word.value)));
-        let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
-        let Some((first, others)) = differing.split_first() else { return Ok(true) };
-        for some in [std::slice::from_ref(first), others] {
-            let again = self.read_again(some.iter().map(|(account, ..)| *account).collect()).await?;
-            let odd = some.iter().zip(again).find(|((_, _, word), read)| *read != Some(*word));
-            if let Some(((account, read, word), _)) = odd {
-                tracing::warn!(
-                    node = self.node.name,
-                    block = self.at.height.0,
-                    token = %self.address,
-                    %account,
-                    "balanceOf says {read}, {layout} holds {word}: the slot is dropped, balances are read and not proven"
-                );
-                self.slots.note(self.address, Known::NotFound { at: self.at.height });
-                return Ok(false);
+        let Storage::Words(words) = self.words(layout, holders).await? else { return Ok(false) };
+        for (word, holder) in words.iter().zip(holders).filter(|(word, holder)| word.value != holder.balance.0) {
+            match self.run(holder.account).await? {
+                Some(returned) if returned.0 == word.value => {
+                    return Err(self.lie(holder.account, holder.balance, returned));
+                }
+                _ => return Ok(false),
             }
         }
-        tracing::warn!(
-            node = self.node.name,
-            block = self.at.height.0,
-            token = %self.address,
-            "{} balances that were read are not those that were proven, which count",
-            differing.len()
-        );
         Ok(true)
+    }
+
+    /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself. If its slot is still something else,
+    /// the token's code decides: the node lies; or the slot is not the balance of this account, whose own is given; or, where that is so of most,
+    /// of none any more, and it is dropped.
+    async fn compare(
+        &self,
+        layout: Layout,
+        asked: &[Held],
+        words: &[Word],
+    ) -> Result<Option<HashMap<Address, Amount>>, NodeError> {
+        let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(word.value)));
+        let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
+        let mut others = HashMap::new();
+        let Some((first, rest)) = differing.split_first() else { return Ok(Some(others)) };
+        let may_be_exceptions = differing.len() <= EXCEPTIONS && 2 * differing.len() < asked.len();
+        for some in [std::slice::from_ref(first), rest] {
+            let again = self.read_again(some.iter().map(|(account, ..)| *account).collect()).await?;
+            for ((account, read, word), again) in some.iter().zip(again) {
+                if again == Some(*word) {
+                    continue;
+                }
+                match (self.run(*account).await?, again) {
+                    (Some(returned), Some(again)) if returned != again => {
+                        return Err(self.lie(*account, again, returned));
+                    }
+                    (Some(returned), _) if returned == *word => {}
+                    (Some(returned), Some(_)) if may_be_exceptions => _ = others.insert(*account, returned),
+                    _ => {
+                        tracing::warn!(
+                            node = self.node.name,
+                            block = self.at.height.0,
+                            token = %self.address,
+                            %account,
+                            "balanceOf says {read}, {layout} holds {word}: the slot is dropped, balances are read and not proven"
+                        );
+                        self.slots.note(self.address, Known::NotFound { at: self.at.height });
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        if differing.len() > others.len() {
+            self.warn_of(differing.len() - others.len());
+        }
+        Ok(Some(others))
     }
 
     /// `balanceOf`, by a call for each account; `None` where it fails.

@@ -212,7 +212,7 @@ pub(crate) async fn codes(
     Ok(proven.into_iter().collect())
 }
 
-async fn each_proof<K: Copy, T>(
+pub(crate) async fn each_proof<K: Copy, T>(
     node: &Node,
     at: BlockRef,
     state_root: B256,

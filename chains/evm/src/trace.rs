@@ -1,13 +1,11 @@
-//! What a node's tracers say about native balances: `prestateTracer` what each transaction changed in all, `callTracer` by which calls.
-//! Nothing commits to a trace: it explains, and state decides.
-
-use std::collections::BTreeMap;
+//! What a node's `callTracer` says: by which calls within a transaction native coins moved. Nothing commits to a trace: it explains, and
+//! state decides.
 
 use alloy::primitives::{Address, B256, U256};
 use assay_types::Kind;
 use serde::Deserialize;
 
-use crate::digest::{Change, Tx};
+use crate::digest::Tx;
 
 /// One transaction's trace in the answer of `debug_traceBlockByHash`: a result, or an error within a successful answer.
 #[derive(Debug, Deserialize)]
@@ -15,46 +13,11 @@ use crate::digest::{Change, Tx};
 pub(crate) struct Trace {
     /// Which transaction; older nodes leave it out.
     pub(crate) tx_hash: Option<B256>,
-    pub(crate) result: Option<Diff>,
+    pub(crate) result: Option<Call>,
     pub(crate) error: Option<serde_json::Value>,
 }
 
-/// `prestateTracer` in diff mode: `pre` holds each changed account as it was, `post` only what changed.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Diff {
-    pre: BTreeMap<Address, State>,
-    post: BTreeMap<Address, State>,
-}
-
-#[derive(Debug, Deserialize)]
-struct State {
-    balance: Option<U256>,
-}
-
-impl Diff {
-    /// Every account that it names, and the transaction's two sides, with its balance before and after; `None` where the
-    /// sender, whose nonce must have changed, is not named: then the trace is not of this transaction.
-    pub(crate) fn changes(&self, tx: &Tx) -> Option<Vec<Change>> {
-        if !self.post.contains_key(&tx.sender) {
-            return None;
-        }
-        let mut changes: BTreeMap<Address, Change> = BTreeMap::new();
-        for account in self.pre.keys().chain(self.post.keys()).copied() {
-            let before = self.pre.get(&account).and_then(|state| state.balance).unwrap_or_default();
-            let after = match self.post.get(&account) {
-                Some(state) => state.balance.unwrap_or(before),
-                None => U256::ZERO, // it was there and is no more
-            };
-            changes.insert(account, Change { account, before, after });
-        }
-        // who is not named is as before, whatever the value did: it was passed on
-        let unchanged = Change { account: tx.recipient, before: U256::ZERO, after: U256::ZERO };
-        changes.entry(tx.recipient).or_insert(unchanged);
-        Some(changes.into_values().collect())
-    }
-}
-
-/// `callTracer`'s answer: a call with those that it made.
+/// A call, with those that it made.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Call {
     #[serde(rename = "type")]
@@ -67,7 +30,7 @@ pub(crate) struct Call {
     calls: Vec<Call>,
 }
 
-/// Native coins that a call within a transaction moved.
+/// Native coins that a call within a transaction moved. From an account to itself they go where it destroys itself with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) from: Address,
@@ -77,32 +40,59 @@ pub(crate) struct Frame {
 }
 
 impl Call {
-    /// What the calls within moved, in the order of execution. A call that failed moved nothing, nor did those that it made.
-    pub(crate) fn frames(&self) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        if self.error.is_none() {
-            self.calls.iter().for_each(|call| call.collect(&mut frames));
-        }
-        frames
+    /// Is it what this transaction begins with? What one sent that failed is not known.
+    pub(crate) fn is_of(&self, tx: &Tx) -> bool {
+        self.from == tx.sender
+            && self.to.is_none_or(|to| to == tx.recipient)
+            && (tx.value.is_zero() || self.value.is_none_or(|value| value == tx.value))
     }
 
-    fn collect(&self, frames: &mut Vec<Frame>) {
-        if self.error.is_some() {
+    /// What the calls within moved, in the order of execution. A call that failed moved nothing, nor did those that it made. `burns`: who
+    /// destroys itself for its own benefit burns what it has; since EIP-6780 only where it was created in the same transaction.
+    pub(crate) fn frames(&self, burns: bool) -> Vec<Frame> {
+        let mut frames = Frames { burns, created: Vec::new(), moved: Vec::new() };
+        if self.error.is_none() {
+            frames.note_created(self);
+            self.calls.iter().for_each(|call| frames.add(call));
+        }
+        frames.moved
+    }
+
+    fn is_create(&self) -> bool {
+        matches!(self.kind.as_str(), "CREATE" | "CREATE2")
+    }
+}
+
+struct Frames {
+    burns: bool,
+    created: Vec<Address>,
+    moved: Vec<Frame>,
+}
+
+impl Frames {
+    fn note_created(&mut self, call: &Call) {
+        self.created.extend(call.to.filter(|_| call.is_create()));
+    }
+
+    fn add(&mut self, call: &Call) {
+        if call.error.is_some() {
             return;
         }
-        let kind = match self.kind.as_str() {
+        self.note_created(call);
+        let kind = match call.kind.as_str() {
             "CALL" => Some(Kind::Internal),
-            "CREATE" | "CREATE2" => Some(Kind::Create),
             "SELFDESTRUCT" => Some(Kind::SelfDestruct),
+            _ if call.is_create() => Some(Kind::Create),
             _ => None, // DELEGATECALL, CALLCODE and STATICCALL move nothing
         };
-        if let (Some(kind), Some(to), Some(value)) = (kind, self.to, self.value)
-            && self.from != to
-            && !value.is_zero()
-        {
-            frames.push(Frame { from: self.from, to, value, kind });
+        let (from, value) = (call.from, call.value.unwrap_or_default());
+        if let (Some(kind), Some(to)) = (kind, call.to) {
+            let is_burnt = || kind == Kind::SelfDestruct && (self.burns || self.created.contains(&from));
+            if !value.is_zero() && (from != to || is_burnt()) {
+                self.moved.push(Frame { from, to, value, kind });
+            }
         }
-        self.calls.iter().for_each(|call| call.collect(frames));
+        call.calls.iter().for_each(|call| self.add(call));
     }
 }
 
@@ -124,13 +114,26 @@ mod tests {
             call("CALL", 2, 2, "0x5", json!([])),
             json!({ "type": "STATICCALL", "from": address(2), "to": address(9) }),
         ]);
-        let read = |json: serde_json::Value| serde_json::from_value::<Call>(json).unwrap().frames();
+        let read = |json: serde_json::Value| serde_json::from_value::<Call>(json).unwrap().frames(false);
         let mut root = call("CALL", 1, 2, "0xff", inner);
         let frame =
             |from, to, value: u64, kind| Frame { from: address(from), to: address(to), value: U256::from(value), kind };
         let expected =
             [frame(2, 3, 1, Kind::Internal), frame(3, 4, 2, Kind::SelfDestruct), frame(2, 8, 4, Kind::Create)];
         assert_eq!(read(root.clone()), expected);
+        let burnt = |kind: &str| {
+            call(
+                "CALL",
+                1,
+                2,
+                "0x0",
+                json!([call(kind, 2, 3, "0x0", json!([call("SELFDESTRUCT", 3, 3, "0x7", json!([]))]))]),
+            )
+        };
+        assert_eq!(read(burnt("CREATE2")), [frame(3, 3, 7, Kind::SelfDestruct)]);
+        assert!(read(burnt("CALL")).is_empty(), "it keeps it");
+        let before = serde_json::from_value::<Call>(burnt("CALL")).unwrap().frames(true);
+        assert_eq!(before, [frame(3, 3, 7, Kind::SelfDestruct)]);
         root["error"] = json!("out of gas");
         assert!(read(root).is_empty());
     }

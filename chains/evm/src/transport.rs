@@ -25,8 +25,8 @@ const LARGEST_ANSWER: usize = 256 << 20;
 fn largest(method: &str) -> usize {
     match method {
         "eth_getBlockByHash" | "eth_getBlockReceipts" | "debug_traceBlockByHash" => LARGEST_ANSWER,
-        // One receipt's logs are bounded by a block's gas.
-        "eth_getTransactionReceipt" => 32 << 20,
+        // One receipt's logs, and one transaction's calls, are bounded by a block's gas.
+        "eth_getTransactionReceipt" | "debug_traceTransaction" => 32 << 20,
         // The ids of a block's transactions; a proof of many slots; what a contract returns within the gas that it is given;
         // a transaction's input, or a contract's code, of which nodes of other networks allow more than Ethereum's.
         "eth_getBlockByNumber"

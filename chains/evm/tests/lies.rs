@@ -213,7 +213,7 @@ fn answers_of_another_block_are_told_by_which() {
     };
     let answers = |world: &World, height: u64| {
         let hash = hash(world, height);
-        let tracer = json!({ "tracer": "prestateTracer", "tracerConfig": { "diffMode": true } });
+        let tracer = json!({ "tracer": "callTracer" });
         [
             (BLOCK, world.call(BLOCK, json!([hash, true]))),
             (RECEIPTS, world.call(RECEIPTS, json!([hash]))),
@@ -345,6 +345,94 @@ fn a_lie_that_nothing_commits_to_changes_no_proven_balance() {
     assert_eq!(payments.iter().map(|payment| payment.amount).collect::<Vec<_>>(), [7.into(), 7.into()]);
 }
 
+/// The calls that this transaction's trace shows at its top.
+fn calls(trace: &mut Value) -> &mut Vec<Value> {
+    let call = &mut trace["result"];
+    if !call["calls"].is_array() {
+        call["calls"] = json!([]);
+    }
+    call["calls"].as_array_mut().unwrap()
+}
+
+fn call(from: Address, to: Address, value: &str) -> Value {
+    json!({ "type": "CALL", "from": from, "to": to, "value": value })
+}
+
+/// What a customer is owed is not paid by a trace that says so.
+#[test]
+fn a_payment_that_only_a_trace_tells_of_must_show_in_the_state_of_who_got_it() {
+    let stage = stage();
+    let (stranger, router) = (
+        fresh(77),
+        stage.world.call("eth_getTransactionByBlockHashAndIndex", json!([stage.at.hash.to_string(), "0x2"])),
+    );
+    let router: Address = serde_json::from_value(router["to"].clone()).unwrap();
+    let told = |block: &Block, to: Address| {
+        let all = block.body.payments(2);
+        all.iter().filter(|payment| payment.to.0[..] == to[..]).map(|payment| payment.amount).collect::<Vec<_>>()
+    };
+    // It is watched from here on that users[1] paid, and no longer who was paid.
+    let stage = Stage { accounts: vec![stage.world.users[0], stage.world.users[1]], ..stage };
+    let honest = stage.altered("nothing", |_| ()).unwrap();
+    assert_eq!(told(&honest, fresh(3)), [7.into()], "what it holds more of after the block");
+    let forged = stage.altered(TRACES, move |traces| calls(&mut traces[2]).push(call(router, stranger, "0x5")));
+    assert!(told(&forged.unwrap(), stranger).is_empty());
+    // More than it got.
+    let forged = stage.altered(TRACES, move |traces| calls(&mut traces[2]).push(call(router, fresh(3), "0x1")));
+    assert!(told(&forged.unwrap(), fresh(3)).is_empty());
+}
+
+/// Of an account without code a trace cannot say that it paid, even where it says that it got as much back.
+#[test]
+fn what_passes_through_an_account_without_code_is_not_believed() {
+    let stage = stage();
+    let (user, other) = (stage.world.users[0], fresh(9));
+    let forged = stage.altered(TRACES, move |traces| {
+        calls(&mut traces[0]).push(call(user, other, "0x7"));
+        calls(&mut traces[2]).push(call(other, user, "0x7"));
+    });
+    let forged = forged.unwrap();
+    stage.assert_true(&forged);
+    let honest = stage.altered("nothing", |_| ()).unwrap();
+    assert_eq!(forged.effects, honest.effects);
+}
+
+/// No chain is below Ethereum's.
+#[test]
+fn a_fee_on_the_chain_below_is_one_of_the_op_stack() {
+    let stage = stage();
+    let forged = stage.altered(RECEIPTS, |receipts| receipts[0]["l1Fee"] = json!("0x6124fee993bc0000")).unwrap();
+    assert_eq!(forged.effects, stage.altered("nothing", |_| ()).unwrap().effects);
+}
+
+#[test]
+fn traces_that_come_too_late_together_are_asked_for_one_by_one() {
+    let stage = stage();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let slow = chain(
+        &[&proxy::lying(&stage.world.anvil.url, move |method, _, _| {
+            count.fetch_add(usize::from(method == "debug_traceTransaction"), Ordering::Relaxed);
+            if method == TRACES { Pass::Status(504) } else { Pass::On }
+        })],
+        1,
+        &[stage.token],
+    );
+    let block = stage.block(&slow).unwrap();
+    assert_eq!(block.effects, stage.altered("nothing", |_| ()).unwrap().effects);
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "the plain payment has no calls");
+    // One that is of another transaction.
+    let stranger = json!({ "type": "CALL", "from": fresh(1), "to": fresh(2), "value": "0x1" });
+    let lying = proxy::lying(&stage.world.anvil.url, move |method, _, answer| {
+        if method == "debug_traceTransaction" {
+            answer["result"] = stranger.clone();
+        }
+        if method == TRACES { Pass::Status(504) } else { Pass::On }
+    });
+    let error = stage.block(&chain(&[&lying], 1, &[stage.token])).unwrap_err();
+    assert_eq!(error.fault(), Some(Fault::Forged), "{error}");
+}
+
 /// A node that says 11 of a token of which the account's slot holds 10: in the batch, and, as `singly` says, when the
 /// account is asked for by itself too.
 fn token_liar(stage: &Stage, lies: &Arc<AtomicBool>, singly: bool) -> EvmChain {
@@ -382,19 +470,55 @@ fn a_tokens_reading_that_its_slot_denies_is_never_proven() {
         stage.assert_true(&block);
         assert_eq!(proven(&block), stage.accounts.len());
 
-        // said always, nobody knows whether the slot is the balance
+        // said always, the token's code decides
         let lies = Arc::new(AtomicBool::new(!known));
         let liar = token_liar(&stage, &lies, true);
         if known {
             assert_eq!(proven(&stage.block(&liar).unwrap()), stage.accounts.len());
             lies.store(true, Ordering::Relaxed);
         }
-        let block = stage.block(&liar).unwrap();
-        assert_eq!(proven(&block), 0);
-        let said = block.readings.iter().find(|read| read.asset == asset && read.account.0 == 4).unwrap();
-        assert_eq!(said.balance, Ok(11.into()), "as the node says, and not proven");
-        assert!(block.readings.iter().filter(|read| read.asset == Asset::Native).all(|read| read.proven));
+        let error = stage.block(&liar).unwrap_err();
+        assert_eq!(error.fault(), Some(Fault::Forged), "{error}");
+        assert!(error.to_string().contains("its code returns 10"), "{error}");
     }
+}
+
+/// Whatever it says: more, nothing, that there is no such contract; of everyone, from the beginning on.
+#[test]
+fn what_is_said_of_a_token_is_held_against_its_code() {
+    let stage = stage();
+    let more = |answer: &mut Value, singly: bool| {
+        let said = answer["result"].as_str().unwrap().to_owned();
+        // The batch: native balances, then a status and a word for each, then a status. By itself: a word.
+        let words: Vec<&str> = (0..(said.len() - 2) / 64).map(|at| &said[2 + 64 * at..][..64]).collect();
+        let is_balance = |at: usize| singly || at >= 6 && (at - 6) % 2 == 1 && at < 18;
+        let altered = |(at, word): (usize, &&str)| match is_balance(at) {
+            true => format!("{:064x}", U256::from_str_radix(word, 16).unwrap() + U256::from(1_000)),
+            false => (*word).to_owned(),
+        };
+        answer["result"] = json!(format!("0x{}", words.iter().enumerate().map(altered).collect::<String>()));
+    };
+    let forged = stage.through(move |method, params, answer| {
+        if method == "eth_call" {
+            more(answer, params.get(2).is_none());
+        }
+        Pass::On
+    });
+    let error = stage.block(&forged).unwrap_err();
+    assert_eq!(error.fault(), Some(Fault::Forged), "{error}");
+    // No batch, and each by itself is nothing, for there is no contract.
+    let denied = stage.through(|method, params, answer| {
+        match method {
+            "eth_call" if params.get(2).is_some() => {
+                proxy::refuse(answer, -32602, "too many arguments, want at most 2")
+            }
+            "eth_call" | "eth_getCode" => answer["result"] = json!("0x"),
+            _ => {}
+        }
+        Pass::On
+    });
+    let block = stage.block(&denied);
+    assert!(block.as_ref().is_err_and(|error| error.fault().is_some()), "{:?}", block.map(|block| block.readings));
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! What traces tell of accounts without code, held against proofs. Such an account pays by its own transactions alone, to which the block commits; and
+//! what calls pay it, it has more of after the block. A trace that denies that is not believed of the account.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy::primitives::{Address, KECCAK256_EMPTY, U256};
+use alloy_trie::EMPTY_ROOT_HASH;
+use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, Kind, NodeError, Watch};
+use serde_json::json;
+
+use crate::digest::Digest;
+use crate::fetch::{self, Fetched};
+use crate::node::{Node, OrFail};
+use crate::state::each_proof;
+use crate::verify::AccountProof;
+
+/// Takes away what is not to be believed: of watched accounts what they are said to have paid, and of others what a transaction that cost a
+/// watched account something is said to have paid them, for that may be what it owed. Says whether that was anything.
+pub(crate) async fn hold_against_state(
+    node: &Node,
+    at: BlockRef,
+    fetched: &mut Fetched,
+    effects: &[Effect],
+    watch: &Watch,
+) -> Result<bool, NodeError> {
+    let state_root = fetched.sealed.header.state_root;
+    let asked = asked(&fetched.digest, effects, watch);
+    if asked.is_empty() || !fetched.is_checked || state_root == EMPTY_ROOT_HASH {
+        return Ok(false);
+    }
+    let asked: Vec<(Address, Address)> = asked.into_iter().map(|address| (address, address)).collect();
+    let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof));
+    let is_codeless = |proof: &AccountProof| proof.code_hash.is_zero() || proof.code_hash == KECCAK256_EMPTY;
+    // Of a contract that destroyed itself nothing is left, and it may have paid.
+    let is_gone = |address, proof: &AccountProof| {
+        proof.balance.is_zero() && proof.nonce.is_zero() && is_destroyed(&fetched.digest, address)
+    };
+    let after = after.await?.into_iter().filter(|(address, proof)| is_codeless(proof) && !is_gone(*address, proof));
+    let codeless: BTreeMap<Address, U256> = after.map(|(address, proof)| (address, proof.balance)).collect();
+    let (payers, paid): (Vec<_>, Vec<_>) = codeless.keys().partition(|address| watch.number(&address[..]).is_some());
+    let pays = |digest: &Digest, address: &Address| digest.frames().any(|frame| frame.from == *address);
+    let mut denied: BTreeSet<Address> = payers.into_iter().filter(|payer| pays(&fetched.digest, payer)).collect();
+    if !paid.is_empty() {
+        let before = before(node, at, fetched, &paid).await?;
+        let is_short = |address: &Address| {
+            before.get(address).is_some_and(|before| gained_less(&fetched.digest, *address, *before, codeless[address]))
+        };
+        denied.extend(paid.into_iter().filter(is_short));
+    }
+    for address in &denied {
+        tracing::warn!(
+            kind = Fault::Forged.as_str(),
+            "{}: the traces of block {} contradict the proof of {address}, and are not believed of it {}",
+            node.name,
+            at.height,
+            Fault::Forged
+        );
+    }
+    for tx in &mut fetched.digest.transactions {
+        tx.frames.retain(|frame| !denied.contains(&frame.from) && !denied.contains(&frame.to));
+    }
+    Ok(!denied.is_empty())
+}
+
+/// Of whom a proof is wanted.
+fn asked(digest: &Digest, effects: &[Effect], watch: &Watch) -> BTreeSet<Address> {
+    let is_watched = |address: &Address| watch.number(&address[..]).is_some();
+    let debits = effects.iter().map(Effect::leg).filter(|leg| leg.direction == Direction::Debit);
+    let costly: BTreeSet<u32> = debits.filter_map(|leg| leg.tx).collect();
+    let mut asked = BTreeSet::new();
+    for tx in costly {
+        for frame in &digest.transactions[tx as usize].frames {
+            asked.extend(Some(frame.from).filter(is_watched));
+            asked.extend(Some(frame.to).filter(|to| *to != frame.from && !is_watched(to)));
+        }
+    }
+    asked
+}
+
+fn is_destroyed(digest: &Digest, address: Address) -> bool {
+    digest.frames().any(|frame| frame.from == address && frame.kind == Kind::SelfDestruct)
+}
+
+/// What these held before the block, as far as it can be proven.
+async fn before(
+    node: &Node,
+    at: BlockRef,
+    fetched: &Fetched,
+    of: &[Address],
+) -> Result<BTreeMap<Address, U256>, NodeError> {
+    let Some(below) = at.height.previous() else { return Ok(BTreeMap::new()) };
+    let subject = format!("the header at height {below}");
+    let parent = fetch::header_at(node, json!(format!("{:#x}", below.0)), &subject).await.or_fail(node, &subject)?;
+    if parent.hash != fetched.sealed.header.parent_hash {
+        return Err(NodeError::Gone(at));
+    }
+    let parent_at = BlockRef { height: Height(parent.header.number), hash: BlockHash(parent.hash.0) };
+    let of: Vec<(Address, Address)> = of.iter().map(|address| (*address, *address)).collect();
+    let proven = each_proof(node, parent_at, parent.header.state_root, &of, |address, proof| (address, proof.balance));
+    Ok(proven.await?.into_iter().collect())
+}
+
+/// Did an account without code gain less than its own transactions, and all calls, are said to have left it with?
+fn gained_less(digest: &Digest, address: Address, before: U256, after: U256) -> bool {
+    let (mut held, mut told) = (after, before);
+    let add = |sum: &mut U256, is_its: bool, amount: U256| {
+        if is_its {
+            *sum = sum.saturating_add(amount);
+        }
+    };
+    for tx in &digest.transactions {
+        add(&mut held, tx.sender == address, tx.fee.saturating_add(tx.value));
+        add(&mut told, tx.sender == address, tx.mint);
+        add(&mut told, tx.recipient == address, tx.value);
+        add(&mut told, digest.beneficiary == address, tx.tip);
+        tx.frames.iter().for_each(|frame| add(&mut told, frame.to == address, frame.value));
+    }
+    digest.withdrawals.iter().for_each(|(to, amount)| add(&mut told, *to == address, *amount));
+    held < told
+}
