@@ -178,6 +178,14 @@ fn a_header_of_another_family_is_told_and_not_proven() {
     );
     let found = lab.assay(&["check"]);
     assert!(found.stdout.contains("no codec of ours knows"), "{}", found.stdout);
+    // Where the headers before could be checked it is a lie, or an upgrade that is newer than we are.
+    let (world, accounts) = small(&[]);
+    let proxy = Proxy::with(&world.anvil.url, vec![]);
+    let lab = followed(&proxy.url, &accounts);
+    lab.index();
+    world.mine();
+    proxy.set(vec![foreign()]);
+    assert_named(&lab.assay(&["index", "--once"]), 4, "forged");
     // On a chain whose headers are known it is a lie.
     let (world, accounts) = small(&["--chain-id", "1"]);
     let proxy = Proxy::with(&world.anvil.url, vec![foreign()]);

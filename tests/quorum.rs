@@ -313,19 +313,26 @@ fn where_one_of_two_is_needed_and_fails_its_proofs_it_is_the_one_that_lies() {
     assert!(!lab.path("assay-data").exists());
 }
 
-#[test]
-fn a_balance_that_nothing_proves_must_be_said_by_both() {
-    let ([a, b], token) = anvils::<2>();
+/// A node that says of a token one more than was minted, wherever it says that.
+fn one_more() -> Fault {
     let word = |number: u64| format!("{number:064x}");
     let (truth, lie) = (word(MINTED), word(MINTED + 1));
-    let lies = alter(move |words| {
+    alter(move |words| {
         if let Some(text) = words.as_str() {
             *words = json!(text.replace(&truth, &lie));
         }
-    });
-    let proxy = Proxy::with(&b.anvil.url, vec![Rule::always(&["eth_call"], lies)]);
+    })
+}
+
+#[test]
+fn a_balance_that_nothing_proves_must_be_said_by_both() {
+    let ([a, b], token) = anvils::<2>();
+    // Without its code nobody can tell what the token returns.
+    let no_code = || Rule::always(&["eth_getCode"], Fault::Refuse(-32601, "the method does not exist"));
+    let honest = Proxy::with(&a.anvil.url, vec![no_code()]);
+    let proxy = Proxy::with(&b.anvil.url, vec![no_code(), Rule::always(&["eth_call"], one_more())]);
     let ask = |lab: &Lab, code| lab.json(&["balance", &paid().to_string(), "--chain", "evm", "--asset", "REB"], code);
-    for urls in [[&a.anvil.url, &proxy.url], [&proxy.url, &a.anvil.url]] {
+    for urls in [[&honest.url, &proxy.url], [&proxy.url, &honest.url]] {
         proxy.open(true);
         let lab = lab(&urls.map(String::as_str), 2, token);
         let (code, said) = index(&lab);
@@ -333,7 +340,7 @@ fn a_balance_that_nothing_proves_must_be_said_by_both() {
         assert!(proxy.applied() > 0);
         let unknown = ask(&lab, 3);
         let reason = unknown["reason"].as_str().unwrap();
-        for says in [(&a.anvil.url, MINTED), (&proxy.url, MINTED + 1)] {
+        for says in [(&honest.url, MINTED), (&proxy.url, MINTED + 1)] {
             assert!(reason.contains(&format!("{} says {} units", says.0, says.1)), "{reason}");
         }
         assert_eq!(agrees(&lab, &a), TIP, "what is proven is known");
@@ -343,6 +350,18 @@ fn a_balance_that_nothing_proves_must_be_said_by_both() {
     index(&lab);
     let known = ask(&lab, 0);
     assert_eq!((&known["units"], &known["coverage"]), (&json!(MINTED.to_string()), &json!("unproven")));
+}
+
+#[test]
+fn a_balance_that_is_not_what_the_tokens_code_returns_is_a_lie_of_whom_says_it() {
+    let ([a, b], token) = anvils::<2>();
+    let proxy = Proxy::with(&b.anvil.url, vec![Rule::always(&["eth_call"], one_more())]);
+    for urls in [[&a.anvil.url, &proxy.url], [&proxy.url, &a.anvil.url]] {
+        let lab = lab(&urls.map(String::as_str), 2, token);
+        let (code, said) = index(&lab);
+        let named = said.contains(&proxy.url) && said.contains("(kind: forged)") && said.contains("its code returns");
+        assert!(code == 4 && named, "{code}: {said}");
+    }
 }
 
 #[test]

@@ -316,19 +316,25 @@ impl Chain for EvmChain {
         self.with_a_node(async |node| self.block_of(node, at, watch, reads).await)
     }
 
-    /// Time does not run backwards.
+    /// Time does not run backwards, and a family whose headers could be checked stays one.
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
-        let parent = header.height.previous().and_then(|height| ancestors.header(height));
-        match parent {
-            Some(parent) if header.time < parent.time => Err(NodeError::Contradiction {
-                node: self.nodes[self.current.load(Ordering::Relaxed)].name.clone(),
-                subject: format!("the time of block {}", header.height),
-                against: "its parent's".into(),
-                why: format!("{} is before {}", header.time, parent.time),
-                fault: Fault::Forged,
-            }),
-            _ => Ok(()),
-        }
+        let Some(parent) = header.height.previous().and_then(|height| ancestors.header(height)) else { return Ok(()) };
+        let was_checked = |header: &Header| header.seal != EMPTY_ROOT_HASH.as_slice();
+        let (subject, why) = if header.time < parent.time {
+            ("time", format!("{} is before {}", header.time, parent.time))
+        } else if was_checked(&parent) && !was_checked(header) {
+            let why = "its fields do not hash to its hash, as the parent's did: an upgrade, for which you need a newer version, or a lie";
+            ("header", why.into())
+        } else {
+            return Ok(());
+        };
+        Err(NodeError::Contradiction {
+            node: self.nodes[self.current.load(Ordering::Relaxed)].name.clone(),
+            subject: format!("the {subject} of block {}", header.height),
+            against: "its parent's".into(),
+            why,
+            fault: Fault::Forged,
+        })
     }
 
     /// Where the node gives no proof, the balance is read and not proven, or unknown with the reason.

@@ -247,15 +247,12 @@ impl Token<'_> {
     /// Where one does not, the token's code decides whether that is not its slot, or not its balance.
     async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<bool, NodeError> {
         let Storage::Words(words) = self.words(layout, holders).await? else { return Ok(false) };
-        for (word, holder) in words.iter().zip(holders).filter(|(word, holder)| word.value != holder.balance.0) {
-            match self.run(holder.account).await? {
-                Some(returned) if returned.0 == word.value => {
-                    return Err(self.lie(holder.account, holder.balance, returned));
-                }
-                _ => return Ok(false),
-            }
+        let differs = |(word, holder): &(&Word, &Held)| word.value != holder.balance.0;
+        let Some((word, holder)) = words.iter().zip(holders).find(differs) else { return Ok(true) };
+        match self.run(holder.account).await? {
+            Some(returned) if returned.0 == word.value => Err(self.lie(holder.account, holder.balance, returned)),
+            _ => Ok(false),
         }
-        Ok(true)
     }
 
     /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself. If its slot is still something else,

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height, NodeError,
-    Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
+    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height,
+    NodeError, Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
 };
 
 use ask::Seat;
@@ -96,25 +96,47 @@ impl Quorum {
             watched.map(|(number, account)| (number, Account::new(account))).collect();
         let pairs: Vec<(AccountNo, Account, Asset)> =
             open.keys().filter_map(|(number, asset)| Some((*number, accounts.get(number)?.clone(), *asset))).collect();
-        let mut doubted: HashSet<(AccountNo, Asset)> = HashSet::new();
-        for witness in self.witnesses(giver, &block.header, &pairs)? {
-            let said: HashMap<_, _> = witness.into_iter().map(|one| ((one.account, one.asset), one.balance)).collect();
-            doubted
-                .extend(open.iter().filter(|(pair, balance)| said.get(pair) != Some(balance)).map(|(pair, _)| *pair));
-        }
+        let balances = |readings: Vec<Reading>| readings.into_iter().map(|one| ((one.account, one.asset), one.balance));
+        let witnesses = self.witnesses(giver, &block.header, &pairs)?.into_iter();
+        let mut said: Vec<(usize, HashMap<_, _>)> =
+            witnesses.map(|(place, readings)| (place, balances(readings).collect())).collect();
+        let differ = |pair| said.iter().any(|(_, said)| said.get(pair) != open.get(pair));
+        let doubted: HashSet<(AccountNo, Asset)> = open.keys().filter(|pair| differ(*pair)).copied().collect();
         if doubted.is_empty() {
             return Ok(());
         }
         let pairs: Vec<_> = pairs.into_iter().filter(|pair| doubted.contains(&(pair.0, pair.2))).collect();
         let again = self.read_again(&block.header, &pairs)?;
         let mut again: HashMap<_, _> = again.into_iter().map(|one| ((one.account, one.asset), one)).collect();
+        said.push((giver, open));
         for reading in &mut block.readings {
             if let Some(agreed) = again.remove(&(reading.account, reading.asset)) {
-                tracing::warn!(height = block.header.height.0, ?reading, ?agreed, "nodes say this balance otherwise");
+                self.note_who_differs(block.header.height, &agreed, &said);
                 *reading = agreed;
             }
         }
         Ok(())
+    }
+
+    /// Whoever said another balance than what is proven, or enough say, is told apart.
+    fn note_who_differs(
+        &self,
+        at: Height,
+        agreed: &Reading,
+        said: &[(usize, HashMap<(AccountNo, Asset), Result<Amount, String>>)],
+    ) {
+        let Ok(balance) = agreed.balance else { return };
+        for (place, said) in said {
+            let Some(Ok(other)) = said.get(&(agreed.account, agreed.asset)) else { continue };
+            if *other != balance {
+                let (node, subject) =
+                    (self.name(*place), format!("what account {} holds at block {at}", agreed.account.0));
+                let how = if agreed.proven { "by proof" } else { "by others" };
+                let why = format!("{other} units, {balance} {how}");
+                let (against, fault) = ("what counts".into(), Fault::Forged);
+                self.fault(*place, &NodeError::Contradiction { node, subject, against, why, fault });
+            }
+        }
     }
 
     /// That very many accounts hold nothing is said by none of their readings: others must name the same ones that hold something.
@@ -142,14 +164,14 @@ impl Quorum {
         giver: usize,
         at: &Header,
         pairs: &[(AccountNo, Account, Asset)],
-    ) -> Result<Vec<Vec<Reading>>, NodeError> {
+    ) -> Result<Vec<(usize, Vec<Reading>)>, NodeError> {
         let (mut said, mut failed) = (Vec::new(), None);
         for place in self.order().into_iter().filter(|place| *place != giver) {
             if said.len() + 1 == self.need {
                 break;
             }
             match self.seats[place].node.balances(at, pairs) {
-                Ok(readings) => said.push(readings),
+                Ok(readings) => said.push((place, readings)),
                 Err(error) => {
                     self.fault(place, &error);
                     failed = Some(NodeError::or_worse(failed, error));

@@ -285,6 +285,9 @@ fn what_nothing_proves_and_nodes_tell_otherwise_is_unknown_with_both_answers() {
             let has_each = ["a says 77777777 units", "b says ", "c says "].iter().all(|says| why.contains(says));
             assert!(has_each, "{why}");
         }
+        // Who of two is wrong, nobody knows; of three, whom the others outvote.
+        let liar = if need == 2 { "forged" } else { "agrees" };
+        assert_eq!(states(&quorum), [liar, "agrees", "agrees"]);
     }
 }
 
