@@ -21,7 +21,7 @@ pub use block::{
 };
 pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proven, Reads, Standing, Tip};
 pub use digest::Digest;
-pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
+pub use directory::{AssetEntry, ChainEntry, Deployment, Directory, NotDeployed};
 pub use fault::Fault;
 pub use fingerprint::Fingerprint;
 pub use id::{Account, AccountNo, Asset, BlockHash, BlockRef, ChainId, Header, Height, IdError, Outpoint, TxId};
