@@ -106,7 +106,7 @@ impl Shelf<'_> {
                     self.add(block, &source, &format!("asset[{nth}]"), Layer::BuiltIn);
                 }
             }
-            Err(error) => self.errors.push(source.toml_error(&error)),
+            Err(error) => self.errors.push(source.toml_error(text, &error)),
         }
     }
 

@@ -63,7 +63,7 @@ pub enum NotDeployed {
     #[error("no asset `{0}` is known")]
     Unknown(String),
     /// The asset is on other chains alone.
-    #[error("`{0}` is not on {1}")]
+    #[error("{0} does not live on {1}")]
     Elsewhere(String, String),
     /// The symbol does not say which.
     #[error("`{symbol}` stands for several tokens on {chain}: {}", names.join(", "))]
