@@ -31,7 +31,7 @@ fn lab(world: &World, start: u64, assets: &str) -> Lab {
 }
 
 fn configure(lab: &Lab, world: &World, start: u64, assets: &str) {
-    let chain = lab::evm_chain(&world.anvil.url, start, 1);
+    let chain = lab::evm_chain(&world.anvil.url, start, 50);
     let serve = "[serve]\nlisten = \"127.0.0.1:0\"\n";
     lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{assets}{serve}"));
 }
@@ -78,4 +78,28 @@ fn of_two_tokens_under_one_symbol_each_answers_for_itself() {
     assert!(refused.status == 400 && refused.body.contains(&caip19(other)), "{refused:?}");
     let page = serving.ask("GET", &format!("/accounts/evm/{user}?asset={}", caip19(other)), &[], &[]);
     assert!(page.status == 200 && page.body.contains(&format!("selected>{}", caip19(other))), "{page:?}");
+}
+
+#[test]
+fn a_token_that_is_not_what_the_configuration_says_is_told() {
+    let world = World::new(&[]);
+    let token = token(&world);
+    let silent = world.deploy("NoDecimals", vec![]);
+    let right = format!("{}{}", contracts::asset("MINE", token, 6), contracts::asset("PLAIN", silent, 2));
+    let lab = lab(&world, 1, &right);
+    let ran = lab.assay(&["check"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    for (wrong, words) in [
+        (
+            contracts::asset("MINE", token, 8),
+            ["asset[0].on[0].decimals", "`MINE` has 8 decimals here, and 6 by its contract"],
+        ),
+        (contracts::asset("GONE", Address::fresh(9), 6), ["asset[0].on[0].id", "`GONE`: there is no contract at"]),
+    ] {
+        configure(&lab, &world, 1, &wrong);
+        let found = lab.json(&["check"], 2)["checks"].to_string();
+        for word in words {
+            assert!(found.contains(word), "{word}: {found}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ const HALVES: usize = 64;
 
 /// What stands under this key in the trie of this root; `None` where nothing does. Each of the nodes must be needed, and they must come in order,
 /// from the root.
-pub(crate) fn value<'p>(root: B256, key: B256, nodes: &'p [Bytes]) -> Result<Option<&'p [u8]>, Broken> {
+pub(crate) fn value(root: B256, key: B256, nodes: &[Bytes]) -> Result<Option<&[u8]>, Broken> {
     let is_empty = nodes.iter().all(|node| node[..] == [EMPTY_STRING_CODE]) && nodes.len() < 2;
     if is_empty {
         return if root == EMPTY_ROOT_HASH { Ok(None) } else { Err(Broken::Begin) };

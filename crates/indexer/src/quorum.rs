@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height, NodeError,
-    Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Contract, Fault, Header, Height,
+    NodeError, Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
 };
 
 use ask::Seat;
@@ -250,6 +250,10 @@ impl Chain for Quorum {
         let (block, pairs) = (*block, first.iter().map(|one| (one.account, one.asset)).collect::<Vec<_>>());
         let said: Vec<_> = said.into_iter().map(|(place, (_, readings))| (place, readings)).collect();
         Ok((block, self.agreed_readings(pairs.into_iter(), &said)))
+    }
+
+    fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
+        self.one(|node| node.contract(token)).map(|(_, contract)| contract)
     }
 
     /// Whoever knows it: nothing that waits is proven.

@@ -136,6 +136,15 @@ pub struct Notice {
     pub limits: bool,
 }
 
+/// What a token's contract says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contract {
+    /// Is there a contract at all?
+    pub has_code: bool,
+    /// Its `decimals`, where it says any: they are no duty.
+    pub decimals: Option<u64>,
+}
+
 /// Why a node's answer is not there, or is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
@@ -424,6 +433,15 @@ pub trait Chain: Send + Sync {
     /// [`NodeError::Disagreement`].
     fn disagreement(&self) -> Option<NodeError> {
         None
+    }
+
+    /// What a token's contract says of itself after the node's last block. Nothing proves it.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
+        let _ = token;
+        Err(NodeError::Unsupported("this chain has no tokens".into()))
     }
 
     /// What the node can and cannot do, for people.
