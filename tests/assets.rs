@@ -103,3 +103,23 @@ fn a_token_that_is_not_what_the_configuration_says_is_told() {
         }
     }
 }
+
+#[test]
+fn another_start_than_the_index_has_is_refused() {
+    let world = World::new(&[]);
+    world.call("anvil_mine", json!([5]));
+    let lab = lab(&world, 3, "");
+    lab.index();
+    for start in [1, 4, 50] {
+        configure(&lab, &world, start, "");
+        for command in [&["index", "--once"][..], &["check"]] {
+            let ran = lab.assay(command);
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.code, 2, "{said}");
+            assert!(said.contains(&format!("begins at block 3, and `start` is {start} now")), "{said}");
+            assert!(said.contains("say start = 3 again"), "{said}");
+        }
+    }
+    configure(&lab, &world, 3, "");
+    lab.index();
+}

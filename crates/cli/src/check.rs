@@ -244,6 +244,13 @@ fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
         Ok(text) => report.ok(&subject, text),
         Err(failure) => report.failed(&subject, failure),
     }
+    match store.first_height() {
+        Ok(Some(first)) if first != chain.start => {
+            report.failed(&subject, IndexError::OtherStart { indexed: first, start: chain.start }.into());
+        }
+        Ok(_) => {}
+        Err(error) => report.failed(&subject, error.into()),
+    }
     let late = setup
         .declarations
         .accounts(&chain.id)

@@ -149,6 +149,8 @@ impl From<IndexError> for Failure {
             IndexError::NotBegun { .. } => {
                 Failure::new(UNKNOWN, error).hint("lower `start` in assay.toml, or wait until the chain is there")
             }
+            IndexError::OtherStart { indexed, .. } => Failure::new(WRONG_INPUT, error)
+                .hint(format!("say start = {indexed} again; for another beginning index again into another data_dir")),
             IndexError::Restless => Failure::new(UNKNOWN, error).hint("try again"),
             IndexError::Stopped => {
                 Failure::new(UNKNOWN, "stopped before the tip was reached").hint("the next run goes on from here")

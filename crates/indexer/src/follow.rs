@@ -213,6 +213,10 @@ impl<'a> Indexer<'a> {
     /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
     pub fn come_to_the_tip(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
         let _pen = self.store.pen();
+        let start = self.chain.first();
+        if let Some(indexed) = self.store.first_height()?.filter(|indexed| *indexed != start) {
+            return Err(IndexError::OtherStart { indexed, start });
+        }
         let (mut done, mut doubts, mut late) = (Done::default(), 0, 0);
         let mut restarts = 0;
         while restarts < RESTARTS {

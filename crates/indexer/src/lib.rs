@@ -62,6 +62,14 @@ pub enum IndexError {
         /// Where coverage starts.
         first: Height,
     },
+    /// The configuration has another start than the index.
+    #[error("the index begins at block {indexed}, and `start` is {start} now")]
+    OtherStart {
+        /// The first block that is indexed.
+        indexed: Height,
+        /// As configured.
+        start: Height,
+    },
     /// The chain changed faster than it could be followed.
     #[error("the chain reorganised again and again while it was followed")]
     Restless,

@@ -167,6 +167,7 @@ fn kind(error: &IndexError) -> (&'static str, bool) {
         IndexError::BeyondFinality { .. } => ("beyond-finality", true),
         IndexError::NodeBehind { .. } => (Fault::Stale.as_str(), false),
         IndexError::NotBegun { .. } => ("not-begun", false),
+        IndexError::OtherStart { .. } => ("other-start", true),
         IndexError::Restless => ("restless", false),
         IndexError::Stopped => ("stopped", false),
     }
