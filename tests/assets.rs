@@ -80,6 +80,108 @@ fn of_two_tokens_under_one_symbol_each_answers_for_itself() {
     assert!(page.status == 200 && page.body.contains(&format!("selected>{}", caip19(other))), "{page:?}");
 }
 
+/// What is known of an account's tokens after a block: units and how well, or why not.
+fn told(lab: &Lab, account: Address, token: Address, at: u64) -> (String, String) {
+    let (id, at) = (caip19(token), at.to_string());
+    let arguments = ["balance", &account.to_string(), "--chain", "evm", "--asset", &id, "--at", &at, "--json"];
+    let ran = lab.assay(&arguments);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
+    assert_eq!(ran.code, if answer["units"].is_null() { 3 } else { 0 }, "{answer}");
+    if answer["units"].is_null() { ("?".into(), text("reason")) } else { (text("units"), text("coverage")) }
+}
+
+fn kinds(lab: &Lab, account: Address, token: Address) -> Vec<String> {
+    let history = lab.json(&["history", &account.to_string(), "--chain", "evm", "--asset", &caip19(token)], 0);
+    let each = history["movements"].as_array().unwrap().iter();
+    each.map(|it| format!("{} {} {}", it["height"], it["kind"].as_str().unwrap(), it["amount"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn blocks_that_were_read_without_an_asset_say_nothing_of_it() {
+    let world = World::new(&[]);
+    let (token, user) = (token(&world), world.users[1]);
+    let mine = contracts::asset("MINE", token, 6);
+    transfer(&world, token, user, 100);
+    let known = world.height();
+    let lab = lab(&world, 1, &mine);
+    lab.index();
+    let snapshot = world.call("evm_snapshot", json!([]));
+
+    configure(&lab, &world, 1, "");
+    transfer(&world, token, user, 55);
+    world.mine();
+    let silent = world.height();
+    lab.index();
+    configure(&lab, &world, 1, &mine);
+    let why = format!("not followed from block {} on: the asset was not configured", known + 1);
+    for at in [known + 1, silent] {
+        assert_eq!(told(&lab, user, token, at), ("?".into(), why.clone()), "before anything is read");
+    }
+    // There is no new block, and yet what it holds is read.
+    lab.index();
+    assert_eq!(told(&lab, user, token, silent), ("155".into(), "verified".into()));
+    assert_eq!(told(&lab, user, token, known + 1), ("?".into(), why.clone()));
+    assert_eq!(told(&lab, user, token, known), ("100".into(), "verified".into()));
+    transfer(&world, token, user, 5);
+    lab.index();
+    assert_eq!(told(&lab, user, token, silent + 1), ("160".into(), "verified".into()));
+    assert_eq!(
+        kinds(&lab, user, token),
+        [
+            format!("{known} transfer 0.0001"),
+            format!("{silent} unattributed 0.000055"),
+            format!("{} transfer 0.000005", silent + 1)
+        ]
+    );
+    assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+
+    // Out and in again without a block between: nothing was missed.
+    configure(&lab, &world, 1, "");
+    lab.index();
+    configure(&lab, &world, 1, &mine);
+    lab.index();
+    transfer(&world, token, user, 1);
+    lab.index();
+    assert_eq!(told(&lab, user, token, silent + 2), ("161".into(), "verified".into()));
+    assert_eq!(told(&lab, user, token, silent + 1), ("160".into(), "verified".into()));
+
+    // On a branch from before it was taken out it was followed all along.
+    world.call("evm_revert", json!([snapshot]));
+    for _ in 0..5 {
+        transfer(&world, token, user, 7);
+    }
+    lab.index();
+    for at in known..=world.height() {
+        let units = (100 + 7 * (at - known)).to_string();
+        assert_eq!(told(&lab, user, token, at), (units, "verified".into()));
+    }
+    assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+}
+
+#[test]
+fn an_asset_that_is_added_opens_with_what_is_held() {
+    let world = World::new(&[]);
+    let (token, user) = (token(&world), world.users[1]);
+    transfer(&world, token, user, 100);
+    let lab = lab(&world, 1, "");
+    lab.index();
+    configure(&lab, &world, 1, &contracts::asset("MINE", token, 6));
+    let tip = world.height();
+    let (_, why) = told(&lab, user, token, tip);
+    assert!(why.contains("the asset is new, run assay index"), "{why}");
+    lab.index();
+    assert_eq!(told(&lab, user, token, tip), ("100".into(), "verified".into()));
+    let (_, why) = told(&lab, user, token, tip - 1);
+    assert!(why.contains(&format!("only from block {tip} on")), "{why}");
+    transfer(&world, token, user, 5);
+    lab.index();
+    assert_eq!(kinds(&lab, user, token), [format!("{tip} opening 0.0001"), format!("{} transfer 0.000005", tip + 1)]);
+    assert_eq!(told(&lab, user, token, tip + 1), ("105".into(), "verified".into()));
+    assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+}
+
 #[test]
 fn a_token_that_is_not_what_the_configuration_says_is_told() {
     let world = World::new(&[]);

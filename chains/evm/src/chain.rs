@@ -290,6 +290,11 @@ impl Chain for EvmChain {
         self.start
     }
 
+    fn assets(&self) -> BTreeSet<Asset> {
+        let tokens = self.tokens.iter().map(|token| Asset::Token((*token).into()));
+        std::iter::once(Asset::Native).chain(tokens).collect()
+    }
+
     fn prepare(&self, blocks: u64, processors: usize) -> usize {
         let node = &self.nodes[self.current.load(Ordering::Relaxed)];
         let is_far = || assay_http::wait(node.round_trip()).is_ok_and(|round_trip| round_trip >= FAR);

@@ -259,6 +259,7 @@ impl<'a> Indexer<'a> {
         if !self.back_to_the_fork(&tip, done, may_be_late)? {
             return Ok(None);
         }
+        self.follow_assets()?;
         match self.advance(&tip, progress, done) {
             // What is missing may have been there a moment ago, on a branch that the node has left since.
             Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))) if !self.is_still_there(tip.head)? => {
@@ -413,7 +414,7 @@ impl<'a> Indexer<'a> {
     }
 
     /// Every account that is followed: those that came since the last time are read.
-    fn followed(&self) -> Result<Ref<'_, Watch>, StoreError> {
+    pub(crate) fn followed(&self) -> Result<Ref<'_, Watch>, StoreError> {
         self.store.extend_watch(&mut self.watch.borrow_mut())?;
         Ok(self.watch.borrow())
     }

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod announce;
+mod assets;
 mod follow;
 mod late;
 mod patience;

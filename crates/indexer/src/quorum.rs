@@ -7,7 +7,7 @@ mod agree;
 mod ask;
 mod stand;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -170,6 +170,10 @@ impl Chain for Quorum {
 
     fn first(&self) -> Height {
         self.now().first()
+    }
+
+    fn assets(&self) -> BTreeSet<Asset> {
+        self.now().assets()
     }
 
     fn proves_by_walking(&self) -> bool {

@@ -6,6 +6,7 @@
 mod announce;
 mod applier;
 mod apply;
+mod assets;
 mod batch;
 mod blank;
 mod bytes;
@@ -53,7 +54,7 @@ pub use standing::{Lookup, Pair, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 7;
+pub const FORMAT: u32 = 8;
 
 /// One chain's database.
 pub struct Store {

@@ -1,5 +1,6 @@
 //! What a chain must do to be followed. `chains/*` implement it, the indexer uses it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::{
@@ -294,6 +295,11 @@ pub trait Chain: Send + Sync {
 
     /// The first height that is followed: 0, or where an EVM chain's coverage starts.
     fn first(&self) -> Height;
+
+    /// The assets that its blocks are read for.
+    fn assets(&self) -> BTreeSet<Asset> {
+        BTreeSet::from([Asset::Native])
+    }
 
     /// Does walking every block prove every balance? So it is with unspent outputs; where balances are state, state must
     /// be read.
