@@ -1,7 +1,7 @@
 //! `assay check`: configuration, declarations, prices, nodes, store: is all in order?
 
 use assay_desk::{Holder, kept_proof};
-use assay_indexer::IndexError;
+use assay_indexer::{ChainLeft, IndexError};
 use assay_store::{Mode, Store};
 use assay_types::{Asset, Chain, Contract, NodeError, Standing};
 use serde::Serialize;
@@ -249,6 +249,11 @@ fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
             report.failed(&subject, IndexError::OtherStart { indexed: first, start: chain.start }.into());
         }
         Ok(_) => {}
+        Err(error) => report.failed(&subject, error.into()),
+    }
+    match store.left() {
+        Ok(None) => {}
+        Ok(Some(left)) => report.failed(&subject, ChainLeft::new(&chain.id, left).into()),
         Err(error) => report.failed(&subject, error.into()),
     }
     let late = setup

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_desk::{DeskError, Holder, Movements, Source, kept_proof, say_pending};
+use assay_desk::{DeskError, Holder, Movements, Source, kept_proof, left_at, say_pending};
 use assay_store::{Coverage, Store, StoreError};
 use assay_types::{Account, AccountNo, ChainEntry, Deployment, Header, Height};
 use assay_verifier::Balanced;
@@ -142,7 +142,10 @@ impl Subject {
         Ok(match self.store.number(&self.account)? {
             None => (None, Coverage::Unknown("not declared by any exchange".into())),
             Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
-            Some((number, true)) => (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?),
+            Some((number, true)) => match left_at(&self.store, &self.chain.id, header.height)? {
+                Some(why) => (Some(number), Coverage::Unknown(why)),
+                None => (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?),
+            },
         })
     }
 

@@ -6,7 +6,7 @@ use assay_types::{AccountNo, Asset, Height, Reading, Remark};
 
 use super::world::{Event, Said, TOKEN, World};
 use super::{account, dump, folder, open, sats};
-use crate::{Coverage, Family, Mode, Undo, hex};
+use crate::{Coverage, Family, Left, Mode, Undo, hex};
 
 #[test]
 fn the_bytes_are_those_of_the_format() {
@@ -52,6 +52,8 @@ fn the_bytes_are_those_of_the_format() {
     store.round(Height(0)).unwrap();
     store.follow_assets(&BTreeSet::from([Asset::Native])).unwrap();
     store.set_final(Some(Height(1))).unwrap();
+    let block = last.header.at();
+    store.set_left(Some(Left { block, final_height: Some(Height(1)) })).unwrap();
     let rows = dump(&store);
     let shown: Vec<String> =
         rows.iter().map(|((family, key), value)| format!("{family} {} {}", hex(key), hex(value))).collect();
