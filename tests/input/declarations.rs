@@ -61,6 +61,7 @@ fn what_is_wrong_in_a_declaration_is_named() {
             wallet(&format!("address = \"{KEY_ADDRESS}\"\nsince = \"yesterday\"")),
             &["exchange.toml:13: ", "wallet[1].since"],
         ),
+        (wallet(&format!("address = \"{KEY_ADDRESS}\"\nsince = 2026-13-01")), &["exchange.toml:13: ", "since: "]),
         (
             wallet(&format!("address = \"{KEY_ADDRESS}\"\nsince = 2026-02-02\nuntil = 2026-02-01")),
             &["wallet[1].until", "is not after"],

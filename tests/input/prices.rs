@@ -7,7 +7,7 @@ use crate::{CONFIG, Lab, lab, wrong};
 #[test]
 fn what_is_wrong_in_the_table_is_named() {
     let table: [(&str, &[&str]); 9] = [
-        ("file = \"p.csv\"", &["assay.toml:25: ", "missing field `currency`"]),
+        ("file = \"p.csv\"", &["assay.toml:25: ", "prices.currency: is missing"]),
         ("currency = \"KRW\"", &["assay.toml:25: prices: ", "one of file, url and url_file", "hint: file = "]),
         (
             "currency = \"KRW\"\nfile = \"p.csv\"\nurl = \"http://127.0.0.1:1\"",

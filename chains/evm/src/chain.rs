@@ -11,9 +11,9 @@ use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_http::Endpoint;
 use assay_types::{
-    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Effect, Fault,
-    Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip, TxId,
-    Watch,
+    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Contract, Effect,
+    Fault, Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip,
+    TxId, Watch,
 };
 
 use crate::contract::{self, Exposed};
@@ -286,6 +286,11 @@ impl Chain for EvmChain {
         self.start
     }
 
+    fn assets(&self) -> BTreeSet<Asset> {
+        let tokens = self.tokens.iter().map(|token| Asset::Token((*token).into()));
+        std::iter::once(Asset::Native).chain(tokens).collect()
+    }
+
     fn prepare(&self, blocks: u64, processors: usize) -> usize {
         let node = &self.nodes[self.current.load(Ordering::Relaxed)];
         let is_far = || assay_http::wait(node.round_trip()).is_ok_and(|round_trip| round_trip >= FAR);
@@ -396,6 +401,10 @@ impl Chain for EvmChain {
         let found = self.with_a_node(async |node| fetch::pending(node, B256::from(txid.0)).await)?;
         let payments = |tx| promised(&tx, |token| self.is_token.contains(token));
         Ok(found.map(|tx| Pending { payments: payments(tx), spends: vec![] }))
+    }
+
+    fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
+        self.with_a_node(async |node| check::contract(node, token.into()).await)
     }
 
     fn check(&self) -> Result<Vec<Notice>, NodeError> {

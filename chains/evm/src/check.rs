@@ -1,8 +1,8 @@
 //! What a node can and cannot do, for people.
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{BlockHash, BlockRef, Height, NodeError, Notice};
+use assay_types::{BlockHash, BlockRef, Contract, Height, NodeError, Notice};
 use serde_json::{Value, json};
 
 use crate::fetch::{self, SealedHeader, Senders};
@@ -45,6 +45,22 @@ pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Resu
         }
     }
     Ok(notices)
+}
+
+/// What the contract at this address says of itself after the last block.
+pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, NodeError> {
+    /// The first bytes of the hash of `decimals()`.
+    const DECIMALS: &str = "0x313ce567";
+    let at = json!({ "blockHash": fetch::head(node).await?.hash });
+    let subject = format!("the code of {token}");
+    let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
+    let call = json!([{ "to": token, "data": DECIMALS }, at]);
+    let decimals = match node.ask::<Bytes>("eth_call", call, "a token's decimals").await {
+        Err(Refusal::Failed(error)) => return Err(error),
+        // No word, and no number that small, are no decimals.
+        said => said.ok().and_then(|word| U256::try_from_be_slice(&word).filter(|_| word.len() == 32)?.try_into().ok()),
+    };
+    Ok(Contract { has_code: !code.is_empty(), decimals })
 }
 
 /// The lowest block from `start` on of which the node can say something, as it can of its last one: found by halving.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use assay_desk::{Holder, Mempool, Waiting, kept_proof, say_pending};
+use assay_desk::{Holder, Mempool, Waiting, kept_proof, left_at, say_pending};
 use assay_store::{Coverage, Mode, Store};
-use assay_types::{Account, AccountNo, Asset, Header};
+use assay_types::{Account, AccountNo, Asset, ChainId, Header};
 use serde_json::{Value, json};
 
 use crate::args::BalanceArgs;
@@ -23,7 +23,7 @@ pub fn run(setup: &Setup, question: &BalanceArgs, json: bool) -> Result<u8, Fail
     let (entry, deployment) = setup.asset(chain, question.asset.as_deref())?;
     let store = setup.store(chain, Mode::Read)?;
     let header = place::block(&store, question.at.as_deref())?;
-    let coverage = coverage(&store, &account, deployment.asset, &header)?;
+    let coverage = coverage(&store, &chain.id, &account, deployment.asset, &header)?;
     let known = match &coverage {
         (Some(number), Coverage::Verified | Coverage::Unproven) => {
             Some((*number, store.balance(*number, deployment.asset, header.height)?))
@@ -90,6 +90,7 @@ pub fn account(setup: &Setup, chain: &ChainConfig, address: &str) -> Result<Acco
 /// How well an account is known at a block; nobody's account is unknown, and so is one that is still being filled in.
 pub fn coverage(
     store: &Store,
+    chain: &ChainId,
     account: &Account,
     asset: Asset,
     header: &Header,
@@ -99,7 +100,10 @@ pub fn coverage(
             (None, Coverage::Unknown("not declared by any exchange, or declared since the last `assay index`".into()))
         }
         Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
-        Some((number, true)) => (Some(number), store.coverage(number, asset, header.height)?),
+        Some((number, true)) => match left_at(store, chain, header.height)? {
+            Some(why) => (Some(number), Coverage::Unknown(why)),
+            None => (Some(number), store.coverage(number, asset, header.height)?),
+        },
     })
 }
 

@@ -1,9 +1,9 @@
 //! `assay check`: configuration, declarations, prices, nodes, store: is all in order?
 
 use assay_desk::{Holder, kept_proof};
-use assay_indexer::IndexError;
+use assay_indexer::{ChainLeft, IndexError};
 use assay_store::{Mode, Store};
-use assay_types::{Chain, NodeError, Standing};
+use assay_types::{Asset, Chain, Contract, NodeError, Standing};
 use serde::Serialize;
 
 use crate::config::ChainConfig;
@@ -72,6 +72,7 @@ pub fn run(setup: &Setup, deep: bool, json: bool) -> Result<u8, Failure> {
     prices(setup, &mut report);
     for chain in &setup.config.chains {
         nodes(setup, chain, &mut report);
+        tokens(setup, chain, &mut report);
         store(setup, chain, deep, &mut report);
     }
     // The contract's order: input, integrity, then what is not known.
@@ -189,6 +190,46 @@ fn node_error(subject: &str, error: NodeError, others_do: bool, report: &mut Rep
     }
 }
 
+/// Are the chain's tokens in the configuration what their contracts say that they are?
+fn tokens(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
+    let Ok(node) = setup.connect(chain) else { return }; // told already
+    let source = assay_registry::Source::new(&setup.config.file, &setup.config.text);
+    for (nth, block) in setup.config.assets.iter().enumerate() {
+        for (place, on) in block.on.iter().enumerate() {
+            let (symbol, id, configured) = (block.symbol.get_ref(), on.id.get_ref(), *on.decimals.get_ref());
+            let token = match Asset::parse_caip19(id) {
+                Ok((of, Asset::Token(token))) if of == chain.id => token,
+                _ => continue,
+            };
+            let subject = format!("{} asset {symbol}", chain.name);
+            let wrong = |field: &str, at: usize, why: String| {
+                let error = source.error(at, why).field(format!("asset[{nth}].on[{place}].{field}"));
+                error.hint("compare both with what the token's issuer publishes")
+            };
+            let failed = match node.contract(token) {
+                Err(error) => {
+                    report.warn(subject, format!("{id} cannot be compared with the chain: {error}"));
+                    continue;
+                }
+                Ok(Contract { has_code: false, .. }) => {
+                    wrong("id", on.id.span().start, format!("`{symbol}`: there is no contract at {id}"))
+                }
+                Ok(Contract { decimals: Some(said), .. }) if i64::try_from(said) != Ok(configured) => {
+                    let why = format!("`{symbol}` has {configured} decimals here, and {said} by its contract");
+                    wrong("decimals", on.decimals.span().start, why)
+                }
+                Ok(Contract { decimals, .. }) => {
+                    let told =
+                        if decimals.is_some() { "as its contract says" } else { "of which its contract says nothing" };
+                    report.ok(subject, format!("{id}: {configured} decimals, {told}"));
+                    continue;
+                }
+            };
+            report.failed(subject, failed.into());
+        }
+    }
+}
+
 fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
     let subject = format!("{} store", chain.name);
     let store = match setup.store(chain, Mode::Read) {
@@ -202,6 +243,18 @@ fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
     match stands(&store) {
         Ok(text) => report.ok(&subject, text),
         Err(failure) => report.failed(&subject, failure),
+    }
+    match store.first_height() {
+        Ok(Some(first)) if first != chain.start => {
+            report.failed(&subject, IndexError::OtherStart { indexed: first, start: chain.start }.into());
+        }
+        Ok(_) => {}
+        Err(error) => report.failed(&subject, error.into()),
+    }
+    match store.left() {
+        Ok(None) => {}
+        Ok(Some(left)) => report.failed(&subject, ChainLeft::new(&chain.id, left).into()),
+        Err(error) => report.failed(&subject, error.into()),
     }
     let late = setup
         .declarations

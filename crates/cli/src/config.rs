@@ -209,7 +209,7 @@ pub fn load(file: &Path) -> Result<Config, InputErrors> {
     let written: Written = match toml::from_str(&text) {
         Ok(written) => written,
         Err(error) => {
-            errors.push(with_nearest_key(source.toml_error(&error)));
+            errors.push(with_nearest_key(source.toml_error(&text, &error)));
             return Err(errors);
         }
     };
@@ -316,6 +316,12 @@ impl ChainReader<'_> {
         if !matches!(id.namespace(), "bip122" | "eip155") {
             let why = format!("no module serves the namespace `{}`", id.namespace());
             return Err(self.error(block.id.span().start, "id", why).hint("known: bip122 (Bitcoin), eip155 (EVM)"));
+        }
+        if id.namespace() == "eip155"
+            && id.reference().parse::<u64>().map(|number| number.to_string()).as_deref() != Ok(id.reference())
+        {
+            let why = format!("`{id}` is not an EVM chain's id: eip155: and its number, without zeros in front");
+            return Err(self.error(block.id.span().start, "id", why));
         }
         let finality = self.finality(&id, block.finality.as_ref())?;
         let undo_depth = self.undo_depth(block, finality)?;
@@ -448,9 +454,13 @@ impl ChainReader<'_> {
                 return Err(refuse("url_file", "stands beside rpc: one of them says where the node is"));
             }
         };
-        let has_login = block.cookie_file.is_some() || block.user.is_some() || block.password_file.is_some();
-        if id.namespace() == "eip155" && has_login {
-            let error = refuse("user", "EVM nodes have no login of this kind");
+        let login = [
+            ("cookie_file", block.cookie_file.is_some()),
+            ("user", block.user.is_some()),
+            ("password_file", block.password_file.is_some()),
+        ];
+        if let Some((field, _)) = login.iter().find(|(_, is_there)| *is_there && id.namespace() == "eip155") {
+            let error = refuse(field, "EVM nodes have no login of this kind");
             return Err(error.hint("put the URL with its key or user into a file: url_file = \"secrets/node\""));
         }
         if id.namespace() == "eip155" && block.blocks_dir.is_some() {

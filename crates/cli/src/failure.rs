@@ -1,7 +1,7 @@
 //! Why a command failed, what to do about it, and with which code it exits. The codes are those of `contracts`.
 
 use assay_desk::DeskError;
-use assay_indexer::IndexError;
+use assay_indexer::{ChainLeft, IndexError};
 use assay_store::StoreError;
 use assay_types::{InputError, InputErrors, NodeError};
 
@@ -135,20 +135,34 @@ impl From<DeskError> for Failure {
     }
 }
 
+impl From<ChainLeft> for Failure {
+    fn from(error: ChainLeft) -> Failure {
+        let hint = match error.left.final_height {
+            Some(_) => {
+                "ask other nodes first; to go on with this one: assay index --chain C --accept-reorg HASH (its tip)"
+            }
+            None => {
+                "undo_depth was too small for this: ask other nodes first, then move the folder away and index again"
+            }
+        };
+        Failure::new(INTEGRITY, error).hint(hint)
+    }
+}
+
 impl From<IndexError> for Failure {
     fn from(error: IndexError) -> Failure {
         match error {
             IndexError::Node(error) => error.into(),
             IndexError::Store(error) => error.into(),
-            IndexError::BeyondFinality { .. } => Failure::new(INTEGRITY, error).hint(
-                "ask other nodes first; to go on with this one: assay index --chain C --accept-reorg HASH (its tip)",
-            ),
+            IndexError::Left(left) => left.into(),
             IndexError::NodeBehind { .. } => {
                 Failure::new(UNKNOWN, error).hint("wait until the node has caught up, or ask another one")
             }
             IndexError::NotBegun { .. } => {
                 Failure::new(UNKNOWN, error).hint("lower `start` in assay.toml, or wait until the chain is there")
             }
+            IndexError::OtherStart { indexed, .. } => Failure::new(WRONG_INPUT, error)
+                .hint(format!("say start = {indexed} again; for another beginning index again into another data_dir")),
             IndexError::Restless => Failure::new(UNKNOWN, error).hint("try again"),
             IndexError::Stopped => {
                 Failure::new(UNKNOWN, "stopped before the tip was reached").hint("the next run goes on from here")

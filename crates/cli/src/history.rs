@@ -21,7 +21,7 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
         return Err(Failure::new(WRONG_INPUT, "--from is above --to"));
     }
     let format = if json { Format::Json } else { question.format };
-    let (number, coverage) = balance::coverage(&store, &account, deployment.asset, &tip)?;
+    let (number, coverage) = balance::coverage(&store, &chain.id, &account, deployment.asset, &tip)?;
     let told = Movements {
         store: &store,
         chain: &chain.id,

@@ -11,7 +11,7 @@ use assay_indexer::Quorum;
 use assay_registry::{Declarations, Exchange};
 use assay_store::{Mode, Records, Store};
 use assay_types::{
-    Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, NodeError, suggestion,
+    Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, NodeError, NotDeployed, suggestion,
 };
 
 use crate::config::{self, Address, ChainConfig, Config};
@@ -66,19 +66,16 @@ impl Setup {
 
     /// An asset on a chain, by symbol or CAIP-19 id; by default the chain's native coin.
     pub fn asset(&self, chain: &ChainConfig, name: Option<&str>) -> Result<(&AssetEntry, &Deployment), Failure> {
-        let Some(name) = name else {
-            let native = self.directory.deployed(&chain.id, Asset::Native);
-            return native.ok_or_else(|| Failure::new(WRONG_INPUT, format!("{} has no native coin", chain.name)));
-        };
-        let here = |entry: &AssetEntry| entry.on.iter().any(|deployment| deployment.chain == chain.id);
-        let known: Vec<&str> =
-            self.directory.assets.iter().filter(|entry| here(entry)).map(|entry| entry.symbol.as_str()).collect();
-        let hint = || suggestion(name, known.iter().copied());
-        let unknown = || Failure::new(WRONG_INPUT, format!("no asset `{name}` is known")).hint(hint());
-        let entry = self.directory.asset(name).ok_or_else(unknown)?;
-        let elsewhere = || Failure::new(WRONG_INPUT, format!("{name} does not live on {}", chain.name)).hint(hint());
-        let deployment = entry.on.iter().find(|deployment| deployment.chain == chain.id).ok_or_else(elsewhere)?;
-        Ok((entry, deployment))
+        let entry = self.directory.chain(chain.id.as_str());
+        let entry = entry.ok_or_else(|| Failure::new(WRONG_INPUT, format!("no chain `{}`", chain.name)))?;
+        self.directory.named(entry, name).map_err(|why| {
+            let known: Vec<String> = self.directory.names_on(&chain.id).collect();
+            let hint = match &why {
+                NotDeployed::Several { names, .. } => format!("say which, for example: --asset {}", names[0]),
+                _ => suggestion(name.unwrap_or_default(), known.iter().map(String::as_str)),
+            };
+            Failure::new(WRONG_INPUT, why).hint(hint)
+        })
     }
 
     /// What the desk judges with, and what exchanges have announced to it. The stores are those that are there, opened for

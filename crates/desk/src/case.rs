@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use assay_store::{Records, Row};
 use assay_types::{BlockRef, Statement, Timestamp};
-use assay_verifier::rules::{Before, Following, Previous, Rewritten, Unreported, unreported};
+use assay_verifier::rules::{Before, Departure, Following, Previous, Rewritten, Unreported, unreported};
 use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, again, reconcile, watch};
 
 use crate::course::{self, Course, Moment, ShortSince};
 use crate::daily::Daily;
 use crate::evidence::{Question, gather};
 use crate::keep::{self, KeptStatement, KeptVerdict, LastFinal, Rewrite};
-use crate::{DeskError, StatementView, World, dropped, since};
+use crate::left::departure;
+use crate::{DeskError, Source, StatementView, World, dropped, since};
 
 /// A statement that may still get another verdict.
 pub(crate) struct Open {
@@ -355,6 +356,7 @@ impl Case {
             chain: source.name.clone(),
             trouble: source.trouble().map(|trouble| (trouble.since, trouble.why)),
             dissent: source.dissent(),
+            left: left(source),
         });
         let following: Vec<Following> = following.collect();
         let untroubled = following.iter().all(|following| following.trouble.is_none());
@@ -545,6 +547,15 @@ impl Open {
             || before.filter(|block| block.chain == chain).any(|block| block.height.is_some())
             || in_row()
     }
+}
+
+/// The blocks that the chain left and that stay. A store that is not there knows of none.
+fn left(source: &Source) -> Option<Departure> {
+    let store = source.store().ok()?;
+    departure(source, &store).unwrap_or_else(|error| {
+        tracing::error!(chain = source.name, %error, "whether the chain left its blocks cannot be told");
+        None
+    })
 }
 
 /// Reads a statement under today's configuration.

@@ -12,6 +12,7 @@ use assay_types::{
     Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment,
     Statement, Timestamp, TxId,
 };
+use assay_verifier::rules::beyond_finality;
 use assay_verifier::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
     SumEvidence, Wide,
@@ -20,6 +21,7 @@ use serde_json::json;
 
 use crate::books::FEW_PAIRS;
 use crate::dispute::{Disputed, disputed};
+use crate::left::departure;
 use crate::parts::side_by_side;
 use crate::remarked::remarked;
 use crate::rests::rests;
@@ -123,7 +125,10 @@ fn open<'a>(source: &'a Source, question: &Question<'_>, notices: &mut Vec<Findi
     let named = question.named.iter().find(|(id, _)| *id == source.id).map(|(_, at)| *at);
     let store = source.store();
     let found = match &store {
-        Ok(store) => up_to_date(block(store, source, question, named, notices)?, source, question),
+        Ok(store) => {
+            let found = up_to_date(block(store, source, question, named, notices)?, source, question);
+            still_there(found, source, store, notices)?
+        }
         Err(reason) => Block::unknown(reason.clone()),
     };
     let (found, disputed) = match &store {
@@ -147,6 +152,17 @@ fn up_to_date(found: Block, source: &Source, question: &Question<'_>) -> Block {
         }
         _ => found,
     }
+}
+
+/// Blocks that the chain left and that stay are no B; nor is the one below them, where it is the time of the next that makes it one.
+fn still_there(found: Block, source: &Source, store: &Store, notices: &mut Vec<Finding>) -> Result<Block, DeskError> {
+    let Some(departure) = departure(source, store)? else { return Ok(found) };
+    notices.push(beyond_finality(&departure));
+    let is_lost = |height: Height| height.0 + u64::from(!found.named) >= departure.height;
+    Ok(match &found.header {
+        Some(header) if is_lost(header.height) => Block::unknown(departure.why),
+        _ => found,
+    })
 }
 
 /// What the chain's nodes disagree about at block B. While they do, it is final for nobody.

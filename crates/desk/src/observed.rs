@@ -64,7 +64,7 @@ fn subject(finding: &Finding) -> String {
     let keys: &[&str] = match finding.rule {
         "rewritten-history" => &["sequence"],
         "nodes-disagree" => &["chain", "node"],
-        "stale-index" | "token-code-changed" | "frozen-account" => &["chain"],
+        "stale-index" | "token-code-changed" | "frozen-account" | "beyond-finality" => &["chain"],
         "range-exhausting" => &["declared_at", "chain"],
         _ => &[],
     };

@@ -4,19 +4,19 @@ use std::borrow::Borrow;
 use std::cell::{Ref, RefCell};
 use std::time::{Duration, Instant};
 
-use assay_store::{Applier, Coverage, Store, StoreError, Undo};
+use assay_store::{Applier, Coverage, Left, Store, StoreError, Undo};
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Reading,
     Reads, Tip, Watch,
 };
 
-use crate::IndexError;
 use crate::ahead::Span;
 use crate::late::Late;
 use crate::patience::{MOMENT_MS, Stop, patiently};
 use crate::residual::Held;
 use crate::stretch::{Below, MANY, apply_each};
 use crate::turns::Turns;
+use crate::{ChainLeft, IndexError};
 
 /// How a chain is followed.
 #[derive(Debug, Clone)]
@@ -213,6 +213,10 @@ impl<'a> Indexer<'a> {
     /// See [`IndexError`]. Whatever happens, the store is left at a block boundary.
     pub fn come_to_the_tip(&self, progress: &dyn Fn(Progress)) -> Result<Reached, IndexError> {
         let _pen = self.store.pen();
+        let start = self.chain.first();
+        if let Some(indexed) = self.store.first_height()?.filter(|indexed| *indexed != start) {
+            return Err(IndexError::OtherStart { indexed, start });
+        }
         let (mut done, mut doubts, mut late) = (Done::default(), 0, 0);
         let mut restarts = 0;
         while restarts < RESTARTS {
@@ -255,6 +259,7 @@ impl<'a> Indexer<'a> {
         if !self.back_to_the_fork(&tip, done, may_be_late)? {
             return Ok(None);
         }
+        self.follow_assets()?;
         match self.advance(&tip, progress, done) {
             // What is missing may have been there a moment ago, on a branch that the node has left since.
             Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))) if !self.is_still_there(tip.head)? => {
@@ -309,15 +314,13 @@ impl<'a> Indexer<'a> {
                 }
             }
             match (final_height.filter(|height| header.height <= *height), theirs) {
-                (Some(final_height), Some(_)) => {
-                    return Err(IndexError::BeyondFinality { left: header.at(), final_height });
-                }
+                (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?),
                 (Some(final_height), None) => {
                     let behind = IndexError::NodeBehind { head: tip.head.height, final_height };
                     return Err(self.chain.disagreement().map_or(behind, IndexError::Node));
                 }
                 (None, _) if left.len() as u64 > self.settings.undo_depth => {
-                    return Err(StoreError::UndoGone(header.height).into());
+                    return Err(self.left(header.at(), None)?);
                 }
                 (None, _) => left.push(header.at()),
             }
@@ -332,10 +335,27 @@ impl<'a> Indexer<'a> {
         }
         for block in left {
             tracing::info!(height = block.height.0, hash = %block.hash, "block left the active chain");
-            self.store.remove_tip()?;
+            match self.store.remove_tip() {
+                Err(StoreError::UndoGone(_)) => return Err(self.left(block, None)?),
+                removed => removed?,
+            };
             done.removed += 1;
         }
+        self.store.set_left(None)?;
         Ok(true)
+    }
+
+    /// That the chain left this block, which stays, is remembered with the first block that left: whoever reads the store is to know it.
+    fn left(&self, block: BlockRef, final_height: Option<Height>) -> Result<IndexError, IndexError> {
+        let (mut low, mut first) = (self.store.first_height()?.unwrap_or(block.height), block);
+        while low < first.height {
+            let middle = Height(low.0 + (first.height.0 - low.0) / 2);
+            let ours = self.store.header(middle)?.ok_or(StoreError::UndoGone(middle))?.at();
+            if self.is_still_there(ours)? { low = middle.next() } else { first = ours }
+        }
+        let left = Left { block: first, final_height };
+        self.store.set_left(Some(left))?;
+        Ok(ChainLeft::new(self.chain.id(), left).into())
     }
 
     fn is_ours(&self, block: BlockRef) -> Result<bool, StoreError> {
@@ -409,7 +429,7 @@ impl<'a> Indexer<'a> {
     }
 
     /// Every account that is followed: those that came since the last time are read.
-    fn followed(&self) -> Result<Ref<'_, Watch>, StoreError> {
+    pub(crate) fn followed(&self) -> Result<Ref<'_, Watch>, StoreError> {
         self.store.extend_watch(&mut self.watch.borrow_mut())?;
         Ok(self.watch.borrow())
     }

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod announce;
+mod assets;
 mod follow;
 mod late;
 mod patience;
@@ -23,8 +24,8 @@ pub use patience::Stop;
 pub use quorum::Quorum;
 pub use turns::Turns;
 
-use assay_store::StoreError;
-use assay_types::{BlockRef, Fault, Height, NodeError};
+use assay_store::{Left, StoreError};
+use assay_types::{ChainId, Fault, Height, NodeError};
 
 /// Why a chain cannot be followed any further.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +36,9 @@ pub enum IndexError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The chain left a block that was final.
-    #[error("the chain reorganised beyond finality: block {} {} is not on it any more, and {final_height} was final", left.height, left.hash)]
-    BeyondFinality {
-        /// The block that was left.
-        left: BlockRef,
-        /// What was final.
-        final_height: Height,
-    },
+    /// The chain left a block that was final, or that cannot be taken back.
+    #[error("{0}")]
+    Left(#[from] ChainLeft),
     /// The node's chain ends below what was final.
     #[error(
         "the node's chain ends at block {head}, below block {final_height}, which was final: it is behind {}",
@@ -62,12 +58,48 @@ pub enum IndexError {
         /// Where coverage starts.
         first: Height,
     },
+    /// The configuration has another start than the index.
+    #[error("the index begins at block {indexed}, and `start` is {start} now")]
+    OtherStart {
+        /// The first block that is indexed.
+        indexed: Height,
+        /// As configured.
+        start: Height,
+    },
     /// The chain changed faster than it could be followed.
     #[error("the chain reorganised again and again while it was followed")]
     Restless,
     /// Asked to stop.
     #[error("stopped")]
     Stopped,
+}
+
+/// Blocks of ours that are not on the chain any more and stay, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the chain reorganised beyond {}: block {} {hash} and those above it are not on it any more{}", self.beyond(), .left.block.height, self.why())]
+pub struct ChainLeft {
+    /// The first of them.
+    pub left: Left,
+    /// Its hash, as its chain writes it.
+    pub hash: String,
+}
+
+impl ChainLeft {
+    /// Says it as this chain does.
+    pub fn new(chain: &ChainId, left: Left) -> ChainLeft {
+        ChainLeft { left, hash: chain.show_hash(&left.block.hash.0) }
+    }
+
+    fn beyond(&self) -> &'static str {
+        if self.left.final_height.is_some() { "finality" } else { "undo" }
+    }
+
+    fn why(&self) -> String {
+        match self.left.final_height {
+            Some(height) => format!(", and {height} was final"),
+            None => ", and no undo is kept so far back".into(),
+        }
+    }
 }
 
 impl IndexError {

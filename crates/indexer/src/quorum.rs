@@ -7,17 +7,20 @@ mod agree;
 mod ask;
 mod stand;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_types::{
-    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height,
-    NodeError, Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
+    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Contract, Fault, Header,
+    Height, NodeError, Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
 };
 
 use ask::Seat;
 use stand::Stands;
+
+/// What a node says of balances.
+type Balances = HashMap<(AccountNo, Asset), Result<Amount, String>>;
 
 /// Several nodes of one chain.
 pub struct Quorum {
@@ -98,7 +101,7 @@ impl Quorum {
             open.keys().filter_map(|(number, asset)| Some((*number, accounts.get(number)?.clone(), *asset))).collect();
         let balances = |readings: Vec<Reading>| readings.into_iter().map(|one| ((one.account, one.asset), one.balance));
         let witnesses = self.witnesses(giver, &block.header, &pairs)?.into_iter();
-        let mut said: Vec<(usize, HashMap<_, _>)> =
+        let mut said: Vec<(usize, Balances)> =
             witnesses.map(|(place, readings)| (place, balances(readings).collect())).collect();
         let differ = |pair| said.iter().any(|(_, said)| said.get(pair) != open.get(pair));
         let doubted: HashSet<(AccountNo, Asset)> = open.keys().filter(|pair| differ(*pair)).copied().collect();
@@ -119,12 +122,7 @@ impl Quorum {
     }
 
     /// Whoever said another balance than what is proven, or enough say, is told apart.
-    fn note_who_differs(
-        &self,
-        at: Height,
-        agreed: &Reading,
-        said: &[(usize, HashMap<(AccountNo, Asset), Result<Amount, String>>)],
-    ) {
+    fn note_who_differs(&self, at: Height, agreed: &Reading, said: &[(usize, Balances)]) {
         let Ok(balance) = agreed.balance else { return };
         for (place, said) in said {
             let Some(Ok(other)) = said.get(&(agreed.account, agreed.asset)) else { continue };
@@ -192,6 +190,10 @@ impl Chain for Quorum {
 
     fn first(&self) -> Height {
         self.now().first()
+    }
+
+    fn assets(&self) -> BTreeSet<Asset> {
+        self.now().assets()
     }
 
     fn proves_by_walking(&self) -> bool {
@@ -272,6 +274,10 @@ impl Chain for Quorum {
         let (block, pairs) = (*block, first.iter().map(|one| (one.account, one.asset)).collect::<Vec<_>>());
         let said: Vec<_> = said.into_iter().map(|(place, (_, readings))| (place, readings)).collect();
         Ok((block, self.agreed_readings(pairs.into_iter(), &said)))
+    }
+
+    fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
+        self.one(|node| node.contract(token)).map(|(_, contract)| contract)
     }
 
     /// Whoever knows it: nothing that waits is proven.

@@ -106,7 +106,7 @@ impl Shelf<'_> {
                     self.add(block, &source, &format!("asset[{nth}]"), Layer::BuiltIn);
                 }
             }
-            Err(error) => self.errors.push(source.toml_error(&error)),
+            Err(error) => self.errors.push(source.toml_error(text, &error)),
         }
     }
 
@@ -124,8 +124,15 @@ impl Shelf<'_> {
             let error = InputError::new(config.file, too_many(i64::from(native.decimals)));
             return self.errors.push(error.field(format!("{field}.decimals")));
         }
-        if let Err(error) = self.spell(&native.symbol, InputError::new(config.file, "").field(field)) {
+        if let Err(error) = self.spell(&native.symbol, InputError::new(config.file, "").field(&field)) {
             return self.errors.push(error);
+        }
+        let is_token = |((on, asset), placed): (&(ChainId, Asset), &Placed)| {
+            *on == chain.id && *asset != Asset::Native && placed.symbol == native.symbol
+        };
+        if self.placed.iter().any(is_token) {
+            let why = format!("`{}` is a token on {}, and cannot be its coin too", native.symbol, chain.id);
+            return self.errors.push(InputError::new(config.file, why).field(field).hint("choose another symbol"));
         }
         let placed = Placed { symbol: native.symbol, decimals: native.decimals, layer: Layer::Native };
         self.placed.insert((chain.id.clone(), Asset::Native), placed);
@@ -184,6 +191,11 @@ impl Shelf<'_> {
                 let error = wrong_decimals(format!("`{symbol}` has {} decimals on {chain}", there.decimals));
                 return Err(error.hint("a chain's own coin is described by `native` in its [[chain]]"));
             }
+        }
+        let native = self.placed.get(&(chain.clone(), Asset::Native)).filter(|native| native.symbol == symbol);
+        if native.is_some() && asset != Asset::Native {
+            let error = wrong_id(format!("`{symbol}` is the coin of {chain} itself, and cannot be a token there too"));
+            return Err(error.hint("choose another symbol: holdings are summed by symbol"));
         }
         self.placed.insert((chain, asset), Placed { symbol: symbol.into(), decimals, layer });
         Ok(())
@@ -316,6 +328,7 @@ mod tests {
             ("X", on(&format!("eip155:1/erc20:{USDT}"), 6), format!("3: asset[0].on[0].id: `eip155:1/erc20:{USDT}` is `USDT` already, and cannot be `X` too")),
             ("X", on("eip155:1/slip44:60", 18), "3: asset[0].on[0].id: `eip155:1/slip44:60` is `ETH` already, and cannot be `X` too".into()),
             ("ETH", on("eip155:1/slip44:60", 8), "3: asset[0].on[0].decimals: `ETH` has 18 decimals on eip155:1".into()),
+            ("ETH", on(&mine, 18), "3: asset[0].on[0].id: `ETH` is the coin of eip155:1 itself, and cannot be a token there too".into()),
             ("usdt", on(&mine, 6), "2: asset[0].symbol: `usdt` differs from the asset `USDT` in letter case only".into()),
             ("a b", on(&mine, 6), "2: asset[0].symbol: `a b` is not a symbol: letters and digits, without spaces, `/` or `:`".into()),
             ("X", on("eip155:1/erc20:0xDAC17f958d2ee523a2206206994597c13d831ecF", 6), "3: asset[0].on[0].id: `0xDAC17f958d2ee523a2206206994597c13d831ecF` has a wrong checksum".into()),
@@ -325,6 +338,11 @@ mod tests {
                 resolve(&[("eip155:1", None)], &format!("[[asset]]\nsymbol = \"{symbol}\"\n{on}\n")).unwrap_err();
             assert_eq!(error.to_string(), format!("assay.toml:{expected}"));
         }
+        let usdt = Native { symbol: "USDT".into(), decimals: 6 };
+        assert_eq!(
+            resolve(&[("eip155:1", Some(usdt))], "").unwrap_err().to_string(),
+            "assay.toml: chain[0].native: `USDT` is a token on eip155:1, and cannot be its coin too"
+        );
         let twice = format!("[[asset]]\nsymbol = \"X\"\n{0}\n[[asset]]\nsymbol = \"X\"\n{0}\n", on(&mine, 6));
         assert_eq!(
             resolve(&[("eip155:1", None)], &twice).unwrap_err().to_string(),

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
 use assay_types::InputError;
 
 /// Reads a file that somebody wrote, and no more than this of it: a size is not known before it is read where the file
@@ -67,14 +69,55 @@ impl<'a> Source<'a> {
         InputError::new(self.file, why).line(self.line(offset))
     }
 
-    /// What the TOML parser says, with its line.
-    pub fn toml_error(&self, error: &::toml::de::Error) -> InputError {
+    /// What the TOML parser says of the text, with line and field.
+    pub fn toml_error(&self, text: &str, error: &::toml::de::Error) -> InputError {
         let why = error.message().trim_end().replace('\n', ", ");
-        match error.span() {
-            Some(span) => self.error(span.start, why),
-            None => InputError::new(self.file, why),
+        // Whoever writes a file knows no such types.
+        let why = ["u64", "u32", "u8"].iter().fold(why, |why, of| {
+            why.replace(&format!("expected {of}"), "expected a whole number that is not negative")
+        });
+        let Some(at) = error.span().map(|span| span.start) else { return InputError::new(self.file, why) };
+        let table = DeTable::parse_recoverable(text).0;
+        let field = field_at(table.get_ref(), at).or_else(|| key_of_line(text, at));
+        let (field, why) = match (field, why.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))) {
+            (Some(table), Some(missing)) => (Some(format!("{table}.{missing}")), "is missing".into()),
+            (None, Some(missing)) => (Some(missing.to_owned()), "is missing".into()),
+            (field, None) => (field, why),
+        };
+        let error = self.error(at, why);
+        match field {
+            Some(field) => error.field(field),
+            None => error,
         }
     }
+}
+
+/// The field that stands at this offset, such as `chain[0].start`. A table's span is that of its head: what it holds is looked at first.
+fn field_at(table: &DeTable<'_>, at: usize) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let within = value_at(value, at).or_else(|| key.span().contains(&at).then(String::new))?;
+        Some(format!("{}{within}", key.get_ref()))
+    })
+}
+
+/// The same behind a field's name.
+fn value_at(value: &Spanned<DeValue<'_>>, at: usize) -> Option<String> {
+    let within = match value.get_ref() {
+        DeValue::Table(table) => field_at(table, at).map(|field| format!(".{field}")),
+        DeValue::Array(each) => {
+            each.iter().enumerate().find_map(|(nth, one)| Some(format!("[{nth}]{}", value_at(one, at)?)))
+        }
+        _ => None,
+    };
+    within.or_else(|| value.span().contains(&at).then(String::new))
+}
+
+/// Where the text is no TOML: the key of the line.
+fn key_of_line(text: &str, at: usize) -> Option<String> {
+    let begins = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let (key, _) = text[begins..].lines().next()?.split_once('=')?;
+    let is_bare = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    Some(key.trim()).filter(|key| is_bare(key)).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) fn read(
 ) -> Result<Head, Refused> {
     let source = &Source::new(file, text);
     let document = DeTable::parse(text).map_err(|error| {
-        errors.borrow_mut().push(source.toml_error(&error));
+        errors.borrow_mut().push(source.toml_error(text, &error));
         Refused
     })?;
     let top = Table { source, file, errors, path: String::new(), at: 0, table: document.get_ref() };

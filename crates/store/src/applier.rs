@@ -325,13 +325,18 @@ impl<'a> Applier<'a> {
         past: &mut Undone,
     ) -> Result<Vec<TouchedLeg>, StoreError> {
         let height = block.header.height;
-        let residual = if block.opening { Kind::Opening } else { Kind::Unattributed };
         let mut touched = Vec::with_capacity(legs.len());
         let mut coverage = Changes::new(self.store);
         for moved in by_pair(legs, &block.readings) {
             let pair @ (account, asset) = moved.pair;
             let before = self.balance(pair)?;
             let state = moved.reading.and_then(|reading| reading.balance.as_ref().ok().copied());
+            let last = match moved.reading {
+                Some(_) => self.store.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?,
+                None => None,
+            };
+            // An asset may be followed later than its account.
+            let residual = if block.opening || last.is_none() { Kind::Opening } else { Kind::Unattributed };
             let steps = match (settle(before, moved.legs, state, residual), moved.reading.map(|it| &it.balance)) {
                 (Some(steps), _) => steps,
                 // Without state, legs that are impossible say nothing: coverage is unknown from here.
@@ -363,7 +368,6 @@ impl<'a> Applier<'a> {
             }
             if let Some(reading) = moved.reading {
                 let unexplained = steps.iter().any(|step| step.kind == Kind::Unattributed);
-                let last = self.store.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
                 self.store.cover(height, reading, unexplained, last, &mut coverage)?;
                 self.keep_proof(block, reading, steps.is_empty(), past)?;
             }

@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// Accounts and assets whose balance, as read from state at this block, is not what the stored balance and the
-    /// block's own legs give. Where the stored balance is itself unknown, nothing surprises.
+    /// block's own legs give. Where nothing is known of the balance yet, or it is unknown, nothing surprises.
     ///
     /// # Errors
     /// When the database fails.
@@ -148,7 +148,7 @@ impl Store {
                 continue;
             }
             let last = self.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
-            if !matches!(last, Some((_, Coverage::Unknown(_)))) {
+            if !matches!(last, None | Some((_, Coverage::Unknown(_)))) {
                 surprised.push(moved.pair);
             }
         }

@@ -64,7 +64,9 @@ impl Store {
         }
         let (pair, prefix, mut changes) = ((account, asset), account_prefix(account, asset), Changes::new(self));
         let before = self.balance(account, asset, at)?;
-        let steps = settle(before, &[], Some(seen.balance), Kind::Unattributed).unwrap_or_default();
+        let mut last = self.last_coverage(&prefix, at)?;
+        let residual = if last.is_none() { Kind::Opening } else { Kind::Unattributed };
+        let steps = settle(before, &[], Some(seen.balance), residual).unwrap_or_default();
         for step in &steps {
             let (height, direction, amount, balance, kind) = (at, step.direction, step.amount, step.balance, step.kind);
             let movement =
@@ -72,7 +74,6 @@ impl Store {
             let (key, value) = (movement.key_into(Writer::default(), pair).0, movement.value_into(Writer::default()).0);
             changes.put(Family::Movements, key, value)?;
         }
-        let mut last = self.last_coverage(&prefix, at)?;
         if let Some(since) = seen.since.filter(|since| since.next() < at)
             && let Some(step) = steps.first()
         {

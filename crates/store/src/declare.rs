@@ -242,7 +242,7 @@ impl Store {
         Ok(())
     }
 
-    fn current_round(&self) -> Result<Option<Round>, StoreError> {
+    pub(crate) fn current_round(&self) -> Result<Option<Round>, StoreError> {
         let Some(row) = self.get(Family::Meta, ROUND_KEY)? else { return Ok(None) };
         self.read(Family::Meta, ROUND_KEY, Round::read(&row)).map(Some)
     }

@@ -6,6 +6,7 @@
 mod announce;
 mod applier;
 mod apply;
+mod assets;
 mod batch;
 mod blank;
 mod bytes;
@@ -14,6 +15,7 @@ mod cohorts;
 mod correct;
 mod declare;
 mod deep;
+mod left;
 mod memory;
 mod near;
 mod open;
@@ -43,6 +45,7 @@ pub use apply::Undo;
 pub use correct::Seen;
 pub use declare::Round;
 pub use deep::Audit;
+pub use left::Left;
 pub use memory::Memory;
 pub use open::Mode;
 pub use proofs::KeptProof;
@@ -53,7 +56,7 @@ pub use standing::{Lookup, Pair, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
-pub const FORMAT: u32 = 7;
+pub const FORMAT: u32 = 8;
 
 /// One chain's database.
 pub struct Store {

@@ -214,9 +214,25 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn coverage(&self, account: AccountNo, asset: Asset, at: Height) -> Result<Coverage, StoreError> {
-        let last = self.last_coverage(&account_prefix(account, asset), at)?;
-        let before = || Coverage::Unknown(UNFOLLOWED.into());
-        Ok(last.map_or_else(before, |(_, grade)| grade))
+        let prefix = account_prefix(account, asset);
+        match self.last_coverage(&prefix, at)? {
+            Some((_, grade)) => Ok(grade),
+            None => Ok(Coverage::Unknown(self.why_unfollowed(&prefix)?)),
+        }
+    }
+
+    /// Why nothing is said of the lowest heights, in words.
+    fn why_unfollowed(&self, prefix: &[u8]) -> Result<String, StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
+        rows.seek(prefix);
+        rows.status().map_err(|error| self.database(error))?;
+        if let Some(row) = rows.item().filter(|(key, _)| key.starts_with(prefix)) {
+            let (from, _) = self.read_coverage(prefix, row)?;
+            return Ok(format!("{UNFOLLOWED}: only from block {from} on"));
+        }
+        let (_, asset) = self.read(Family::Coverage, prefix, pair_of(prefix))?;
+        let is_new = self.tip()?.is_some() && !self.assets()?.contains(&asset);
+        Ok(if is_new { format!("{UNFOLLOWED}: the asset is new, run assay index") } else { UNFOLLOWED.into() })
     }
 
     /// The last height up to this one at which the balance was verified, with that balance.

@@ -20,14 +20,16 @@ const BEFORE_ALL: u32 = 0;
 const AFTER_ALL: u32 = u32::MAX;
 
 /// The legs in order, each with the balance after it. `state` is what the chain's state says after the block: what the
-/// legs do not explain becomes a movement of kind `residual`. `None` when the legs, taken alone, go below zero or
+/// legs do not explain becomes a movement of kind `residual`, an opening before the legs where it can. `None` when the legs, taken alone, go below zero or
 /// above 2^256 - 1 and no state says better.
 ///
 /// State is the truth and the legs its explanation. Where tokens rebase or lie, the legs may not even be possible on
 /// the balance before the block: then the residual goes first, and if that does not help it replaces them.
 pub(crate) fn settle(before: Amount, legs: &[Leg], state: Option<Amount>, residual: Kind) -> Option<Vec<Step>> {
     let Some(state) = state else { return run(before, legs) };
-    if let Some(mut steps) = run(before, legs) {
+    if (residual != Kind::Opening || legs.is_empty())
+        && let Some(mut steps) = run(before, legs)
+    {
         let end = steps.last().map_or(before, |step| step.balance);
         steps.extend(unexplained(end, state, residual, AFTER_ALL));
         return Some(steps);
@@ -94,6 +96,13 @@ mod tests {
             settle(Amount::from(100), &[leg(Direction::Debit, 150, 0)], Some(Amount::from(50)), Kind::Unattributed);
         let seen: Vec<_> = steps.unwrap().iter().map(|s| (s.kind, s.place, s.balance.to_string())).collect();
         assert_eq!(seen, [(Kind::Unattributed, 0, "200".into()), (Kind::Transfer, 1, "50".into())]);
+    }
+
+    #[test]
+    fn what_was_there_before_it_was_looked_at_opens() {
+        let steps = settle(Amount::ZERO, &[leg(Direction::Credit, 5, 0)], Some(Amount::from(12)), Kind::Opening);
+        let seen: Vec<_> = steps.unwrap().iter().map(|s| (s.kind, s.place, s.balance.to_string())).collect();
+        assert_eq!(seen, [(Kind::Opening, 0, "7".into()), (Kind::Transfer, 1, "12".into())]);
     }
 
     #[test]

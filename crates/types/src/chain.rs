@@ -1,5 +1,6 @@
 //! What a chain must do to be followed. `chains/*` implement it, the indexer uses it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::{
@@ -134,6 +135,15 @@ pub struct Notice {
     pub finding: String,
     /// Does it limit what can be known?
     pub limits: bool,
+}
+
+/// What a token's contract says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contract {
+    /// Is there a contract at all?
+    pub has_code: bool,
+    /// Its `decimals`, where it says any: they are no duty.
+    pub decimals: Option<u64>,
 }
 
 /// Why a node's answer is not there, or is not used.
@@ -286,6 +296,11 @@ pub trait Chain: Send + Sync {
     /// The first height that is followed: 0, or where an EVM chain's coverage starts.
     fn first(&self) -> Height;
 
+    /// The assets that its blocks are read for.
+    fn assets(&self) -> BTreeSet<Asset> {
+        BTreeSet::from([Asset::Native])
+    }
+
     /// Does walking every block prove every balance? So it is with unspent outputs; where balances are state, state must
     /// be read.
     fn proves_by_walking(&self) -> bool {
@@ -424,6 +439,15 @@ pub trait Chain: Send + Sync {
     /// [`NodeError::Disagreement`].
     fn disagreement(&self) -> Option<NodeError> {
         None
+    }
+
+    /// What a token's contract says of itself after the node's last block. Nothing proves it.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
+        let _ = token;
+        Err(NodeError::Unsupported("this chain has no tokens".into()))
     }
 
     /// What the node can and cannot do, for people.

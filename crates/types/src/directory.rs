@@ -40,6 +40,41 @@ impl AssetEntry {
     pub fn decimals(&self) -> u8 {
         self.on.iter().map(|deployment| deployment.decimals).max().unwrap_or(0)
     }
+
+    /// Its deployments on one chain.
+    pub fn deployed_on(&self, chain: &ChainId) -> impl Iterator<Item = &Deployment> {
+        self.on.iter().filter(move |deployment| deployment.chain == *chain)
+    }
+
+    /// What names one of its deployments, and no other on that chain: the symbol, or the CAIP-19 id where it has several there.
+    pub fn name_of(&self, deployment: &Deployment) -> String {
+        let is_only = self.deployed_on(&deployment.chain).nth(1).is_none();
+        if is_only { self.symbol.clone() } else { deployment.caip19() }
+    }
+}
+
+/// Why a name is that of no deployment on a chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotDeployed {
+    /// The chain's own coin is not configured.
+    #[error("{0} has no native coin here")]
+    NoNative(String),
+    /// No asset has this name.
+    #[error("no asset `{0}` is known")]
+    Unknown(String),
+    /// The asset is on other chains alone.
+    #[error("{0} does not live on {1}")]
+    Elsewhere(String, String),
+    /// The symbol does not say which.
+    #[error("`{symbol}` stands for several tokens on {chain}: {}", names.join(", "))]
+    Several {
+        /// The symbol.
+        symbol: String,
+        /// The chain's alias.
+        chain: String,
+        /// The CAIP-19 ids of which one is to be said.
+        names: Vec<String>,
+    },
 }
 
 /// Chains and assets by name.
@@ -76,6 +111,34 @@ impl Directory {
         self.assets.iter().find_map(|entry| {
             entry.on.iter().find(|on| on.chain == *chain && on.asset == asset).map(|deployment| (entry, deployment))
         })
+    }
+
+    /// What names each deployment on a chain.
+    pub fn names_on(&self, chain: &ChainId) -> impl Iterator<Item = String> {
+        self.assets.iter().flat_map(move |entry| entry.deployed_on(chain).map(|on| entry.name_of(on)))
+    }
+
+    /// What a question about one balance means: a CAIP-19 id that deployment, a symbol the only one on the chain, nothing the chain's coin.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn named(&self, chain: &ChainEntry, name: Option<&str>) -> Result<(&AssetEntry, &Deployment), NotDeployed> {
+        let Some(name) = name else {
+            return self.deployed(&chain.id, Asset::Native).ok_or_else(|| NotDeployed::NoNative(chain.name.clone()));
+        };
+        let elsewhere = || NotDeployed::Elsewhere(name.to_owned(), chain.name.clone());
+        if let Some(entry) = self.assets.iter().find(|entry| entry.symbol == name) {
+            let mut here = entry.deployed_on(&chain.id);
+            let deployment = here.next().ok_or_else(elsewhere)?;
+            if here.next().is_some() {
+                let names = entry.deployed_on(&chain.id).map(Deployment::caip19).collect();
+                return Err(NotDeployed::Several { symbol: name.to_owned(), chain: chain.name.clone(), names });
+            }
+            return Ok((entry, deployment));
+        }
+        let (on, asset) = Asset::parse_caip19(name).map_err(|_| NotDeployed::Unknown(name.to_owned()))?;
+        let found = self.deployed(&on, asset).ok_or_else(|| NotDeployed::Unknown(name.to_owned()))?;
+        if on == chain.id { Ok(found) } else { Err(elsewhere()) }
     }
 }
 

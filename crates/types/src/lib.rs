@@ -19,9 +19,9 @@ pub use amount::{Amount, AmountError, Wide};
 pub use block::{
     Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Proof, Reading, Remark, Spend, TakePayment,
 };
-pub use chain::{Addresses, Ancestors, Chain, NodeError, Notice, Pending, Proven, Reads, Standing, Tip};
+pub use chain::{Addresses, Ancestors, Chain, Contract, NodeError, Notice, Pending, Proven, Reads, Standing, Tip};
 pub use digest::Digest;
-pub use directory::{AssetEntry, ChainEntry, Deployment, Directory};
+pub use directory::{AssetEntry, ChainEntry, Deployment, Directory, NotDeployed};
 pub use fault::Fault;
 pub use fingerprint::Fingerprint;
 pub use id::{Account, AccountNo, Asset, BlockHash, BlockRef, ChainId, Header, Height, IdError, Outpoint, TxId};

@@ -3,6 +3,10 @@
 /// Every rule that can raise an alert, with the first steps.
 pub const FIRST_STEPS: &[(&str, &str)] = &[
     (
+        "beyond-finality",
+        "Ask other nodes which branch is the chain; halt the chain's coins until it is known. To go on with another: `assay index --accept-reorg`.",
+    ),
+    (
         "cold-ratio",
         "See in the evidence which kind of coins is hot; ask the exchange when they return. Where it cannot be told: `assay check`.",
     ),

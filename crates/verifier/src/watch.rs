@@ -67,6 +67,13 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
     findings.extend(rules::dropped_account(around.dropped));
     findings.extend(rules::range_exhausting(around.ranges));
     findings.extend(rules::nodes_disagree(around.following));
+    // Where it happened before the verdict was given, that says so already.
+    let told = |finding: &Finding| {
+        let mut said = around.reconciliation.findings.iter();
+        said.any(|one| one.rule == finding.rule && one.message == finding.message)
+    };
+    let left = around.following.iter().filter_map(|one| one.left.as_ref());
+    findings.extend(left.map(rules::beyond_finality).filter(|finding| !told(finding)));
     findings.extend(rules::stale_index(around.following, policy, now));
     findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
     findings

@@ -164,9 +164,10 @@ fn kind(error: &IndexError) -> (&'static str, bool) {
             (error.kind(), lasting)
         }
         IndexError::Store(_) => ("store", true),
-        IndexError::BeyondFinality { .. } => ("beyond-finality", true),
+        IndexError::Left(_) => ("beyond-finality", true),
         IndexError::NodeBehind { .. } => (Fault::Stale.as_str(), false),
         IndexError::NotBegun { .. } => ("not-begun", false),
+        IndexError::OtherStart { .. } => ("other-start", true),
         IndexError::Restless => ("restless", false),
         IndexError::Stopped => ("stopped", false),
     }

@@ -1,6 +1,5 @@
 //! Reorganisations of every depth, between and during catching up, and finality.
 
-use assay_store::StoreError;
 use assay_types::{BlockHash, BlockRef, Chain, Fault, Height};
 
 use super::fake::{Fake, Proof, Stale};
@@ -73,15 +72,20 @@ fn what_was_final_stays_unless_the_operator_accepts_it() {
     chain.mine(9);
     let left = catch_up(&chain, &kept);
     assert!(
-        matches!(left, Err(IndexError::BeyondFinality { left, .. }) if left.height == Height(25)),
-        "the deepest final block that was left is named: {left:?}"
+        matches!(&left, Err(IndexError::Left(left)) if left.left.block.height == Height(24)),
+        "the first block that was left is named: {left:?}"
     );
+    let remembered = kept.store.left().unwrap().unwrap();
+    assert_eq!((remembered.block.height, remembered.final_height), (Height(24), Some(Height(25))));
+    assert!(kept.store.header(Height(24)).unwrap().is_some_and(|ours| ours.at() == remembered.block));
+    kept.store.set_left(None).unwrap();
     assert_same(&before, &kept.rows(), "nothing is taken back that is not replaced");
 
     let settings = Settings { accept_reorg: Some(chain.head().hash), ..SETTINGS };
     let accepted = Indexer::new(&chain, &kept.store, settings, Stop::default()).catch_up(&|_| ()).unwrap();
     assert_eq!((accepted.tip.at(), accepted.removed), (chain.head(), 7));
     assert_same(&straight(&chain, &accounts(0..3)).rows(), &kept.rows(), "accepted");
+    assert_eq!(kept.store.left().unwrap(), None);
 }
 
 #[test]
@@ -140,7 +144,9 @@ fn a_reorganisation_beyond_undo_is_told_and_takes_nothing_back() {
     let before = kept.rows();
     chain.reorg(6, 7);
     let gone = follow();
-    assert!(matches!(gone, Err(IndexError::Store(StoreError::UndoGone(Height(26))))), "{gone:?}");
+    assert!(matches!(&gone, Err(IndexError::Left(left)) if left.left.final_height.is_none()), "{gone:?}");
+    assert_eq!(kept.store.left().unwrap().unwrap().block.height, Height(26));
+    kept.store.set_left(None).unwrap();
     assert_same(&before, &kept.rows(), "undo gone");
 }
 

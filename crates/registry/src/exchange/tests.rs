@@ -257,7 +257,7 @@ fn what_is_wrong_in_a_folder_is_named() {
             &[("a.toml", "id = \"a\"\n[wallet]\nrole = \"hot\"")],
             vec!["a.toml:2: wallet: is one table, and should be a list of tables [write [[wallet]]]"],
         ),
-        (&[("a.toml", "id = \"a\"\nid = \"b\"")], vec!["a.toml:2: duplicate key"]),
+        (&[("a.toml", "id = \"a\"\nid = \"b\"")], vec!["a.toml:2: id: duplicate key"]),
         (&[("a.toml", "id = \"a\"\n[[wallet]\n")], vec!["a.toml:2: unclosed array table, expected `]`"]),
     ];
     for (files, expected) in table {

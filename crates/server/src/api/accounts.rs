@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use assay_desk::{DeskError, Holder, Movements, Source, kept_proof, say_pending};
+use assay_desk::{DeskError, Holder, Movements, Source, kept_proof, left_at, say_pending};
 use assay_store::{Coverage, Store, StoreError};
-use assay_types::{Account, AccountNo, AssetEntry, ChainEntry, Deployment, Directory, Header, Height};
+use assay_types::{Account, AccountNo, ChainEntry, Deployment, Header, Height};
 use assay_verifier::Balanced;
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -114,6 +114,8 @@ pub(crate) struct Subject {
     pub(crate) chain: ChainEntry,
     pub(crate) account: Account,
     pub(crate) symbol: String,
+    /// What names the deployment, and no other on the chain.
+    pub(crate) name: String,
     pub(crate) deployment: Deployment,
 }
 
@@ -123,12 +125,12 @@ impl Subject {
         let chain = directory.chain(chain).cloned().ok_or_else(Problem::not_found)?;
         let account = chain.addresses.parse(address);
         let account = account.map_err(|why| Problem::bad(format!("address {address}: {why}")))?;
-        let (entry, deployment) = deployed(&directory, &chain, asset)?;
-        let (symbol, deployment) = (entry.symbol.clone(), deployment.clone());
+        let named = directory.named(&chain, asset).map_err(|why| Problem::bad(why.to_string()))?;
+        let (symbol, name, deployment) = (named.0.symbol.clone(), named.0.name_of(named.1), named.1.clone());
         let sources = app.desk.sources();
         let source = sources.iter().find(|source| source.id == chain.id).ok_or_else(Problem::not_found)?;
         let store = source.store().map_err(|why| Problem::unavailable(format!("{}: {why}", chain.name)))?;
-        Ok(Subject { source: source.clone(), store, chain, account, symbol, deployment })
+        Ok(Subject { source: source.clone(), store, chain, account, symbol, name, deployment })
     }
 
     pub(crate) fn address(&self) -> String {
@@ -140,7 +142,10 @@ impl Subject {
         Ok(match self.store.number(&self.account)? {
             None => (None, Coverage::Unknown("not declared by any exchange".into())),
             Some((_, false)) => (None, Coverage::Unknown("declared late: its history is still being filled in".into())),
-            Some((number, true)) => (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?),
+            Some((number, true)) => match left_at(&self.store, &self.chain.id, header.height)? {
+                Some(why) => (Some(number), Coverage::Unknown(why)),
+                None => (Some(number), self.store.coverage(number, self.deployment.asset, header.height)?),
+            },
         })
     }
 
@@ -173,23 +178,6 @@ impl Subject {
     pub(crate) fn decimals(&self) -> u8 {
         self.deployment.decimals
     }
-}
-
-fn deployed<'a>(
-    directory: &'a Directory,
-    chain: &ChainEntry,
-    asset: Option<&str>,
-) -> Result<(&'a AssetEntry, &'a Deployment), Problem> {
-    let Some(name) = asset else {
-        let native = directory.deployed(&chain.id, assay_types::Asset::Native);
-        return native.ok_or_else(|| Problem::bad(format!("{} has no native coin here: name an asset", chain.name)));
-    };
-    let entry = directory.asset(name).ok_or_else(|| Problem::bad(format!("no asset `{name}` is known")))?;
-    // A CAIP-19 id names one deployment; a symbol the first on the chain.
-    let here = entry.on.iter().filter(|on| on.chain == chain.id);
-    let named = here.clone().find(|on| on.caip19() == name).or_else(|| here.clone().next());
-    let found = named.filter(|on| !name.contains('/') || on.caip19() == name.to_ascii_lowercase());
-    found.map(|on| (entry, on)).ok_or_else(|| Problem::bad(format!("`{name}` is not on {}", chain.name)))
 }
 
 /// What an account held after a block, and how sure that is.

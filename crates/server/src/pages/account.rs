@@ -86,8 +86,8 @@ pub(super) async fn page(
         let filter = Filter::read(&wish, &subject.store, tip.height)?;
         let name = format!("{} {}", subject.address(), subject.symbol);
         let directory = app.desk.directory();
-        let on_chain = directory.assets.iter().filter(|entry| entry.on.iter().any(|on| on.chain == subject.chain.id));
-        let assets = on_chain.map(|entry| (entry.symbol.clone(), entry.symbol == subject.symbol)).collect();
+        let on_chain = directory.names_on(&subject.chain.id);
+        let assets = on_chain.map(|name| (name.clone(), name == subject.name)).collect();
         let f = Frame::of(&reader, name, &view).with_charts();
         make(f, &subject, &tip, (&wish, filter), assets).map_err(Problem::internal)
     });
@@ -117,7 +117,7 @@ fn make(
         None => (Vec::new(), None),
     };
     let place = place(&subject.chain.name, &subject.address());
-    let asked = wish.asked(unit);
+    let asked = wish.asked(&subject.name);
     let looked = on.filter(|_| movements.len() < ROWS).map(|_| show::count(LOOKED_AT as u64));
     let final_at = final_height.map(|last| last.min(tip.height)).zip(known);
     let (mut final_balance, mut pending) = (None, Html::default());

@@ -299,7 +299,7 @@ fn wallets(
     let (directory, sources) = (app.desk.directory(), app.desk.sources());
     let mut all = Wallets { shown: Vec::new(), kinds: Vec::new(), seen: 0, declared: 0 };
     let (Some(accounts), Some(entry)) = (app.desk.wallets(exchange), directory.asset(asset)) else { return Ok(all) };
-    let mut rows: Vec<(Option<Coins>, &'static str, String, &Declared)> = Vec::new();
+    let mut rows: Vec<(Option<Coins>, &'static str, String, &Declared, String)> = Vec::new();
     for source in sources.iter().filter(|source| entry.on.iter().any(|on| on.chain == source.id)) {
         let here = || accounts.iter().filter(|on| on.terms.chain == source.id);
         all.declared += here().count();
@@ -328,7 +328,7 @@ fn wallets(
                     (Err(why), ..) => (None, "unknown", why.clone()),
                     _ => (None, "unknown", String::new()),
                 };
-                rows.push((balance, grade, why, on));
+                rows.push((balance, grade, why, on, entry.name_of(deployment)));
             }
         }
     }
@@ -336,7 +336,7 @@ fn wallets(
     let finest = entry.decimals();
     let size = |coins: &Coins| coins.units() * Wide::from(10).pow(Wide::from(finest.saturating_sub(coins.decimals())));
     let mut sums: BTreeMap<_, (u64, Wide)> = BTreeMap::new();
-    for (balance, grade, _, on) in &rows {
+    for (balance, grade, _, on, _) in &rows {
         let sum = sums.entry((on.terms.role.as_str(), on.terms.owner.as_str(), *grade)).or_default();
         (sum.0, sum.1) = (sum.0 + 1, sum.1 + balance.as_ref().map_or(Wide::ZERO, size));
     }
@@ -349,11 +349,11 @@ fn wallets(
     };
     all.kinds = sums.into_iter().map(kind).collect();
     rows.sort_by_cached_key(|(balance, ..)| balance.as_ref().map(|coins| std::cmp::Reverse(size(coins))));
-    let row = |(balance, grade, why, on): (Option<Coins>, &'static str, String, &Declared)| {
+    let row = |(balance, grade, why, on, name): (Option<Coins>, &'static str, String, &Declared, String)| {
         let chain = directory.chain(on.terms.chain.as_str()).map_or_else(String::new, |chain| chain.name.clone());
         let address = directory.address(&on.terms.chain, &on.account);
         Wallet {
-            link: format!("/accounts/{}/{}?asset={}", segment(&chain), segment(&address), segment(asset)),
+            link: format!("/accounts/{}/{}?asset={}", segment(&chain), segment(&address), segment(&name)),
             chain,
             address,
             role: on.terms.role.as_str(),

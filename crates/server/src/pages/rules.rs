@@ -20,6 +20,7 @@ macro_rules! page {
 
 /// Every rule's own page; a test says that none is left out.
 const PAGES: &[(&str, &str)] = &[
+    page!("beyond-finality"),
     page!("cold-ratio"),
     page!("credits-over-inventory"),
     page!("deposits-not-on-chain"),

@@ -1,10 +1,12 @@
 //! One row of each family, byte for byte: a change of the format shows here, and needs a new `FORMAT`.
 
+use std::collections::BTreeSet;
+
 use assay_types::{AccountNo, Asset, Height, Reading, Remark};
 
 use super::world::{Event, Said, TOKEN, World};
 use super::{account, dump, folder, open, sats};
-use crate::{Coverage, Family, Mode, Undo, hex};
+use crate::{Coverage, Family, Left, Mode, Undo, hex};
 
 #[test]
 fn the_bytes_are_those_of_the_format() {
@@ -12,6 +14,7 @@ fn the_bytes_are_those_of_the_format() {
     let store = open(folder.path(), Mode::Write).unwrap();
     store.declare(&[[account(0), account(5)]]).unwrap();
     store.cover_by_walking(Height(0)).unwrap();
+    store.follow_assets(&BTreeSet::from([Asset::Native, TOKEN])).unwrap();
     let watch = store.watch().unwrap();
     let mut world = World::default();
     world.pay_in(0, 300);
@@ -47,7 +50,10 @@ fn the_bytes_are_those_of_the_format() {
     store.disprove(round.from, Height(0), "hid").unwrap();
     store.declare(&[[account(4)]]).unwrap();
     store.round(Height(0)).unwrap();
+    store.follow_assets(&BTreeSet::from([Asset::Native])).unwrap();
     store.set_final(Some(Height(1))).unwrap();
+    let block = last.header.at();
+    store.set_left(Some(Left { block, final_height: Some(Height(1)) })).unwrap();
     let rows = dump(&store);
     let shown: Vec<String> =
         rows.iter().map(|((family, key), value)| format!("{family} {} {}", hex(key), hex(value))).collect();

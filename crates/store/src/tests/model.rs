@@ -9,6 +9,7 @@ use super::world::{Event, Said, Sealed, TOKEN};
 use super::{account, sats};
 use crate::cohorts::{read_total, read_total_key};
 use crate::rows::Unspent;
+use crate::standing::UNFOLLOWED;
 use crate::{Coverage, Family, Movement, Store, Transaction};
 
 /// What a store that follows these accounts must answer.
@@ -100,12 +101,15 @@ impl Model {
             Some(Said::Proven(amount) | Said::Unproven(amount)) => Some(i128::from(amount)),
             _ => None,
         };
-        let odd = if block.opening { Kind::Opening } else { Kind::Unattributed };
+        let is_first = said.is_some() && !self.readings.contains_key(&who);
+        let odd = if block.opening || is_first { Kind::Opening } else { Kind::Unattributed };
         let residual = |amount: i128, place: u32| (who, asset, amount, odd, u32::MAX, 0, place);
         let all: Vec<Signed> = match truth {
             None if fits(before) => sides.to_vec(),
             None => Vec::new(),
-            Some(truth) if fits(before) => [sides, &[residual(truth - before - sum, u32::MAX)]].concat(),
+            Some(truth) if (odd != Kind::Opening || sides.is_empty()) && fits(before) => {
+                [sides, &[residual(truth - before - sum, u32::MAX)]].concat()
+            }
             Some(truth) if fits(truth - sum) => [&[residual(truth - sum - before, 0)], sides].concat(),
             Some(truth) => vec![residual(truth - before, u32::MAX)],
         };
@@ -150,7 +154,7 @@ impl Model {
         let none = BTreeMap::new();
         let said = self.readings.get(&who).unwrap_or(&none);
         let Some((_, last)) = said.range(..=at).next_back() else {
-            return Coverage::Unknown("not followed at this height".into());
+            return Coverage::Unknown(UNFOLLOWED.into());
         };
         if *last == Said::Nothing {
             let silence = said.range(..=at).rev().take_while(|(_, said)| **said == Said::Nothing);
@@ -185,6 +189,10 @@ impl Model {
             }
             for height in 0..self.blocks {
                 let theirs = store.coverage(AccountNo(who), TOKEN, Height(height)).unwrap();
+                let theirs = match theirs {
+                    Coverage::Unknown(why) if why.starts_with(UNFOLLOWED) => Coverage::Unknown(UNFOLLOWED.into()),
+                    theirs => theirs,
+                };
                 assert_eq!(theirs, self.coverage(who, height), "coverage of account {who} at {height}");
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Every rule's page is its own documentation: what it catches, what it cannot, and the policy keys that it heeds.
 
+mod beyond_finality;
 mod cold_ratio;
 mod credits_over_inventory;
 mod deposits_not_on_chain;
@@ -32,6 +33,7 @@ mod unproven;
 mod unsettled_item;
 mod wallet_shortfall;
 
+pub use beyond_finality::{Departure, beyond_finality};
 pub use cold_ratio::{ColdCoins, ColdDay, MeanPrice, Untold, cold_ratio};
 pub use credits_over_inventory::credits_over_inventory;
 pub use deposits_not_on_chain::deposits_not_on_chain;

@@ -1,4 +1,4 @@
-use crate::rules::Dissent;
+use crate::rules::{Departure, Dissent};
 use crate::{Finding, Policy, Severity};
 use assay_types::Timestamp;
 
@@ -11,6 +11,8 @@ pub struct Following {
     pub trouble: Option<(Timestamp, String)>,
     /// Nodes that have another chain.
     pub dissent: Vec<Dissent>,
+    /// Blocks that it left and that stay.
+    pub left: Option<Departure>,
 }
 
 /// **`stale-index`** (warning): a chain on which the exchange has accounts is not followed, for longer than is allowed.

@@ -226,8 +226,12 @@ fn a_chain_that_is_not_followed_is_noticed_after_a_while() {
     let now = case.world.now.unix_s();
     for (silent_s, expected) in [(120, 0), (121, 1)] {
         let since = assay_types::Timestamp::from_unix_s(now - silent_s);
-        case.following =
-            vec![Following { chain: "bitcoin".into(), trouble: Some((since, "away".into())), dissent: vec![] }];
+        case.following = vec![Following {
+            chain: "bitcoin".into(),
+            trouble: Some((since, "away".into())),
+            dissent: vec![],
+            left: None,
+        }];
         assert_eq!(case.said().len(), expected, "silent for {silent_s} s");
     }
 }
@@ -407,7 +411,7 @@ fn a_range_is_told_before_it_is_used_up() {
 fn nodes_that_disagree_are_told_and_clear_nobody() {
     let mut case = around(1000, 10);
     let dissent = vec![Dissent { node: 2, from: 90, ours: "aa".into(), theirs: "bb".into() }];
-    case.following = vec![Following { chain: "bitcoin".into(), trouble: None, dissent }];
+    case.following = vec![Following { chain: "bitcoin".into(), trouble: None, dissent, left: None }];
     let rules: Vec<_> = case.said();
     assert!(rules.contains(&("nodes-disagree", Severity::Error)), "{rules:?}");
     assert!(rules.contains(&("ledger-over-holdings", Severity::Critical)), "{rules:?}");

@@ -1,0 +1,227 @@
+//! What the configuration says of assets, held against a real anvil.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "lab/contracts.rs"]
+mod contracts;
+mod lab;
+#[path = "lab/serving.rs"]
+mod serving;
+
+use contracts::{Address, World};
+use lab::Lab;
+use serde_json::{Value, json};
+use serving::Serving;
+
+/// A token of which nobody but its maker holds anything yet.
+fn token(world: &World) -> Address {
+    world.deploy("Token", abi!["Mine", "MINE", 6, 1_000_000_000])
+}
+
+fn transfer(world: &World, token: Address, to: Address, units: u64) {
+    world.invoke(world.users[0], token, 0, "transfer(address,uint256)", abi![to, units]);
+    world.mine();
+}
+
+/// Follows the first three users, in these `[[asset]]` blocks.
+fn lab(world: &World, start: u64, assets: &str) -> Lab {
+    let lab = Lab::new();
+    configure(&lab, world, start, assets);
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &world.users[..3]));
+    lab
+}
+
+fn configure(lab: &Lab, world: &World, start: u64, assets: &str) {
+    let chain = lab::evm_chain(&world.anvil.url, start, 50);
+    let serve = "[serve]\nlisten = \"127.0.0.1:0\"\n";
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{assets}{serve}"));
+}
+
+fn balance(lab: &Lab, account: Address, asset: &str, code: i32) -> Value {
+    lab.json(&["balance", &account.to_string(), "--chain", "evm", "--asset", asset], code)
+}
+
+fn caip19(token: Address) -> String {
+    format!("{}/erc20:{token}", lab::ANVIL)
+}
+
+#[test]
+fn of_two_tokens_under_one_symbol_each_answers_for_itself() {
+    let world = World::new(&[]);
+    let [one, other] = [token(&world), token(&world)];
+    let user = world.users[1];
+    transfer(&world, one, user, 5);
+    transfer(&world, other, user, 7);
+    let deployments = [one, other].map(|token| format!("{{ id = \"{}\", decimals = 6 }}", caip19(token)));
+    let lab = lab(&world, 1, &format!("[[asset]]\nsymbol = \"MINE\"\non = [{}]\n\n", deployments.join(", ")));
+    lab.index();
+
+    for (token, units) in [(one, "5"), (other, "7")] {
+        let answer = balance(&lab, user, &caip19(token), 0);
+        assert_eq!((&answer["units"], &answer["coverage"]), (&json!(units), &json!("verified")), "{answer}");
+        let history = lab.json(&["history", &user.to_string(), "--chain", "evm", "--asset", &caip19(token)], 0);
+        let amounts: Vec<&Value> = history["movements"].as_array().unwrap().iter().map(|it| &it["amount"]).collect();
+        assert_eq!(amounts, [&json!(format!("0.00000{units}"))]);
+    }
+    for command in ["balance", "history"] {
+        let ran = lab.assay(&[command, &user.to_string(), "--chain", "evm", "--asset", "MINE"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+        for token in [one, other] {
+            assert!(ran.stderr.contains(&caip19(token)), "the ids to choose from: {}", ran.stderr);
+        }
+    }
+
+    let serving = Serving::start(&lab, "");
+    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
+    let path = |name: &str| format!("/v1/accounts/evm/{user}/balance?asset={name}");
+    assert_eq!(serving.get(&path(&caip19(other)))["units"], "7");
+    let refused = serving.ask("GET", &path("MINE"), &[], &[]);
+    assert!(refused.status == 400 && refused.body.contains(&caip19(other)), "{refused:?}");
+    let page = serving.ask("GET", &format!("/accounts/evm/{user}?asset={}", caip19(other)), &[], &[]);
+    assert!(page.status == 200 && page.body.contains(&format!("selected>{}", caip19(other))), "{page:?}");
+}
+
+/// What is known of an account's tokens after a block: units and how well, or why not.
+fn told(lab: &Lab, account: Address, token: Address, at: u64) -> (String, String) {
+    let (id, at) = (caip19(token), at.to_string());
+    let arguments = ["balance", &account.to_string(), "--chain", "evm", "--asset", &id, "--at", &at, "--json"];
+    let ran = lab.assay(&arguments);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
+    assert_eq!(ran.code, if answer["units"].is_null() { 3 } else { 0 }, "{answer}");
+    if answer["units"].is_null() { ("?".into(), text("reason")) } else { (text("units"), text("coverage")) }
+}
+
+fn kinds(lab: &Lab, account: Address, token: Address) -> Vec<String> {
+    let history = lab.json(&["history", &account.to_string(), "--chain", "evm", "--asset", &caip19(token)], 0);
+    let each = history["movements"].as_array().unwrap().iter();
+    each.map(|it| format!("{} {} {}", it["height"], it["kind"].as_str().unwrap(), it["amount"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn blocks_that_were_read_without_an_asset_say_nothing_of_it() {
+    let world = World::new(&[]);
+    let (token, user) = (token(&world), world.users[1]);
+    let mine = contracts::asset("MINE", token, 6);
+    transfer(&world, token, user, 100);
+    let known = world.height();
+    let lab = lab(&world, 1, &mine);
+    lab.index();
+    let snapshot = world.call("evm_snapshot", json!([]));
+
+    configure(&lab, &world, 1, "");
+    transfer(&world, token, user, 55);
+    world.mine();
+    let silent = world.height();
+    lab.index();
+    configure(&lab, &world, 1, &mine);
+    let why = format!("not followed from block {} on: the asset was not configured", known + 1);
+    for at in [known + 1, silent] {
+        assert_eq!(told(&lab, user, token, at), ("?".into(), why.clone()), "before anything is read");
+    }
+    // There is no new block, and yet what it holds is read.
+    lab.index();
+    assert_eq!(told(&lab, user, token, silent), ("155".into(), "verified".into()));
+    assert_eq!(told(&lab, user, token, known + 1), ("?".into(), why.clone()));
+    assert_eq!(told(&lab, user, token, known), ("100".into(), "verified".into()));
+    transfer(&world, token, user, 5);
+    lab.index();
+    assert_eq!(told(&lab, user, token, silent + 1), ("160".into(), "verified".into()));
+    assert_eq!(
+        kinds(&lab, user, token),
+        [
+            format!("{known} transfer 0.0001"),
+            format!("{silent} unattributed 0.000055"),
+            format!("{} transfer 0.000005", silent + 1)
+        ]
+    );
+    assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+
+    // Out and in again without a block between: nothing was missed.
+    configure(&lab, &world, 1, "");
+    lab.index();
+    configure(&lab, &world, 1, &mine);
+    lab.index();
+    transfer(&world, token, user, 1);
+    lab.index();
+    assert_eq!(told(&lab, user, token, silent + 2), ("161".into(), "verified".into()));
+    assert_eq!(told(&lab, user, token, silent + 1), ("160".into(), "verified".into()));
+
+    // On a branch from before it was taken out it was followed all along.
+    world.call("evm_revert", json!([snapshot]));
+    for _ in 0..5 {
+        transfer(&world, token, user, 7);
+    }
+    lab.index();
+    for at in known..=world.height() {
+        let units = (100 + 7 * (at - known)).to_string();
+        assert_eq!(told(&lab, user, token, at), (units, "verified".into()));
+    }
+    assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+}
+
+#[test]
+fn an_asset_that_is_added_opens_with_what_is_held() {
+    let world = World::new(&[]);
+    let (token, user) = (token(&world), world.users[1]);
+    transfer(&world, token, user, 100);
+    let lab = lab(&world, 1, "");
+    lab.index();
+    configure(&lab, &world, 1, &contracts::asset("MINE", token, 6));
+    let tip = world.height();
+    let (_, why) = told(&lab, user, token, tip);
+    assert!(why.contains("the asset is new, run assay index"), "{why}");
+    lab.index();
+    assert_eq!(told(&lab, user, token, tip), ("100".into(), "verified".into()));
+    let (_, why) = told(&lab, user, token, tip - 1);
+    assert!(why.contains(&format!("only from block {tip} on")), "{why}");
+    transfer(&world, token, user, 5);
+    lab.index();
+    assert_eq!(kinds(&lab, user, token), [format!("{tip} opening 0.0001"), format!("{} transfer 0.000005", tip + 1)]);
+    assert_eq!(told(&lab, user, token, tip + 1), ("105".into(), "verified".into()));
+    assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+}
+
+#[test]
+fn a_token_that_is_not_what_the_configuration_says_is_told() {
+    let world = World::new(&[]);
+    let token = token(&world);
+    let silent = world.deploy("NoDecimals", vec![]);
+    let right = format!("{}{}", contracts::asset("MINE", token, 6), contracts::asset("PLAIN", silent, 2));
+    let lab = lab(&world, 1, &right);
+    let ran = lab.assay(&["check"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    for (wrong, words) in [
+        (
+            contracts::asset("MINE", token, 8),
+            ["asset[0].on[0].decimals", "`MINE` has 8 decimals here, and 6 by its contract"],
+        ),
+        (contracts::asset("GONE", Address::fresh(9), 6), ["asset[0].on[0].id", "`GONE`: there is no contract at"]),
+    ] {
+        configure(&lab, &world, 1, &wrong);
+        let found = lab.json(&["check"], 2)["checks"].to_string();
+        for word in words {
+            assert!(found.contains(word), "{word}: {found}");
+        }
+    }
+}
+
+#[test]
+fn another_start_than_the_index_has_is_refused() {
+    let world = World::new(&[]);
+    world.call("anvil_mine", json!([5]));
+    let lab = lab(&world, 3, "");
+    lab.index();
+    for start in [1, 4, 50] {
+        configure(&lab, &world, start, "");
+        for command in [&["index", "--once"][..], &["check"]] {
+            let ran = lab.assay(command);
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.code, 2, "{said}");
+            assert!(said.contains(&format!("begins at block 3, and `start` is {start} now")), "{said}");
+            assert!(said.contains("say start = 3 again"), "{said}");
+        }
+    }
+    configure(&lab, &world, 3, "");
+    lab.index();
+}
