@@ -314,9 +314,24 @@ impl Endpoint {
                 }
                 Reply::Refused(answer) => match ticket.refused(attempts, retry_after, self.deadline) {
                     None => return Ok(answer),
-                    wish => again = wish,
+                    wish => {
+                        again = wish;
+                        self.tell_of_long(retry_after);
+                    }
                 },
             }
+        }
+    }
+
+    /// So that nobody wonders why nothing happens.
+    fn tell_of_long(&self, retry_after: Option<Duration>) {
+        const LONG: Duration = Duration::from_secs(5);
+        if let Some(wish) = retry_after.filter(|wish| *wish >= LONG) {
+            let (wish, pause) = (wish.as_secs(), wish.min(limits::LONGEST_RETRY_AFTER).as_secs());
+            tracing::warn!(
+                node = self.shown(),
+                "it asks to be left alone for {wish} s: it is asked again after {pause} s"
+            );
         }
     }
 
