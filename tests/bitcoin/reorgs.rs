@@ -119,11 +119,14 @@ fn beyond_finality(lab: fn(&Stage, u32) -> Lab) {
     for words in ["error: chain bitcoin: ", "beyond finality", "hint: ", "--accept-reorg HASH"] {
         assert!(refused.stderr.contains(words), "{words} is not in {}", refused.stderr);
     }
-    // What is known of the chain up to finality stays there to be asked.
+    // What is known of the blocks that both branches have stays there to be asked; of those that the node left nothing is known.
     let address = &stage.accounts[0].address;
-    let final_height = (before.height - 2).to_string();
-    let answer = lab.json(&["balance", address, "--chain", "bitcoin", "--at", &final_height], 0);
-    assert_eq!(answer["final"], json!(true));
+    let at = |depth: u64, code| {
+        let height = (before.height - depth).to_string();
+        lab.json(&["balance", address, "--chain", "bitcoin", "--at", &height], code)
+    };
+    assert_eq!(at(4, 0)["final"], json!(true));
+    assert!(at(2, 3)["reason"].as_str().is_some_and(|reason| reason.contains("final")), "{}", at(2, 3));
 
     let other = stage.hash_at(stage.tip() - 1);
     for (hash, code) in [(other.as_str(), 4), ("nonsense", 2)] {
