@@ -423,9 +423,12 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
     for names in [HEADER, RECEIPTS, TRACES, PROOF, CALL, &["eth_chainId"][..]] {
         cases.extend(disturbances(names, "127.0.0.1").into_iter().filter(|case| !is_slow(case)));
     }
-    // Then each transaction's is asked for by itself.
-    let silent = cases.iter_mut().find(|case| case.what == "debug_traceBlockByHash: silence").unwrap();
-    (silent.code, silent.names) = (0, "one by one");
+    // A block's traces that come too late or are too much are asked for one by one.
+    cases.retain(|case| case.what != "debug_traceBlockByHash: silence");
+    let much = ["silence", "endless", "a trickle", "huge"];
+    let too_much =
+        disturbances(TRACES, "").into_iter().filter(|case| much.iter().any(|much| case.what.ends_with(much)));
+    cases.extend(too_much.map(|case| Case { code: 0, ..case }));
     for case in &mut cases {
         case.heals = !case.what.contains("no such chain");
     }

@@ -9,6 +9,7 @@ use crate::fetch::{self, SealedHeader, Senders};
 use crate::finality::{Finality, final_block, tagged};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::wrong_proof;
+use crate::trace::Trace;
 use crate::traces;
 use crate::verify::{self, AccountProof};
 
@@ -149,7 +150,7 @@ fn ability(node: &Node, subject: &str, method: &str, tried: Result<(), Refusal>)
 }
 
 async fn traces(node: &Node, hash: B256) -> Result<(), Refusal> {
-    node.ask::<Value>("debug_traceBlockByHash", json!([hash, traces::tracer()]), "traces").await.map(drop)
+    node.ask_large::<Vec<Trace>>("debug_traceBlockByHash", json!([hash, traces::tracer()]), "traces").await.map(drop)
 }
 
 /// The last block with all that it did, as it is read when it is followed.

@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::json::{self, FromJson, Json, Wrong};
 use crate::keccak;
 use crate::node::{Node, OrFail, Refusal};
-use crate::traces::{self, Traces};
+use crate::traces;
 use crate::verify;
 
 /// A header whose fields hash to its hash.
@@ -242,11 +242,7 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     digest.transactions.iter_mut().zip(committed).for_each(|(tx, committed)| tx.is_committed = committed);
     // Since EIP-6780, which came with what headers say of blobs (Cancun), who destroys itself for its own benefit mostly burns nothing.
     let burns = sealed.header.excess_blob_gas.is_none();
-    match traces? {
-        Traces::All(traces) => traces::explain(node, at, &mut digest, traces, burns).await?,
-        Traces::OneByOne => traces::explain_one_by_one(node, &mut digest, burns).await?,
-        Traces::None => {}
-    }
+    traces::explain(node, at, &mut digest, traces?, burns).await?;
     Ok(Fetched { sealed, txids, is_checked, digest })
 }
 

@@ -58,6 +58,7 @@ impl Meaning {
 const TOO_MUCH: &[&str] = &[
     "batch",
     "execution aborted",
+    "execution timeout",
     "response size",
     "response is too big",
     "too large",

@@ -30,7 +30,7 @@ const AT_ONCE: usize = 8;
 pub(crate) enum Refusal {
     /// The answer did not arrive, or cannot be read, or the node is overloaded: nothing is known, ask again.
     Failed(NodeError),
-    /// The same, for it took longer than anyone waits.
+    /// The same, for it took longer than anyone waits, or came to more than anyone reads.
     Late(NodeError),
     /// The node does not know the method.
     NoMethod(String),
@@ -291,15 +291,17 @@ impl Node {
             Failure::Broken(Broken::Http(HttpError::LoginRefused(status))) => {
                 failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
             }
-            Failure::Broken(why @ (Broken::Http(HttpError::TimedOut(_)) | Broken::Status(504 | 524))) => {
-                Refusal::Late(self.unreachable(why))
-            }
+            Failure::Broken(why @ Broken::Status(504 | 524)) => Refusal::Late(self.unreachable(why)),
             Failure::Broken(why @ Broken::Status(429)) => failed(self.limited(why)),
             Failure::Broken(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
-            Failure::Broken(why) => failed(match why.fault() {
-                Some(fault) => self.unreadable(subject, fault, why),
-                None => self.unreachable(why),
-            }),
+            Failure::Broken(why) => {
+                let is_late = matches!(&why, Broken::Http(error) if error.is_too_much());
+                let error = match why.fault() {
+                    Some(fault) => self.unreadable(subject, fault, why),
+                    None => self.unreachable(why),
+                };
+                if is_late { Refusal::Late(error) } else { Refusal::Failed(error) }
+            }
         }
     }
 
@@ -353,8 +355,13 @@ impl Node {
 /// What a stranger says, cut to a length that one wants to read.
 fn shortened(text: &str) -> String {
     const MOST: usize = 200;
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let clean = text.chars().map(|c| if c.is_control() || turns_text(c) { ' ' } else { c });
     if text.chars().count() > MOST { clean.take(MOST).chain("...".chars()).collect() } else { clean.collect() }
+}
+
+/// Would what follows be shown in another direction, or this not at all (Unicode Standard Annex 9)?
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Turns a refusal into an error, where nothing else can be made of it.
@@ -407,6 +414,7 @@ mod tests {
             (429, "slow down", "limited"),
             (-32000, "upstream timeout", "again"),
             (-32000, "execution aborted (timeout = 5s)", "too much"),
+            (-32000, "execution timeout", "too much"),
             (-32600, "batch too large", "too much"),
             (-32000, "Too many requests in one batch: the limit is exceeded", "too much"),
             (-32003, "response too large", "too much"),
@@ -422,6 +430,12 @@ mod tests {
         ] {
             assert_eq!(means(code, message), meaning, "{message}");
         }
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_short_and_runs_in_one_direction() {
+        assert_eq!(shortened("a\n\u{202e}b\u{feff}\x1b"), "a  b  ");
+        assert_eq!(shortened(&"é".repeat(201)), format!("{}...", "é".repeat(200)));
     }
 
     #[test]

@@ -3,31 +3,36 @@
 
 use alloy::primitives::{Address, B256, U256};
 use assay_types::Kind;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::digest::Tx;
+use crate::json::{self, FromJson, Json, Wrong};
 
-/// One transaction's trace in the answer of `debug_traceBlockByHash`: a result, or an error within a successful answer.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// How deep calls can be: 1,024 below the transaction's own (Yellow Paper, 9.4.1), and a self-destruct below the last.
+const DEEPEST: usize = 1_025;
+
+/// One transaction's trace in the answer of `debug_traceBlockByHash`: its calls, or an error within a successful answer.
+#[derive(Debug)]
 pub(crate) struct Trace {
     /// Which transaction; older nodes leave it out.
     pub(crate) tx_hash: Option<B256>,
-    pub(crate) result: Option<Call>,
-    pub(crate) error: Option<serde_json::Value>,
+    pub(crate) calls: Option<Calls>,
+    pub(crate) error: Option<String>,
 }
 
-/// A call, with those that it made.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Call {
-    #[serde(rename = "type")]
-    kind: String,
+/// What a transaction called, and what that called, in the order of execution: the transaction's own call first, and without those that failed
+/// within it, for they moved nothing, nor did those that they made.
+#[derive(Debug)]
+pub(crate) struct Calls(Vec<Call>);
+
+#[derive(Debug, Clone, Copy)]
+struct Call {
     from: Address,
     to: Option<Address>,
     value: Option<U256>,
-    error: Option<serde_json::Value>,
-    #[serde(default)]
-    calls: Vec<Call>,
+    /// Nothing where it moves no coins whatever it says: `DELEGATECALL`, `CALLCODE` and `STATICCALL`.
+    kind: Option<Kind>,
+    failed: bool,
 }
 
 /// Native coins that a call within a transaction moved. From an account to itself they go where it destroys itself with them.
@@ -39,60 +44,104 @@ pub(crate) struct Frame {
     pub(crate) kind: Kind,
 }
 
-impl Call {
-    /// Is it what this transaction begins with? What one sent that failed is not known.
-    pub(crate) fn is_of(&self, tx: &Tx) -> bool {
-        self.from == tx.sender
-            && self.to.is_none_or(|to| to == tx.recipient)
-            && (tx.value.is_zero() || self.value.is_none_or(|value| value == tx.value))
+impl Calls {
+    /// Do they begin with what this transaction begins with? What one sent that failed is not known.
+    pub(crate) fn are_of(&self, tx: &Tx) -> bool {
+        self.0.first().is_some_and(|call| {
+            call.from == tx.sender
+                && call.to.is_none_or(|to| to == tx.recipient)
+                && (tx.value.is_zero() || call.value.is_none_or(|value| value == tx.value))
+        })
     }
 
-    /// What the calls within moved, in the order of execution. A call that failed moved nothing, nor did those that it made. `burns`: who
-    /// destroys itself for its own benefit burns what it has; since EIP-6780 only where it was created in the same transaction.
+    /// What the calls within moved, in the order of execution. `burns`: who destroys itself for its own benefit burns what it has; since
+    /// EIP-6780 only where it was created in the same transaction.
     pub(crate) fn frames(&self, burns: bool) -> Vec<Frame> {
-        let mut frames = Frames { burns, created: Vec::new(), moved: Vec::new() };
-        if self.error.is_none() {
-            frames.note_created(self);
-            self.calls.iter().for_each(|call| frames.add(call));
-        }
-        frames.moved
-    }
-
-    fn is_create(&self) -> bool {
-        matches!(self.kind.as_str(), "CREATE" | "CREATE2")
-    }
-}
-
-struct Frames {
-    burns: bool,
-    created: Vec<Address>,
-    moved: Vec<Frame>,
-}
-
-impl Frames {
-    fn note_created(&mut self, call: &Call) {
-        self.created.extend(call.to.filter(|_| call.is_create()));
-    }
-
-    fn add(&mut self, call: &Call) {
-        if call.error.is_some() {
-            return;
-        }
-        self.note_created(call);
-        let kind = match call.kind.as_str() {
-            "CALL" => Some(Kind::Internal),
-            "SELFDESTRUCT" => Some(Kind::SelfDestruct),
-            _ if call.is_create() => Some(Kind::Create),
-            _ => None, // DELEGATECALL, CALLCODE and STATICCALL move nothing
-        };
-        let (from, value) = (call.from, call.value.unwrap_or_default());
-        if let (Some(kind), Some(to)) = (kind, call.to) {
-            let is_burnt = || kind == Kind::SelfDestruct && (self.burns || self.created.contains(&from));
-            if !value.is_zero() && (from != to || is_burnt()) {
-                self.moved.push(Frame { from, to, value, kind });
+        let (mut created, mut moved) = (Vec::new(), Vec::new());
+        for (place, call) in self.0.iter().enumerate() {
+            let &Call { from, to: Some(to), value, kind: Some(kind), failed: false } = call else { continue };
+            if kind == Kind::Create {
+                created.push(to);
+            }
+            let value = value.unwrap_or_default();
+            let is_burnt = || kind == Kind::SelfDestruct && (burns || created.contains(&from));
+            if place > 0 && !value.is_zero() && (from != to || is_burnt()) {
+                moved.push(Frame { from, to, value, kind });
             }
         }
-        call.calls.iter().for_each(|call| self.add(call));
+        moved
+    }
+}
+
+impl FromJson for Calls {
+    fn from_json(json: &mut Json<'_>) -> Result<Calls, Wrong> {
+        let mut calls = Vec::new();
+        add(json, &mut calls, 0)?;
+        Ok(Calls(calls))
+    }
+}
+
+/// Adds a call, and behind it those that it made.
+fn add(json: &mut Json<'_>, calls: &mut Vec<Call>, depth: usize) -> Result<(), Wrong> {
+    if depth > DEEPEST {
+        return Err(Wrong::Not("within the depth of calls"));
+    }
+    let place = calls.len();
+    let (mut from, mut to, mut value, mut kind, mut failed) = (None, None, None, None, false);
+    calls.push(Call { from: Address::ZERO, to, value, kind, failed });
+    json.fields(|name, json| {
+        match name {
+            b"calls" if json.peek() == Some(b'[') => json.items(|json| add(json, calls, depth + 1))?,
+            b"from" => from = json::address(json.skip()?),
+            b"to" => to = json.something()?.map(|text| json::address(text).ok_or(Wrong::Field("to"))).transpose()?,
+            b"value" => {
+                value = json.something()?.map(|text| json::u256(text).ok_or(Wrong::Field("value"))).transpose()?
+            }
+            b"error" => failed = json.something()?.is_some(),
+            b"type" => {
+                kind = match json.skip()? {
+                    b"\"CALL\"" => Some(Kind::Internal),
+                    b"\"SELFDESTRUCT\"" => Some(Kind::SelfDestruct),
+                    b"\"CREATE\"" | b"\"CREATE2\"" => Some(Kind::Create),
+                    _ => None,
+                }
+            }
+            _ => _ = json.skip()?,
+        }
+        Ok(())
+    })?;
+    calls[place] = Call { from: from.ok_or(Wrong::Field("from"))?, to, value, kind, failed };
+    if failed {
+        calls.truncate(if place == 0 { 1 } else { place });
+    }
+    Ok(())
+}
+
+impl<'de> Deserialize<'de> for Calls {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Calls, D::Error> {
+        json::deserialize(json)
+    }
+}
+
+impl FromJson for Trace {
+    fn from_json(json: &mut Json<'_>) -> Result<Trace, Wrong> {
+        let (mut tx_hash, mut calls, mut error) = (None, None, None);
+        json.fields(|name, json| {
+            match name {
+                b"txHash" => tx_hash = Option::from_json(json)?,
+                b"result" => calls = Option::from_json(json)?,
+                b"error" => error = json.something()?.map(|text| String::from_utf8_lossy(text).into_owned()),
+                _ => _ = json.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(Trace { tx_hash, calls, error })
+    }
+}
+
+impl<'de> Deserialize<'de> for Trace {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Trace, D::Error> {
+        json::deserialize(json)
     }
 }
 
@@ -114,7 +163,8 @@ mod tests {
             call("CALL", 2, 2, "0x5", json!([])),
             json!({ "type": "STATICCALL", "from": address(2), "to": address(9) }),
         ]);
-        let read = |json: serde_json::Value| serde_json::from_value::<Call>(json).unwrap().frames(false);
+        let calls = |json: serde_json::Value| serde_json::from_value::<Calls>(json).unwrap();
+        let read = |json: serde_json::Value| calls(json).frames(false);
         let mut root = call("CALL", 1, 2, "0xff", inner);
         let frame =
             |from, to, value: u64, kind| Frame { from: address(from), to: address(to), value: U256::from(value), kind };
@@ -132,9 +182,29 @@ mod tests {
         };
         assert_eq!(read(burnt("CREATE2")), [frame(3, 3, 7, Kind::SelfDestruct)]);
         assert!(read(burnt("CALL")).is_empty(), "it keeps it");
-        let before = serde_json::from_value::<Call>(burnt("CALL")).unwrap().frames(true);
+        let before = calls(burnt("CALL")).frames(true);
         assert_eq!(before, [frame(3, 3, 7, Kind::SelfDestruct)]);
         root["error"] = json!("out of gas");
         assert!(read(root).is_empty());
+    }
+
+    #[test]
+    fn calls_are_read_as_deep_as_they_can_be_and_no_deeper() {
+        let nested = |depth: usize| {
+            let call = format!(r#"{{"from":"{0}","to":"{0}","calls":["#, Address::repeat_byte(1));
+            format!("{}{}", call.repeat(depth), "]}".repeat(depth))
+        };
+        let read =
+            move |depth: usize| Calls::from_json(&mut Json::new(nested(depth).as_bytes())).map(|calls| calls.0.len());
+        // Threads that index have 2 MiB of stack.
+        let small = std::thread::Builder::new().stack_size(1 << 20);
+        small
+            .spawn(move || {
+                assert_eq!(read(DEEPEST + 1), Ok(DEEPEST + 1));
+                assert_eq!(read(1_000_000), Err(Wrong::Not("within the depth of calls")));
+            })
+            .unwrap()
+            .join()
+            .unwrap();
     }
 }

@@ -1,21 +1,24 @@
 //! A block's traces from a node, held against its transactions. What each call means is for `trace` to say.
+//!
+//! Anyone can send a transaction whose trace no node comes to an end with, or nobody reads to its end: it stays unexplained, and holds up nothing.
 
 use alloy::primitives::B256;
 use alloy::rpc::json_rpc::ErrorPayload;
 use assay_types::{BlockRef, Fault, Height, NodeError};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use serde_json::json;
 
 use crate::codec::Place;
 use crate::diagnose;
 use crate::digest::Digest;
+use crate::meaning::Meaning;
 use crate::node::{Node, Refusal};
-use crate::trace::{Call, Trace};
+use crate::trace::{Calls, Trace};
 
 /// What a node gives of a block's traces. Where it gives none that costs explanations and no coins: state is read anyway.
 pub(crate) enum Traces {
     All(Vec<Trace>),
-    /// All together they come too late.
+    /// All together they come too late, or are too much.
     OneByOne,
     None,
 }
@@ -29,14 +32,21 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
         return Ok(Traces::OneByOne);
     }
     let subject = format!("the traces of block {}", at.height);
-    match node.ask("debug_traceBlockByHash", json!([B256::from(at.hash.0), tracer()]), &subject).await {
+    match node.ask_large("debug_traceBlockByHash", json!([B256::from(at.hash.0), tracer()]), &subject).await {
         Ok(traces) => {
             node.traces.show();
             Ok(Traces::All(traces))
         }
         Err(Refusal::NoMethod(why)) => node.traces.refuse(node, &subject, &why).map(|()| Traces::None),
         Err(Refusal::Late(error)) => {
-            node.whole_traces.lose(node, &format!("of block {}: {error}", at.height));
+            match error.fault() {
+                Some(Fault::Oversized) => tracing::warn!("{error}: they are asked for one by one"),
+                _ => node.whole_traces.lose(node, &format!("of block {}: {error}", at.height)),
+            }
+            Ok(Traces::OneByOne)
+        }
+        Err(Refusal::TooMuch(why)) => {
+            tracing::debug!(node = node.name, block = at.height.0, "traces are asked for one by one: {why}");
             Ok(Traces::OneByOne)
         }
         Err(refusal) => {
@@ -52,14 +62,35 @@ pub(crate) fn tracer() -> serde_json::Value {
     json!({ "tracer": "callTracer" })
 }
 
-/// Adds to each transaction what its trace says. A single trace that failed leaves its transaction unexplained.
+/// Adds to each transaction what its trace says. One whose trace failed stays unexplained.
 pub(crate) async fn explain(
+    node: &Node,
+    at: BlockRef,
+    digest: &mut Digest,
+    traces: Traces,
+    burns: bool,
+) -> Result<(), NodeError> {
+    /// What a transaction costs that calls nobody, and brings nothing along.
+    const PLAIN_GAS: u64 = 21_000;
+    let open = match traces {
+        Traces::None => return Ok(()),
+        Traces::All(traces) => from_all(node, at, digest, traces, burns).await?,
+        Traces::OneByOne => {
+            let calling = digest.transactions.iter().enumerate().filter(|(_, tx)| tx.gas > PLAIN_GAS);
+            calling.map(|(place, _)| place).collect()
+        }
+    };
+    one_by_one(node, digest, open, burns).await
+}
+
+/// Those of the whole block; gives the places of those that were too much for the node together.
+async fn from_all(
     node: &Node,
     at: BlockRef,
     digest: &mut Digest,
     traces: Vec<Trace>,
     burns: bool,
-) -> Result<(), NodeError> {
+) -> Result<Vec<usize>, NodeError> {
     let subject = format!("the traces of block {}", at.height);
     let contradiction = |fault: Fault, why: String| node.contradiction(&subject, "its transactions", fault, why);
     let traced: Vec<_> = traces.iter().map(|trace| trace.tx_hash).collect();
@@ -76,62 +107,73 @@ pub(crate) async fn explain(
         let why = format!("{} traces for {} transactions", traced.len(), ids.len());
         return Err(contradiction(diagnose::traces(&traced, &ids), why));
     }
+    let mut open = Vec::new();
     for (place, trace) in traces.into_iter().enumerate() {
-        match (trace.result, trace.error) {
-            (Some(call), None) => {
-                let tx = &digest.transactions[place];
-                if !call.is_of(tx) {
-                    let is_of_another = digest.transactions.iter().any(|other| call.is_of(other));
-                    let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
-                    return Err(contradiction(fault, format!("the trace of {} is not of its call", tx.id)));
-                }
-                digest.transactions[place].frames = call.frames(burns);
-            }
+        match (trace.calls, trace.error) {
+            (Some(calls), None) => note(node, &subject, digest, place, &calls, burns)?,
             (_, error) => {
-                let message = error.map_or("neither result nor error".into(), |error| error.to_string());
-                let error = ErrorPayload { code: 0, message: message.into(), data: None };
-                if let Refusal::Failed(error) = node.refusal_in_words(&error) {
-                    return Err(error);
+                let why = error.unwrap_or("neither result nor error".into());
+                tracing::debug!(node = node.name, block = at.height.0, tx = %ids[place], "no trace: {why}");
+                let error = ErrorPayload { code: 0, message: why.into(), data: None };
+                if Meaning::of(&error).is_too_much() {
+                    open.push(place);
                 }
-                let id = digest.transactions[place].id;
-                tracing::debug!(node = node.name, block = at.height.0, tx = %id, "no trace: {}", error.message);
             }
+        }
+    }
+    Ok(open)
+}
+
+/// Those of the transactions at these places.
+async fn one_by_one(node: &Node, digest: &mut Digest, places: Vec<usize>, burns: bool) -> Result<(), NodeError> {
+    /// Traces that are on their way.
+    const AT_ONCE: usize = 4;
+    /// How many of a block come too late, or are too much, until no others are asked for.
+    const LATE: usize = 2;
+    let open: Vec<(usize, B256)> = places.into_iter().map(|place| (place, digest.transactions[place].id)).collect();
+    let mut traces = futures_util::stream::iter(open)
+        .map(async |(place, id)| {
+            let subject = format!("the trace of transaction {id}");
+            let asked = node.ask_large::<Calls>("debug_traceTransaction", json!([id, tracer()]), &subject).await;
+            (place, asked, subject)
+        })
+        .buffered(AT_ONCE);
+    let mut late = 0;
+    while let Some((place, asked, subject)) = traces.next().await {
+        match asked {
+            Ok(calls) => note(node, &subject, digest, place, &calls, burns)?,
+            Err(Refusal::NoMethod(why)) => return node.traces.refuse(node, &subject, &why),
+            Err(Refusal::Late(error)) => {
+                tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}: what it says stays unexplained");
+                late += 1;
+                if late == LATE {
+                    node.traces.lose(node, &error.to_string());
+                    break;
+                }
+            }
+            Err(refusal) => tracing::debug!(node = node.name, "{subject}: {}", refusal.in_words()?),
         }
     }
     Ok(())
 }
 
-/// The same, of those that called anyone.
-pub(crate) async fn explain_one_by_one(node: &Node, digest: &mut Digest, burns: bool) -> Result<(), NodeError> {
-    /// What a transaction costs that calls nobody, and brings nothing along.
-    const PLAIN_GAS: u64 = 21_000;
-    /// Traces that are on their way.
-    const AT_ONCE: usize = 4;
-    let calling = digest.transactions.iter().enumerate().filter(|(_, tx)| tx.gas > PLAIN_GAS);
-    let calling: Vec<(usize, B256)> = calling.map(|(place, tx)| (place, tx.id)).collect();
-    let mut calls = futures_util::stream::iter(calling)
-        .map(async |(place, id)| {
-            let subject = format!("the trace of transaction {id}");
-            match node.ask::<Call>("debug_traceTransaction", json!([id, tracer()]), &subject).await {
-                Ok(call) => Ok((place, Some(call), subject)),
-                Err(Refusal::NoMethod(why)) => {
-                    node.traces.refuse(node, &subject, &why).map(|()| (place, None, subject))
-                }
-                Err(refusal) => {
-                    let why = refusal.in_words()?;
-                    tracing::debug!(node = node.name, "{subject}: {why}");
-                    Ok((place, None, subject))
-                }
-            }
-        })
-        .buffered(AT_ONCE);
-    while let Some((place, call, subject)) = calls.try_next().await? {
-        let Some(call) = call else { continue };
-        if !call.is_of(&digest.transactions[place]) {
-            return Err(node.contradiction(&subject, "its transaction", Fault::Forged, "it is not of its call"));
-        }
-        digest.transactions[place].frames = call.frames(burns);
+/// Adds what the transaction at this place called.
+fn note(
+    node: &Node,
+    subject: &str,
+    digest: &mut Digest,
+    place: usize,
+    calls: &Calls,
+    burns: bool,
+) -> Result<(), NodeError> {
+    let tx = &digest.transactions[place];
+    if !calls.are_of(tx) {
+        let is_of_another = digest.transactions.iter().any(|other| calls.are_of(other));
+        let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
+        let why = format!("the trace of {} is not of its call", tx.id);
+        return Err(node.contradiction(subject, "its transactions", fault, why));
     }
+    digest.transactions[place].frames = calls.frames(burns);
     Ok(())
 }
 

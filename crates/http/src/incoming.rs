@@ -9,6 +9,8 @@ use crate::HttpError;
 /// The longest head of an answer; and what is read at once to find it, so that little of the body has to be moved.
 const HEAD_BYTES: usize = 16 << 10;
 const BEGINNING: usize = 1 << 10;
+/// How an answer begins.
+const VERSION: &[u8] = b"HTTP/1.";
 
 /// What an answer's head says.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +54,10 @@ impl Broken {
     }
 }
 
+fn garbled(what: &'static str) -> Broken {
+    Broken::Http(HttpError::Garbled(what.into()))
+}
+
 fn closed() -> HttpError {
     HttpError::Unreachable("the connection was closed before an answer".into())
 }
@@ -70,31 +76,51 @@ pub(crate) struct Incoming<'l> {
     /// What was read, and belongs to what comes next.
     pub(crate) begun: Vec<u8>,
     has_begun: bool,
+    has_head: bool,
     /// Bytes of the body that were read.
     body: usize,
 }
 
 impl<'l> Incoming<'l> {
     pub(crate) fn new(line: &'l mut TcpStream, deadline: Duration) -> Incoming<'l> {
-        Incoming { line, since: Instant::now(), deadline, begun: Vec::new(), has_begun: false, body: 0 }
+        Incoming {
+            line,
+            since: Instant::now(),
+            deadline,
+            begun: Vec::new(),
+            has_begun: false,
+            has_head: false,
+            body: 0,
+        }
     }
 
-    /// Nothing where it is not one that is read here.
+    /// Nothing where it is not one that is read here. Heads that only say that there will be one are passed over (RFC 9110, 15.2).
     pub(crate) fn head(&mut self) -> Result<Option<Head>, Broken> {
         let end = b"\r\n\r\n";
+        let mut passed = 0;
         loop {
+            let beginning = self.begun.len().min(VERSION.len());
+            if self.begun[..beginning] != VERSION[..beginning] {
+                return Err(garbled("is none of HTTP/1.1"));
+            }
             if let Some(at) = self.begun.windows(end.len()).position(|four| four == end) {
-                let head = Head::of(&self.begun[..at + end.len()]);
+                let head = Head::of(&self.begun[..at + end.len()]).map_err(garbled)?;
                 self.begun.drain(..at + end.len());
-                return match head {
+                passed += at + end.len();
+                match head {
+                    Some(Head { status: 100 | 102..=199, .. }) if passed < HEAD_BYTES => continue,
+                    Some(Head { status: 100..=199, .. }) => return Err(garbled("announces another one without end")),
                     Some(Head { status: status @ (401 | 403), .. }) => {
-                        Err(Broken::Http(HttpError::LoginRefused(status)))
+                        return Err(Broken::Http(HttpError::LoginRefused(status)));
                     }
-                    head => Ok(head),
-                };
+                    head => {
+                        self.has_head = true;
+                        return Ok(head);
+                    }
+                }
             }
             if self.begun.len() >= HEAD_BYTES {
-                return Ok(None);
+                return Err(Broken::Http(HttpError::HeadTooLarge));
             }
             self.more()?;
         }
@@ -130,7 +156,7 @@ impl<'l> Incoming<'l> {
             let size = self.text_line()?;
             let size = size.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
             let size = std::str::from_utf8(size).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
-            let size = size.ok_or_else(|| self.cut())?;
+            let size = size.ok_or_else(|| garbled("is followed by a chunk without a length"))?;
             if size == 0 {
                 while !self.text_line()?.is_empty() {}
                 return Ok(body);
@@ -141,7 +167,7 @@ impl<'l> Incoming<'l> {
             body.resize(from + size, 0);
             self.fill(&mut body[from..])?;
             if !self.text_line()?.is_empty() {
-                return Err(self.cut());
+                return Err(garbled("is followed by a chunk of another length"));
             }
         }
     }
@@ -180,7 +206,7 @@ impl<'l> Incoming<'l> {
                 return Ok(text);
             }
             if self.begun.len() >= HEAD_BYTES {
-                return Err(self.cut());
+                return Err(Broken::Http(HttpError::HeadTooLarge));
             }
             self.more()?;
         }
@@ -222,8 +248,9 @@ impl<'l> Incoming<'l> {
     }
 
     fn over(&self) -> Broken {
-        Broken::Http(match self.body {
-            0 => HttpError::TimedOut(self.deadline),
+        let is_silent = self.body == 0 && (self.has_head || self.begun.is_empty());
+        Broken::Http(match self.body + self.begun.len() {
+            _ if is_silent => HttpError::TimedOut(self.deadline),
             read => HttpError::NeverEnding { read, within: self.deadline },
         })
     }
@@ -234,21 +261,30 @@ pub(crate) fn is_timeout(error: &std::io::Error) -> bool {
 }
 
 impl Head {
-    /// Nothing where it is not certain where the body ends (RFC 9112, 6.3), or what it is encoded by.
-    fn of(bytes: &[u8]) -> Option<Head> {
-        let mut lines = std::str::from_utf8(bytes).ok()?.split("\r\n");
-        let (version, status) = lines.next()?.strip_prefix("HTTP/1.")?.split_once(' ')?;
-        let status = status.get(..3)?.parse().ok()?;
+    /// Nothing where the body is encoded, or may not be there whatever the head says (RFC 9112, 6.3): that is not asked for here.
+    ///
+    /// # Errors
+    /// In words, why it is no head.
+    fn of(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
+        let mut lines = std::str::from_utf8(bytes).map_err(|_| "is no text")?.split("\r\n");
+        let first = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")?.split_once(' '));
+        let (version, status) = first.ok_or("is none of HTTP/1.1")?;
+        let status = status.get(..3).and_then(|status| status.parse().ok()).ok_or("says no status")?;
         // Before 1.1 a line ends with its answer.
         let (mut length, mut is_chunked, mut stays_open, mut retry_after) = (None, false, version == "1", None);
+        let mut is_plain = !matches!(status, 101 | 204 | 304);
         for line in lines.take_while(|line| !line.is_empty()) {
-            let (name, value) = line.split_once(':')?;
+            let (name, value) = line.split_once(':').ok_or("has a line without a name")?;
             let value = value.trim();
             match name.to_ascii_lowercase().as_str() {
-                "content-length" if length.is_some() => return None,
-                "content-length" => length = Some(value.parse().ok()?),
+                "content-length" => {
+                    let said = value.parse().map_err(|_| "says a length that is no number")?;
+                    if length.replace(said).is_some_and(|before: u64| before != said) {
+                        return Err("says two lengths");
+                    }
+                }
                 "transfer-encoding" if value.eq_ignore_ascii_case("chunked") && !is_chunked => is_chunked = true,
-                "transfer-encoding" | "content-encoding" => return None,
+                "transfer-encoding" | "content-encoding" => is_plain = false,
                 "retry-after" => retry_after = Some(value.to_owned()),
                 "connection" => stays_open &= !value.eq_ignore_ascii_case("close"),
                 _ => {}
@@ -258,12 +294,10 @@ impl Head {
             (Some(length), false) => Ends::After(length),
             (None, true) => Ends::InChunks,
             (None, false) => Ends::WithTheLine,
-            (Some(_), true) => return None,
+            (Some(_), true) => return Err("says a length, and that it comes in chunks"),
         };
-        // What has no body, or may have none whatever it says, is not asked for here.
-        let has_body = !matches!(status, 100..=199 | 204 | 304);
         let stays_open = stays_open && body != Ends::WithTheLine;
-        has_body.then_some(Head { status, body, stays_open, retry_after })
+        Ok(is_plain.then_some(Head { status, body, stays_open, retry_after }))
     }
 }
 
@@ -274,21 +308,32 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_not_read_here() {
         for head in [
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: -3\r\n\r\n",
             "HTTP/1.1 204 No\r\ncontent-length: 3\r\n\r\n",
-            "SSH-2.0 200\r\ncontent-length: 3\r\n\r\n",
         ] {
-            assert_eq!(Head::of(head.as_bytes()), None, "{head}");
+            assert_eq!(Head::of(head.as_bytes()), Ok(None), "{head}");
         }
-        assert_eq!(
-            Head::of(b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n"),
-            Some(Head { status: 200, body: Ends::After(3), stays_open: false, retry_after: None })
-        );
+        let plain = |status, stays_open| Ok(Some(Head { status, body: Ends::After(3), stays_open, retry_after: None }));
+        assert_eq!(Head::of(b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n"), plain(200, false));
         let closing = Head::of(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length:3\r\n\r\n");
-        assert_eq!(closing, Some(Head { status: 404, body: Ends::After(3), stays_open: false, retry_after: None }));
+        assert_eq!(closing, plain(404, false));
+        let twice = Head::of(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nContent-Length: 3\r\n\r\n");
+        assert_eq!(twice, plain(200, true));
+    }
+
+    #[test]
+    fn what_is_no_head_is_garbled() {
+        for (head, why) in [
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n", "in chunks"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", "two lengths"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: -3\r\n\r\n", "no number"),
+            ("HTTP/1.1 OK\r\n\r\n", "no status"),
+            ("HTTP/1.1 200 OK\r\nhello\r\n\r\n", "without a name"),
+            ("SSH-2.0 200\r\ncontent-length: 3\r\n\r\n", "HTTP/1.1"),
+        ] {
+            let said = Head::of(head.as_bytes()).unwrap_err();
+            assert!(said.contains(why), "{head}: {said}");
+        }
     }
 }

@@ -82,6 +82,12 @@ pub enum HttpError {
         /// How long that took.
         within: Duration,
     },
+    /// Its head is longer than any.
+    #[error("the answer's head is longer than any")]
+    HeadTooLarge,
+    /// It is no HTTP.
+    #[error("the answer's head {0}")]
+    Garbled(String),
     /// 401 or 403.
     #[error("HTTP status {0}")]
     LoginRefused(u16),
@@ -92,7 +98,8 @@ impl HttpError {
     pub fn fault(&self) -> Option<Fault> {
         match self {
             HttpError::Truncated(_) => Some(Fault::Truncated),
-            HttpError::TooLarge(..) => Some(Fault::Oversized),
+            HttpError::TooLarge(..) | HttpError::HeadTooLarge => Some(Fault::Oversized),
+            HttpError::Garbled(_) => Some(Fault::Garbled),
             HttpError::NeverEnding { .. } => Some(Fault::NeverEnding),
             HttpError::Url(_)
             | HttpError::Unreachable(_)
@@ -250,7 +257,7 @@ impl Endpoint {
 
     /// Posts a document from the calling thread, and reads the answer there, once whoever asks beside it on that thread has asked too. Over the
     /// runtime, whose threads hand an answer over piece by piece, that takes twice as long. Nothing where it is to be had in the other way.
-    async fn post_here(&self, json: &[u8], limit: usize) -> Result<Option<(Answer, Option<Duration>)>, HttpError> {
+    async fn post_here(&self, json: &[u8], limit: usize) -> Result<Option<Came>, HttpError> {
         let is_wanted = self.is_plain.load(Ordering::Relaxed) && !self.pace.is_capped();
         let Some(host) = self.plain_host().filter(|_| is_wanted) else { return Ok(None) };
         let (path, query) = (self.url.path(), self.url.query().map(|query| format!("?{query}")).unwrap_or_default());
@@ -268,7 +275,7 @@ impl Endpoint {
         match self.lines.read(host, asked, limit, self.deadline, &hold)? {
             Some((head, body)) => {
                 let retry_after = head.retry_after.and_then(|header| pace::retry_after(&header, SystemTime::now()));
-                Ok(Some((Answer { status: head.status, body }, retry_after)))
+                Ok(Some((Answer { status: head.status, body }, retry_after, flight.into_inner())))
             }
             None => {
                 self.is_plain.store(false, Ordering::Relaxed);
@@ -298,7 +305,7 @@ impl Endpoint {
         loop {
             attempts += 1;
             let ticket = self.pace.turn(questions, self.deadline, again.take()).await?;
-            let (answer, retry_after) = self.once(&request, limit).await.inspect_err(|error| {
+            let (answer, retry_after, _held) = self.once(&request, limit).await.inspect_err(|error| {
                 if error.is_too_much() {
                     ticket.overdue();
                 }
@@ -335,8 +342,8 @@ impl Endpoint {
         }
     }
 
-    /// The answer, and for how long the node asks to be left alone.
-    async fn once(&self, request: &Request, limit: usize) -> Result<(Answer, Option<Duration>), HttpError> {
+    /// The answer, for how long the node asks to be left alone, and what is held until the answer is read.
+    async fn once(&self, request: &Request, limit: usize) -> Result<Came, HttpError> {
         let built = match request {
             Request::Post(json) => {
                 if let Some(answer) = self.post_here(json, limit).await? {
@@ -377,9 +384,11 @@ impl Endpoint {
             flight.hold(body.len() + chunk.len(), self.deadline.saturating_sub(since.elapsed())).await?;
             body.extend_from_slice(&chunk);
         }
-        Ok((Answer { status, body }, retry_after))
+        Ok((Answer { status, body }, retry_after, flight))
     }
 }
+
+type Came = (Answer, Option<Duration>, Flight);
 
 /// What is asked, as often as it is asked.
 enum Request {
@@ -388,8 +397,10 @@ enum Request {
     Get(reqwest::Url),
 }
 
-/// How many bytes of answers may be on their way together, in units of [`UNIT`].
+/// How many bytes answers may take together until they are read, in units of [`UNIT`].
 static IN_FLIGHT: Semaphore = Semaphore::const_new((1 << 30) / UNIT);
+/// What an answer takes while it is read is up to so many times its bytes.
+const READ: usize = 3;
 /// In what steps they are counted.
 const UNIT: usize = 1 << 20;
 
@@ -410,7 +421,7 @@ impl Flight {
     fn hold_here(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
         const MOMENT: Duration = Duration::from_millis(2);
         let since = Instant::now();
-        let units = bytes.div_ceil(UNIT);
+        let units = (bytes * READ).div_ceil(UNIT);
         while units > self.units {
             let more = u32::try_from(units - self.units).unwrap_or(u32::MAX);
             match IN_FLIGHT.try_acquire_many(more) {
@@ -432,7 +443,7 @@ impl Flight {
 
     /// Waits until there is room for so many bytes of this answer, which are more than before.
     async fn hold(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
-        let units = bytes.div_ceil(UNIT);
+        let units = (bytes * READ).div_ceil(UNIT);
         let more = u32::try_from(units.saturating_sub(self.units)).unwrap_or(u32::MAX);
         if more == 0 {
             return Ok(());
@@ -501,17 +512,21 @@ fn failure(error: reqwest::Error, read: usize, deadline: Duration) -> HttpError 
         error if error.is_timeout() && read > 0 => HttpError::NeverEnding { read, within: deadline },
         error if error.is_timeout() => HttpError::TimedOut(deadline),
         error if error.is_body() || error.is_decode() => HttpError::Truncated(read),
-        error => HttpError::Unreachable(chain_of(&error.without_url())),
+        error => match innermost(&error).downcast_ref::<hyper::Error>() {
+            Some(head) if head.is_parse_too_large() => HttpError::HeadTooLarge,
+            Some(head) if head.is_parse() => HttpError::Garbled(format!("is no HTTP: {head}")),
+            _ => HttpError::Unreachable(chain_of(&error.without_url())),
+        },
     }
 }
 
 /// The innermost cause says the most: "connection refused" rather than "error sending request".
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
+fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+    innermost(error).to_string()
+}
+
+fn innermost<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
 /// Waits for a request from a thread that is not part of an async runtime.
@@ -579,6 +594,20 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_is_none_is_named() {
+        let ask = |head: &str| ask(&serve(head.as_bytes().to_vec(), false));
+        for head in ["SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nhi"] {
+            assert_eq!(ask(head).unwrap_err().fault(), Some(Fault::Garbled), "{head}");
+        }
+        let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+        assert_eq!(ask(&long), Err(HttpError::HeadTooLarge));
+        let soon = "HTTP/1.1 100 Continue\r\n\r\n";
+        assert_eq!(ask(&soon.repeat(9_999)).unwrap_err().fault(), Some(Fault::Garbled));
+        let whole = format!("{soon}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+        assert_eq!(ask(&whole), Ok(Answer { status: 200, body: b"hi".to_vec() }));
+    }
+
+    #[test]
     fn an_answer_that_trickles_has_no_end_and_silence_is_no_answer() {
         let within = Duration::from_millis(300);
         let ask = |url: &str| {
@@ -608,7 +637,7 @@ mod tests {
         let moment = Duration::from_millis(50);
         wait(async {
             let (mut first, mut second) = (Flight::default(), Flight::default());
-            first.hold((1 << 30) - 3 * UNIT, moment).await.unwrap();
+            first.hold((1 << 30) / READ - 3 * UNIT, moment).await.unwrap();
             second.hold(UNIT, moment).await.unwrap();
             assert!(matches!(second.hold(10 * UNIT, moment).await, Err(HttpError::Unreachable(_))));
             drop(first);

@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(read(&chunks[..chunks.len() - 13], 13), Err(HttpError::Truncated(13)));
         assert_eq!(read(&chunks[..chunks.len() - 19], 13), Err(HttpError::Truncated(7)));
         let odd = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n";
-        assert_eq!(read(odd, 13), Err(HttpError::Truncated(0)));
+        assert!(matches!(read(odd, 13), Err(HttpError::Garbled(_))));
         let rest = b"HTTP/1.1 200 OK\r\n\r\nhello";
         assert_eq!(read(rest, 5), Ok(Some(b"hello".to_vec())));
         assert!(matches!(read(rest, 4), Err(HttpError::NeverEnding { read: 5, .. })));
