@@ -7,6 +7,9 @@ mod lab;
 #[path = "lab/proxy.rs"]
 mod proxy;
 
+use alloy::eips::eip7702::Authorization;
+use alloy::signers::SignerSync as _;
+use alloy::signers::local::PrivateKeySigner;
 use contracts::{Address, World};
 use lab::Lab;
 use proxy::{Fault, Proxy, Rule, alter};
@@ -49,6 +52,52 @@ fn a_payment_from_a_deep_call_is_explained() {
     // JSON in JSON, two levels for each call: parsers usually stop at 128.
     let (world, paid) = world(120);
     assert_eq!(seen(&world, paid, vec![]).0, "internal");
+}
+
+/// EIP-7702: an account gets code, pays by it when another calls it, and has none any more; over three blocks, and within one.
+#[test]
+fn what_an_account_pays_by_code_that_it_has_for_a_while_is_explained() {
+    let (world, paid) = world(0);
+    let (nested, caller) = (Address::fresh(1), world.users[0]);
+    // The second of anvil's own.
+    let key: PrivateKeySigner = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d".parse().unwrap();
+    let account = Address(key.address().into());
+    assert_eq!(account, world.users[1]);
+    let authorize = |code: [u8; 20], nonce: u64| {
+        let chain_id = alloy::primitives::U256::from(31_337);
+        let authorization = Authorization { chain_id, address: code.into(), nonce };
+        let signature = key.sign_hash_sync(&authorization.signature_hash()).unwrap();
+        let mut transaction = contracts::transaction(caller, Some(caller), 0, &[]);
+        transaction["authorizationList"] = json!([authorization.into_signed(signature)]);
+        world.call("eth_sendTransaction", json!([transaction]));
+    };
+    let pay = || _ = world.send(caller, Some(account), 0, &[[0; 44].as_slice(), &paid.0].concat());
+    for (nonce, is_in_one_block) in [(0, false), (2, true)] {
+        let end = || if is_in_one_block { () } else { world.mine() };
+        authorize(nested.0, nonce);
+        end();
+        pay();
+        end();
+        authorize([0; 20], nonce + 1);
+        world.mine();
+    }
+    let lab = Lab::new();
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", lab::evm_chain(&world.anvil.url, 1, 1)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[account, paid]));
+    let ran = lab.assay(&["index", "--once"]);
+    assert!(ran.code == 0 && !ran.stderr.contains("forged"), "{}", ran.stderr);
+    for height in 1..=world.height() {
+        let held = world.balances(height, &[account, paid], &[None]);
+        for (whose, held) in [account, paid].into_iter().zip(held) {
+            let question = ["balance", &whose.to_string(), "--chain", "evm", "--at", &height.to_string()];
+            let said = lab.json(&question, 0);
+            let expected = (json!(held.unwrap().to_string()), json!("verified"));
+            assert_eq!((&said["units"], &said["coverage"]), (&expected.0, &expected.1), "at {height}: {said:#}");
+        }
+    }
+    let history = lab.json(&["history", &account.to_string(), "--chain", "evm"], 0);
+    let kinds: Vec<_> = history["movements"].as_array().unwrap().iter().map(|it| it["kind"].as_str()).collect();
+    assert_eq!(kinds, ["opening", "internal", "internal"].map(Some), "{history:#}");
 }
 
 #[test]

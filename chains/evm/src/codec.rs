@@ -78,6 +78,8 @@ pub(crate) struct Transaction {
     pub(crate) mint: U256,
     /// The gas of its blobs, and the most that each of it may cost.
     pub(crate) blobs: Option<(u64, u128)>,
+    /// EIP-7702: who lets their account have code, or none any more.
+    pub(crate) authorizations: Vec<SignedAuthorization>,
     price: Price,
     /// What the block's root commits to: its type, and its fields as RLP (EIP-2718). Empty where the type is not known.
     pub(crate) bytes: Vec<u8>,
@@ -250,6 +252,7 @@ struct Encoded {
     input: Range<usize>,
     signed: Option<Signed>,
     blobs: Option<(u64, u128)>,
+    authorizations: Vec<SignedAuthorization>,
 }
 
 impl TransactionTexts<'_> {
@@ -266,7 +269,7 @@ impl TransactionTexts<'_> {
             _ => Price::Fixed(read("gasPrice", self.gas_price, json::u128)?.unwrap_or_default()),
         };
         let mint = if kind == DEPOSIT { read("mint", self.mint, json::u256)? } else { None };
-        let Encoded { bytes, input, signed, blobs } = self.encode(kind)?;
+        let Encoded { bytes, input, signed, blobs, authorizations } = self.encode(kind)?;
         Ok(Transaction {
             id: need("hash", self.hash, json::hash)?,
             sender: need("from", self.from, json::address)?,
@@ -277,6 +280,7 @@ impl TransactionTexts<'_> {
             value: need("value", self.value, json::u256)?,
             mint: mint.unwrap_or_default(),
             blobs,
+            authorizations,
             price,
             bytes,
             input,
@@ -285,7 +289,7 @@ impl TransactionTexts<'_> {
     }
 
     fn encode(&self, kind: u8) -> Result<Encoded, Wrong> {
-        let (mut fields, mut blobs) = (Fields::new(), None);
+        let (mut fields, mut blobs, mut authorizations) = (Fields::new(), None, Vec::new());
         let input = match kind {
             DEPOSIT => {
                 fields.bytes("sourceHash", self.source)?;
@@ -322,7 +326,7 @@ impl TransactionTexts<'_> {
                     blobs = Some((BLOB_GAS.saturating_mul(count), most));
                 }
                 if kind == 4 {
-                    fields.list::<Vec<SignedAuthorization>>("authorizationList", self.authorizations)?;
+                    authorizations = fields.list("authorizationList", self.authorizations)?;
                 }
                 input
             }
@@ -333,7 +337,7 @@ impl TransactionTexts<'_> {
         let (bytes, before) = fields.typed(kind);
         let within = |range: Range<usize>| before + range.start..before + range.end;
         let signed = signed.map(|(chain, signature)| Signed { fields: within(to_be_signed), chain, signature });
-        Ok(Encoded { bytes, input: within(input), signed, blobs })
+        Ok(Encoded { bytes, input: within(input), signed, blobs, authorizations })
     }
 
     /// Adds the signature; and the chain that it names.
@@ -550,7 +554,7 @@ fn log_from_json(json: &mut Json<'_>) -> Result<(Log, Option<u64>), Wrong> {
     let (mut texts, mut topics) = (LogTexts::default(), None);
     json.fields(|name, json| match name {
         b"topics" => {
-            let topics = topics.insert(Vec::with_capacity(4));
+            let topics = topics.insert(Vec::new());
             json.items(|json| B256::from_json(json).map(|topic| topics.push(topic)))
         }
         _ => texts.take(name, json),

@@ -2,6 +2,7 @@
 
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
+use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, B256, Log, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent, sol};
 use assay_types::{Account, Asset, Payment};
@@ -52,6 +53,8 @@ pub(crate) struct Tx {
     /// Its logs' first index within the block.
     pub(crate) first_log: u32,
     pub(crate) logs: Vec<Log>,
+    /// EIP-7702: by which accounts get code, or lose it.
+    pub(crate) authorizations: Vec<SignedAuthorization>,
     /// What its calls moved, as the node's trace says, in the order of execution. Nothing where there is no trace.
     pub(crate) frames: Vec<Frame>,
 }
@@ -141,6 +144,7 @@ fn digested(
         gas,
         first_log,
         logs: receipt.logs,
+        authorizations: sent.authorizations.clone(),
         frames: Vec::new(),
     })
 }

@@ -131,6 +131,7 @@ mod tests {
             gas: 21,
             first_log: 0,
             logs: vec![],
+            authorizations: vec![],
             frames: vec![],
         }
     }

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
+use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, KECCAK256_EMPTY, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, Kind, NodeError, Watch};
@@ -35,7 +37,9 @@ pub(crate) async fn hold_against_state(
     let is_gone = |address, proof: &AccountProof| {
         proof.balance.is_zero() && proof.nonce.is_zero() && is_destroyed(&fetched.digest, address)
     };
-    let after = after.await?.into_iter().filter(|(address, proof)| is_codeless(proof) && !is_gone(*address, proof));
+    let had_code = authorities(&fetched.digest);
+    let is_codeless = |address, proof: &AccountProof| is_codeless(proof) && !had_code.contains(&address);
+    let after = after.await?.into_iter().filter(|(of, proof)| is_codeless(*of, proof) && !is_gone(*of, proof));
     let codeless: BTreeMap<Address, U256> = after.map(|(address, proof)| (address, proof.balance)).collect();
     let (payers, paid): (Vec<_>, Vec<_>) = codeless.keys().partition(|address| watch.number(&address[..]).is_some());
     let pays = |digest: &Digest, address: &Address| digest.frames().any(|frame| frame.from == *address);
@@ -75,6 +79,14 @@ fn asked(digest: &Digest, effects: &[Effect], watch: &Watch) -> BTreeSet<Address
         }
     }
     asked
+}
+
+/// EIP-7702: whose accounts may have had code within the block, even where they have none after it.
+fn authorities(digest: &Digest) -> BTreeSet<Address> {
+    let all = digest.transactions.iter().flat_map(|tx| &tx.authorizations);
+    let signer =
+        |one: &SignedAuthorization| recover_signer_unchecked(&one.signature().ok()?, one.signature_hash()).ok();
+    all.filter_map(signer).collect()
 }
 
 fn is_destroyed(digest: &Digest, address: Address) -> bool {

@@ -75,7 +75,7 @@ impl Calls {
 
 impl FromJson for Calls {
     fn from_json(json: &mut Json<'_>) -> Result<Calls, Wrong> {
-        let mut calls = Vec::new();
+        let mut calls = Vec::with_capacity(1); // most call nobody
         add(json, &mut calls, 0)?;
         Ok(Calls(calls))
     }

@@ -533,7 +533,10 @@ impl<'a> Indexer<'a> {
     fn read_a_third_time(&self, at: &Header, first: &Reading, second: Reading) -> Result<Reading, IndexError> {
         let pairs = self.with_bytes(&[(first.account, first.asset)])?;
         let third = self.read_again(at, &pairs)?.into_iter().next();
-        tracing::warn!(height = at.height.0, ?first, ?second, ?third, "the node does not say the same twice");
+        let units = |reading: &Reading| reading.balance.as_ref().map_or_else(String::clone, ToString::to_string);
+        let said = [Some(first), Some(&second), third.as_ref()].into_iter().flatten().map(units).collect::<Vec<_>>();
+        let (height, node, account) = (at.height.0, self.node(), &pairs[0].1);
+        tracing::warn!(height, node, "of {account} the node does not say the same twice: {}", said.join(", then "));
         let agreed = third.filter(|third| third.balance == first.balance || third.balance == second.balance);
         let differs = || Reading { balance: Err("the node says something else each time".into()), ..second };
         Ok(agreed.unwrap_or_else(differs))

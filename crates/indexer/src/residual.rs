@@ -79,7 +79,9 @@ impl Indexer<'_> {
     pub(crate) fn wrong_answer(&self, at: &Header, account: AccountNo, ours: Amount, state: Held) -> NodeError {
         let (node, subject) = (self.node(), format!("an answer up to block {}", at.height));
         let how = if state.proven { "by proof" } else { "now" };
-        let why = format!("account {}: {ours} units by its answers then, {} {how}", account.0, state.amount);
+        let account =
+            self.store.account(account).map_or(format!("account {}", account.0), |account| account.to_string());
+        let why = format!("{account}: {ours} units by its answers then, {} {how}", state.amount);
         NodeError::Contradiction { node, subject, against: "state".into(), why, fault: Fault::Forged }
     }
 

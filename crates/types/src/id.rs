@@ -114,6 +114,13 @@ impl std::borrow::Borrow<[u8]> for Account {
     }
 }
 
+/// As chains write it whose accounts are addresses of bytes; how one shows a script is for its chain to say.
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{}", const_hex::encode(&self.0))
+    }
+}
+
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Account({})", const_hex::encode(&self.0))
