@@ -57,6 +57,8 @@ pub(crate) struct Tx {
     pub(crate) authorizations: Vec<SignedAuthorization>,
     /// What its calls moved, as the node's trace says, in the order of execution. Nothing where there is no trace.
     pub(crate) frames: Vec<Frame>,
+    /// The contracts that were created, as its trace says.
+    pub(crate) created: Vec<Address>,
 }
 
 /// An ERC-20 payment in a log.
@@ -146,6 +148,7 @@ fn digested(
         logs: receipt.logs,
         authorizations: sent.authorizations.clone(),
         frames: Vec::new(),
+        created: Vec::new(),
     })
 }
 

@@ -133,6 +133,7 @@ mod tests {
             logs: vec![],
             authorizations: vec![],
             frames: vec![],
+            created: vec![],
         }
     }
 

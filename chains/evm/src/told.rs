@@ -1,5 +1,6 @@
 //! What traces tell of accounts without code, held against proofs. Such an account pays by its own transactions alone, to which the block commits; and
-//! what calls pay it, it has more of after the block. A trace that denies that is not believed of the account.
+//! what calls pay it, it has more of after the block. A trace that denies that is not believed of the account. One that had code within the block
+//! alone, by an authorization (EIP-7702) or as a contract that was created and is gone or empty, is believed as what has code is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
 use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, KECCAK256_EMPTY, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, Kind, NodeError, Watch};
+use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, NodeError, Watch};
 use serde_json::json;
 
 use crate::digest::Digest;
@@ -31,26 +32,27 @@ pub(crate) async fn hold_against_state(
         return Ok(false);
     }
     let asked: Vec<(Address, Address)> = asked.into_iter().map(|address| (address, address)).collect();
-    let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof));
-    let is_codeless = |proof: &AccountProof| proof.code_hash.is_zero() || proof.code_hash == KECCAK256_EMPTY;
-    // Of a contract that destroyed itself nothing is left, and it may have paid.
-    let is_gone = |address, proof: &AccountProof| {
-        proof.balance.is_zero() && proof.nonce.is_zero() && is_destroyed(&fetched.digest, address)
-    };
-    let had_code = authorities(&fetched.digest);
-    let is_codeless = |address, proof: &AccountProof| is_codeless(proof) && !had_code.contains(&address);
-    let after = after.await?.into_iter().filter(|(of, proof)| is_codeless(*of, proof) && !is_gone(*of, proof));
-    let codeless: BTreeMap<Address, U256> = after.map(|(address, proof)| (address, proof.balance)).collect();
-    let (payers, paid): (Vec<_>, Vec<_>) = codeless.keys().partition(|address| watch.number(&address[..]).is_some());
-    let pays = |digest: &Digest, address: &Address| digest.frames().any(|frame| frame.from == *address);
-    let mut denied: BTreeSet<Address> = payers.into_iter().filter(|payer| pays(&fetched.digest, payer)).collect();
-    if !paid.is_empty() {
-        let before = before(node, at, fetched, &paid).await?;
-        let is_short = |address: &Address| {
-            before.get(address).is_some_and(|before| gained_less(&fetched.digest, *address, *before, codeless[address]))
-        };
-        denied.extend(paid.into_iter().filter(is_short));
+    let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof)).await?;
+    let authorities = authorities(&fetched.digest);
+    let after = after.into_iter().filter(|(of, proof)| !has_code(proof) && !authorities.contains(of));
+    let is_watched = |address: &Address| watch.number(&address[..]).is_some();
+    let pays = |address: &Address| fetched.digest.frames().any(|frame| frame.from == *address);
+    let codeless: BTreeMap<Address, U256> = after
+        .filter(|(address, _)| !is_watched(address) || pays(address))
+        .map(|(address, proof)| (address, proof.balance))
+        .collect();
+    if codeless.is_empty() {
+        return Ok(false);
     }
+    let before = before(node, at, fetched, codeless.keys()).await?;
+    let is_denied = |address: &Address, after: U256| match before.get(address) {
+        // It may have been created for a while, or have destroyed itself.
+        Some(before) if has_code(before) || before.nonce.is_zero() && is_created(&fetched.digest, address) => false,
+        Some(before) => is_watched(address) || gained_less(&fetched.digest, *address, before.balance, after),
+        None => is_watched(address) && !is_created(&fetched.digest, address),
+    };
+    let denied: BTreeSet<Address> =
+        codeless.iter().filter(|(address, after)| is_denied(address, **after)).map(|(address, _)| *address).collect();
     for address in &denied {
         tracing::warn!(
             kind = Fault::Forged.as_str(),
@@ -89,17 +91,21 @@ fn authorities(digest: &Digest) -> BTreeSet<Address> {
     all.filter_map(signer).collect()
 }
 
-fn is_destroyed(digest: &Digest, address: Address) -> bool {
-    digest.frames().any(|frame| frame.from == address && frame.kind == Kind::SelfDestruct)
+fn is_created(digest: &Digest, address: &Address) -> bool {
+    digest.transactions.iter().any(|tx| tx.created.contains(address))
 }
 
-/// What these held before the block, as far as it can be proven.
+fn has_code(proof: &AccountProof) -> bool {
+    !proof.code_hash.is_zero() && proof.code_hash != KECCAK256_EMPTY
+}
+
+/// What these were before the block, as far as it can be proven.
 async fn before(
     node: &Node,
     at: BlockRef,
     fetched: &Fetched,
-    of: &[Address],
-) -> Result<BTreeMap<Address, U256>, NodeError> {
+    of: impl Iterator<Item = &Address>,
+) -> Result<BTreeMap<Address, AccountProof>, NodeError> {
     let Some(below) = at.height.previous() else { return Ok(BTreeMap::new()) };
     let subject = format!("the header at height {below}");
     let parent = fetch::header_at(node, json!(format!("{:#x}", below.0)), &subject).await.or_fail(node, &subject)?;
@@ -107,8 +113,8 @@ async fn before(
         return Err(NodeError::Gone(at));
     }
     let parent_at = BlockRef { height: Height(parent.header.number), hash: BlockHash(parent.hash.0) };
-    let of: Vec<(Address, Address)> = of.iter().map(|address| (*address, *address)).collect();
-    let proven = each_proof(node, parent_at, parent.header.state_root, &of, |address, proof| (address, proof.balance));
+    let of: Vec<(Address, Address)> = of.map(|address| (*address, *address)).collect();
+    let proven = each_proof(node, parent_at, parent.header.state_root, &of, |address, proof| (address, proof));
     Ok(proven.await?.into_iter().collect())
 }
 
@@ -125,7 +131,7 @@ fn gained_less(digest: &Digest, address: Address, before: U256, after: U256) -> 
         add(&mut told, tx.sender == address, tx.mint);
         add(&mut told, tx.recipient == address, tx.value);
         add(&mut told, digest.beneficiary == address, tx.tip);
-        tx.frames.iter().for_each(|frame| add(&mut told, frame.to == address, frame.value));
+        tx.frames.iter().for_each(|frame| add(&mut told, frame.to == address && frame.from != address, frame.value));
     }
     digest.withdrawals.iter().for_each(|(to, amount)| add(&mut told, *to == address, *amount));
     held < told

@@ -54,23 +54,45 @@ impl Calls {
         })
     }
 
-    /// What the calls within moved, in the order of execution. `burns`: who destroys itself for its own benefit burns what it has; since
-    /// EIP-6780 only where it was created in the same transaction.
+    /// The contracts that were created.
+    pub(crate) fn created(&self) -> Vec<Address> {
+        done(&self.0).filter(|(kind, ..)| *kind == Kind::Create).map(|(_, _, to, _)| to).collect()
+    }
+
+    /// What the calls within moved, in the order of execution. `burns`: whoever destroys himself is gone with what he has at the end of the
+    /// transaction; since EIP-6780 only where he was created in it.
     pub(crate) fn frames(&self, burns: bool) -> Vec<Frame> {
-        let (mut created, mut moved) = (Vec::new(), Vec::new());
-        for (place, call) in self.0.iter().enumerate() {
-            let &Call { from, to: Some(to), value, kind: Some(kind), failed: false } = call else { continue };
-            if kind == Kind::Create {
-                created.push(to);
-            }
-            let value = value.unwrap_or_default();
-            let is_burnt = || kind == Kind::SelfDestruct && (burns || created.contains(&from));
-            if place > 0 && !value.is_zero() && (from != to || is_burnt()) {
+        let (created, mut moved) = (self.created(), Vec::new());
+        // What came to those who had destroyed themselves.
+        let mut late: Vec<(Address, U256)> = Vec::new();
+        for (kind, from, to, value) in done(self.0.get(1..).unwrap_or_default()) {
+            let is_gone = kind == Kind::SelfDestruct && (burns || created.contains(&from));
+            if !value.is_zero() && (from != to || is_gone) {
                 moved.push(Frame { from, to, value, kind });
+                for (gone, left) in &mut late {
+                    *left = match *gone {
+                        gone if gone == from => left.saturating_sub(value),
+                        gone if gone == to => left.saturating_add(value),
+                        _ => continue,
+                    };
+                }
+            }
+            if is_gone && late.iter().all(|(gone, _)| *gone != from) {
+                late.push((from, U256::ZERO));
             }
         }
+        let burnt = late.into_iter().filter(|(_, left)| !left.is_zero());
+        moved.extend(burnt.map(|(gone, value)| Frame { from: gone, to: gone, value, kind: Kind::SelfDestruct }));
         moved
     }
+}
+
+/// Those that can move coins and did not fail.
+fn done(calls: &[Call]) -> impl Iterator<Item = (Kind, Address, Address, U256)> {
+    calls.iter().filter(|call| !call.failed).filter_map(|call| {
+        let value = call.value.unwrap_or_default();
+        call.kind.zip(call.to).map(|(kind, to)| (kind, call.from, to, value))
+    })
 }
 
 impl FromJson for Calls {
@@ -184,6 +206,19 @@ mod tests {
         assert!(read(burnt("CALL")).is_empty(), "it keeps it");
         let before = calls(burnt("CALL")).frames(true);
         assert_eq!(before, [frame(3, 3, 7, Kind::SelfDestruct)]);
+        // What comes to one that has destroyed itself goes with it.
+        let gone = json!([
+            call("CREATE2", 2, 3, "0x5", json!([call("SELFDESTRUCT", 3, 4, "0x5", json!([]))])),
+            call("CALL", 2, 3, "0x6", json!([]))
+        ]);
+        let moved = [
+            frame(2, 3, 5, Kind::Create),
+            frame(3, 4, 5, Kind::SelfDestruct),
+            frame(2, 3, 6, Kind::Internal),
+            frame(3, 3, 6, Kind::SelfDestruct),
+        ];
+        let gone = calls(call("CALL", 1, 2, "0x0", gone));
+        assert_eq!((gone.frames(false), gone.created()), (moved.to_vec(), vec![address(3)]));
         root["error"] = json!("out of gas");
         assert!(read(root).is_empty());
     }

@@ -173,7 +173,8 @@ fn note(
         let why = format!("the trace of {} is not of its call", tx.id);
         return Err(node.contradiction(subject, "its transactions", fault, why));
     }
-    digest.transactions[place].frames = calls.frames(burns);
+    let tx = &mut digest.transactions[place];
+    (tx.frames, tx.created) = (calls.frames(burns), calls.created());
     Ok(())
 }
 
