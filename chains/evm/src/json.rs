@@ -195,23 +195,38 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Where the first quote or backslash is. Most texts are short.
+/// Where the first quote or backslash is. Most texts are a hash or less: to look through that here takes less than to call what is made for more.
 fn end_of_plain(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let has = |word: u64, byte: u8| {
-        let different = word ^ (ONES * u64::from(byte));
-        different.wrapping_sub(ONES) & !different & HIGH
-    };
-    for (place, word) in text.as_chunks::<8>().0.iter().take(2).enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = has(word, b'"') | has(word, b'\\');
-        if found != 0 {
-            return Some(place * 8 + found.trailing_zeros() as usize / 8);
+    const SHORT: usize = 5;
+    let chunks = text.as_chunks::<8>().0.as_chunks::<2>().0;
+    let chunks = &chunks[..chunks.len().min(SHORT)];
+    for (place, chunk) in chunks.iter().enumerate() {
+        if let Some(at) = end_in(chunk) {
+            return Some(place * 16 + at);
         }
     }
-    let passed = text.len().min(16) / 8 * 8;
+    let passed = chunks.len() * 16;
     memchr::memchr2(b'"', b'\\', &text[passed..]).map(|at| passed + at)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn end_in(chunk: &[[u8; 8]; 2]) -> Option<usize> {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8};
+    #[target_feature(enable = "sse2")]
+    fn found([low, high]: [i64; 2]) -> i32 {
+        let bytes = _mm_set_epi64x(high, low);
+        let [quotes, backslashes] = [b'"', b'\\'].map(|it| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(it.cast_signed())));
+        _mm_movemask_epi8(_mm_or_si128(quotes, backslashes))
+    }
+    #[allow(unsafe_code)]
+    // SAFETY: every processor of this kind has these instructions.
+    let found = unsafe { found(chunk.map(i64::from_le_bytes)) };
+    (found != 0).then_some(found.trailing_zeros() as usize)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn end_in(chunk: &[[u8; 8]; 2]) -> Option<usize> {
+    memchr::memchr2(b'"', b'\\', chunk.as_flattened())
 }
 
 /// The digits of a hexadecimal text.
@@ -322,6 +337,20 @@ mod tests {
             }
         }
         assert_eq!(Json::new(b",").skip(), Err(Wrong::Not("JSON")));
+    }
+
+    #[test]
+    fn the_end_of_a_text_is_found_wherever_it_is() {
+        for length in 0..200 {
+            let plain = vec![b'a'; length];
+            assert_eq!(end_of_plain(&plain), None);
+            for (at, end) in (0..length).flat_map(|at| [(at, b'"'), (at, b'\\')]) {
+                let mut text = plain.clone();
+                text[at..].fill(end ^ b'"' ^ b'\\');
+                text[at] = end;
+                assert_eq!(end_of_plain(&text), Some(at), "{at} of {length}");
+            }
+        }
     }
 
     #[test]

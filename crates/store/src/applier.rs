@@ -445,8 +445,9 @@ impl<'a> Applier<'a> {
     fn note_transaction(&mut self, block: &Block, legs: &[TouchedLeg], past: &mut Undone) -> Result<(), StoreError> {
         let (height, tx) = (block.header.height, legs[0].tx);
         let key = txid(block, tx).0;
-        // What spends an output comes once, for an output is spent once: unless it spends nothing, as a coinbase does, it needs not be looked for.
-        let may_be_known = matches!(self.task, Task::Below(_)) || tx == 0 || block.spends.is_empty();
+        // What spends an output comes once, for an output is spent once, and so does what spends a nonce: all but the first of a block, which on
+        // Bitcoin is the coinbase, need not be looked for.
+        let may_be_known = matches!(self.task, Task::Below(_)) || tx == 0;
         // What is overwritten may wait to be written itself.
         let waiting = block.overwritten.and_then(|_| self.waiting(Family::Transactions, &key));
         let before = match waiting {
