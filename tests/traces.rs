@@ -10,10 +10,11 @@ mod proxy;
 use alloy::eips::eip7702::Authorization;
 use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
+use assay_types::Timestamp;
 use contracts::{Address, World};
 use lab::Lab;
 use proxy::{Fault, Proxy, Rule, alter};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Calls itself as often as the first word of its input says, and then pays 7 wei to the address in the second.
 const NESTED: &str = "0x5f358015601e57600190035f526020356020525f5f60405f5f305af150005b5f5f5f5f60076020355af15000";
@@ -30,6 +31,49 @@ fn world(depth: u8) -> (World, Address) {
     world.send(world.users[0], Some(nested), 7, &[&depth, [0; 12].as_slice(), &paid.0].concat());
     world.mine();
     (world, paid)
+}
+
+/// What a withdrawal of 7 wei, paid by a call, makes of a statement that owes all that is left.
+fn verdict(world: &World, (payer, paid, txid): (Address, Address, &str), rules: Vec<Rule>) -> String {
+    let proxy = Proxy::with(&world.anvil.url, rules);
+    let lab = Lab::new();
+    let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}{policy}", lab::evm_chain(&proxy.url, 1, 1)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[payer]));
+    lab.index();
+    let height = world.height();
+    let time = Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap());
+    let held = world.balances(height, &[payer], &[None])[0].unwrap();
+    let withdrawal =
+        json!({ "chain": "evm", "address": paid.to_string(), "amount": "0.000000000000000007", "txid": txid });
+    let statement = json!({
+        "format": "assay.statement/1", "exchange": "acme",
+        "as_of": { "time": time.to_string(), "blocks": { "evm": { "height": height, "hash": world.hash(height) } } },
+        "assets": [{ "asset": "ETH", "customers": held.to_coins(18), "pending_withdrawals": [withdrawal] }],
+    });
+    lab.write("statement.json", &statement.to_string());
+    let output = lab.command(&["verify", "acme", "--statement", "statement.json", "--json"]).output().unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    result["verdict"].as_str().unwrap().to_owned()
+}
+
+/// An exchange is not short because a payee, or anyone, makes its trace unreadable; nor is it backed.
+#[test]
+fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {
+    let world = World::new(&[]);
+    let router = world.deploy("Router", vec![]);
+    let [payer, other, paid] = [world.users[1], world.users[2], Address::fresh(1)];
+    let txid = world.invoke(payer, router, 7, "pay(address[],uint256[])", abi![vec![paid], vec![7]]);
+    world.mine();
+    let of = |txid: &str, rules| verdict(&world, (payer, paid, txid), rules);
+    let unread = || vec![Rule::always(&[BLOCK], Fault::Huge), Rule::always(&[ALONE], Fault::Huge)];
+    assert_eq!(of(&txid, vec![]), "backed");
+    assert_eq!(of(&txid, unread()), "indeterminate");
+    assert_eq!(of(&txid, vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))]), "indeterminate");
+    // What cost the exchange nothing settled nothing, whatever it paid.
+    let elsewhere = world.invoke(other, router, 7, "pay(address[],uint256[])", abi![vec![paid], vec![7]]);
+    world.mine();
+    assert_eq!(of(&elsewhere, unread()), "short");
 }
 
 /// How 7 wei came to him, by what is indexed behind these disturbances; and what was said.
@@ -136,7 +180,7 @@ fn explained(world: &World, accounts: &[Address]) -> Vec<Vec<String>> {
 #[test]
 fn a_trace_that_nobody_can_read_holds_up_nothing_and_is_named() {
     let (world, paid) = world(3);
-    let too_slow = || Fault::Refuse(-32000, "execution timeout");
+    let too_slow = |why| Fault::Refuse(-32000, why);
     let failed = alter(|traces| {
         for trace in traces.as_array_mut().into_iter().flatten() {
             *trace = json!({ "txHash": trace["txHash"], "error": "execution timeout" });
@@ -145,8 +189,10 @@ fn a_trace_that_nobody_can_read_holds_up_nothing_and_is_named() {
     for (whole, alone, kind, named) in [
         (Fault::Huge, None, "internal", "(kind: oversized)"),
         (Fault::Refuse(-32003, "response size exceeded"), None, "internal", ""),
-        (failed.clone(), None, "internal", ""),
-        (failed, Some(too_slow()), "unattributed", ""),
+        (failed, None, "unattributed", ""),
+        (Fault::Refuse(-32002, "request timed out"), None, "internal", "one by one"),
+        (Fault::Refuse(-32002, "request timed out"), Some(too_slow("execution timeout")), "unattributed", ""),
+        (Fault::Refuse(-32002, "request timed out"), Some(too_slow("request timed out")), "unattributed", "too late"),
         (Fault::Huge, Some(Fault::Huge), "unattributed", "(kind: oversized): what it says stays unexplained"),
     ] {
         let alone = alone.map(|fault| Rule::always(&[ALONE], fault));

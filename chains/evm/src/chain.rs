@@ -473,4 +473,8 @@ impl Body for EvmBody {
             take(index, &to.0, asset, amount);
         }
     }
+
+    fn is_told(&self, tx: u32) -> bool {
+        usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx)).is_some_and(|tx| tx.is_told)
+    }
 }

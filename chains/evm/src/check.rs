@@ -107,7 +107,7 @@ fn notice(node: &Node, subject: &str, finding: impl Into<String>, limits: bool) 
 async fn version(node: &Node) -> Result<Notice, NodeError> {
     let version: Result<String, Refusal> = node.ask("web3_clientVersion", json!([]), "its version").await;
     match version {
-        Err(Refusal::Failed(error) | Refusal::Late(error)) => Err(error),
+        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => Err(error),
         version => Ok(notice(node, "version", version.unwrap_or_else(|_| "does not say".into()), false)),
     }
 }
@@ -116,7 +116,7 @@ async fn syncing(node: &Node) -> Result<Notice, NodeError> {
     match node.ask::<Value>("eth_syncing", json!([]), "whether it is synchronised").await {
         Ok(Value::Bool(false)) => Ok(notice(node, "synchronised", "yes", false)),
         Ok(_) => Ok(notice(node, "synchronised", "not yet: what it has not got is unknown until then", true)),
-        Err(Refusal::Failed(error) | Refusal::Late(error)) => Err(error),
+        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => Err(error),
         Err(_) => Ok(notice(node, "synchronised", "does not say", false)),
     }
 }

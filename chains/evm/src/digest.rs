@@ -48,8 +48,6 @@ pub(crate) struct Tx {
     pub(crate) fee: U256,
     /// The beneficiary's part of it.
     pub(crate) tip: U256,
-    /// The gas that it used.
-    pub(crate) gas: u64,
     /// Its logs' first index within the block.
     pub(crate) first_log: u32,
     pub(crate) logs: Vec<Log>,
@@ -59,7 +57,12 @@ pub(crate) struct Tx {
     pub(crate) frames: Vec<Frame>,
     /// The contracts that were created, as its trace says.
     pub(crate) created: Vec<Address>,
+    /// Is it known what it paid by calls?
+    pub(crate) is_told: bool,
 }
+
+/// What a transaction costs that calls nobody, and brings nothing along.
+const PLAIN_GAS: u64 = 21_000;
 
 /// An ERC-20 payment in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,12 +146,12 @@ fn digested(
             .checked_add(if is_of_op_stack { receipt.l1_fee } else { U256::ZERO })
             .ok_or("its fee on the chain below is more than there is")?,
         tip: U256::from(gas) * U256::from(tip_price),
-        gas,
         first_log,
         logs: receipt.logs,
         authorizations: sent.authorizations.clone(),
         frames: Vec::new(),
         created: Vec::new(),
+        is_told: gas <= PLAIN_GAS,
     })
 }
 

@@ -128,12 +128,12 @@ mod tests {
             value: U256::from(value),
             fee: U256::from(21),
             tip: U256::from(1),
-            gas: 21,
             first_log: 0,
             logs: vec![],
             authorizations: vec![],
             frames: vec![],
             created: vec![],
+            is_told: true,
         }
     }
 

@@ -403,7 +403,7 @@ fn sealed<T>(node: &Node, block: &BlockJson<T>, subject: &str) -> Result<SealedH
     Ok(SealedHeader { header, hash: *hash, is_foreign })
 }
 
-/// All receipts of the block; `None` where the node knows no way to ask for them together.
+/// All receipts of the block; `None` where they are to be asked for one by one.
 async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>>, Refusal> {
     if !node.block_receipts.is_there() {
         return Ok(None);
@@ -415,6 +415,15 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>
             Ok(Some(receipts))
         }
         Ok(None) => Err(Refusal::Null),
+        // As many logs as a block's gas pays for come to more than some nodes give, or we read, at once.
+        Err(Refusal::Huge(error)) => {
+            tracing::warn!("{error}: they are asked for one by one");
+            Ok(None)
+        }
+        Err(Refusal::TooMuch(why)) => {
+            tracing::debug!(node = node.name, "{subject} are asked for one by one: {why}");
+            Ok(None)
+        }
         Err(Refusal::NoMethod(why)) => {
             node.block_receipts.refuse(node, &subject, &why).map(|()| None).map_err(Refusal::Failed)
         }

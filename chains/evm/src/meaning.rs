@@ -15,6 +15,8 @@ pub(crate) enum Meaning {
     Limited,
     /// It has too much to do.
     Overloaded,
+    /// It did not come to an end with it in the time that it has for anything.
+    Late,
     NoMethod,
     Other,
 }
@@ -33,6 +35,8 @@ impl Meaning {
             Meaning::Absent
         } else if error.code == 429 || says(LIMITED) {
             Meaning::Limited
+        } else if says(LATE) {
+            Meaning::Late
         } else if says(OVERLOADED) || error.is_retry_err() {
             Meaning::Overloaded
         } else if matches!(error.code, -32601 | -32004) || says(NO_METHOD) {
@@ -46,7 +50,7 @@ impl Meaning {
 
     /// Later may do.
     pub(crate) fn is_overload(self) -> bool {
-        matches!(self, Meaning::Limited | Meaning::Overloaded)
+        matches!(self, Meaning::Limited | Meaning::Overloaded | Meaning::Late)
     }
 
     /// Less at a time may do, or later.
@@ -67,17 +71,8 @@ const TOO_MUCH: &[&str] = &[
 ];
 const LIMITED: &[&str] =
     &["rate limit", "too many requests", "limit exceeded", "request limit", "request count exceeded"];
-const OVERLOADED: &[&str] = &[
-    "capacity",
-    "timeout",
-    "timed out",
-    "time out",
-    "overloaded",
-    "try again",
-    "temporarily",
-    "busy",
-    "context canceled",
-];
+const LATE: &[&str] = &["timeout", "timed out", "time out"];
+const OVERLOADED: &[&str] = &["capacity", "overloaded", "try again", "temporarily", "busy", "context canceled"];
 const NO_METHOD: &[&str] = &[
     "method not found",
     "method not supported",

@@ -30,8 +30,10 @@ const AT_ONCE: usize = 8;
 pub(crate) enum Refusal {
     /// The answer did not arrive, or cannot be read, or the node is overloaded: nothing is known, ask again.
     Failed(NodeError),
-    /// The same, for it took longer than anyone waits, or came to more than anyone reads.
+    /// The same, for it took longer than anyone waits.
     Late(NodeError),
+    /// The same, for it came to more than anyone reads.
+    Huge(NodeError),
     /// The node does not know the method.
     NoMethod(String),
     /// The node does not have the block, or not its state, as it says.
@@ -53,7 +55,7 @@ impl Refusal {
     /// Where nothing is known.
     pub(crate) fn in_words(self) -> Result<String, NodeError> {
         match self {
-            Refusal::Failed(error) | Refusal::Late(error) => Err(error),
+            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) => Err(error),
             Refusal::Null => Ok(NULL.into()),
             Refusal::NoMethod(why)
             | Refusal::Absent(why)
@@ -69,6 +71,8 @@ pub(crate) struct Node {
     /// Host and port, without anything secret.
     pub(crate) name: String,
     endpoint: Endpoint,
+    /// The same, for traces: they explain, and may hold up a block for half of the time that any other answer may take.
+    hurried: Endpoint,
     /// The number of the next question.
     next: AtomicU64,
     pub(crate) chain_number: u64,
@@ -102,6 +106,7 @@ impl Node {
             name: endpoint.shown(),
             batch: BatchSize::new(endpoint.pace().largest_batch()),
             next: AtomicU64::new(1),
+            hurried: endpoint.within(endpoint.deadline() / 2),
             endpoint,
             chain_number,
             right_chain: AtomicBool::new(false),
@@ -178,7 +183,8 @@ impl Node {
         read: impl Fn(&Answer, u64) -> Result<T, Failure>,
     ) -> Result<T, Refusal> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let told = transport::ask(&self.endpoint, id, method, &params, read).await;
+        let endpoint = if transport::is_trace(method) { &self.hurried } else { &self.endpoint };
+        let told = transport::ask(endpoint, id, method, &params, read).await;
         told.map_err(|failure| self.refusal(failure, subject))
     }
 
@@ -197,7 +203,7 @@ impl Node {
         while let Some(chunk) = chunks.next().await {
             for answer in chunk? {
                 answers.push(match answer {
-                    Err(Refusal::Failed(error) | Refusal::Late(error)) => return Err(error),
+                    Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => return Err(error),
                     answer => answer,
                 });
             }
@@ -295,12 +301,19 @@ impl Node {
             Failure::Broken(why @ Broken::Status(429)) => failed(self.limited(why)),
             Failure::Broken(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
             Failure::Broken(why) => {
-                let is_late = matches!(&why, Broken::Http(error) if error.is_too_much());
-                let error = match why.fault() {
+                let kind = match &why {
+                    Broken::Http(HttpError::TimedOut(_)) => Refusal::Late,
+                    Broken::Http(HttpError::TooLarge(..)) => Refusal::Huge,
+                    Broken::Http(HttpError::NeverEnding { within, .. }) => match *within < self.hurried.deadline() {
+                        true => Refusal::Huge,
+                        false => Refusal::Late,
+                    },
+                    _ => Refusal::Failed,
+                };
+                kind(match why.fault() {
                     Some(fault) => self.unreadable(subject, fault, why),
                     None => self.unreachable(why),
-                };
-                if is_late { Refusal::Late(error) } else { Refusal::Failed(error) }
+                })
             }
         }
     }
@@ -314,6 +327,7 @@ impl Node {
             Meaning::Absent => Refusal::Absent(why),
             Meaning::Limited => Refusal::Failed(self.limited(why)),
             Meaning::Overloaded => Refusal::Failed(self.unreachable(why)),
+            Meaning::Late => Refusal::Late(self.unreachable(why)),
             Meaning::NoMethod => Refusal::NoMethod(why),
             Meaning::Other => Refusal::Other(why),
         }
@@ -373,7 +387,7 @@ pub(crate) trait OrFail<T> {
 impl<T> OrFail<T> for Result<T, Refusal> {
     fn or_fail(self, node: &Node, subject: &str) -> Result<T, NodeError> {
         self.map_err(|refusal| match refusal {
-            Refusal::Failed(error) | Refusal::Late(error) => error,
+            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) => error,
             Refusal::NoMethod(why) => NodeError::Unsupported(format!("{}: cannot give {subject}: {why}", node.name)),
             Refusal::Absent(why) => node.missing(subject, None, why),
             Refusal::Null => node.missing(subject, Some(Fault::Omitted), NULL),
@@ -399,6 +413,7 @@ mod tests {
             let error = ErrorPayload { code, message: message.into(), data: None };
             match node().refusal_in_words(&error) {
                 Refusal::Failed(NodeError::Unreachable { .. }) => "again",
+                Refusal::Late(NodeError::Unreachable { .. }) => "late",
                 Refusal::Failed(NodeError::Limited { .. }) => "limited",
                 Refusal::NoMethod(_) => "no method",
                 Refusal::Absent(_) => "absent",
@@ -412,7 +427,9 @@ mod tests {
             (-32601, "Method not found", "no method"),
             (-32005, "daily request count exceeded, request rate limited", "limited"),
             (429, "slow down", "limited"),
-            (-32000, "upstream timeout", "again"),
+            (-32000, "upstream timeout", "late"),
+            (-32002, "request timed out", "late"),
+            (-32000, "server is busy", "again"),
             (-32000, "execution aborted (timeout = 5s)", "too much"),
             (-32000, "execution timeout", "too much"),
             (-32600, "batch too large", "too much"),

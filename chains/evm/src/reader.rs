@@ -152,7 +152,7 @@ async fn call(node: &Node, block: B256, accounts: &[Address], tokens: &[Address]
             Untold::Nothing => Stop::NoOverride("it is ignored".into()),
             Untold::Nonsense(why) => Stop::Failed(node.unreadable(subject, Fault::Garbled, why)),
         }),
-        Err(Refusal::Failed(error) | Refusal::Late(error)) => Err(Stop::Failed(error)),
+        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => Err(Stop::Failed(error)),
         Err(Refusal::Absent(why)) => Err(Stop::NoState(why)),
         Err(Refusal::NoMethod(why)) => Err(Stop::NoOverride(why)),
         // of one account in one token, single calls will say what is wrong

@@ -86,7 +86,7 @@ impl Call<'_> {
                         (format!("the code of {address}"), format!("its hash is {}", keccak256(&code)));
                     return Err(self.node.contradiction(&subject, "the proven hash", fault, why));
                 }
-                Err(Refusal::Failed(error) | Refusal::Late(error)) => return Err(error),
+                Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => return Err(error),
                 Err(_) => return Ok(false),
             }
         };

@@ -45,14 +45,24 @@ pub(crate) async fn hold_against_state(
         return Ok(false);
     }
     let before = before(node, at, fetched, codeless.keys()).await?;
-    let is_denied = |address: &Address, after: U256| match before.get(address) {
-        // It may have been created for a while, or have destroyed itself.
-        Some(before) if has_code(before) || before.nonce.is_zero() && is_created(&fetched.digest, address) => false,
-        Some(before) => is_watched(address) || gained_less(&fetched.digest, *address, before.balance, after),
-        None => is_watched(address) && !is_created(&fetched.digest, address),
-    };
-    let denied: BTreeSet<Address> =
-        codeless.iter().filter(|(address, after)| is_denied(address, **after)).map(|(address, _)| *address).collect();
+    let digest = &fetched.digest;
+    let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
+    let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
+    let (mut denied, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
+    for (address, after) in &codeless {
+        let before = before.get(address);
+        // Its nonce is never zero again, but where it destroyed itself within the block.
+        let may_be_created = before.is_none_or(|before| before.nonce.is_zero());
+        if before.is_some_and(has_code) || may_be_created && is_created(address) {
+            continue;
+        }
+        let is_short = before.is_some_and(|before| gained_less(digest, *address, before.balance, *after));
+        if is_watched(address) || is_short {
+            // It may have been created by what is not told.
+            let kind = if may_be_created && !all_are_told { &mut doubtful } else { &mut denied };
+            kind.insert(*address);
+        }
+    }
     for address in &denied {
         tracing::warn!(
             kind = Fault::Forged.as_str(),
@@ -62,10 +72,14 @@ pub(crate) async fn hold_against_state(
             Fault::Forged
         );
     }
+    // Of those that are watched state decides.
+    doubtful.retain(|address| !is_watched(address));
     for tx in &mut fetched.digest.transactions {
-        tx.frames.retain(|frame| !denied.contains(&frame.from) && !denied.contains(&frame.to));
+        let frames = tx.frames.len();
+        tx.frames.retain(|frame| ![frame.from, frame.to].iter().any(|it| denied.contains(it) || doubtful.contains(it)));
+        tx.is_told &= tx.frames.len() == frames || doubtful.is_empty();
     }
-    Ok(!denied.is_empty())
+    Ok(!denied.is_empty() || !doubtful.is_empty())
 }
 
 /// Of whom a proof is wanted.
@@ -89,10 +103,6 @@ fn authorities(digest: &Digest) -> BTreeSet<Address> {
     let signer =
         |one: &SignedAuthorization| recover_signer_unchecked(&one.signature().ok()?, one.signature_hash()).ok();
     all.filter_map(signer).collect()
-}
-
-fn is_created(digest: &Digest, address: &Address) -> bool {
-    digest.transactions.iter().any(|tx| tx.created.contains(address))
 }
 
 fn has_code(proof: &AccountProof) -> bool {

@@ -3,7 +3,6 @@
 //! Anyone can send a transaction whose trace no node comes to an end with, or nobody reads to its end: it stays unexplained, and holds up nothing.
 
 use alloy::primitives::B256;
-use alloy::rpc::json_rpc::ErrorPayload;
 use assay_types::{BlockRef, Fault, Height, NodeError};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -11,7 +10,6 @@ use serde_json::json;
 use crate::codec::Place;
 use crate::diagnose;
 use crate::digest::Digest;
-use crate::meaning::Meaning;
 use crate::node::{Node, Refusal};
 use crate::trace::{Calls, Trace};
 
@@ -38,11 +36,12 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
             Ok(Traces::All(traces))
         }
         Err(Refusal::NoMethod(why)) => node.traces.refuse(node, &subject, &why).map(|()| Traces::None),
+        Err(Refusal::Huge(error)) => {
+            tracing::warn!("{error}: they are asked for one by one");
+            Ok(Traces::OneByOne)
+        }
         Err(Refusal::Late(error)) => {
-            match error.fault() {
-                Some(Fault::Oversized) => tracing::warn!("{error}: they are asked for one by one"),
-                _ => node.whole_traces.lose(node, &format!("of block {}: {error}", at.height)),
-            }
+            node.whole_traces.lose(node, &format!("of block {}: {error}", at.height));
             Ok(Traces::OneByOne)
         }
         Err(Refusal::TooMuch(why)) => {
@@ -70,27 +69,25 @@ pub(crate) async fn explain(
     traces: Traces,
     burns: bool,
 ) -> Result<(), NodeError> {
-    /// What a transaction costs that calls nobody, and brings nothing along.
-    const PLAIN_GAS: u64 = 21_000;
-    let open = match traces {
-        Traces::None => return Ok(()),
-        Traces::All(traces) => from_all(node, at, digest, traces, burns).await?,
+    match traces {
+        Traces::None => Ok(()),
+        Traces::All(traces) => from_all(node, at, digest, traces, burns).await,
         Traces::OneByOne => {
-            let calling = digest.transactions.iter().enumerate().filter(|(_, tx)| tx.gas > PLAIN_GAS);
-            calling.map(|(place, _)| place).collect()
+            let calling = digest.transactions.iter().enumerate().filter(|(_, tx)| !tx.is_told);
+            let calling = calling.map(|(place, tx)| (place, tx.id)).collect();
+            one_by_one(node, digest, calling, burns).await
         }
-    };
-    one_by_one(node, digest, open, burns).await
+    }
 }
 
-/// Those of the whole block; gives the places of those that were too much for the node together.
+/// Those of the whole block.
 async fn from_all(
     node: &Node,
     at: BlockRef,
     digest: &mut Digest,
     traces: Vec<Trace>,
     burns: bool,
-) -> Result<Vec<usize>, NodeError> {
+) -> Result<(), NodeError> {
     let subject = format!("the traces of block {}", at.height);
     let contradiction = |fault: Fault, why: String| node.contradiction(&subject, "its transactions", fault, why);
     let traced: Vec<_> = traces.iter().map(|trace| trace.tx_hash).collect();
@@ -107,30 +104,22 @@ async fn from_all(
         let why = format!("{} traces for {} transactions", traced.len(), ids.len());
         return Err(contradiction(diagnose::traces(&traced, &ids), why));
     }
-    let mut open = Vec::new();
     for (place, trace) in traces.into_iter().enumerate() {
         match (trace.calls, trace.error) {
             (Some(calls), None) => note(node, &subject, digest, place, &calls, burns)?,
             (_, error) => {
                 let why = error.unwrap_or("neither result nor error".into());
                 tracing::debug!(node = node.name, block = at.height.0, tx = %ids[place], "no trace: {why}");
-                let error = ErrorPayload { code: 0, message: why.into(), data: None };
-                if Meaning::of(&error).is_too_much() {
-                    open.push(place);
-                }
             }
         }
     }
-    Ok(open)
+    Ok(())
 }
 
-/// Those of the transactions at these places.
-async fn one_by_one(node: &Node, digest: &mut Digest, places: Vec<usize>, burns: bool) -> Result<(), NodeError> {
+/// Those of these transactions, by their places.
+async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, burns: bool) -> Result<(), NodeError> {
     /// Traces that are on their way.
     const AT_ONCE: usize = 4;
-    /// How many of a block come too late, or are too much, until no others are asked for.
-    const LATE: usize = 2;
-    let open: Vec<(usize, B256)> = places.into_iter().map(|place| (place, digest.transactions[place].id)).collect();
     let mut traces = futures_util::stream::iter(open)
         .map(async |(place, id)| {
             let subject = format!("the trace of transaction {id}");
@@ -138,20 +127,20 @@ async fn one_by_one(node: &Node, digest: &mut Digest, places: Vec<usize>, burns:
             (place, asked, subject)
         })
         .buffered(AT_ONCE);
-    let mut late = 0;
     while let Some((place, asked, subject)) = traces.next().await {
         match asked {
             Ok(calls) => note(node, &subject, digest, place, &calls, burns)?,
             Err(Refusal::NoMethod(why)) => return node.traces.refuse(node, &subject, &why),
+            Err(Refusal::Huge(error)) => tracing::warn!("{error}: what it says stays unexplained"),
+            // The next one may take as long.
             Err(Refusal::Late(error)) => {
-                tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}: what it says stays unexplained");
-                late += 1;
-                if late == LATE {
-                    node.traces.lose(node, &error.to_string());
-                    break;
-                }
+                node.traces.lose(node, &format!("{subject} comes too late: {error}"));
+                break;
             }
-            Err(refusal) => tracing::debug!(node = node.name, "{subject}: {}", refusal.in_words()?),
+            Err(refusal) => {
+                let why = refusal.in_words()?;
+                tracing::debug!(node = node.name, "{subject}: {why}");
+            }
         }
     }
     Ok(())
@@ -174,7 +163,7 @@ fn note(
         return Err(node.contradiction(subject, "its transactions", fault, why));
     }
     let tx = &mut digest.transactions[place];
-    (tx.frames, tx.created) = (calls.frames(burns), calls.created());
+    (tx.frames, tx.created, tx.is_told) = (calls.frames(burns), calls.created(), true);
     Ok(())
 }
 

@@ -24,9 +24,12 @@ const LARGEST_ANSWER: usize = 256 << 20;
 /// The largest answer that this method can have: what is larger is none, and not worth the memory.
 fn largest(method: &str) -> usize {
     match method {
-        "eth_getBlockByHash" | "eth_getBlockReceipts" | "debug_traceBlockByHash" => LARGEST_ANSWER,
-        // One receipt's logs, and one transaction's calls, are bounded by a block's gas.
-        "eth_getTransactionReceipt" | "debug_traceTransaction" => 32 << 20,
+        // One receipt's logs may be all of the block's.
+        "eth_getBlockByHash" | "eth_getBlockReceipts" | "eth_getTransactionReceipt" | "debug_traceBlockByHash" => {
+            LARGEST_ANSWER
+        }
+        // What moves nothing may come to any size: each call shows its input again.
+        "debug_traceTransaction" => 32 << 20,
         // The ids of a block's transactions; a proof of many slots; what a contract returns within the gas that it is given;
         // a transaction's input, or a contract's code, of which nodes of other networks allow more than Ethereum's.
         "eth_getBlockByNumber"
@@ -164,11 +167,21 @@ pub(crate) async fn ask<T>(
         endpoint.take_back(answer);
         match &read {
             _ if matches!(status, 429 | 503) => Reply::Refused(read),
-            Err(Failure::Said(error)) if Meaning::of(error).is_overload() => Reply::Refused(read),
+            Err(Failure::Said(error)) if is_worth_asking_again(method, Meaning::of(error)) => Reply::Refused(read),
             _ => Reply::Answered(read),
         }
     };
     endpoint.ask(body, 1, largest(method), read).await.map_err(|error| Failure::Broken(Broken::Http(error)))?
+}
+
+/// What takes a trace so long is in the block, and takes as long the next time.
+fn is_worth_asking_again(method: &str, meaning: Meaning) -> bool {
+    meaning.is_overload() && !(meaning == Meaning::Late && is_trace(method))
+}
+
+/// Is it a question for traces?
+pub(crate) fn is_trace(method: &str) -> bool {
+    method.starts_with("debug_trace")
 }
 
 /// What became of each question of a batch, in order.

@@ -615,7 +615,9 @@ fn in_a_block(
         }
     }
     let paid = paid(world, chain, transaction.payments)?;
-    Ok(Some(Found::Block { at: header.at(), paid, spent }))
+    let coin = || Some(world.directory.deployed(&chain.id, Asset::Native)?.0.symbol.clone());
+    let untold = if transaction.is_told { None } else { coin() };
+    Ok(Some(Found::Block { at: header.at(), paid, spent, untold }))
 }
 
 /// Payments in assets that are known; others are no coins of a statement.

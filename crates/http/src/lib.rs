@@ -181,6 +181,11 @@ impl Endpoint {
         Endpoint { deadline, ..self.clone() }
     }
 
+    /// How long a request to it may take.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// Host and port, for people: no user, password, path or query, any of which may be a key.
     pub fn shown(&self) -> String {
         show(&self.url)

@@ -486,7 +486,8 @@ impl<'a> Applier<'a> {
                         row = row.take().map(|row| Transaction::payment_into(row, index, to, asset, amount));
                     }
                 });
-                row.unwrap_or_default()
+                let row = row.unwrap_or_default();
+                if block.body.is_told(tx) { row } else { Transaction::untold_into(row) }
             },
         );
         past.note(Family::Transactions, &key, before.as_deref());

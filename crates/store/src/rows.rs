@@ -59,6 +59,8 @@ pub struct Transaction {
     pub debits: Vec<(AccountNo, Asset, Amount)>,
     /// What it paid: to anyone if it took from a watched account, else to watched accounts.
     pub payments: Vec<Payment>,
+    /// Is everything told that it paid in the chain's own coin? What calls paid is not, where no trace of them was to be had.
+    pub is_told: bool,
 }
 
 /// A watched unspent output.
@@ -193,13 +195,18 @@ impl Unspent {
 
 impl Transaction {
     pub(crate) fn nothing_yet(height: Height) -> Transaction {
-        Transaction { height, debits: vec![], payments: vec![] }
+        Transaction { height, debits: vec![], payments: vec![], is_told: true }
     }
 
     /// A row up to its payments.
     pub(crate) fn head_into(row: Writer, height: Height, debits: &[(AccountNo, Asset, Amount)]) -> Writer {
         let row = row.count(height.0).count(debits.len() as u64);
         debits.iter().fold(row, |row, (account, asset, amount)| row.account(*account).asset(*asset).amount(*amount))
+    }
+
+    /// That not everything is told: a payment to nobody.
+    pub(crate) fn untold_into(row: Writer) -> Writer {
+        Transaction::payment_into(row, None, &[], Asset::Native, Amount::ZERO)
     }
 
     /// One payment more.
@@ -212,7 +219,7 @@ impl Transaction {
         let mut row = Reader(value);
         let (height, count) = (Height(row.count()?), row.count()?);
         let debits = (0..count).map(|_| Some((row.account()?, row.asset()?, row.amount()?))).collect::<Option<_>>()?;
-        let mut payments = Vec::new();
+        let (mut payments, mut is_told) = (Vec::new(), true);
         while !row.0.is_empty() {
             let index = match row.count()? {
                 0 => None,
@@ -220,9 +227,13 @@ impl Transaction {
             };
             let length = usize::try_from(row.count()?).ok()?;
             let to = Account::new(row.raw(length)?);
-            payments.push(Payment { index, to, asset: row.asset()?, amount: row.amount()? });
+            let payment = Payment { index, to, asset: row.asset()?, amount: row.amount()? };
+            match length {
+                0 => is_told = false,
+                _ => payments.push(payment),
+            }
         }
-        Some(Transaction { height, debits, payments })
+        Some(Transaction { height, debits, payments, is_told })
     }
 }
 
@@ -252,10 +263,12 @@ mod tests {
         }
         let payment = Payment { index: None, to: Account::new(&[1, 2]), asset: Asset::Native, amount: Amount::from(5) };
         let debits = vec![(AccountNo(4), Asset::Native, Amount::from(6))];
-        let transaction = Transaction { height: Height(1), debits, payments: vec![payment] };
+        let transaction = Transaction { height: Height(1), debits, payments: vec![payment], is_told: true };
         let row = Transaction::head_into(Writer::default(), Height(1), &transaction.debits);
         let row = Transaction::payment_into(row, None, &[1, 2], Asset::Native, Amount::from(5)).0;
-        assert_eq!(Transaction::read(&row), Some(transaction));
+        assert_eq!(Transaction::read(&row), Some(transaction.clone()));
+        let row = Transaction::untold_into(Writer(row)).0;
+        assert_eq!(Transaction::read(&row), Some(Transaction { is_told: false, ..transaction }));
         for coverage in [Coverage::Verified, Coverage::Unproven, Coverage::Unknown("why".into())] {
             assert_eq!(Coverage::read(&coverage.value()), Some(coverage));
         }

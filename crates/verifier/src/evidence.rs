@@ -205,6 +205,8 @@ pub enum Found {
         paid: Vec<Paid>,
         /// What accounts that the exchange declares put into it. Several of an asset are summed.
         spent: Vec<Spent>,
+        /// The coin of which it is not told what else it paid: of a call that was not traced.
+        untold: Option<String>,
     },
 }
 

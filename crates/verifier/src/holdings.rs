@@ -196,11 +196,11 @@ impl Held {
         self.unknown.iter().filter(|unknown| unknown.balance_unknown).map(|unknown| unknown.accounts).sum()
     }
 
-    /// Coins that may be there, like the balance of the account to which they are paid.
-    pub(crate) fn add_contested(&mut self, coins: Wide) {
+    /// Coins that may count, like the balance of an account that is not known.
+    pub(crate) fn add_open(&mut self, coins: Wide, reason: &str) {
         if !coins.is_zero() {
             self.all.add(Wide::ZERO, Some(coins));
-            self.doubt("", "paid after the block to accounts that other exchanges declare too", false, Some(coins));
+            self.doubt("", reason, false, Some(coins));
         }
     }
 

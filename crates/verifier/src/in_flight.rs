@@ -116,6 +116,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) fit: Fit,
     /// What of it is deducted: only ever of an unconfirmed credit in a block after B.
     pub(crate) granted: Share,
+    /// What of a withdrawal may be settled by calls that nobody can tell of.
+    pub(crate) untold: Wide,
 }
 
 impl Judged<'_> {
@@ -228,6 +230,7 @@ pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence, blocks
                 place: place(item, blocks, &transactions),
                 fit: Fit::Untold,
                 granted: Share::default(),
+                untold: Wide::ZERO,
             });
         }
     }
@@ -235,6 +238,7 @@ pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence, blocks
     let owners = Owners::of_payees(evidence);
     allot_all(&mut judged, &transactions, &owners);
     grant(&mut judged, &transactions, &owners);
+    leave_open(&mut judged, &transactions);
     judged
 }
 
@@ -270,9 +274,9 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
         }
     }
     for ((chain, txid), numbers) in by_transaction {
-        let (payments, complete) = match transactions.get(&(chain, txid)) {
-            Some(Found::Mempool { payments, complete }) => (payments, *complete),
-            Some(Found::Block { paid, .. }) => (paid, true),
+        let (payments, complete, untold) = match transactions.get(&(chain, txid)) {
+            Some(Found::Mempool { payments, complete }) => (payments, *complete, &None),
+            Some(Found::Block { paid, untold, .. }) => (paid, true, untold),
             Some(Found::Nowhere { .. }) | None => continue,
         };
         let uses: Vec<Use<'_>> = numbers
@@ -283,6 +287,12 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
         let mut fits = allot(payments, &|account| owners.of(chain, account), &uses);
         if !complete {
             forgive_the_untold(&uses, &mut fits);
+        }
+        for (one, fit) in uses.iter().zip(&mut fits) {
+            let is_untold = one.list == List::PendingWithdrawals && untold.as_deref() == Some(one.symbol);
+            if is_untold && matches!(fit, Fit::Elsewhere | Fit::Less(_)) {
+                *fit = Fit::Untold;
+            }
         }
         for (number, fit) in numbers.into_iter().zip(fits) {
             judged[number].fit = fit;
@@ -310,6 +320,32 @@ fn grant(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Ow
         |one: &&mut Judged<'_>| one.list == List::UnconfirmedCredits && matches!(one.place, Place::Unknown { .. });
     for one in judged.iter_mut().filter(unplaced) {
         one.granted = Share { clear: Wide::ZERO, contested: wide(one.item.amount) };
+    }
+}
+
+/// Withdrawals that calls may have settled of which no trace tells: together at most what their transaction took from the exchange and is not
+/// seen to have paid for others.
+fn leave_open(judged: &mut [Judged<'_>], transactions: &Transactions<'_>) {
+    let mut left: HashMap<(&ChainId, TxId, &str), Wide> = HashMap::new();
+    let settled = |one: &&mut Judged<'_>| one.list == List::PendingWithdrawals && matches!(one.place, Place::UpTo(_));
+    let mut settled: Vec<&mut Judged<'_>> = judged.iter_mut().filter(settled).collect();
+    settled.sort_by_key(|one| matches!(one.fit, Fit::Untold));
+    for one in settled {
+        let (Some(txid), chain) = (one.tx, &one.item.chain) else { continue };
+        let left = left.entry((chain, txid, one.symbol)).or_insert_with(|| {
+            let Some(Found::Block { spent, .. }) = transactions.get(&(chain, txid)) else { return Wide::ZERO };
+            spent.iter().filter(|spent| spent.symbol == one.symbol).map(|spent| wide(spent.amount)).sum()
+        });
+        let part = match one.fit {
+            Fit::Pays(share) => share.total().min(*left),
+            Fit::Untold => wide(one.item.amount).min(*left),
+            _ => continue,
+        };
+        *left -= part;
+        if one.fit == Fit::Untold {
+            one.untold = part;
+            one.fit = if part.is_zero() { Fit::Elsewhere } else { Fit::Untold };
+        }
     }
 }
 

@@ -111,7 +111,12 @@ pub(crate) fn line(
     if blocks.is_empty() {
         held.add_unseen();
     }
-    held.add_contested(items.iter().map(|item| item.granted.contested).sum());
+    let contested = "paid after the block to accounts that other exchanges declare too";
+    held.add_open(items.iter().map(|item| item.granted.contested).sum(), contested);
+    held.add_open(
+        items.iter().map(|item| item.untold).sum(),
+        "perhaps paid to pending withdrawals, by calls that no trace tells of",
+    );
 
     let owed_in = |list: List| -> Wide { items.iter().filter(|item| item.list == list).map(|item| item.owed()).sum() };
     let (pending_withdrawals, uncredited_deposits) =

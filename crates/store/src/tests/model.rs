@@ -281,7 +281,7 @@ fn is_debit(block: &Sealed, place: u32, kind: Kind) -> bool {
 }
 
 fn empty(block: &Sealed) -> Transaction {
-    Transaction { height: block.header.height, debits: Vec::new(), payments: Vec::new() }
+    Transaction { height: block.header.height, debits: Vec::new(), payments: Vec::new(), is_told: true }
 }
 
 fn note(row: &mut Transaction, block: &Sealed, tx: u32, numbers: &HashMap<Account, u32>) {

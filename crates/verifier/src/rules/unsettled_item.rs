@@ -24,6 +24,7 @@ pub(crate) fn unsettled_item(statement: &Statement, blocks: &Blocks<'_>, judged:
     let effect = match (judged.list, judged.counts(), judged.granted.clear) {
         (List::UnconfirmedCredits, _, Wide::ZERO) => "it is not deducted".to_owned(),
         (List::UnconfirmedCredits, _, granted) => format!("{} is deducted", coins(judged, granted).grouped()),
+        (_, true, _) if !judged.untold.is_zero() => "it may be owed".to_owned(),
         (_, true, _) => "it is owed".to_owned(),
         (_, false, _) => "it is not owed".to_owned(),
     };
@@ -67,6 +68,10 @@ fn concern(judged: &Judged<'_>) -> Option<(Severity, String)> {
         }
         (Place::Mempool | Place::After(_), PendingWithdrawals, _) => return None,
         (Place::Mempool, ..) => (Notice, "its transaction waits in the mempool".to_owned()),
+        (Place::UpTo(at), PendingWithdrawals, Fit::Untold) => (
+            Warning,
+            format!("what its transaction paid by calls in block {} is not known, as no trace tells", at.height),
+        ),
         (Place::UpTo(at), PendingWithdrawals, _) => (Warning, format!("it was settled in block {}", at.height)),
         (Place::UpTo(_), UncreditedDeposits, _) => return None,
         (Place::UpTo(at), UnconfirmedCredits, _) => {

@@ -56,6 +56,28 @@ fn a_pending_withdrawal_is_owed_unless_it_was_settled() {
 }
 
 #[test]
+fn what_no_trace_tells_of_settles_nothing_and_leaves_the_verdict_open() {
+    let untold = |found: Found| match found {
+        Found::Block { at, paid, spent, .. } => Found::Block { at, paid, spent, untold: Some("BTC".into()) },
+        other => other,
+    };
+    let judge = |spent: u64, paid_out: Vec<Paid>, amounts: &[u64]| {
+        let listed = amounts.iter().fold(world(), |world, units| world.pending(withdrawal(9, 200, *units)));
+        let world = listed.tx(9, untold(spending(in_block(B, paid_out), spent)));
+        let (owed, _, findings) = outcome(&world);
+        (owed, world.line().verdict, world.line().missing.to_string(), findings)
+    };
+    let warned = |count: usize| vec![WARNING.to_owned(); count];
+    assert_eq!(judge(5, vec![], &[5]), (5, Verdict::Indeterminate, "0".into(), warned(1)));
+    assert_eq!(judge(5, vec![paid(0, 200, 5)], &[5]), (0, Verdict::Backed, "0".into(), warned(1)), "it is seen");
+    // No more than what went out, and is not seen to have gone to others.
+    assert_eq!(judge(3, vec![], &[5]), (5, Verdict::Short, "2".into(), warned(1)));
+    assert_eq!(judge(0, vec![], &[5]), (5, Verdict::Short, "5".into(), vec![ERROR.into()]));
+    assert_eq!(judge(7, vec![], &[5, 5]), (10, Verdict::Short, "3".into(), warned(2)));
+    assert_eq!(judge(7, vec![paid(0, 200, 5)], &[5, 4]).1, Verdict::Short);
+}
+
+#[test]
 fn a_withdrawal_without_a_transaction_is_owed_and_nothing_is_wrong_with_it() {
     let mut item = withdrawal(9, 200, 5);
     item.txid = None;
@@ -138,7 +160,7 @@ fn where_b_is_unknown_debts_count_and_nothing_is_deducted() {
     let other_branch = || {
         let mut fork = at(B);
         fork.hash.0 = [77; 32];
-        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![] }
+        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: None }
     };
     assert_eq!(outcome(&world().unconfirmed(item(9, 0, 5)).tx(9, other_branch())), (0, 0, vec![WARNING.into()]));
     assert_eq!(outcome(&world().uncredited(item(9, 0, 5)).tx(9, other_branch())), (5, 0, vec![WARNING.into()]));

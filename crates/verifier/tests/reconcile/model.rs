@@ -143,7 +143,7 @@ fn naive(world: &World, asset: usize) -> (i128, i128, Verdict) {
 
     let (mut deducted, mut doubtful) = (0, Vec::new());
     for tx in &world.evidence.items {
-        let Found::Block { at, paid, spent } = &tx.found else { continue };
+        let Found::Block { at, paid, spent, .. } = &tx.found else { continue };
         if at.height.0 <= B {
             continue;
         }

@@ -135,13 +135,13 @@ pub fn paid(index: u32, to: u8, units: u64) -> Paid {
 }
 
 pub fn in_block(height: u64, paid: Vec<Paid>) -> Found {
-    Found::Block { at: at(height), paid, spent: vec![] }
+    Found::Block { at: at(height), paid, spent: vec![], untold: None }
 }
 
 pub fn spending(found: Found, units: u64) -> Found {
     match found {
-        Found::Block { at, paid, .. } => {
-            Found::Block { at, paid, spent: vec![Spent { symbol: "BTC".into(), amount: Amount::from(units) }] }
+        Found::Block { at, paid, untold, .. } => {
+            Found::Block { at, paid, spent: vec![Spent { symbol: "BTC".into(), amount: Amount::from(units) }], untold }
         }
         other => other,
     }
