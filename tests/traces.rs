@@ -117,7 +117,11 @@ fn what_an_account_pays_by_code_that_it_has_for_a_while_is_explained() {
     };
     let pay = || _ = world.send(caller, Some(account), 0, &[[0; 44].as_slice(), &paid.0].concat());
     for (nonce, is_in_one_block) in [(0, false), (2, true)] {
-        let end = || if is_in_one_block { () } else { world.mine() };
+        let end = || {
+            if !is_in_one_block {
+                world.mine();
+            }
+        };
         authorize(nested.0, nonce);
         end();
         pay();
