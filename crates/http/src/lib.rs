@@ -10,7 +10,7 @@ mod line;
 use std::future::Future;
 use std::ops::DerefMut;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use assay_types::Fault;
@@ -315,7 +315,12 @@ impl Endpoint {
                     ticket.overdue();
                 }
             })?;
-            match read(answer) {
+            let is_large = answer.body.len() > LARGE;
+            let read = {
+                let _alone = is_large.then(|| READING.lock().unwrap_or_else(PoisonError::into_inner));
+                read(answer)
+            };
+            match read {
                 Reply::Answered(answer) => {
                     ticket.answered();
                     return Ok(answer);
@@ -404,8 +409,9 @@ enum Request {
 
 /// How many bytes answers may take together until they are read, in units of [`UNIT`].
 static IN_FLIGHT: Semaphore = Semaphore::const_new((1 << 30) / UNIT);
-/// What an answer takes while it is read is up to so many times its bytes.
-const READ: usize = 3;
+/// An answer of more than so many bytes is read while no other such is: what is made of it takes several times as much.
+const LARGE: usize = 32 << 20;
+static READING: Mutex<()> = Mutex::new(());
 /// In what steps they are counted.
 const UNIT: usize = 1 << 20;
 
@@ -426,7 +432,7 @@ impl Flight {
     fn hold_here(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
         const MOMENT: Duration = Duration::from_millis(2);
         let since = Instant::now();
-        let units = (bytes * READ).div_ceil(UNIT);
+        let units = bytes.div_ceil(UNIT);
         while units > self.units {
             let more = u32::try_from(units - self.units).unwrap_or(u32::MAX);
             match IN_FLIGHT.try_acquire_many(more) {
@@ -448,7 +454,7 @@ impl Flight {
 
     /// Waits until there is room for so many bytes of this answer, which are more than before.
     async fn hold(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
-        let units = (bytes * READ).div_ceil(UNIT);
+        let units = bytes.div_ceil(UNIT);
         let more = u32::try_from(units.saturating_sub(self.units)).unwrap_or(u32::MAX);
         if more == 0 {
             return Ok(());
@@ -642,7 +648,7 @@ mod tests {
         let moment = Duration::from_millis(50);
         wait(async {
             let (mut first, mut second) = (Flight::default(), Flight::default());
-            first.hold((1 << 30) / READ - 3 * UNIT, moment).await.unwrap();
+            first.hold((1 << 30) - 3 * UNIT, moment).await.unwrap();
             second.hold(UNIT, moment).await.unwrap();
             assert!(matches!(second.hold(10 * UNIT, moment).await, Err(HttpError::Unreachable(_))));
             drop(first);
