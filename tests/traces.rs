@@ -33,13 +33,19 @@ fn world(depth: u8) -> (World, Address) {
     (world, paid)
 }
 
+/// Follows these accounts behind this URL.
+fn followed(url: &str, accounts: &[Address]) -> Lab {
+    let lab = Lab::new();
+    let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}{policy}", lab::evm_chain(url, 1, 1)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", accounts));
+    lab
+}
+
 /// What a withdrawal of 7 wei, paid by a call, makes of a statement that owes all that is left.
 fn verdict(world: &World, (payer, paid, txid): (Address, Address, &str), rules: Vec<Rule>) -> String {
     let proxy = Proxy::with(&world.anvil.url, rules);
-    let lab = Lab::new();
-    let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
-    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}{policy}", lab::evm_chain(&proxy.url, 1, 1)));
-    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[payer]));
+    let lab = followed(&proxy.url, &[payer]);
     lab.index();
     let height = world.height();
     let time = Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap());
@@ -79,9 +85,7 @@ fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {
 /// How 7 wei came to him, by what is indexed behind these disturbances; and what was said.
 fn seen(world: &World, paid: Address, rules: Vec<Rule>) -> (String, String) {
     let proxy = Proxy::with(&world.anvil.url, rules);
-    let lab = Lab::new();
-    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", lab::evm_chain(&proxy.url, 1, 1)));
-    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[paid]));
+    let lab = followed(&proxy.url, &[paid]);
     let ran = lab.assay(&["index", "--once"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let held = lab.json(&["balance", &paid.to_string(), "--chain", "evm"], 0);
@@ -159,9 +163,7 @@ fn what_a_contract_pays_that_is_created_and_gone_is_explained() {
 
 /// The kinds of what moved these, where every balance is the node's and proven, and no node is blamed.
 fn explained(world: &World, accounts: &[Address]) -> Vec<Vec<String>> {
-    let lab = Lab::new();
-    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", lab::evm_chain(&world.anvil.url, 1, 1)));
-    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", accounts));
+    let lab = followed(&world.anvil.url, accounts);
     let ran = lab.assay(&["index", "--once"]);
     assert!(ran.code == 0 && !ran.stderr.contains("forged"), "{}", ran.stderr);
     for height in 1..=world.height() {
