@@ -298,7 +298,9 @@ impl Node {
                 failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
             }
             Failure::Broken(why @ Broken::Status(504 | 524)) => Refusal::Late(self.unreachable(why)),
-            Failure::Broken(why @ Broken::Status(429)) => failed(self.limited(why)),
+            Failure::Broken(why @ (Broken::Status(429) | Broken::Http(HttpError::Refusing(_)))) => {
+                failed(self.limited(why))
+            }
             Failure::Broken(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
             Failure::Broken(why) => {
                 let kind = match &why {

@@ -68,6 +68,9 @@ pub enum HttpError {
     /// Not asked: there was no answer to what others asked before, for so long.
     #[error("not asked, as nothing was answered for {} s", .0.as_secs())]
     Unanswered(Duration),
+    /// Not asked: it refused, as too much, whatever it was asked for so long.
+    #[error("not asked, as everything was refused for {:.1} s", .0.as_secs_f32())]
+    Refusing(Duration),
     /// Ended before its stated length.
     #[error("the answer broke off after {0} bytes")]
     Truncated(usize),
@@ -105,6 +108,7 @@ impl HttpError {
             | HttpError::Unreachable(_)
             | HttpError::TimedOut(_)
             | HttpError::Unanswered(_)
+            | HttpError::Refusing(_)
             | HttpError::LoginRefused(_) => None,
         }
     }
@@ -306,10 +310,14 @@ impl Endpoint {
         read: impl Fn(Answer) -> Reply<T>,
     ) -> Result<T, HttpError> {
         let questions = u32::try_from(questions).unwrap_or(u32::MAX);
-        let (mut attempts, mut again) = (0, None);
+        let (mut attempts, mut refused) = (0, None);
         loop {
             attempts += 1;
-            let ticket = self.pace.turn(questions, self.deadline, again.take()).await?;
+            let (again, refusal) = Option::unzip(refused.take());
+            let ticket = match self.pace.turn(questions, self.deadline, again).await {
+                Ok(ticket) => ticket,
+                Err(error) => return refusal.ok_or(error),
+            };
             let (answer, retry_after, _held) = self.once(&request, limit).await.inspect_err(|error| {
                 if error.is_too_much() {
                     ticket.overdue();
@@ -331,8 +339,8 @@ impl Endpoint {
                 }
                 Reply::Refused(answer) => match ticket.refused(attempts, retry_after, self.deadline) {
                     None => return Ok(answer),
-                    wish => {
-                        again = wish;
+                    Some(again) => {
+                        refused = Some((again, answer));
                         self.tell_of_long(retry_after);
                     }
                 },

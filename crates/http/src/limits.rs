@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// May it be asked?
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Yes, and it counts as asked.
     Now,
@@ -30,6 +30,20 @@ pub(crate) enum Turn {
     At(Instant),
     /// Not before one that is under way, or comes first, has ended.
     WhenOneEnds,
+    /// No: the node has refused whatever it was asked for as long as one is willing to ask again.
+    Never,
+}
+
+/// A question that waits for its turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// As how many requests it counts.
+    pub(crate) requests: u32,
+    pub(crate) since: Instant,
+    /// For how long a node that only refuses is asked again.
+    pub(crate) patience: Duration,
+    /// It was refused before, and comes first.
+    pub(crate) again: bool,
 }
 
 #[derive(Debug)]
@@ -52,8 +66,8 @@ pub(crate) struct Limits {
     closed_until: Option<Instant>,
     /// Until when the node itself asked to be left alone.
     asked_off_until: Option<Instant>,
-    /// Since when it only refuses.
-    refusing_since: Option<Instant>,
+    /// Since when it only refuses, and when it did so last.
+    refusing: Option<(Instant, Instant)>,
     last_answer: Option<Instant>,
 }
 
@@ -71,13 +85,18 @@ impl Limits {
             cut: None,
             closed_until: None,
             asked_off_until: None,
-            refusing_since: None,
+            refusing: None,
             last_answer: None,
         }
     }
 
-    /// Asks for a turn for what counts as so many requests. Who gets it says later how it ended.
-    pub(crate) fn ask(&mut self, now: Instant, requests: u32, again: bool) -> Turn {
+    /// Asks for a turn. Who gets it says later how it ended.
+    pub(crate) fn ask(&mut self, now: Instant, wish: Wish) -> Turn {
+        let Wish { requests, since, patience, again } = wish;
+        // One finds out for all who wait: each would have to wait for the pause of the one before.
+        if self.refusing.is_some_and(|(first, last)| last >= since && last.duration_since(first) >= patience) {
+            return Turn::Never;
+        }
         if let Some(until) = self.closed_until.filter(|until| *until > now) {
             return Turn::At(until);
         }
@@ -119,7 +138,7 @@ impl Limits {
     /// What was asked then was answered.
     pub(crate) fn answered(&mut self, asked: Instant, now: Instant) {
         self.last_answer = Some(now);
-        self.refusing_since = None;
+        self.refusing = None;
         if self.cut.is_some_and(|cut| asked < cut) {
             return; // it says nothing of how we ask now
         }
@@ -131,17 +150,19 @@ impl Limits {
         }
     }
 
-    /// What was asked then was refused since it was too much. Says since when nothing else is heard.
+    /// What was asked then was refused since it was too much. Says for how long nothing else is heard.
     pub(crate) fn refused(
         &mut self,
         asked: Instant,
         now: Instant,
         retry_after: Option<Duration>,
         jitter: impl Fn(Duration) -> Duration,
-    ) -> Instant {
+    ) -> Duration {
         self.leave_alone(now, retry_after);
         self.overdue(asked, now, jitter);
-        *self.refusing_since.get_or_insert(now)
+        let (first, last) = self.refusing.get_or_insert((now, now));
+        *last = now;
+        now.duration_since(*first)
     }
 
     /// The same of several questions at once. Fewer may do, so that it says nothing of whether the node answers at all, and the
@@ -167,7 +188,7 @@ impl Limits {
         retry_after: Option<Duration>,
         jitter: impl Fn(Duration) -> Duration,
     ) {
-        (self.last_answer, self.refusing_since) = (Some(now), None);
+        (self.last_answer, self.refusing) = (Some(now), None);
         self.leave_alone(now, retry_after);
         self.overdue(asked, now, jitter);
     }
@@ -202,7 +223,7 @@ impl Limits {
 
     /// Since when nothing but refusals is heard.
     pub(crate) fn refusing_since(&self) -> Option<Instant> {
-        self.refusing_since
+        self.refusing.map(|(first, _)| first)
     }
 
     /// The last answer, or, if that is later, until when the node asked to be left alone: what came before says nothing of
@@ -220,16 +241,20 @@ mod tests {
         (Limits::new(cap.and_then(NonZeroU32::new)), Instant::now())
     }
 
+    fn wish(since: Instant, requests: u32) -> Wish {
+        Wish { requests, since, patience: Duration::from_secs(1_000), again: false }
+    }
+
     /// Asks as soon as it may; gives when that was.
     fn next(limits: &mut Limits, mut now: Instant, requests: u32) -> Instant {
         loop {
-            match limits.ask(now, requests, false) {
+            match limits.ask(now, wish(now, requests)) {
                 Turn::Now => return now,
                 Turn::At(later) => {
                     assert!(later > now);
                     now = later;
                 }
-                Turn::WhenOneEnds => panic!("none is under way"),
+                Turn::WhenOneEnds | Turn::Never => panic!("none is under way, or refused before"),
             }
         }
     }
@@ -273,9 +298,9 @@ mod tests {
         let (mut limits, start) = limits(None);
         let whole = |pause| pause;
         for _ in 0..MOST {
-            assert_eq!(limits.ask(start, 1, false), Turn::Now);
+            assert_eq!(limits.ask(start, wish(start, 1)), Turn::Now);
         }
-        assert_eq!(limits.ask(start, 1, false), Turn::WhenOneEnds);
+        assert_eq!(limits.ask(start, wish(start, 1)), Turn::WhenOneEnds);
         // Of those that were on their way together, one refusal counts.
         for _ in 0..MOST {
             limits.refused(start, start + FIRST_PAUSE, None, whole);
@@ -283,12 +308,12 @@ mod tests {
         }
         assert_eq!(limits.most, MOST / 2);
         let mut now = start + FIRST_PAUSE;
-        assert_eq!(limits.ask(now, 1, false), Turn::At(now + FIRST_PAUSE));
+        assert_eq!(limits.ask(now, wish(now, 1)), Turn::At(now + FIRST_PAUSE));
         now += FIRST_PAUSE;
         for _ in 0..MOST / 2 {
-            assert_eq!(limits.ask(now, 1, false), Turn::Now);
+            assert_eq!(limits.ask(now, wish(now, 1)), Turn::Now);
         }
-        assert_eq!(limits.ask(now, 1, false), Turn::WhenOneEnds);
+        assert_eq!(limits.ask(now, wish(now, 1)), Turn::WhenOneEnds);
         for _ in 0..MOST / 2 {
             limits.answered(now, now);
             limits.ended();
@@ -319,21 +344,28 @@ mod tests {
         let (mut limits, start) = limits(None);
         let s = Duration::from_secs;
         assert_eq!(next(&mut limits, start, 1), start);
-        assert_eq!(limits.refused(start, start, Some(s(7)), |pause| pause), start);
+        assert_eq!(limits.refused(start, start, Some(s(7)), |pause| pause), s(0));
         limits.ended();
-        assert_eq!(limits.ask(start + s(6), 1, false), Turn::At(start + s(7)));
+        assert_eq!(limits.ask(start + s(6), wish(start, 1)), Turn::At(start + s(7)));
         assert_eq!(limits.last_sign(), Some(start + s(7)));
         assert_eq!(next(&mut limits, start + s(6), 1), start + s(7));
         limits.ended();
         // One that was refused comes before others.
         limits.wants_again(true);
-        assert_eq!([false, true].map(|again| limits.ask(start + s(7), 1, again)), [Turn::WhenOneEnds, Turn::Now]);
+        let at = start + s(7);
+        let asked = [false, true].map(|again| limits.ask(at, Wish { again, ..wish(at, 1) }));
+        assert_eq!(asked, [Turn::WhenOneEnds, Turn::Now]);
         limits.wants_again(false);
-        // Since when it refuses is told; an answer ends that.
-        assert_eq!(limits.refused(start + s(7), start + s(8), Some(s(100_000)), |pause| pause), start);
+        // For how long it refuses is told. Whoever waits, and is not willing to bear that, is not asked; who comes later is, and an answer
+        // ends it.
+        assert_eq!(limits.refused(at, at + s(1), Some(s(100_000)), |pause| pause), s(8));
         limits.ended();
-        assert_eq!(limits.ask(start + s(8), 1, false), Turn::At(start + s(8) + LONGEST_RETRY_AFTER));
-        limits.answered(start + s(7), start + s(9));
-        assert_eq!(limits.refusing_since, None);
+        let now = at + s(2);
+        let mut ask = |since, patience| limits.ask(now, Wish { patience: s(patience), ..wish(since, 1) });
+        let later = Turn::At(at + s(1) + LONGEST_RETRY_AFTER);
+        assert_eq!([ask(at, 8), ask(at, 9), ask(now, 8)], [Turn::Never, later, later]);
+        limits.answered(at, now);
+        assert_eq!(limits.refusing_since(), None);
+        assert_eq!(limits.ask(now, Wish { patience: s(8), ..wish(at, 1) }), later);
     }
 }

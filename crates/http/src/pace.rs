@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::limits::{LONGEST_RETRY_AFTER, Limits, Turn};
+use crate::limits::{LONGEST_RETRY_AFTER, Limits, Turn, Wish};
 use crate::{Answer, HttpError};
 
 /// For how long a node that only refuses is asked again, unless [`Pace::patience`] says otherwise.
@@ -83,18 +83,19 @@ impl Pace {
     }
 
     /// Waits for a turn for what counts as so many requests, and was refused before if it wants it again. Not for longer than
-    /// `silence` after the last answer that anyone had.
+    /// `silence` after the last answer that anyone had, nor where others find that the node goes on refusing.
     pub(crate) async fn turn(
         &self,
         requests: u32,
         silence: Duration,
         again: Option<Again>,
     ) -> Result<Ticket, HttpError> {
-        let mut turn = std::pin::pin!(self.stand_in_line(requests, again));
         let mut since = Instant::now();
+        let wish = Wish { requests, since, patience: self.patience.min(silence), again: again.is_some() };
+        let mut turn = std::pin::pin!(self.stand_in_line(wish, again));
         loop {
             if let Ok(ticket) = timeout_at(since + silence, turn.as_mut()).await {
-                return Ok(ticket);
+                return ticket.ok_or(HttpError::Refusing(wish.patience));
             }
             match self.limits().last_sign() {
                 Some(sign) if sign > since => since = sign,
@@ -103,14 +104,17 @@ impl Pace {
         }
     }
 
-    async fn stand_in_line(&self, requests: u32, again: Option<Again>) -> Ticket {
-        let line = if again.is_some() { &self.shared.again } else { &self.shared.line };
+    async fn stand_in_line(&self, wish: Wish, _again: Option<Again>) -> Option<Ticket> {
+        let line = if wish.again { &self.shared.again } else { &self.shared.line };
         let _first = line.lock().await;
         loop {
             let room = self.shared.room.notified(); // of what ends from now on
-            let turn = self.limits().ask(Instant::now(), requests, again.is_some());
+            let turn = self.limits().ask(Instant::now(), wish);
             match turn {
-                Turn::Now => return Ticket { pace: self.clone(), asked: Instant::now(), is_batch: requests > 1 },
+                Turn::Now => {
+                    return Some(Ticket { pace: self.clone(), asked: Instant::now(), is_batch: wish.requests > 1 });
+                }
+                Turn::Never => return None,
                 Turn::At(then) => sleep_until(then).await,
                 Turn::WhenOneEnds => room.await,
             }
@@ -142,13 +146,13 @@ impl Ticket {
 
     /// It was refused; nothing where it is not worth asking again, after so many attempts.
     pub(crate) fn refused(&self, attempts: u32, retry_after: Option<Duration>, deadline: Duration) -> Option<Again> {
-        let now = Instant::now();
+        let (now, patience) = (Instant::now(), self.pace.patience.min(deadline));
         let is_worth_it = if self.is_batch {
             self.pace.limits().refused_many(self.asked, now, retry_after, jittered);
             attempts < ATTEMPTS_OF_MANY
         } else {
-            let since = self.pace.limits().refused(self.asked, now, retry_after, jittered);
-            attempts < ATTEMPTS && now.duration_since(since) < self.pace.patience.min(deadline)
+            let refusing_for = self.pace.limits().refused(self.asked, now, retry_after, jittered);
+            attempts < ATTEMPTS && refusing_for < patience
         };
         is_worth_it.then(|| {
             self.pace.limits().wants_again(true);
