@@ -82,6 +82,36 @@ fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {
     assert_eq!(of(&elsewhere, unread()), "short");
 }
 
+/// Whoever makes a watched contract pay can pay any number of strangers in the same transaction: that costs us little, and hides nothing.
+#[test]
+fn of_strangers_paid_along_with_what_a_contract_pays_few_are_looked_at() {
+    const STRANGERS: u64 = 200;
+    let world = World::new(&[]);
+    let (vault, paid) = (Address::fresh(1), Address::fresh(2));
+    // Pays 7 wei to one and the same, whoever calls it.
+    let code = format!("0x5f5f5f5f600773{}5af100", &paid.to_string()[2..]);
+    world.call("anvil_setCode", json!([vault.to_string(), code]));
+    world.call("anvil_setBalance", json!([vault.to_string(), "0x64"]));
+    let router = world.deploy("Router", vec![]); // in block 1
+    let stranger = |nth: u64| Address::parse(&format!("0xee{nth:038x}"));
+    let strangers: Vec<Address> = (0..STRANGERS).map(stranger).collect();
+    let payees: Vec<Address> = [vault].into_iter().chain(strangers).collect();
+    let amounts: Vec<u64> = payees.iter().map(|_| 7).collect();
+    let data = world.data("pay(address[],uint256[])", abi![payees, amounts]);
+    let mut transaction = contracts::transaction(world.users[1], Some(router), 7 * (STRANGERS + 1), &data);
+    transaction["gas"] = json!("0xf00000");
+    let txid: String = serde_json::from_value(world.call("eth_sendTransaction", json!([transaction]))).unwrap();
+    world.mine();
+    assert_eq!(world.receipt(&txid)["status"], "0x1");
+    let proxy = Proxy::new(&world.anvil.url);
+    followed(&proxy.url, &[vault]).index();
+    let proofs = proxy.asked("eth_getProof");
+    assert!((100..200).contains(&proofs), "{proofs}");
+    let of = |payee: Address| verdict(&world, (vault, payee, &txid), vec![]);
+    assert_eq!(of(paid), "backed");
+    assert_eq!(of(stranger(STRANGERS - 1)), "indeterminate", "nobody asked what he got");
+}
+
 /// How 7 wei came to him, by what is indexed behind these disturbances; and what was said.
 fn seen(world: &World, paid: Address, rules: Vec<Rule>) -> (String, String) {
     let proxy = Proxy::with(&world.anvil.url, rules);

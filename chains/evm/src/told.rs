@@ -2,7 +2,7 @@
 //! what calls pay it, it has more of after the block. A trace that denies that is not believed of the account. One that had code within the block
 //! alone, by an authorization (EIP-7702) or as a contract that was created and is gone or empty, is believed as what has code is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
 use alloy::eips::eip7702::SignedAuthorization;
@@ -17,8 +17,12 @@ use crate::node::{Node, OrFail};
 use crate::state::each_proof;
 use crate::verify::AccountProof;
 
+/// Of so many are proofs asked that a block's transactions paid beside what cost a watched account something: whoever makes a contract pay can pay
+/// thousands of strangers along with it.
+const MOST_BESIDE: usize = 64;
+
 /// Takes away what is not to be believed: of watched accounts what they are said to have paid, and of others what a transaction that cost a
-/// watched account something is said to have paid them, for that may be what it owed. Says whether that was anything.
+/// watched account something is said to have paid them, for that may be what it owed. Says whether movements were among that.
 pub(crate) async fn hold_against_state(
     node: &Node,
     at: BlockRef,
@@ -26,43 +30,13 @@ pub(crate) async fn hold_against_state(
     effects: &[Effect],
     watch: &Watch,
 ) -> Result<bool, NodeError> {
-    let state_root = fetched.sealed.header.state_root;
-    let asked = asked(&fetched.digest, effects, watch);
-    if asked.is_empty() || !fetched.is_checked || state_root == EMPTY_ROOT_HASH {
-        return Ok(false);
-    }
-    let asked: Vec<(Address, Address)> = asked.into_iter().map(|address| (address, address)).collect();
-    let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof)).await?;
-    let authorities = authorities(&fetched.digest);
-    let after = after.into_iter().filter(|(of, proof)| !has_code(proof) && !authorities.contains(of));
     let is_watched = |address: &Address| watch.number(&address[..]).is_some();
-    let pays = |address: &Address| fetched.digest.frames().any(|frame| frame.from == *address);
-    let codeless: BTreeMap<Address, U256> = after
-        .filter(|(address, _)| !is_watched(address) || pays(address))
-        .map(|(address, proof)| (address, proof.balance))
-        .collect();
-    if codeless.is_empty() {
+    let costly = costly(effects);
+    let payees = payees(&fetched.digest, &costly, is_watched);
+    if payees.asked.is_empty() || !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
         return Ok(false);
     }
-    let before = before(node, at, fetched, codeless.keys()).await?;
-    let digest = &fetched.digest;
-    let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
-    let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
-    let (mut denied, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
-    for (address, after) in &codeless {
-        let before = before.get(address);
-        // Its nonce is never zero again, but where it destroyed itself within the block.
-        let may_be_created = before.is_none_or(|before| before.nonce.is_zero());
-        if before.is_some_and(has_code) || may_be_created && is_created(address) {
-            continue;
-        }
-        let is_short = before.is_some_and(|before| gained_less(digest, *address, before.balance, *after));
-        if is_watched(address) || is_short {
-            // It may have been created by what is not told.
-            let kind = if may_be_created && !all_are_told { &mut doubtful } else { &mut denied };
-            kind.insert(*address);
-        }
-    }
+    let Judged { denied, mut doubtful } = judge(node, at, fetched, payees.asked, is_watched).await?;
     for address in &denied {
         tracing::warn!(
             kind = Fault::Forged.as_str(),
@@ -74,7 +48,14 @@ pub(crate) async fn hold_against_state(
     }
     // Of those that are watched state decides.
     doubtful.retain(|address| !is_watched(address));
-    for tx in &mut fetched.digest.transactions {
+    let digest = &mut fetched.digest;
+    for tx in costly {
+        let tx = &mut digest.transactions[tx as usize];
+        let frames = tx.frames.len();
+        tx.frames.retain(|frame| !payees.unasked.contains(&frame.to));
+        tx.is_told &= tx.frames.len() == frames;
+    }
+    for tx in &mut digest.transactions {
         let frames = tx.frames.len();
         tx.frames.retain(|frame| ![frame.from, frame.to].iter().any(|it| denied.contains(it) || doubtful.contains(it)));
         tx.is_told &= tx.frames.len() == frames || doubtful.is_empty();
@@ -82,19 +63,91 @@ pub(crate) async fn hold_against_state(
     Ok(!denied.is_empty() || !doubtful.is_empty())
 }
 
-/// Of whom a proof is wanted.
-fn asked(digest: &Digest, effects: &[Effect], watch: &Watch) -> BTreeSet<Address> {
-    let is_watched = |address: &Address| watch.number(&address[..]).is_some();
-    let debits = effects.iter().map(Effect::leg).filter(|leg| leg.direction == Direction::Debit);
-    let costly: BTreeSet<u32> = debits.filter_map(|leg| leg.tx).collect();
-    let mut asked = BTreeSet::new();
-    for tx in costly {
-        for frame in &digest.transactions[tx as usize].frames {
-            asked.extend(Some(frame.from).filter(is_watched));
-            asked.extend(Some(frame.to).filter(|to| *to != frame.from && !is_watched(to)));
+/// What the proofs say of whom traces tell something.
+#[derive(Default)]
+struct Judged {
+    /// It is not so.
+    denied: BTreeSet<Address>,
+    /// It is not so, unless one was created by what is not told.
+    doubtful: BTreeSet<Address>,
+}
+
+async fn judge(
+    node: &Node,
+    at: BlockRef,
+    fetched: &Fetched,
+    asked: BTreeSet<Address>,
+    is_watched: impl Fn(&Address) -> bool,
+) -> Result<Judged, NodeError> {
+    let digest = &fetched.digest;
+    let asked: Vec<(Address, Address)> = asked.into_iter().map(|address| (address, address)).collect();
+    let state_root = fetched.sealed.header.state_root;
+    let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof)).await?;
+    let authorities = authorities(digest);
+    let after = after.into_iter().filter(|(of, proof)| !has_code(proof) && !authorities.contains(of));
+    let pays = |address: &Address| digest.frames().any(|frame| frame.from == *address);
+    let codeless: BTreeMap<Address, U256> = after
+        .filter(|(address, _)| !is_watched(address) || pays(address))
+        .map(|(address, proof)| (address, proof.balance))
+        .collect();
+    let mut judged = Judged::default();
+    if codeless.is_empty() {
+        return Ok(judged);
+    }
+    let before = before(node, at, fetched, codeless.keys()).await?;
+    let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
+    let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
+    for (address, after) in &codeless {
+        let before = before.get(address);
+        // Its nonce is never zero again, but where it destroyed itself within the block.
+        let may_be_created = before.is_none_or(|before| before.nonce.is_zero());
+        if before.is_some_and(has_code) || may_be_created && is_created(address) {
+            continue;
+        }
+        let is_short = before.is_some_and(|before| gained_less(digest, *address, before.balance, *after));
+        if is_watched(address) || is_short {
+            let is_doubtful = may_be_created && !all_are_told;
+            if is_doubtful { &mut judged.doubtful } else { &mut judged.denied }.insert(*address);
         }
     }
-    asked
+    Ok(judged)
+}
+
+/// The places of the transactions that cost a watched account something.
+fn costly(effects: &[Effect]) -> BTreeSet<u32> {
+    let debits = effects.iter().map(Effect::leg).filter(|leg| leg.direction == Direction::Debit);
+    debits.filter_map(|leg| leg.tx).collect()
+}
+
+struct Payees {
+    /// Of whom proofs are wanted: who of the watched is said to pay by calls, and whom these transactions paid.
+    asked: BTreeSet<Address>,
+    /// Those paid beside that are too many.
+    unasked: BTreeSet<Address>,
+}
+
+fn payees(digest: &Digest, costly: &BTreeSet<u32>, is_watched: impl Fn(&Address) -> bool) -> Payees {
+    let (mut asked, mut beside) = (BTreeSet::new(), BTreeSet::new());
+    for tx in costly {
+        let tx = &digest.transactions[*tx as usize];
+        // What a watched account paid, or called, comes to these.
+        let mut reached: HashSet<Address> = is_watched(&tx.sender).then_some(tx.recipient).into_iter().collect();
+        for frame in &tx.frames {
+            let is_ours = is_watched(&frame.from);
+            asked.extend(Some(frame.from).filter(|_| is_ours));
+            let comes_from_ours = is_ours || reached.contains(&frame.from);
+            if comes_from_ours {
+                reached.insert(frame.to);
+            }
+            if frame.to != frame.from && !is_watched(&frame.to) {
+                if comes_from_ours { &mut asked } else { &mut beside }.insert(frame.to);
+            }
+        }
+    }
+    let mut beside: Vec<Address> = beside.difference(&asked).copied().collect();
+    let unasked = beside.split_off(beside.len().min(MOST_BESIDE)).into_iter().collect();
+    asked.extend(beside);
+    Payees { asked, unasked }
 }
 
 /// EIP-7702: whose accounts may have had code within the block, even where they have none after it.

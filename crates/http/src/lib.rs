@@ -4,21 +4,21 @@
 //! followed, and its URL, which may carry a key, never appears in an error. It is asked no faster than it bears, and than
 //! the operator allows ([`Pace`]).
 
+mod flight;
 mod incoming;
+mod limits;
 mod line;
+mod pace;
 
 use std::future::Future;
 use std::ops::DerefMut;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use assay_types::Fault;
+use flight::Flight;
 use line::Lines;
-use tokio::sync::{Semaphore, SemaphorePermit};
-
-mod limits;
-mod pace;
 
 pub use pace::{Pace, Reply};
 
@@ -249,7 +249,7 @@ impl Endpoint {
         room: impl Fn(usize) -> B,
     ) -> Result<Option<(u16, B)>, HttpError> {
         let Some(host) = self.plain_host().filter(|_| !self.pace.is_capped()) else { return Ok(None) };
-        let Some(_held) = try_hold(limit) else { return Ok(None) };
+        let Some(_held) = flight::try_hold(limit) else { return Ok(None) };
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}:{}\r\naccept: */*\r\n\r\n", host.0, host.1);
         let asked = self.lines.ask(host, request.as_bytes(), self.deadline)?;
         let answer = self.lines.fill(host, asked, limit, self.deadline, room)?;
@@ -323,9 +323,8 @@ impl Endpoint {
                     ticket.overdue();
                 }
             })?;
-            let is_large = answer.body.len() > LARGE;
             let read = {
-                let _alone = is_large.then(|| READING.lock().unwrap_or_else(PoisonError::into_inner));
+                let _alone = flight::alone(answer.body.len());
                 read(answer)
             };
             match read {
@@ -413,69 +412,6 @@ enum Request {
     /// This document is posted to the endpoint.
     Post(Vec<u8>),
     Get(reqwest::Url),
-}
-
-/// How many bytes answers may take together until they are read, in units of [`UNIT`].
-static IN_FLIGHT: Semaphore = Semaphore::const_new((1 << 30) / UNIT);
-/// An answer of more than so many bytes is read while no other such is: what is made of it takes several times as much.
-const LARGE: usize = 32 << 20;
-static READING: Mutex<()> = Mutex::new(());
-/// In what steps they are counted.
-const UNIT: usize = 1 << 20;
-
-/// Room for so many bytes, if there is.
-fn try_hold(bytes: usize) -> Option<SemaphorePermit<'static>> {
-    IN_FLIGHT.try_acquire_many(u32::try_from(bytes.div_ceil(UNIT)).ok()?).ok()
-}
-
-/// One answer's share of what may be on its way.
-#[derive(Default)]
-struct Flight {
-    held: Option<SemaphorePermit<'static>>,
-    units: usize,
-}
-
-impl Flight {
-    /// The same as `hold`, on the calling thread.
-    fn hold_here(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
-        const MOMENT: Duration = Duration::from_millis(2);
-        let since = Instant::now();
-        let units = bytes.div_ceil(UNIT);
-        while units > self.units {
-            let more = u32::try_from(units - self.units).unwrap_or(u32::MAX);
-            match IN_FLIGHT.try_acquire_many(more) {
-                Ok(permit) => self.add(permit, units),
-                Err(_) if since.elapsed() >= at_most => return Err(full()),
-                Err(_) => std::thread::sleep(MOMENT),
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, permit: SemaphorePermit<'static>, units: usize) {
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
-        }
-        self.units = units;
-    }
-
-    /// Waits until there is room for so many bytes of this answer, which are more than before.
-    async fn hold(&mut self, bytes: usize, at_most: Duration) -> Result<(), HttpError> {
-        let units = bytes.div_ceil(UNIT);
-        let more = u32::try_from(units.saturating_sub(self.units)).unwrap_or(u32::MAX);
-        if more == 0 {
-            return Ok(());
-        }
-        let permit = tokio::time::timeout(at_most, IN_FLIGHT.acquire_many(more)).await;
-        let permit = permit.map_err(|_| full())?.map_err(|_| full())?;
-        self.add(permit, units);
-        Ok(())
-    }
-}
-
-fn full() -> HttpError {
-    HttpError::Unreachable("too many large answers are on their way already".into())
 }
 
 /// One for all endpoints: making it reads every certificate that the system trusts, which takes longer than many a request.
@@ -649,19 +585,6 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
         assert_eq!(ask(&url), Err(HttpError::TimedOut(within)));
-    }
-
-    #[test]
-    fn what_is_on_its_way_together_is_bounded() {
-        let moment = Duration::from_millis(50);
-        wait(async {
-            let (mut first, mut second) = (Flight::default(), Flight::default());
-            first.hold((1 << 30) - 3 * UNIT, moment).await.unwrap();
-            second.hold(UNIT, moment).await.unwrap();
-            assert!(matches!(second.hold(10 * UNIT, moment).await, Err(HttpError::Unreachable(_))));
-            drop(first);
-            second.hold(10 * UNIT, moment).await.unwrap();
-        });
     }
 
     #[test]
