@@ -82,6 +82,70 @@ fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {
     assert_eq!(of(&elsewhere, unread()), "short");
 }
 
+/// A node that invents a call, or hides one, is named, and neither settles a withdrawal nor makes one owed.
+#[test]
+fn a_call_that_a_contracts_balance_denies_settles_nothing() {
+    let world = World::new(&[]);
+    let router = world.deploy("Router", vec![]);
+    let [payer, contract, paid] = [world.users[1], world.deploy("Router", vec![]), Address::fresh(1)];
+    let pay = |to: Vec<Address>, amounts: Vec<u64>| {
+        world.invoke(payer, router, 7, "pay(address[],uint256[])", abi![to, amounts])
+    };
+    let (kept, settled) = (pay(vec![], vec![]), pay(vec![paid], vec![7]));
+    world.mine();
+    let calls = |txid: &str, alter_calls: fn(&mut Value, Address, Address), to: Address| {
+        let txid = txid.to_owned();
+        let lie = alter(move |traces| {
+            for trace in traces.as_array_mut().into_iter().flatten().filter(|trace| trace["txHash"] == txid.as_str()) {
+                alter_calls(&mut trace["result"]["calls"], router, to);
+            }
+        });
+        vec![Rule::always(&[BLOCK], lie)]
+    };
+    let invent = |calls: &mut Value, from: Address, to: Address| {
+        let (from, to) = (from.to_string(), to.to_string());
+        *calls = json!([{ "type": "CALL", "from": from, "to": to, "value": "0x7", "gas": "0x100", "gasUsed": "0x10", "input": "0x" }]);
+    };
+    let hide = |calls: &mut Value, _: Address, _: Address| *calls = json!([]);
+    assert_eq!(verdict(&world, (payer, contract, &kept), vec![]), "short");
+    assert_eq!(verdict(&world, (payer, contract, &kept), calls(&kept, invent, contract)), "indeterminate");
+    assert_eq!(verdict(&world, (payer, paid, &settled), vec![]), "backed");
+    assert_eq!(verdict(&world, (payer, paid, &settled), calls(&settled, hide, paid)), "indeterminate");
+    let proxy = Proxy::with(&world.anvil.url, calls(&settled, hide, paid));
+    let said = followed(&proxy.url, &[payer]).assay(&["index", "--once"]).stderr;
+    assert!(said.contains("contradict the proof of") && said.contains("(kind: forged)"), "{said}");
+}
+
+/// What one transaction's trace does not tell of speaks against no other's, and against no node.
+#[test]
+fn where_one_trace_is_missing_the_others_are_believed() {
+    let world = World::new(&[]);
+    let (router, vault) = (world.deploy("Router", vec![]), world.deploy("Router", vec![]));
+    world.pay(world.users[1], vault, 1_000);
+    world.mine();
+    let proxy = Proxy::new(&world.anvil.url);
+    let lab = followed(&proxy.url, &[vault]);
+    lab.index();
+    let pay = |payer: Address, through: Address, value: u64, to: Address| {
+        world.invoke(payer, through, value, "pay(address[],uint256[])", abi![vec![to], vec![500]])
+    };
+    pay(world.users[1], router, 500, vault);
+    let unread = pay(world.users[2], vault, 0, Address::fresh(1));
+    world.mine();
+    let failed = alter(move |traces| {
+        for trace in traces.as_array_mut().into_iter().flatten().filter(|trace| trace["txHash"] == unread.as_str()) {
+            *trace = json!({ "txHash": trace["txHash"], "error": "execution timeout" });
+        }
+    });
+    proxy.set(vec![Rule::always(&[BLOCK], failed)]);
+    let ran = lab.assay(&["index", "--once"]);
+    assert!(ran.code == 0 && !ran.stderr.contains("forged"), "{}", ran.stderr);
+    let history = lab.json(&["history", &vault.to_string(), "--chain", "evm"], 0);
+    let kinds: Vec<&str> =
+        history["movements"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"internal"), "{kinds:?}");
+}
+
 /// Whoever makes a watched contract pay can pay any number of strangers in the same transaction: that costs us little, and hides nothing.
 #[test]
 fn of_strangers_paid_along_with_what_a_contract_pays_few_are_looked_at() {

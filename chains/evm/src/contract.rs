@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, keccak256};
+use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, NodeError, Reading, Remark};
 use futures_util::StreamExt;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::node::{Node, Refusal};
-use crate::reader::balance_of;
+use crate::reader::{self, balance_of};
 use crate::state::{self, Question};
 
 /// Tokens that are looked at a time.
@@ -217,7 +217,7 @@ async fn says(
     let block = json!({ "blockHash": B256::from(question.at.hash.0) });
     let call = |account: &Address| {
         let data = Bytes::from([&method[..], account.into_word().as_slice()].concat());
-        json!([{ "to": token, "data": data, "gas": "0x36330" }, block])
+        json!([{ "to": token, "data": data, "gas": U64::from(reader::CALL_GAS) }, block])
     };
     let answers = node.ask_many::<Bytes>("eth_call", accounts.iter().map(call).collect(), "whom a token stops").await?;
     let word = |answer: Result<Bytes, Refusal>| match answer {

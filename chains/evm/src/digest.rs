@@ -42,6 +42,9 @@ pub(crate) struct Tx {
     pub(crate) is_committed: bool,
     /// What a deposit from the chain below gave its sender before, whatever became of it.
     pub(crate) mint: U256,
+    /// What it gave to whom it called, where it called anyone and that is known.
+    pub(crate) input: Option<Vec<u8>>,
+    pub(crate) succeeded: bool,
     /// What arrived; zero when it failed.
     pub(crate) value: U256,
     /// What the sender paid for gas and blobs.
@@ -124,6 +127,7 @@ fn digested(
     let gas = if receipt.gas == 0 { Some(0) } else { receipt.gas.checked_sub(*gas_before) };
     let gas = gas.ok_or("the gas used up to it is less than the gas used before it")?;
     *gas_before = receipt.gas;
+    let succeeded = receipt.succeeded == Some(true);
     let base_fee = header.base_fee_per_gas.unwrap_or(0);
     let price = sent.gas_price(base_fee);
     let tip_price = price.saturating_sub(base_fee.into());
@@ -140,8 +144,10 @@ fn digested(
         recipient,
         creates,
         is_committed: true,
+        input: (gas > PLAIN_GAS && !sent.is_foreign()).then(|| sent.input().to_vec()),
+        succeeded,
         mint: sent.mint,
-        value: if receipt.succeeded == Some(true) { sent.value } else { U256::ZERO },
+        value: if succeeded { sent.value } else { U256::ZERO },
         fee: fee
             .checked_add(if is_of_op_stack { receipt.l1_fee } else { U256::ZERO })
             .ok_or("its fee on the chain below is more than there is")?,

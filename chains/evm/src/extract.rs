@@ -124,6 +124,8 @@ mod tests {
             recipient,
             creates: false,
             is_committed: true,
+            input: None,
+            succeeded: true,
             mint: U256::ZERO,
             value: U256::from(value),
             fee: U256::from(21),

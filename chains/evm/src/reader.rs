@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use assay_types::{Amount, Fault, NodeError};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const CHUNK: usize = 2_500;
 const AT_ONCE: usize = 4;
 
 /// The gas of a single `balanceOf`: 200,000 as the balance reader gives it, and what a call costs before it begins.
-const CALL_GAS: &str = "0x36330";
+pub(crate) const CALL_GAS: u64 = 222_000;
 
 /// A balance, or why it is unknown.
 pub(crate) type Balance = Result<Amount, String>;
@@ -265,7 +265,7 @@ pub(crate) async fn one_by_one(
 pub(crate) fn balance_of(token: Address, account: Address) -> Value {
     let mut data = vec![0x70, 0xa0, 0x82, 0x31];
     data.extend_from_slice(account.into_word().as_slice());
-    json!({ "to": token, "data": Bytes::from(data), "gas": CALL_GAS })
+    json!({ "to": token, "data": Bytes::from(data), "gas": U64::from(CALL_GAS) })
 }
 
 /// A contract that was not there yet held nothing.

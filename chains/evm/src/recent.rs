@@ -24,6 +24,8 @@ struct Said {
     roots: VecDeque<(Height, B256)>,
     /// What it said of a height.
     looks: BTreeMap<Height, Look>,
+    /// When it last came back to a branch that it had left.
+    back: Option<Instant>,
     /// Its last block, and when it was looked whether there is one above.
     head: Option<(Height, Instant)>,
 }
@@ -63,19 +65,22 @@ impl Recent {
     /// says one thing and the other by turns. Answers that crossed each other say nothing about that.
     pub(crate) fn look(&self, height: Height, hash: BlockHash, asked: Instant, now: Instant) -> Option<BlockHash> {
         let mut said = self.said();
-        let look = said.looks.entry(height).or_insert(Look { hash, at: asked, before: None, back: None });
+        let Said { looks, back, .. } = &mut *said;
+        let look = looks.entry(height).or_insert(Look { hash, at: asked, before: None, back: None });
         if look.at <= asked {
             if look.hash != hash {
                 if look.before == Some(hash) {
-                    look.back = Some(now);
+                    // What was last seen here before it came back at another height, it left with that.
+                    look.back = back.filter(|back| look.at <= *back).or(Some(now));
+                    *back = look.back.max(*back);
                 }
                 look.before = Some(std::mem::replace(&mut look.hash, hash));
             }
             look.at = now;
         }
         let unrest = look.back.filter(|back| now.duration_since(*back) < UNREST).and(look.before);
-        if said.looks.len() > REMEMBERED {
-            said.looks.pop_first();
+        if looks.len() > REMEMBERED {
+            looks.pop_first();
         }
         unrest
     }
@@ -117,6 +122,18 @@ mod tests {
         assert_eq!(look(B, 7, 8), Some(C));
         assert_eq!(recent.look(Height(8), A, at(8), at(9)), None);
         assert_eq!(look(B, 50, 51), None);
+    }
+
+    #[test]
+    fn a_branch_that_a_node_came_back_to_is_one_however_long_it_is() {
+        let (recent, start) = (Recent::default(), Instant::now());
+        let at = |s: u64| start + Duration::from_secs(s);
+        let look = |height: u64, hash, s| recent.look(Height(height), hash, at(s), at(s));
+        assert_eq!([look(7, A, 0), look(8, A, 0), look(7, B, 1), look(8, B, 1)], [None; 4]);
+        assert_eq!([look(7, A, 2), look(7, A, 31)], [Some(B); 2]);
+        assert_eq!([look(7, A, 32), look(8, A, 33)], [None; 2], "it has been back for long");
+        // What it left again meanwhile is another matter.
+        assert_eq!([look(8, B, 34), look(8, A, 35)], [Some(A), Some(B)]);
     }
 
     #[test]

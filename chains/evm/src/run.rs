@@ -1,26 +1,28 @@
 //! What `balanceOf` returns, found out here: the token's code is run on storage that was proven. It tells apart a node that lies about a balance, and
 //! a token whose balance is not, or no longer, where it was thought to be.
 //!
-//! Nothing is said where the outcome could depend on more than code and storage: on the block, on the price or amount of gas. A node may fill
-//! these in, in a call, in another way.
+//! Nothing is said where the outcome could depend on more than code and storage: on the block, on the price or amount of gas, on what the caller
+//! has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
 
 use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
 use alloy::sol_types::{SolCall, sol};
-use assay_types::{Fault, NodeError};
+use assay_types::{BlockRef, Fault, NodeError};
 use revm::bytecode::Bytecode;
 use revm::context::result::{EVMError, ExecutionResult};
 use revm::context::{Context, TxEnv};
 use revm::database_interface::DBErrorMarker;
 use revm::inspector::{InspectEvm, Inspector};
-use revm::interpreter::interpreter_types::Jumps;
+use revm::interpreter::interpreter_types::{Jumps, StackTr};
 use revm::interpreter::{Interpreter, InterpreterTypes};
 use revm::state::AccountInfo;
 use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
-use crate::node::{Node, Refusal};
+use crate::node::{Node, OrFail, Refusal};
+use crate::reader::CALL_GAS;
+use crate::state::wrong_proof;
 use crate::verify::{self, AccountProof};
 
 sol! {
@@ -31,23 +33,22 @@ sol! {
 
 /// So often what was missing is asked for; a call that touches more is not followed to its end.
 const ROUNDS: usize = 24;
-/// It must return the same with little gas as with much.
-const GAS: [u64; 2] = [200_000, 2_000_000];
+/// It must return the same with the gas that it has at the node as with much.
+const GAS: [u64; 2] = [CALL_GAS, 2_000_000];
 
 /// A token at a block of one node.
 pub(crate) struct Call<'a> {
     pub(crate) node: &'a Node,
-    pub(crate) block: B256,
+    pub(crate) at: BlockRef,
     pub(crate) state_root: B256,
     pub(crate) token: Address,
 }
 
 impl Call<'_> {
-    /// The balance of this account, as the code says. `None` where it does not say it, where it depends on more than was proven, or where the
-    /// node does not give what has to be proven.
+    /// The balance of this account, as the code says. `None` where it does not say it, or where it depends on more than can be proven.
     ///
     /// # Errors
-    /// When the node fails, or gives code that is not what it proves.
+    /// When the node fails, or gives proofs or code that are none.
     pub(crate) async fn balance_of(&self, account: Address) -> Result<Option<U256>, NodeError> {
         let mut state = State::default();
         for _ in 0..ROUNDS {
@@ -60,16 +61,21 @@ impl Call<'_> {
         Ok(None)
     }
 
-    /// Adds what is missing, if the node gives it and it is proven.
+    /// Adds what is missing; `false` where it is code that cannot be run. The node proved a word of this token before: that it refuses another now
+    /// must not make its own word count.
     async fn add(&self, state: &mut State, Missing { address, key }: Missing) -> Result<bool, NodeError> {
         let keys: Vec<B256> = key.map(B256::from).into_iter().collect();
-        let block = json!({ "blockHash": self.block });
-        let subject = "a proof for a contract that is run";
-        let proof = match self.node.ask::<AccountProof>("eth_getProof", json!([address, keys, block]), subject).await {
-            Ok(proof) => proof,
-            Err(refusal) => return refusal.in_words().map(|_| false),
+        let block = json!({ "blockHash": B256::from(self.at.hash.0) });
+        let subject = format!("the proof of contract {address} at block {}", self.at.height);
+        let proof = self.node.ask::<AccountProof>("eth_getProof", json!([address, keys, block]), &subject).await;
+        let proof = proof.or_fail(self.node, &subject)?;
+        let words = match verify::storage(&proof, address, self.state_root, &keys) {
+            Ok(words) => words,
+            Err(why) => {
+                let fault = wrong_proof(self.node, self.at.height, self.state_root, address, &keys, &proof).await;
+                return Err(self.node.contradiction(&subject, "the state root", fault, why));
+            }
         };
-        let Ok(words) = verify::storage(&proof, address, self.state_root, &keys) else { return Ok(false) };
         if let Some(key) = key {
             let word = words.and_then(|words| words.first().copied()).unwrap_or_default();
             state.words.insert((address, key), word);
@@ -78,17 +84,17 @@ impl Call<'_> {
         let code = if proof.code_hash == KECCAK256_EMPTY || proof.code_hash.is_zero() {
             Bytes::new()
         } else {
-            match self.node.ask::<Bytes>("eth_getCode", json!([address, block]), "a contract's code").await {
-                Ok(code) if keccak256(&code) == proof.code_hash => code,
-                Ok(code) => {
-                    let fault = if code.is_empty() { Fault::Omitted } else { Fault::Forged };
-                    let (subject, why) =
-                        (format!("the code of {address}"), format!("its hash is {}", keccak256(&code)));
-                    return Err(self.node.contradiction(&subject, "the proven hash", fault, why));
-                }
-                Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => return Err(error),
-                Err(_) => return Ok(false),
+            let subject = format!("the code of {address}");
+            let code = match self.node.ask::<Bytes>("eth_getCode", json!([address, block]), &subject).await {
+                Err(Refusal::NoMethod(_)) => return Ok(false),
+                code => code.or_fail(self.node, &subject)?,
+            };
+            let hash = keccak256(&code);
+            if hash != proof.code_hash {
+                let fault = if code.is_empty() { Fault::Omitted } else { Fault::Forged };
+                return Err(self.node.contradiction(&subject, "the proven hash", fault, format!("its hash is {hash}")));
             }
+            code
         };
         let Ok(code) = Bytecode::new_raw_checked(code) else { return Ok(false) };
         let info = AccountInfo::new(proof.balance, proof.nonce.to(), keccak256(code.original_byte_slice()), code);
@@ -140,13 +146,34 @@ impl Database for &mut State {
 
 /// Looks whether anything but code and storage is asked for.
 #[derive(Default)]
-struct Outside(bool);
+struct Outside {
+    is_asked: bool,
+    /// The amount of gas is on the stack: for the call that comes next, or to be looked at.
+    has_gas: bool,
+}
 
 impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
     fn step(&mut self, interpreter: &mut Interpreter<INTR>, _: &mut CTX) {
-        // ORIGIN, CALLER and CHAINID are as in the call of a node. GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
-        self.0 |= matches!(interpreter.bytecode.opcode(), 0x3a | 0x40..=0x45 | 0x48..=0x4b);
+        let opcode = interpreter.bytecode.opcode();
+        let stack = interpreter.stack.data();
+        let argument = |nth: usize| stack.len().checked_sub(nth + 1).map(|place| address(stack[place]));
+        let is_call = matches!(opcode, 0xf1 | 0xf2 | 0xf4 | 0xfa);
+        self.is_asked |= self.has_gas && !is_call;
+        self.has_gas = opcode == 0x5a;
+        self.is_asked |= match opcode {
+            // CALLER and CHAINID are as in the call of a node, and ORIGIN. CLZ; GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
+            0x1e | 0x3a | 0x40..=0x45 | 0x48..=0x4b => true,
+            // BALANCE and EXTCODEHASH of the caller.
+            0x31 | 0x3f => argument(0).is_some_and(|whose| whose.is_zero()),
+            // Beyond the first four (Yellow Paper, appendix E) chains differ in what is precompiled, and in what that costs.
+            _ if is_call => argument(1).is_some_and(|to| to[..18] == [0; 18] && !matches!(to[18..], [0, 0..=4])),
+            _ => false,
+        };
     }
+}
+
+fn address(word: U256) -> Address {
+    Address::from_word(word.into())
 }
 
 /// `None` where nothing is to be believed.
@@ -163,7 +190,7 @@ fn run(state: &mut State, token: Address, account: Address, chain_number: u64) -
             Err(EVMError::Database(missing)) => return Err(missing),
             Ok(_) | Err(_) => return Ok(None),
         };
-        if evm.inspector.0 || output.len() != 32 {
+        if evm.inspector.is_asked || output.len() != 32 {
             return Ok(None);
         }
         balances.push(U256::from_be_slice(&output));

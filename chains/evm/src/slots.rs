@@ -169,8 +169,7 @@ impl Token<'_> {
 
     /// What the token's code returns, if that follows from what is proven.
     async fn run(&self, account: Address) -> Result<Option<Amount>, NodeError> {
-        let block = B256::from(self.at.hash.0);
-        let call = Call { node: self.node, block, state_root: self.state_root, token: self.address };
+        let call = Call { node: self.node, at: self.at, state_root: self.state_root, token: self.address };
         Ok(call.balance_of(account).await?.map(Amount))
     }
 

@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::fetch::{self, Fetched};
 use crate::node::{Node, OrFail};
 use crate::state::each_proof;
+use crate::trace::Frame;
 use crate::verify::AccountProof;
 
 /// Of so many are proofs asked that a block's transactions paid beside what cost a watched account something: whoever makes a contract pay can pay
@@ -36,8 +37,8 @@ pub(crate) async fn hold_against_state(
     if payees.asked.is_empty() || !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
         return Ok(false);
     }
-    let Judged { denied, mut doubtful } = judge(node, at, fetched, payees.asked, is_watched).await?;
-    for address in &denied {
+    let Judged { denied, mut doubtful, unsure, is_lie } = judge(node, at, fetched, payees.asked, is_watched).await?;
+    for address in denied.iter().chain(unsure.iter().filter(|address| is_lie.contains(*address))) {
         tracing::warn!(
             kind = Fault::Forged.as_str(),
             "{}: the traces of block {} contradict the proof of {address}, and are not believed of it {}",
@@ -52,8 +53,11 @@ pub(crate) async fn hold_against_state(
     for tx in costly {
         let tx = &mut digest.transactions[tx as usize];
         let frames = tx.frames.len();
-        tx.frames.retain(|frame| !payees.unasked.contains(&frame.to));
-        tx.is_told &= tx.frames.len() == frames;
+        let is_open = |frame: &Frame| {
+            payees.unasked.contains(&frame.to) || unsure.contains(&frame.from) || unsure.contains(&frame.to)
+        };
+        tx.frames.retain(|frame| !is_open(frame));
+        tx.is_told &= tx.frames.len() == frames && !unsure.contains(&tx.recipient);
     }
     for tx in &mut digest.transactions {
         let frames = tx.frames.len();
@@ -70,6 +74,10 @@ struct Judged {
     denied: BTreeSet<Address>,
     /// It is not so, unless one was created by what is not told.
     doubtful: BTreeSet<Address>,
+    /// Contracts that do not have after the block what they had before and all that is told of them.
+    unsure: BTreeSet<Address>,
+    /// Those of them that are said to have got more, or paid less, though everything is told.
+    is_lie: BTreeSet<Address>,
 }
 
 async fn judge(
@@ -84,28 +92,40 @@ async fn judge(
     let state_root = fetched.sealed.header.state_root;
     let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof)).await?;
     let authorities = authorities(digest);
-    let after = after.into_iter().filter(|(of, proof)| !has_code(proof) && !authorities.contains(of));
     let pays = |address: &Address| digest.frames().any(|frame| frame.from == *address);
-    let codeless: BTreeMap<Address, U256> = after
-        .filter(|(address, _)| !is_watched(address) || pays(address))
-        .map(|(address, proof)| (address, proof.balance))
-        .collect();
+    let after: BTreeMap<Address, AccountProof> =
+        after.into_iter().filter(|(address, _)| !is_watched(address) || pays(address)).collect();
     let mut judged = Judged::default();
-    if codeless.is_empty() {
+    if after.is_empty() {
         return Ok(judged);
     }
-    let before = before(node, at, fetched, codeless.keys()).await?;
+    let before = before(node, at, fetched, after.keys()).await?;
     let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
     let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
-    for (address, after) in &codeless {
+    let pays_itself = !fetched.sealed.header.difficulty.is_zero();
+    for (address, after) in &after {
         let before = before.get(address);
         // Its nonce is never zero again, but where it destroyed itself within the block.
         let may_be_created = before.is_none_or(|before| before.nonce.is_zero());
-        if before.is_some_and(has_code) || may_be_created && is_created(address) {
+        let may_have_code = has_code(after)
+            || authorities.contains(address)
+            || before.is_some_and(has_code)
+            || may_be_created && is_created(address);
+        let Some((told, held)) =
+            before.map(|before| flows(digest, *address, before.balance, after.balance, may_have_code))
+        else {
+            if is_watched(address) && !may_have_code {
+                if all_are_told { &mut judged.denied } else { &mut judged.doubtful }.insert(*address);
+            }
             continue;
-        }
-        let is_short = before.is_some_and(|before| gained_less(digest, *address, before.balance, *after));
-        if is_watched(address) || is_short {
+        };
+        if may_have_code {
+            // Before proof of stake blocks pay what nothing tells of.
+            if told != held && !is_watched(address) && !(pays_itself && *address == digest.beneficiary) {
+                judged.unsure.insert(*address);
+                judged.is_lie.extend(Some(*address).filter(|_| told > held && all_are_told));
+            }
+        } else if is_watched(address) || held < told {
             let is_doubtful = may_be_created && !all_are_told;
             if is_doubtful { &mut judged.doubtful } else { &mut judged.denied }.insert(*address);
         }
@@ -132,11 +152,13 @@ fn payees(digest: &Digest, costly: &BTreeSet<u32>, is_watched: impl Fn(&Address)
         let tx = &digest.transactions[*tx as usize];
         // What a watched account paid, or called, comes to these.
         let mut reached: HashSet<Address> = is_watched(&tx.sender).then_some(tx.recipient).into_iter().collect();
+        // Who hides a call says of the called that it kept what it got.
+        let may_pass_on = tx.is_told && tx.input.is_some() && !(tx.value.is_zero() && tx.frames.is_empty());
+        asked.extend(reached.iter().filter(|called| may_pass_on && !is_watched(called)));
         for frame in &tx.frames {
-            let is_ours = is_watched(&frame.from);
-            asked.extend(Some(frame.from).filter(|_| is_ours));
-            let comes_from_ours = is_ours || reached.contains(&frame.from);
+            let comes_from_ours = is_watched(&frame.from) || reached.contains(&frame.from);
             if comes_from_ours {
+                asked.insert(frame.from);
                 reached.insert(frame.to);
             }
             if frame.to != frame.from && !is_watched(&frame.to) {
@@ -181,8 +203,8 @@ async fn before(
     Ok(proven.await?.into_iter().collect())
 }
 
-/// Did an account without code gain less than its own transactions, and all calls, are said to have left it with?
-fn gained_less(digest: &Digest, address: Address, before: U256, after: U256) -> bool {
+/// What an account had before, and got as all is told; and what it has after, and paid. One without code pays by no calls.
+fn flows(digest: &Digest, address: Address, before: U256, after: U256, by_calls: bool) -> (U256, U256) {
     let (mut held, mut told) = (after, before);
     let add = |sum: &mut U256, is_its: bool, amount: U256| {
         if is_its {
@@ -194,8 +216,11 @@ fn gained_less(digest: &Digest, address: Address, before: U256, after: U256) -> 
         add(&mut told, tx.sender == address, tx.mint);
         add(&mut told, tx.recipient == address, tx.value);
         add(&mut told, digest.beneficiary == address, tx.tip);
-        tx.frames.iter().for_each(|frame| add(&mut told, frame.to == address && frame.from != address, frame.value));
+        for frame in &tx.frames {
+            add(&mut held, by_calls && frame.from == address, frame.value);
+            add(&mut told, frame.to == address && frame.from != address, frame.value);
+        }
     }
     digest.withdrawals.iter().for_each(|(to, amount)| add(&mut told, *to == address, *amount));
-    held < told
+    (told, held)
 }

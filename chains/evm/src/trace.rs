@@ -23,15 +23,23 @@ pub(crate) struct Trace {
 /// What a transaction called, and what that called, in the order of execution: the transaction's own call first, and without those that failed
 /// within it, for they moved nothing, nor did those that they made.
 #[derive(Debug)]
-pub(crate) struct Calls(Vec<Call>);
+pub(crate) struct Calls {
+    list: Vec<Call>,
+    /// What the transaction gave to its own call.
+    input: Option<Vec<u8>>,
+}
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Call {
+    /// The place of the call that made it.
+    within: usize,
     from: Address,
     to: Option<Address>,
     value: Option<U256>,
     /// Nothing where it moves no coins whatever it says: `DELEGATECALL`, `CALLCODE` and `STATICCALL`.
     kind: Option<Kind>,
+    /// `DELEGATECALL` and `CALLCODE`: it runs in the account of who made it.
+    lends_code: bool,
     failed: bool,
 }
 
@@ -47,27 +55,44 @@ pub(crate) struct Frame {
 impl Calls {
     /// Do they begin with what this transaction begins with? What one sent that failed is not known.
     pub(crate) fn are_of(&self, tx: &Tx) -> bool {
-        self.0.first().is_some_and(|call| {
+        let has_input = || tx.input.as_ref().zip(self.input.as_ref()).is_none_or(|(sent, told)| sent == told);
+        self.list.first().is_some_and(|call| {
             call.from == tx.sender
                 && call.to.is_none_or(|to| to == tx.recipient)
                 && (tx.value.is_zero() || call.value.is_none_or(|value| value == tx.value))
+                && has_input()
         })
+    }
+
+    /// Did the transaction fail?
+    pub(crate) fn failed(&self) -> bool {
+        self.list.first().is_some_and(|call| call.failed)
     }
 
     /// The contracts that were created.
     pub(crate) fn created(&self) -> Vec<Address> {
-        done(&self.0).filter(|(kind, ..)| *kind == Kind::Create).map(|(_, _, to, _)| to).collect()
+        let created = self.done().filter(|(_, kind, ..)| *kind == Kind::Create);
+        created.map(|(_, _, _, to, _)| to).collect()
     }
 
     /// What the calls within moved, in the order of execution. `burns`: whoever destroys himself is gone with what he has at the end of the
     /// transaction; since EIP-6780 only where he was created in it.
     pub(crate) fn frames(&self, burns: bool) -> Vec<Frame> {
-        let (created, mut moved) = (self.created(), Vec::new());
+        let (created, accounts, mut moved) = (self.created(), self.accounts(), Vec::new());
         // What came to those who had destroyed themselves.
         let mut late: Vec<(Address, U256)> = Vec::new();
-        for (kind, from, to, value) in done(self.0.get(1..).unwrap_or_default()) {
+        let mut last = None;
+        for (place, kind, from, to, value) in self.done() {
             let is_gone = kind == Kind::SelfDestruct && (burns || created.contains(&from));
-            if !value.is_zero() && (from != to || is_gone) {
+            // Of who destroys himself to his own benefit, and stays, a widely used tracer tells the transfer before that once more.
+            let is_echo = kind == Kind::SelfDestruct && !is_gone && last == Some((from, to, value));
+            if kind == Kind::SelfDestruct && (accounts[self.list[place].within] != from || is_echo) {
+                continue;
+            }
+            if !value.is_zero() && from != to {
+                last = Some((from, to, value));
+            }
+            if place > 0 && !value.is_zero() && (from != to || is_gone) {
                 moved.push(Frame { from, to, value, kind });
                 for (gone, left) in &mut late {
                     *left = match *gone {
@@ -85,43 +110,61 @@ impl Calls {
         moved.extend(burnt.map(|(gone, value)| Frame { from: gone, to: gone, value, kind: Kind::SelfDestruct }));
         moved
     }
-}
 
-/// Those that can move coins and did not fail.
-fn done(calls: &[Call]) -> impl Iterator<Item = (Kind, Address, Address, U256)> {
-    calls.iter().filter(|call| !call.failed).filter_map(|call| {
-        let value = call.value.unwrap_or_default();
-        call.kind.zip(call.to).map(|(kind, to)| (kind, call.from, to, value))
-    })
+    /// The account in which each call runs.
+    fn accounts(&self) -> Vec<Address> {
+        let mut accounts: Vec<Address> = Vec::with_capacity(self.list.len());
+        for call in &self.list {
+            let lender = accounts.get(call.within).filter(|_| call.lends_code);
+            accounts.push(lender.copied().or(call.to).unwrap_or(call.from));
+        }
+        accounts
+    }
+
+    /// Those that can move coins and did not fail, with their places.
+    fn done(&self) -> impl Iterator<Item = (usize, Kind, Address, Address, U256)> {
+        self.list.iter().enumerate().filter(|(_, call)| !call.failed).filter_map(|(place, call)| {
+            let value = call.value.unwrap_or_default();
+            call.kind.zip(call.to).map(|(kind, to)| (place, kind, call.from, to, value))
+        })
+    }
 }
 
 impl FromJson for Calls {
     fn from_json(json: &mut Json<'_>) -> Result<Calls, Wrong> {
-        let mut calls = Vec::with_capacity(1); // most call nobody
-        add(json, &mut calls, 0)?;
-        Ok(Calls(calls))
+        let mut calls = Calls { list: Vec::with_capacity(1), input: None }; // most call nobody
+        add(json, &mut calls, 0, 0)?;
+        Ok(calls)
     }
 }
 
 /// Adds a call, and behind it those that it made.
-fn add(json: &mut Json<'_>, calls: &mut Vec<Call>, depth: usize) -> Result<(), Wrong> {
+fn add(json: &mut Json<'_>, calls: &mut Calls, within: usize, depth: usize) -> Result<(), Wrong> {
     if depth > DEEPEST {
         return Err(Wrong::Not("within the depth of calls"));
     }
-    let place = calls.len();
-    let (mut from, mut to, mut value, mut kind, mut failed) = (None, None, None, None, false);
-    calls.push(Call { from: Address::ZERO, to, value, kind, failed });
+    let place = calls.list.len();
+    let (mut from, mut call) = (None, Call { within, ..Call::default() });
+    calls.list.push(call);
     json.fields(|name, json| {
         match name {
-            b"calls" if json.peek() == Some(b'[') => json.items(|json| add(json, calls, depth + 1))?,
+            b"calls" if json.peek() == Some(b'[') => json.items(|json| add(json, calls, place, depth + 1))?,
             b"from" => from = json::address(json.skip()?),
-            b"to" => to = json.something()?.map(|text| json::address(text).ok_or(Wrong::Field("to"))).transpose()?,
-            b"value" => {
-                value = json.something()?.map(|text| json::u256(text).ok_or(Wrong::Field("value"))).transpose()?
+            b"to" => {
+                call.to = json.something()?.map(|text| json::address(text).ok_or(Wrong::Field("to"))).transpose()?
             }
-            b"error" => failed = json.something()?.is_some(),
+            b"value" => {
+                call.value = json.something()?.map(|text| json::u256(text).ok_or(Wrong::Field("value"))).transpose()?
+            }
+            b"input" if depth == 0 => {
+                let mut input = Vec::new();
+                calls.input = json.something()?.and_then(|text| json::extend(&mut input, text)).map(|_| input);
+            }
+            b"error" => call.failed = json.something()?.is_some(),
             b"type" => {
-                kind = match json.skip()? {
+                let kind = json.skip()?;
+                call.lends_code = matches!(kind, b"\"DELEGATECALL\"" | b"\"CALLCODE\"");
+                call.kind = match kind {
                     b"\"CALL\"" => Some(Kind::Internal),
                     b"\"SELFDESTRUCT\"" => Some(Kind::SelfDestruct),
                     b"\"CREATE\"" | b"\"CREATE2\"" => Some(Kind::Create),
@@ -132,9 +175,10 @@ fn add(json: &mut Json<'_>, calls: &mut Vec<Call>, depth: usize) -> Result<(), W
         }
         Ok(())
     })?;
-    calls[place] = Call { from: from.ok_or(Wrong::Field("from"))?, to, value, kind, failed };
+    let failed = call.failed;
+    calls.list[place] = Call { from: from.ok_or(Wrong::Field("from"))?, ..call };
     if failed {
-        calls.truncate(if place == 0 { 1 } else { place });
+        calls.list.truncate(if place == 0 { 1 } else { place });
     }
     Ok(())
 }
@@ -223,14 +267,33 @@ mod tests {
         assert!(read(root).is_empty());
     }
 
+    /// As revm's tracer has it from Cancun on: a contract that destroys itself to its own benefit, and stays, is told as the transfer before.
+    #[test]
+    fn a_transfer_that_is_told_again_as_a_self_destruct_is_one() {
+        let call = |kind: &str, from: u8, to: u8, value: &str, calls: serde_json::Value| json!({ "type": kind, "from": Address::repeat_byte(from), "to": Address::repeat_byte(to), "value": value, "calls": calls });
+        let none = || json!([]);
+        let echo = |of: u8| json!([call("SELFDESTRUCT", of, 3, "0x7", none())]);
+        let told = json!([
+            call("CALL", 2, 3, "0x7", none()),
+            call("CALL", 2, 4, "0x0", echo(2)), // of another's transfer
+            call("CALL", 2, 5, "0x7", json!([call("CALL", 5, 3, "0x7", none()), call("CALL", 4, 5, "0x0", echo(5))])),
+            call("DELEGATECALL", 2, 6, "0x0", json!([call("SELFDESTRUCT", 2, 4, "0x1", none())])),
+        ]);
+        let calls: Calls = serde_json::from_value(call("CALL", 1, 2, "0x0", told)).unwrap();
+        let to = |burns: bool| calls.frames(burns).iter().map(|frame| (frame.from[0], frame.to[0])).collect::<Vec<_>>();
+        assert_eq!(to(false), [(2, 3), (2, 5), (5, 3), (2, 4)]);
+        assert_eq!(to(true), [(2, 3), (2, 5), (5, 3), (5, 3), (2, 4)], "before Cancun nothing is told so");
+    }
+
     #[test]
     fn calls_are_read_as_deep_as_they_can_be_and_no_deeper() {
         let nested = |depth: usize| {
             let call = format!(r#"{{"from":"{0}","to":"{0}","calls":["#, Address::repeat_byte(1));
             format!("{}{}", call.repeat(depth), "]}".repeat(depth))
         };
-        let read =
-            move |depth: usize| Calls::from_json(&mut Json::new(nested(depth).as_bytes())).map(|calls| calls.0.len());
+        let read = move |depth: usize| {
+            Calls::from_json(&mut Json::new(nested(depth).as_bytes())).map(|calls| calls.list.len())
+        };
         // Threads that index have 2 MiB of stack.
         let small = std::thread::Builder::new().stack_size(1 << 20);
         small

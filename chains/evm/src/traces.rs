@@ -156,14 +156,24 @@ fn note(
     burns: bool,
 ) -> Result<(), NodeError> {
     let tx = &digest.transactions[place];
+    let contradiction = |fault: Fault, why: String| Err(node.contradiction(subject, "its transactions", fault, why));
     if !calls.are_of(tx) {
         let is_of_another = digest.transactions.iter().any(|other| calls.are_of(other));
         let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
-        let why = format!("the trace of {} is not of its call", tx.id);
-        return Err(node.contradiction(subject, "its transactions", fault, why));
+        return contradiction(fault, format!("the trace of {} is not of its call", tx.id));
+    }
+    if calls.failed() && tx.succeeded {
+        return contradiction(
+            Fault::Forged,
+            format!("the trace of {} says that it failed, and its receipt not", tx.id),
+        );
     }
     let tx = &mut digest.transactions[place];
-    (tx.frames, tx.created, tx.is_told) = (calls.frames(burns), calls.created(), true);
+    tx.is_told = true;
+    // One that failed moved nothing, whatever is told of it.
+    if tx.succeeded {
+        (tx.frames, tx.created) = (calls.frames(burns), calls.created());
+    }
     Ok(())
 }
 

@@ -165,7 +165,8 @@ impl<'a> Indexer<'a> {
                     }
                 }
                 Err(IndexError::Stopped) => break,
-                Err(error) if may_pass(&error) => {
+                // Of several nodes one that lies is told apart, and may come to its senses.
+                Err(error) if may_pass(&error) || error.fault().is_some() && self.chain.standings().len() > 1 => {
                     waiting(&error);
                     tracing::warn!(%error, wait_s = away.as_secs(), "the node is away, waiting for it");
                     away = (away.max(POLL) * 2).min(AWAY);
@@ -305,10 +306,16 @@ impl<'a> Indexer<'a> {
             if theirs == Some(header.hash) {
                 break;
             }
+            let disagreement = self.chain.disagreement();
             if theirs.is_none() && left.is_empty() && !accepted && self.is_ours(tip.head)? {
                 let (node, head, ours) = (self.node(), tip.head.height, header.height);
                 let kind = Fault::Stale;
-                tracing::warn!(kind = kind.as_str(), "{node}: its chain ends at block {head}, ours at {ours} {kind}");
+                if disagreement.is_none() {
+                    tracing::warn!(
+                        kind = kind.as_str(),
+                        "{node}: its chain ends at block {head}, ours at {ours} {kind}"
+                    );
+                }
                 if may_be_late {
                     return Ok(false);
                 }
@@ -316,8 +323,11 @@ impl<'a> Indexer<'a> {
             match (final_height.filter(|height| header.height <= *height), theirs) {
                 (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?),
                 (Some(final_height), None) => {
-                    let behind = IndexError::NodeBehind { head: tip.head.height, final_height };
-                    return Err(self.chain.disagreement().map_or(behind, IndexError::Node));
+                    let Some(disagreement) = disagreement else {
+                        return Err(IndexError::NodeBehind { head: tip.head.height, final_height });
+                    };
+                    self.take_back(left, done)?;
+                    return Err(IndexError::Node(disagreement));
                 }
                 (None, _) if left.len() as u64 > self.settings.undo_depth => {
                     return Err(self.left(header.at(), None)?);
@@ -326,6 +336,13 @@ impl<'a> Indexer<'a> {
             }
             ours = header.height.previous().map_or(Ok(None), |below| self.store.header(below))?;
         }
+        self.take_back(left, done)?;
+        self.store.set_left(None)?;
+        Ok(true)
+    }
+
+    /// Takes these back, which are the last ones, from the tip on.
+    fn take_back(&self, left: Vec<BlockRef>, done: &mut Done) -> Result<(), IndexError> {
         // Final is what is still there: noted first, so that it holds wherever this is interrupted.
         let fork = left.last().map(|block| block.height.previous());
         if let Some(fork) = fork
@@ -341,8 +358,7 @@ impl<'a> Indexer<'a> {
             };
             done.removed += 1;
         }
-        self.store.set_left(None)?;
-        Ok(true)
+        Ok(())
     }
 
     /// That the chain left this block, which stays, is remembered with the first block that left: whoever reads the store is to know it.
