@@ -86,3 +86,40 @@ fn a_proxy_that_gets_other_code_and_an_account_that_is_stopped_are_findings() {
     assert!(story.findings().iter().all(|finding| finding["rule"] != "frozen-account"));
     assert_eq!(story.lab.assay(&["check", "--deep"]).code, 0);
 }
+
+/// A token whose balances depend on the gas, or on what nobody has, can be run here and say something else than at an honest node.
+#[test]
+fn a_token_whose_balances_depend_on_more_than_its_state_makes_no_node_a_liar() {
+    let world = World::new(&[]);
+    let accounts = &world.users[1..3];
+    // The word at Solidity's slot 0, and what the rest adds to it.
+    let token = |rest: &str| format!("0x6004355f5260405f2054{rest}5f5260205ff3");
+    let tokens = [
+        ("PLAIN", Address::fresh(1), token(""), "verified"),
+        ("GAS", Address::fresh(2), token("6202d2a85a1162061a805a101601"), "unproven"),
+        ("ZERO", Address::fresh(3), token("323101"), "unproven"),
+    ];
+    world.call("anvil_setBalance", json!([Address::fresh(0).to_string(), "0x7"]));
+    let mut assets = String::new();
+    for (symbol, address, code, _) in &tokens {
+        world.call("anvil_setCode", json!([address.to_string(), code]));
+        for (account, held) in accounts.iter().zip([1_000_u64, 2_000]) {
+            let key = alloy::primitives::keccak256([&[0; 12][..], &account.0, &[0; 32]].concat());
+            world.call("anvil_setStorageAt", json!([address.to_string(), key, format!("0x{held:064x}")]));
+        }
+        assets.push_str(&contracts::asset(symbol, *address, 0));
+    }
+    world.mine();
+    let lab = Lab::new();
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}{assets}", lab::evm_chain(&world.anvil.url, 1, 1)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", accounts));
+    for _ in 0..2 {
+        let ran = lab.assay(&["index", "--once"]);
+        assert!(ran.code == 0 && !ran.stderr.contains("forged"), "{}", ran.stderr);
+        for (symbol, _, _, coverage) in &tokens {
+            let held = lab.json(&["balance", &accounts[0].to_string(), "--chain", "evm", "--asset", symbol], 0);
+            assert_eq!(held["coverage"], *coverage, "{symbol}: {held:#}");
+        }
+        world.mine();
+    }
+}
