@@ -1,6 +1,7 @@
-//! What traces tell of accounts without code, held against proofs. Such an account pays by its own transactions alone, to which the block commits; and
-//! what calls pay it, it has more of after the block. A trace that denies that is not believed of the account. One that had code within the block
-//! alone, by an authorization (EIP-7702) or as a contract that was created and is gone or empty, is believed as what has code is.
+//! What traces tell of accounts, held against proofs. One without code pays by its own transactions alone, to which the block commits; and what calls
+//! pay it, it has more of after the block. A trace that denies that is not believed of the account. What has code, if within the block alone, by an
+//! authorization (EIP-7702) or as a contract that was created and is gone, can pay on what it gets: it must have what it had, and all that is told of
+//! it in and out, or nothing is said of what was paid through it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -23,7 +24,7 @@ use crate::verify::AccountProof;
 const MOST_BESIDE: usize = 64;
 
 /// Takes away what is not to be believed: of watched accounts what they are said to have paid, and of others what a transaction that cost a
-/// watched account something is said to have paid them, for that may be what it owed. Says whether movements were among that.
+/// watched account something is said to have paid them, for that may be what it owed. Says whether movements may be among that.
 pub(crate) async fn hold_against_state(
     node: &Node,
     at: BlockRef,
@@ -140,7 +141,7 @@ fn costly(effects: &[Effect]) -> BTreeSet<u32> {
 }
 
 struct Payees {
-    /// Of whom proofs are wanted: who of the watched is said to pay by calls, and whom these transactions paid.
+    /// Of whom proofs are wanted: whom these transactions paid, and through whom.
     asked: BTreeSet<Address>,
     /// Those paid beside that are too many.
     unasked: BTreeSet<Address>,
