@@ -7,10 +7,16 @@ mod lab;
 #[path = "lab/proxy.rs"]
 mod proxy;
 
+use alloy::consensus::{SignableTransaction, TxEip4844, TxEnvelope};
+use alloy::eips::eip2718::Encodable2718;
+use alloy::rlp::{Encodable, Header};
+use alloy::signers::SignerSync;
+use alloy::signers::local::PrivateKeySigner;
 use contracts::{Address, World};
 use lab::{Lab, Ran};
 use proxy::{Fault, Proxy, Rule, alter};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 fn followed(url: &str, accounts: &[Address]) -> Lab {
     let lab = Lab::new();
@@ -44,22 +50,26 @@ fn movements(lab: &Lab, account: Address) -> Vec<String> {
 fn deposits_of_the_op_stack_are_checked_like_all_else() {
     let world = World::new(&["--network", "optimism"]);
     let (user, other, new) = (world.users[1], world.users[2], Address::fresh(1));
-    let deposit = |from: Address, to: Address, mint: u64, value: u64, source: u8| {
+    let deposit = |from: Address, to: Option<Address>, mint: u64, value: u64, source: u8| {
         let question = json!([{
-            "type": "0x7e", "from": from.to_string(), "to": to.to_string(), "value": format!("{value:#x}"), "mint": format!("{mint:#x}"),
+            "type": "0x7e", "from": from.to_string(), "to": to.map(|to| to.to_string()), "value": format!("{value:#x}"), "mint": format!("{mint:#x}"),
             "sourceHash": format!("0x{}", contracts::hex(&[source; 32])), "isSystemTx": false, "gas": "0x186a0",
         }]);
         world.call("eth_sendTransaction", question)
     };
     let refuses = world.deploy("RevertingBalance", vec![]); // takes no ether
-    deposit(user, new, 1_000, 700, 1);
+    deposit(user, Some(new), 1_000, 700, 1);
     world.mine();
     world.pay(other, new, 5);
-    deposit(other, new, 0, 40, 2);
+    deposit(other, Some(new), 0, 40, 2);
     world.mine();
-    deposit(user, refuses, 900, 100, 3);
+    deposit(user, Some(refuses), 900, 100, 3);
     world.mine();
-    let accounts = [user, other, new];
+    let creation = deposit(other, None, 0, 30, 4);
+    world.mine();
+    let contract = world.receipt(creation.as_str().unwrap())["contractAddress"].clone();
+    let contract = Address::parse(contract.as_str().unwrap());
+    let accounts = [user, other, new, contract];
     for rules in [vec![], vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"))]] {
         let proxy = Proxy::with(&world.anvil.url, rules);
         let lab = followed(&proxy.url, &accounts);
@@ -73,6 +83,7 @@ fn deposits_of_the_op_stack_are_checked_like_all_else() {
                 "transfer credit 0.00000000000000004"
             ]
         );
+        assert_eq!(movements(&lab, contract), ["create credit 0.00000000000000003"]);
         let of_user = movements(&lab, user);
         assert_eq!(
             of_user[1..],
@@ -95,6 +106,64 @@ fn deposits_of_the_op_stack_are_checked_like_all_else() {
         let ran = followed(&proxy.url, &accounts).assay(&["index", "--once"]);
         assert_named(&ran, 4, "forged");
     }
+}
+
+/// anvil commits to the blobs themselves (EIP-4844 to their hashes alone): these are asked for, and the fee for them is told.
+#[test]
+fn blobs_are_paid_for_also_where_the_block_commits_to_them() {
+    let world = World::new(&["--hardfork", "cancun"]);
+    // The second of anvil's own.
+    let key: PrivateKeySigner = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d".parse().unwrap();
+    let (user, paid) = (Address(key.address().into()), Address::fresh(1));
+    world.mine();
+    for (nonce, blobs) in [1, 2, 6].into_iter().enumerate() {
+        let sent = with_blobs(&key, nonce as u64, paid, blobs);
+        world.call("eth_sendRawTransaction", json!([format!("0x{}", contracts::hex(&sent))]));
+        world.pay(world.users[2], paid, 5);
+        world.mine();
+    }
+    let lab = followed(&world.anvil.url, &[user, paid]);
+    lab.index();
+    assert_true(&world, &lab, &[user, paid], |_| "verified");
+    assert_eq!(movements(&lab, paid).len(), 6);
+    let fees = movements(&lab, user).iter().filter(|movement| movement.starts_with("fee debit")).count();
+    assert_eq!(fees, 3);
+    // What is told beside the blobs is held against the root.
+    let forge = alter(|block| {
+        for transaction in block["transactions"].as_array_mut().into_iter().flatten() {
+            transaction["maxFeePerBlobGas"] = json!("0x7");
+        }
+    });
+    let proxy = Proxy::with(&world.anvil.url, vec![Rule::always(&["eth_getBlockByHash"], forge)]);
+    assert_named(&followed(&proxy.url, &[user]).assay(&["index", "--once"]), 4, "forged");
+}
+
+/// A transaction with so many blobs of zeros, whose commitments and proofs are the point at infinity, as nodes take it.
+fn with_blobs(key: &PrivateKeySigner, nonce: u64, to: Address, blobs: usize) -> Vec<u8> {
+    let infinity: [u8; 48] = std::array::from_fn(|at| if at == 0 { 0xc0 } else { 0 });
+    let mut hash: [u8; 32] = Sha256::digest(infinity).into();
+    hash[0] = 1;
+    let fields = TxEip4844 {
+        chain_id: 31_337,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 2_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
+        to: to.0.into(),
+        value: alloy::primitives::U256::from(7),
+        access_list: Default::default(),
+        blob_versioned_hashes: vec![hash.into(); blobs],
+        max_fee_per_blob_gas: 1_000_000_000,
+        input: Default::default(),
+    };
+    let signature = key.sign_hash_sync(&fields.signature_hash()).unwrap();
+    let signed = TxEnvelope::from(fields.into_signed(signature)).encoded_2718();
+    let mut parts = signed[1..].to_vec();
+    vec![alloy::primitives::Bytes::from(vec![0; 131_072]); blobs].encode(&mut parts);
+    (0..2).for_each(|_| vec![alloy::primitives::Bytes::from(infinity.to_vec()); blobs].encode(&mut parts));
+    let mut sent = vec![3];
+    Header { list: true, payload_length: parts.len() }.encode(&mut sent);
+    [sent, parts].concat()
 }
 
 fn assert_named(ran: &Ran, code: i32, says: &str) {

@@ -146,6 +146,14 @@ impl Transaction {
         Ok(())
     }
 
+    /// Are these its bytes as networks pass them on, with its blobs behind what was signed (EIP-4844)?
+    pub(crate) fn is_passed_on_as(&self, bytes: &[u8]) -> bool {
+        let (Some(kind), Some(fields)) = (bytes.first(), self.bytes.get(1..)) else { return false };
+        let mut parts = &bytes[1..];
+        let is_list = Header::decode(&mut parts).is_ok_and(|header| header.list);
+        self.blobs.is_some() && *kind == self.kind && is_list && parts.starts_with(fields)
+    }
+
     /// Its signature must be its sender's: most of what a block's check takes.
     pub(crate) fn check_sender(&self) -> Result<(), String> {
         let Some(signed) = self.signed.as_ref().filter(|_| !self.is_impersonated()) else { return Ok(()) };
@@ -465,6 +473,8 @@ pub(crate) struct Receipt {
     pub(crate) logs: Vec<Log>,
     /// A deposit's nonce, and the version of its receipt, which say how it is encoded.
     pub(crate) deposit: [Option<u64>; 2],
+    /// The contract that a deposit created, to which no root commits.
+    pub(crate) contract: Option<Address>,
     /// The price of its blobs' gas, to which no root commits.
     pub(crate) blob_gas_price: Option<u128>,
     /// What its sender paid for its bytes on the chain below (OP stack), to which no root commits.
@@ -498,6 +508,7 @@ texts!(ReceiptTexts {
     l1_fee = b"l1Fee",
     deposit_nonce = b"depositNonce",
     deposit_version = b"depositReceiptVersion",
+    contract = b"contractAddress",
     block_hash = b"blockHash",
     block_number = b"blockNumber",
     index = b"transactionIndex",
@@ -522,7 +533,7 @@ impl FromJson for Receipt {
         if texts.status.is_none() && texts.root.is_none() {
             return Err(Wrong::Missing("status"));
         }
-        let of_deposit = |name, text: Text<'_>| read(name, text.filter(|_| kind == DEPOSIT), json::u64);
+        let is_deposit = kind == DEPOSIT;
         Ok(Receipt {
             place: Place::read(texts.block_hash, texts.block_number, texts.index)?,
             kind,
@@ -531,9 +542,10 @@ impl FromJson for Receipt {
             bloom: need("logsBloom", texts.bloom, json::bytes)?.into(),
             logs: logs.ok_or(Wrong::Missing("logs"))?,
             deposit: [
-                of_deposit("depositNonce", texts.deposit_nonce)?,
-                of_deposit("depositReceiptVersion", texts.deposit_version)?,
+                read("depositNonce", texts.deposit_nonce.filter(|_| is_deposit), json::u64)?,
+                read("depositReceiptVersion", texts.deposit_version.filter(|_| is_deposit), json::u64)?,
             ],
+            contract: read("contractAddress", texts.contract.filter(|_| is_deposit), json::address)?,
             blob_gas_price: read("blobGasPrice", texts.blob_gas_price, json::u128)?,
             l1_fee: read("l1Fee", texts.l1_fee, json::u256)?.unwrap_or_default(),
             last_log,

@@ -1,5 +1,6 @@
 //! One block's answers from one node, each checked against the header, and digested.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -316,7 +317,10 @@ async fn check_transactions(
     let committed = contents.transactions.len() - usize::from(contents.apart);
     let is_whole = bytes_of_foreign(node, at, &mut contents.transactions[..committed]).await?;
     let (header, transactions) = (&contents.sealed.header, contents.committed());
-    if is_whole && let Err(why) = verify::transactions(transactions, header.transactions_root) {
+    if is_whole
+        && let Err(why) = verify::transactions(transactions, header.transactions_root)
+        && !are_passed_on(node, at, transactions, header.transactions_root).await?
+    {
         let count = count(node, header, at).await;
         let fault = diagnose::transactions(transactions, header.transactions_root, at, count);
         let subject = format!("the transactions of block {}", at.height);
@@ -379,6 +383,24 @@ async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) ->
         return Err(NodeError::Unsupported(format!("{}: {why}, and the node does not give its bytes", node.name)));
     }
     Ok(is_whole)
+}
+
+/// Test nodes commit to transactions as networks pass them on, with their blobs: do these rebuild the root?
+async fn are_passed_on(node: &Node, at: BlockRef, transactions: &[Transaction], root: B256) -> Result<bool, NodeError> {
+    let with_blobs: Vec<&Transaction> = transactions.iter().filter(|transaction| transaction.blobs.is_some()).collect();
+    if with_blobs.is_empty() {
+        return Ok(false);
+    }
+    let subject = format!("the blobs of block {}", at.height);
+    let questions = with_blobs.iter().map(|transaction| json!([transaction.id])).collect();
+    let answers = node.ask_many::<Bytes>("eth_getRawTransactionByHash", questions, &subject).await?;
+    let passed_on = |(transaction, answer): (&&Transaction, Result<Bytes, Refusal>)| {
+        Some((transaction.id, answer.ok().filter(|bytes| transaction.is_passed_on_as(bytes))?))
+    };
+    let told: BTreeMap<B256, Bytes> = with_blobs.iter().zip(answers).filter_map(passed_on).collect();
+    let bytes =
+        transactions.iter().map(|transaction| told.get(&transaction.id).map_or(&transaction.bytes[..], |it| it));
+    Ok(verify::root_of(bytes) == root)
 }
 
 /// How many transactions the block has, by receipts that its header commits to; nothing where the node does not give them.

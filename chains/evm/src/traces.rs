@@ -162,18 +162,16 @@ fn note(
         let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
         return contradiction(fault, format!("the trace of {} is not of its call", tx.id));
     }
-    if calls.failed() && tx.succeeded {
-        return contradiction(
-            Fault::Forged,
-            format!("the trace of {} says that it failed, and its receipt not", tx.id),
-        );
+    let frames = calls.frames(burns);
+    // One that failed moved nothing.
+    let is_contrary = if tx.succeeded { calls.failed() } else { !frames.is_empty() };
+    if is_contrary {
+        let said =
+            if tx.succeeded { "failed, and its receipt not" } else { "moved coins, and its receipt that it failed" };
+        return contradiction(Fault::Forged, format!("the trace of {} says that it {said}", tx.id));
     }
     let tx = &mut digest.transactions[place];
-    tx.is_told = true;
-    // One that failed moved nothing, whatever is told of it.
-    if tx.succeeded {
-        (tx.frames, tx.created) = (calls.frames(burns), calls.created());
-    }
+    (tx.is_told, tx.frames, tx.created) = (true, frames, if tx.succeeded { calls.created() } else { Vec::new() });
     Ok(())
 }
 

@@ -247,6 +247,7 @@ pub(crate) mod tests {
             last_log: None,
             logs,
             deposit: [None; 2],
+            contract: None,
             blob_gas_price: None,
             l1_fee: U256::ZERO,
         }
