@@ -44,23 +44,74 @@ fn followed(url: &str, accounts: &[Address]) -> Lab {
 
 /// What a withdrawal of 7 wei, paid by a call, makes of a statement that owes all that is left.
 fn verdict(world: &World, (payer, paid, txid): (Address, Address, &str), rules: Vec<Rule>) -> String {
-    let proxy = Proxy::with(&world.anvil.url, rules);
-    let lab = followed(&proxy.url, &[payer]);
-    lab.index();
-    let height = world.height();
-    let time = Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap());
-    let held = world.balances(height, &[payer], &[None])[0].unwrap();
     let withdrawal =
         json!({ "chain": "evm", "address": paid.to_string(), "amount": "0.000000000000000007", "txid": txid });
+    verdict_at(world, world.height(), (payer, 0), ("pending_withdrawals", withdrawal), rules)
+}
+
+/// What one item in flight makes of a statement that owes so much more than its account has at this block.
+fn verdict_at(
+    world: &World,
+    height: u64,
+    (account, more): (Address, u64),
+    (list, item): (&str, Value),
+    rules: Vec<Rule>,
+) -> String {
+    let proxy = Proxy::with(&world.anvil.url, rules);
+    let lab = followed(&proxy.url, &[account]);
+    lab.index();
+    let time = Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap());
+    let held = world.balances(height, &[account], &[None])[0].unwrap().checked_add(more.into()).unwrap();
     let statement = json!({
         "format": "assay.statement/1", "exchange": "acme",
         "as_of": { "time": time.to_string(), "blocks": { "evm": { "height": height, "hash": world.hash(height) } } },
-        "assets": [{ "asset": "ETH", "customers": held.to_coins(18), "pending_withdrawals": [withdrawal] }],
+        "assets": [{ "asset": "ETH", "customers": held.to_coins(18), list: [item] }],
     });
     lab.write("statement.json", &statement.to_string());
     let output = lab.command(&["verify", "acme", "--statement", "statement.json", "--json"]).output().unwrap();
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     result["verdict"].as_str().unwrap().to_owned()
+}
+
+/// Whoever calls a contract of an exchange's makes it pay, and nothing in the block says so but a trace. Where that is silent, what state says of
+/// the contract leaves open what no other than the transaction that is named can have paid, and no more.
+#[test]
+fn what_moved_and_no_transaction_is_known_to_have_moved_may_be_what_is_looked_for() {
+    let world = World::new(&[]);
+    let (vault, paid) = (Address::fresh(1), Address::fresh(2));
+    let code = format!("0x5f5f5f5f600773{}5af100", &paid.to_string()[2..]); // pays 7 wei to one and the same
+    world.call("anvil_setCode", json!([vault.to_string(), code]));
+    world.call("anvil_setBalance", json!([vault.to_string(), "0x64"]));
+    world.mine();
+    let other = world.send(world.users[2], Some(Address::fresh(3)), 9, &[]);
+    world.mine();
+    let calling = world.send(world.users[1], Some(vault), 0, &[]);
+    world.mine();
+    let silent = || vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))];
+    let hidden = || {
+        let hide = alter(|traces| {
+            for trace in traces.as_array_mut().into_iter().flatten().filter(|trace| trace["result"]["calls"].is_array())
+            {
+                trace["result"]["calls"] = json!([]);
+            }
+        });
+        vec![Rule::always(&[BLOCK], hide)]
+    };
+    let of = |txid: &str, rules| verdict(&world, (vault, paid, txid), rules);
+    assert_eq!(of(&calling, vec![]), "backed");
+    assert_eq!([of(&calling, silent()), of(&calling, hidden())], ["indeterminate"; 2]);
+    // One of another block, and one of none.
+    let none = format!("0x{}", "77".repeat(32));
+    assert_eq!([of(&other, silent()), of(&other, hidden()), of(&none, silent())], ["short"; 3]);
+    // What came after the statement's block was on its way.
+    let before = world.height() - 1;
+    let came = |more: u64, rules| {
+        let credit = json!({ "chain": "evm", "amount": "0.000000000000000007", "txid": calling });
+        verdict_at(&world, before, (paid, more), ("unconfirmed_credits", credit), rules)
+    };
+    assert_eq!(came(7, vec![]), "backed");
+    assert_eq!([came(7, silent()), came(7, hidden())], ["indeterminate"; 2]);
+    assert_eq!([came(8, vec![]), came(8, silent())], ["short"; 2]);
 }
 
 /// An exchange is not short because a payee, or anyone, makes its trace unreadable; nor is it backed.

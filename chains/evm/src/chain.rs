@@ -403,6 +403,10 @@ impl Chain for EvmChain {
         Ok(found.map(|tx| Pending { payments: payments(tx), spends: vec![] }))
     }
 
+    fn mined(&self, txid: TxId) -> Result<Option<BlockRef>, NodeError> {
+        self.with_a_node(async |node| fetch::mined(node, B256::from(txid.0)).await)
+    }
+
     fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
         self.with_a_node(async |node| check::contract(node, token.into()).await)
     }

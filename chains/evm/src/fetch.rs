@@ -12,7 +12,7 @@ use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError, Watch};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use crate::codec::{self, Receipt, Transaction};
+use crate::codec::{self, Place, Receipt, Transaction};
 use crate::diagnose;
 use crate::digest::Digest;
 use crate::json::{self, FromJson, Json, Wrong};
@@ -502,6 +502,15 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
             Err(NodeError::Unsupported(format!("block {}: {why}", header.number)))
         }
     }
+}
+
+/// The block that a transaction is in, by the node's word.
+pub(crate) async fn mined(node: &Node, txid: B256) -> Result<Option<BlockRef>, NodeError> {
+    let subject = format!("transaction {txid}");
+    let found: Option<Place> =
+        node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
+    let at = found.and_then(|place| place.block_number.zip(place.block_hash));
+    Ok(at.map(|(number, hash)| BlockRef { height: Height(number.to()), hash: BlockHash(hash.0) }))
 }
 
 /// A transaction that waits for a block, if the node knows it as such.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use assay_registry::{Declared, Exchange};
-use assay_store::{Coverage, Lookup, Store};
+use assay_store::{Coverage, Lookup, Store, StoreError};
 use assay_types::{
     Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment,
     Statement, Timestamp, TxId,
@@ -531,6 +531,7 @@ fn items(
         return Ok(());
     }
     let mempool = Mempool::ask(opened);
+    let mut blocks = BTreeSet::new();
     for txid in txids {
         let found = match &opened.store {
             Ok(store) => in_a_block(world, question, chain, store, txid)?,
@@ -538,9 +539,17 @@ fn items(
         };
         let found = match found {
             Some(found) => found,
-            None => mempool.find(world, chain, txid),
+            None => mempool.find(world, opened, txid),
         };
+        if let Found::Block { at, .. } = &found {
+            blocks.insert(TxId(at.hash.0));
+        }
         evidence.push(ItemEvidence { chain: chain.id.clone(), txid, found });
+    }
+    // What moved there, and no transaction is known to have moved.
+    for txid in blocks {
+        let found = opened.store.as_ref().map_or(Ok(None), |store| in_a_block(world, question, chain, store, txid))?;
+        evidence.extend(found.map(|found| ItemEvidence { chain: chain.id.clone(), txid, found }));
     }
     Ok(())
 }
@@ -652,7 +661,8 @@ impl Mempool {
         Mempool(ask())
     }
 
-    fn find(&self, world: &World, chain: &Source, txid: TxId) -> Found {
+    fn find(&self, world: &World, opened: &Opened<'_>, txid: TxId) -> Found {
+        let chain = opened.chain;
         let answer = match &self.0 {
             Ok(node) => node.pending(txid).map_err(|error| error.to_string()),
             Err(why) => Err(why.clone()),
@@ -660,8 +670,22 @@ impl Mempool {
         let paid = |payments| paid(world, chain, payments).map_err(|error| error.to_string());
         match answer.and_then(|pending| pending.map(|pending| paid(pending.payments)).transpose()) {
             Ok(Some(payments)) => Found::Mempool { payments, complete: chain.id.namespace() == "bip122" },
-            Ok(None) => Found::Nowhere { unasked: None },
+            Ok(None) => self.mined(opened, txid).unwrap_or_else(|why| Found::Nowhere { unasked: Some(why) }),
             Err(why) => Found::Nowhere { unasked: Some(why) },
         }
+    }
+
+    /// One that moved no watched account as far as blocks tell, and does not wait: the node's word says in which block it is, and counts where
+    /// something moved there that no transaction is known to have moved.
+    fn mined(&self, opened: &Opened<'_>, txid: TxId) -> Result<Found, String> {
+        let nowhere = Found::Nowhere { unasked: None };
+        let (Ok(node), Ok(store)) = (&self.0, &opened.store) else { return Ok(nowhere) };
+        let Some(at) = node.mined(txid).map_err(|error| error.to_string())? else { return Ok(nowhere) };
+        let in_words = |error: StoreError| error.to_string();
+        if store.header(at.height).map_err(in_words)?.is_none_or(|ours| ours.at() != at) {
+            return Err(format!("the node has it in a block {} that is not indexed", at.height));
+        }
+        let beside = store.unattributed(&at).map_err(in_words)?;
+        Ok(beside.map_or(nowhere, |_| Found::Block { at, paid: vec![], spent: vec![], untold: None }))
     }
 }

@@ -293,6 +293,10 @@ impl Chain for Quorum {
         failed.filter(|_| !answered).map_or(Ok(None), Err)
     }
 
+    fn mined(&self, txid: TxId) -> Result<Option<BlockRef>, NodeError> {
+        self.one(|node| node.mined(txid)).map(|(_, at)| at)
+    }
+
     fn mempool(&self) -> Result<Option<Vec<TxId>>, NodeError> {
         self.one(|node| node.mempool()).map(|(_, txids)| txids)
     }

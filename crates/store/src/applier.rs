@@ -21,6 +21,7 @@ use crate::remarks::Remarks;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
 use crate::settle::{Step, settle};
 use crate::standing::Pair;
+use crate::unattributed;
 use crate::window::Window;
 use crate::{Family, Movement, Round, Store, StoreError, Transaction, Undo};
 
@@ -326,7 +327,7 @@ impl<'a> Applier<'a> {
     ) -> Result<Vec<TouchedLeg>, StoreError> {
         let height = block.header.height;
         let mut touched = Vec::with_capacity(legs.len());
-        let mut coverage = Changes::new(self.store);
+        let (mut coverage, mut loose) = (Changes::new(self.store), Vec::new());
         for moved in by_pair(legs, &block.readings) {
             let pair @ (account, asset) = moved.pair;
             let before = self.balance(pair)?;
@@ -350,6 +351,7 @@ impl<'a> Applier<'a> {
                     None => self.note_recent(pair, last.balance),
                 }
             }
+            loose.extend(unattributed::of(pair, &steps));
             for step in &steps {
                 let Step { direction, amount, balance, kind, tx, index, place } = *step;
                 if let Some(tx) = tx {
@@ -371,6 +373,12 @@ impl<'a> Applier<'a> {
                 self.store.cover(height, reading, unexplained, last, &mut coverage)?;
                 self.keep_proof(block, reading, steps.is_empty(), past)?;
             }
+        }
+        if !loose.is_empty() {
+            let key = block.header.hash.0;
+            let (before, after) = self.store.with_unattributed((height, block.header.hash), &loose)?;
+            past.note(Family::Transactions, &key, before.as_deref());
+            self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.raw(&after));
         }
         for Change { family, key, before, after } in coverage.into_list() {
             past.note(family, &key, before.as_deref());

@@ -10,6 +10,7 @@ use crate::cohorts::{cohort_of, read_total, read_total_key, total_key};
 use crate::rows::account_prefix;
 use crate::settle::settle;
 use crate::standing::Pair;
+use crate::unattributed;
 use crate::{Coverage, Family, Movement, Store, StoreError};
 
 /// What state says of a balance after a block, seen later.
@@ -86,6 +87,12 @@ impl Store {
             let gap = (since.next(), Coverage::Unknown(why));
             changes.put(Family::Coverage, Coverage::key(&prefix, gap.0), gap.1.value())?;
             last = Some(gap);
+        }
+        let loose: Vec<_> = unattributed::of(pair, &steps).collect();
+        let is_block_known = !loose.is_empty() && seen.since.is_none_or(|since| since.next() >= at);
+        if let Some(header) = self.header(at)?.filter(|_| is_block_known) {
+            let (_, row) = self.with_unattributed((at, header.hash), &loose)?;
+            changes.put(Family::Transactions, header.hash.0.to_vec(), row)?;
         }
         let reading = Reading { account, asset, balance: Ok(seen.balance), proven: seen.proven, proof: None };
         self.cover(at, &reading, !steps.is_empty(), last, &mut changes)?;

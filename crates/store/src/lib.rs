@@ -30,6 +30,7 @@ mod standing;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unattributed;
 mod walked;
 mod window;
 

@@ -403,6 +403,15 @@ pub trait Chain: Send + Sync {
     /// See [`NodeError`].
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError>;
 
+    /// In which block a transaction is that moved no watched account as far as blocks tell, where more than they tell may move them.
+    ///
+    /// # Errors
+    /// As of the others.
+    fn mined(&self, txid: TxId) -> Result<Option<BlockRef>, NodeError> {
+        let _ = txid;
+        Ok(None)
+    }
+
     /// The transactions that wait in the node's mempool now; `None` where a chain has no such view. Nothing proves any of it.
     ///
     /// # Errors

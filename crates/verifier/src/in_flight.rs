@@ -116,7 +116,7 @@ pub(crate) struct Judged<'a> {
     pub(crate) fit: Fit,
     /// What of it is deducted: only ever of an unconfirmed credit in a block after B.
     pub(crate) granted: Share,
-    /// What of a withdrawal may be settled by calls that nobody can tell of.
+    /// What of a withdrawal may be settled, or of an unconfirmed credit have come, by calls that nobody can tell of.
     pub(crate) untold: Wide,
 }
 
@@ -239,6 +239,7 @@ pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence, blocks
     allot_all(&mut judged, &transactions, &owners);
     grant(&mut judged, &transactions, &owners);
     leave_open(&mut judged, &transactions);
+    look_beside(&mut judged, &transactions, &owners);
     judged
 }
 
@@ -307,7 +308,7 @@ fn grant(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Ow
     let mut larger_first: Vec<&mut Judged<'_>> = judged.iter_mut().filter(|one| one.brings().is_some()).collect();
     larger_first.sort_by_key(|one| std::cmp::Reverse(one.item.amount));
     for one in larger_first {
-        let (Some(share), Some(txid)) = (one.brings(), one.item.txid) else { continue };
+        let (Some(share), Some(txid)) = (one.brings(), one.tx) else { continue };
         let chain = &one.item.chain;
         let open = open.entry((chain, txid, one.symbol)).or_insert_with(|| {
             transactions.get(&(chain, txid)).map_or(Share::default(), |found| net(found, chain, one.symbol, owners))
@@ -345,6 +346,36 @@ fn leave_open(judged: &mut [Judged<'_>], transactions: &Transactions<'_>) {
         if one.fit == Fit::Untold {
             one.untold = part;
             one.fit = if part.is_zero() { Fit::Elsewhere } else { Fit::Untold };
+        }
+    }
+}
+
+/// Withdrawals that were settled, or credits that came, perhaps, by what moved in the block of their transaction and no transaction is known to
+/// have moved: together at most that. It is there under the block's hash.
+fn look_beside(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Owners<'_>) {
+    let mut left: HashMap<(&ChainId, TxId, List, &str), Wide> = HashMap::new();
+    for one in judged.iter_mut().filter(|one| matches!(one.fit, Fit::Elsewhere | Fit::Untold)) {
+        let (at, chain) = match (one.list, one.place) {
+            (List::PendingWithdrawals, Place::UpTo(at)) | (List::UnconfirmedCredits, Place::After(at)) => {
+                (TxId(at.hash.0), &one.item.chain)
+            }
+            _ => continue,
+        };
+        let left = left.entry((chain, at, one.list, one.symbol)).or_insert_with(|| {
+            let Some(Found::Block { paid, spent, .. }) = transactions.get(&(chain, at)) else { return Wide::ZERO };
+            match one.list {
+                List::PendingWithdrawals => {
+                    spent.iter().filter(|it| it.symbol == one.symbol).map(|it| wide(it.amount)).sum()
+                }
+                _ => {
+                    let is_theirs = |it: &&Paid| it.symbol == one.symbol && owners.of(chain, &it.to) != Owner::Other;
+                    paid.iter().filter(is_theirs).map(|it| wide(it.amount)).sum()
+                }
+            }
+        });
+        let part = (wide(one.item.amount) - one.untold).min(*left);
+        if !part.is_zero() {
+            (*left, one.untold, one.fit) = (*left - part, one.untold + part, Fit::Untold);
         }
     }
 }

@@ -113,10 +113,12 @@ pub(crate) fn line(
     }
     let contested = "paid after the block to accounts that other exchanges declare too";
     held.add_open(items.iter().map(|item| item.granted.contested).sum(), contested);
-    held.add_open(
-        items.iter().map(|item| item.untold).sum(),
-        "perhaps paid to pending withdrawals, by calls that no trace tells of",
-    );
+    for (list, what) in [
+        (List::PendingWithdrawals, "perhaps paid to pending withdrawals, by calls that no trace tells of"),
+        (List::UnconfirmedCredits, "perhaps come after the block, by calls that no trace tells of"),
+    ] {
+        held.add_open(items.iter().filter(|item| item.list == list).map(|item| item.untold).sum(), what);
+    }
 
     let owed_in = |list: List| -> Wide { items.iter().filter(|item| item.list == list).map(|item| item.owed()).sum() };
     let (pending_withdrawals, uncredited_deposits) =

@@ -1,6 +1,6 @@
 //! What is found out later of a block is kept as if it had been known when that was applied, and goes with it.
 
-use assay_types::{AccountNo, Asset, Height};
+use assay_types::{AccountNo, Asset, Height, Payment, Reading};
 use proptest::prelude::*;
 
 use super::world::{Event, Said, TOKEN, World};
@@ -64,6 +64,47 @@ proptest! {
                 at_once.remove_tip().unwrap();
             }
         }
+    }
+}
+
+/// Account 0 has 7 of the chain's own coin at first; account 1 gets 5, and then account 0 loses 3.
+#[test]
+fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
+    let native = |who: u32, amount: u64| {
+        let (account, asset, balance) = (AccountNo(who), Asset::Native, Ok(sats(amount)));
+        Reading { account, asset, balance, proven: true, proof: None }
+    };
+    let grown = |told: bool| {
+        let folder = folder();
+        let store = open(folder.path(), Mode::Write).unwrap();
+        store.declare(&[[account(0), account(1)]]).unwrap();
+        let (mut world, watch) = (World::default(), store.watch().unwrap());
+        for height in 0..=TIP {
+            let mut block = world.seal(0).view(&watch);
+            block.readings = match height {
+                0 => vec![native(0, 7), native(1, 0)],
+                5 if told => vec![native(0, 4), native(1, 5)],
+                5 => vec![native(1, 5)],
+                _ => vec![],
+            };
+            store.apply(&block, &watch, Undo { depth: 99, tip: Height(TIP) }, false).unwrap();
+        }
+        (folder, store)
+    };
+    let ((_one, at_once), (_other, later)) = (grown(true), grown(false));
+    let seen = Seen { balance: sats(4), proven: true, since: None };
+    later.correct((FIRST, Asset::Native), Height(5), &seen).unwrap();
+    assert!(rows(&at_once) == rows(&later));
+    for store in [at_once, later] {
+        let at = |height| store.header(Height(height)).unwrap().unwrap().at();
+        let moved = store.unattributed(&at(5)).unwrap().unwrap();
+        assert_eq!(moved.debits, [(FIRST, Asset::Native, sats(3))]);
+        let [Payment { to, amount, .. }] = &moved.payments[..] else { panic!("{moved:?}") };
+        assert_eq!((to, *amount, moved.is_told), (&account(1), sats(5), false));
+        let (block, above) = (at(5), at(6));
+        assert_eq!(store.unattributed(&above).unwrap(), None);
+        (5..=TIP).for_each(|_| _ = store.remove_tip().unwrap());
+        assert_eq!(store.unattributed(&block).unwrap(), None);
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn unsettled_item(statement: &Statement, blocks: &Blocks<'_>, judged:
     let (severity, why) = concern(judged)?;
     let (asset, amount) = (judged.symbol, Coins::new(judged.item.amount, judged.decimals));
     let effect = match (judged.list, judged.counts(), judged.granted.clear) {
+        (List::UnconfirmedCredits, _, Wide::ZERO) if !judged.untold.is_zero() => "it may have come".to_owned(),
         (List::UnconfirmedCredits, _, Wide::ZERO) => "it is not deducted".to_owned(),
         (List::UnconfirmedCredits, _, granted) => format!("{} is deducted", coins(judged, granted).grouped()),
         (_, true, _) if !judged.untold.is_zero() => "it may be owed".to_owned(),
@@ -79,6 +80,9 @@ fn concern(judged: &Judged<'_>) -> Option<(Severity, String)> {
         }
         (Place::After(at), UncreditedDeposits, _) => {
             (Warning, format!("it came after the statement's block, in block {}", at.height))
+        }
+        (Place::After(at), UnconfirmedCredits, _) if !judged.untold.is_zero() => {
+            (Warning, format!("what it brought by calls in block {} is not known, as no trace tells", at.height))
         }
         (Place::After(_), UnconfirmedCredits, _) => return None,
     };

@@ -219,6 +219,13 @@ impl World {
         self
     }
 
+    /// What moved at this block, and no transaction is known to have moved.
+    pub fn beside(mut self, height: u64, found: Found) -> World {
+        let txid = assay_types::TxId(at(height).hash.0);
+        self.evidence.items.push(ItemEvidence { chain: chain(BITCOIN), txid, found });
+        self
+    }
+
     pub fn blind(mut self, reason: &str) -> World {
         self.evidence.blocks[0].at = At::Unknown { reason: reason.into() };
         self
