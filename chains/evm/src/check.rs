@@ -2,16 +2,16 @@
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{BlockHash, BlockRef, Contract, Height, NodeError, Notice};
+use assay_types::{BlockHash, BlockRef, Contract, Fault, Height, NodeError, Notice};
 use serde_json::{Value, json};
 
 use crate::fetch::{self, SealedHeader, Senders};
 use crate::finality::{Finality, final_block, tagged};
 use crate::node::{Node, OrFail, Refusal};
-use crate::state::wrong_proof;
+use crate::state::checked;
 use crate::trace::Trace;
 use crate::traces;
-use crate::verify::{self, AccountProof};
+use crate::verify::AccountProof;
 
 /// Asks the node what `assay check` reports of it.
 pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
@@ -126,7 +126,16 @@ async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -
         return Ok(notice(node, "finality", "by confirmations", false));
     };
     Ok(match final_block(node, tag, head, tagged(node, tag).await)? {
-        Some(last) => notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false),
+        Some(last) => {
+            let found = fetch::hash_at(node, last.height).await?;
+            if let Some(found) = found.filter(|found| *found != last.hash) {
+                let (said, found) = (B256::from(last.hash.0), B256::from(found.0));
+                let why = format!("it is {said} at height {}, where its chain has {found}", last.height);
+                let subject = format!("the {} header", tag.as_str());
+                return Err(node.contradiction(&subject, "its chain", Fault::MixedForks, why));
+            }
+            notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false)
+        }
         None => notice(
             node,
             "finality",
@@ -173,16 +182,15 @@ async fn proofs(node: &Node, SealedHeader { header, hash, is_foreign }: &SealedH
     let (account, subject) = (Address::ZERO, "a proof");
     let params = json!([account, [], { "blockHash": hash }]);
     let proof: AccountProof = node.ask("eth_getProof", params, subject).await?;
-    match verify::account(&proof, account, header.state_root) {
-        // A test node's genesis commits to the empty state, whatever it holds.
+    // A test node's genesis commits to the empty state, whatever it holds.
+    if header.state_root == EMPTY_ROOT_HASH {
+        return Ok(());
+    }
+    let height = Height(header.number);
+    let subject = format!("the proof of {account} at block {height}");
+    match checked(node, (height, header.state_root), (account, &[]), &proof, &subject).await {
         Err(_) if *is_foreign => Err(Refusal::Other("of a header that no codec of ours knows".into())),
-        Err(why) if header.state_root != EMPTY_ROOT_HASH => {
-            let height = Height(header.number);
-            let fault = wrong_proof(node, height, header.state_root, account, &[], &proof).await;
-            let subject = format!("the proof of {account} at block {height}");
-            Err(Refusal::Failed(node.contradiction(&subject, "the state root", fault, why)))
-        }
-        _ => Ok(()),
+        proven => proven.map(drop).map_err(Refusal::Failed),
     }
 }
 

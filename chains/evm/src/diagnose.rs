@@ -77,6 +77,11 @@ pub(crate) fn receipts(receipts: &[Receipt], (root, bloom): (B256, Bloom), at: B
         return Fault::Reordered;
     }
     let of_logs = |receipt: &Receipt| receipt.logs.iter().collect::<Bloom>();
+    let with_own_blooms: Vec<Receipt> =
+        receipts.iter().map(|receipt| Receipt { bloom: of_logs(receipt), ..receipt.clone() }).collect();
+    if verify::receipts_root(&with_own_blooms) == root {
+        return Fault::Forged;
+    }
     let all = receipts.iter().fold(Bloom::ZERO, |all, receipt| all | of_logs(receipt));
     let is_less = |bloom: Bloom, whole: Bloom| bloom != whole && bloom | whole == whole;
     let own_less = receipts.iter().any(|receipt| is_less(of_logs(receipt), receipt.bloom));
@@ -138,7 +143,8 @@ pub(crate) fn proof(
         return Fault::Forged;
     }
     if !is_of(address, root) {
-        return of_path(&proof.account_proof, root, keccak256(address), |path| {
+        let claimed = alloy::rlp::encode(proof.leaf());
+        return of_path(&proof.account_proof, (root, &claimed), keccak256(address), |path| {
             verify::account(&AccountProof { account_proof: path.to_vec(), ..proof.clone() }, address, root).is_ok()
         });
     }
@@ -153,19 +159,54 @@ pub(crate) fn proof(
     }
     let wrong = slots.iter().zip(keys).find(|(slot, key)| !is_word(slot, **key));
     wrong.map_or(Fault::Forged, |(slot, key)| {
-        of_path(&slot.proof, proof.storage_hash, keccak256(key), |path| {
+        of_path(&slot.proof, (proof.storage_hash, &alloy::rlp::encode(slot.value)), keccak256(key), |path| {
             is_word(&SlotProof { proof: path.to_vec(), ..slot.clone() }, *key)
         })
     })
 }
 
 /// What is wrong with the nodes of a trie that should lead from this root along this key. `leads`: do they, in this order?
-fn of_path(nodes: &[Bytes], root: B256, key: B256, leads: impl FnOnce(&[Bytes]) -> bool) -> Fault {
-    match follow(nodes, root, &Nibbles::unpack(key)) {
+fn of_path(nodes: &[Bytes], (root, claimed): (B256, &[u8]), key: B256, leads: impl FnOnce(&[Bytes]) -> bool) -> Fault {
+    let key = Nibbles::unpack(key);
+    match follow(nodes, root, &key) {
+        _ if leads_elsewhere(nodes, root, &key, claimed) => Fault::Reordered,
         None => Fault::Omitted,
         Some(path) if path.len() == nodes.len() && leads(&path) => Fault::Reordered,
         Some(_) => Fault::Forged,
     }
+}
+
+/// Do they lead, one to the next, from this root to what is claimed, and away from the key? Then they prove that of another one.
+fn leads_elsewhere(nodes: &[Bytes], root: B256, key: &Nibbles, claimed: &[u8]) -> bool {
+    let (mut next, mut depth) = (RlpNode::word_rlp(&root), 0);
+    for (place, node) in nodes.iter().enumerate() {
+        if next.as_hash() != Some(keccak256(node)) {
+            return false;
+        }
+        let (ours, all) = match TrieNode::decode(&mut &node[..]) {
+            Ok(TrieNode::Branch(branch)) => {
+                let (Some(nibble), children) = (key.get(depth), branch.as_ref()) else { return false };
+                depth += 1;
+                let children: Vec<_> =
+                    children.children().filter_map(|(at, child)| Some((at, child?.clone()))).collect();
+                let ours = children.iter().find(|(at, _)| *at == nibble).map(|(_, child)| child.clone());
+                (ours, children.into_iter().map(|(_, child)| child).collect())
+            }
+            Ok(TrieNode::Extension(extension)) => {
+                let is_on = key.slice(depth..).starts_with(&extension.key);
+                depth += extension.key.len();
+                (is_on.then(|| extension.child.clone()), vec![extension.child])
+            }
+            Ok(TrieNode::Leaf(leaf)) => return key.slice(depth..) != leaf.key && leaf.value == claimed,
+            _ => return false,
+        };
+        let Some(below) = nodes.get(place + 1).map(|node| RlpNode::word_rlp(&keccak256(node))) else { return false };
+        if ours.as_ref() != Some(&below) {
+            return all.contains(&below);
+        }
+        next = below;
+    }
+    false
 }
 
 /// The nodes in the order in which they lead along the key, to an end of it. Where the node that must come next is not among

@@ -1,7 +1,8 @@
 //! One node: questions, answers, and what its refusals mean.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::U64;
@@ -24,6 +25,9 @@ use crate::transport::{self, Broken, Failure};
 const NULL: &str = "the answer is null";
 /// Requests at a time, of one piece of work; how many there are in all, the endpoint's pace decides.
 const AT_ONCE: usize = 8;
+
+/// For how long it is believed of which chain a node is.
+const CHAIN_HOLDS: Duration = Duration::from_secs(10);
 
 /// Why a question has no answer.
 #[derive(Debug)]
@@ -76,7 +80,8 @@ pub(crate) struct Node {
     /// The number of the next question.
     next: AtomicU64,
     pub(crate) chain_number: u64,
-    right_chain: AtomicBool,
+    /// When it last said that it is of that chain.
+    right_chain: Mutex<Option<Instant>>,
     /// JSON-RPC batches.
     batches: Ability,
     batch: BatchSize,
@@ -109,7 +114,7 @@ impl Node {
             hurried: endpoint.within(endpoint.deadline() / 2),
             endpoint,
             chain_number,
-            right_chain: AtomicBool::new(false),
+            right_chain: Mutex::new(None),
             batches: Ability::assumed("batches"),
             traces: Ability::assumed("traces, so internal payments are found by reading state"),
             whole_traces: Ability::assumed("traces of whole blocks in time, so they are asked for one by one"),
@@ -125,9 +130,11 @@ impl Node {
         }
     }
 
-    /// Makes sure, once, that the node is of the chain that it is configured for.
+    /// Makes sure that the node is of the chain that it is configured for: from time to time, for what stands behind a URL may change.
     pub(crate) async fn make_sure_of_chain(&self) -> Result<(), NodeError> {
-        if self.right_chain.load(Ordering::Relaxed) {
+        let asked = Instant::now();
+        let last_said = || self.right_chain.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_said().is_some_and(|last| asked.duration_since(last) < CHAIN_HOLDS) {
             return Ok(());
         }
         let found = self.chain_id().await?;
@@ -135,7 +142,7 @@ impl Node {
             let (expected, found) = (format!("eip155:{}", self.chain_number), format!("eip155:{found}"));
             return Err(NodeError::WrongChain { node: self.name.clone(), expected, found });
         }
-        self.right_chain.store(true, Ordering::Relaxed);
+        *last_said() = Some(asked);
         Ok(())
     }
 

@@ -22,8 +22,8 @@ use serde_json::json;
 
 use crate::node::{Node, OrFail, Refusal};
 use crate::reader::CALL_GAS;
-use crate::state::wrong_proof;
-use crate::verify::{self, AccountProof};
+use crate::state::checked;
+use crate::verify::AccountProof;
 
 sol! {
     #![sol(alloy_sol_types = alloy::sol_types)]
@@ -69,13 +69,8 @@ impl Call<'_> {
         let subject = format!("the proof of contract {address} at block {}", self.at.height);
         let proof = self.node.ask::<AccountProof>("eth_getProof", json!([address, keys, block]), &subject).await;
         let proof = proof.or_fail(self.node, &subject)?;
-        let words = match verify::storage(&proof, address, self.state_root, &keys) {
-            Ok(words) => words,
-            Err(why) => {
-                let fault = wrong_proof(self.node, self.at.height, self.state_root, address, &keys, &proof).await;
-                return Err(self.node.contradiction(&subject, "the state root", fault, why));
-            }
-        };
+        let at = (self.at.height, self.state_root);
+        let words = checked(self.node, at, (address, &keys), &proof, &subject).await?;
         if let Some(key) = key {
             let word = words.and_then(|words| words.first().copied()).unwrap_or_default();
             state.words.insert((address, key), word);

@@ -24,8 +24,8 @@ use crate::layout::Layout;
 use crate::node::{Node, Refusal};
 use crate::reader;
 use crate::run::Call;
-use crate::state::{Shown, wrong_proof};
-use crate::verify::{self, AccountProof};
+use crate::state::{Shown, checked};
+use crate::verify::AccountProof;
 
 /// Storage keys in one `eth_getProof`.
 const KEYS: usize = 100;
@@ -340,17 +340,11 @@ impl Token<'_> {
         let subject = format!("the proof of token {} at block {}", self.address, self.at.height);
         let block = json!({ "blockHash": B256::from(self.at.hash.0) });
         match self.node.ask::<AccountProof>("eth_getProof", json!([self.address, keys, block]), &subject).await {
-            Ok(proof) => match verify::storage(&proof, self.address, self.state_root, keys) {
-                Ok(words) => {
-                    self.node.proofs.show();
-                    Ok(self.shown(&proof, keys, words))
-                }
-                Err(why) => {
-                    let (at, root) = (self.at.height, self.state_root);
-                    let fault = wrong_proof(self.node, at, root, self.address, keys, &proof).await;
-                    Err(self.node.contradiction(&subject, "the state root", fault, why))
-                }
-            },
+            Ok(proof) => {
+                let at = (self.at.height, self.state_root);
+                let words = checked(self.node, at, (self.address, keys), &proof, &subject).await?;
+                Ok(self.shown(&proof, keys, words))
+            }
             Err(Refusal::NoMethod(why)) => {
                 self.node.proofs.refuse(self.node, &subject, &why).map(|()| Storage::NoProof)
             }

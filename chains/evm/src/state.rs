@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, BlockRef, Fault, Height, NodeError, Proof, Reading};
 use futures_util::{StreamExt, TryStreamExt};
@@ -170,10 +170,12 @@ fn readings(
                 (Asset::Native, Some(Shown { amount, proof })) => {
                     if reading.balance.as_ref().is_ok_and(|read| read != amount) {
                         tracing::warn!(
+                            kind = Fault::Forged.as_str(),
                             node = node.name,
                             block = question.at.height.0,
                             account = %address,
-                            "the balance that was read is not the one that was proven, which counts"
+                            "the balance that was read is not the one that was proven, which counts {}",
+                            Fault::Forged
                         );
                     }
                     Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), ..reading }
@@ -234,16 +236,10 @@ pub(crate) async fn each_proof<K: Copy, T>(
             // An address in words takes a hash.
             let subject = || format!("the proof of {address} at block {}", at.height);
             match answer {
-                Ok(proof) => match verify::account(&proof, *address, state_root) {
-                    Ok(_) => {
-                        node.proofs.show();
-                        proven.push(take(*whose, proof));
-                    }
-                    Err(why) => {
-                        let fault = wrong_proof(node, at.height, state_root, *address, &[], &proof).await;
-                        return Err(node.contradiction(&subject(), "the state root", fault, why));
-                    }
-                },
+                Ok(proof) => {
+                    checked(node, (at.height, state_root), (*address, &[]), &proof, &subject()).await?;
+                    proven.push(take(*whose, proof));
+                }
                 Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject(), &why)?,
                 Err(Refusal::Absent(why)) => tracing::debug!(node = node.name, "no proof: {}: {why}", subject()),
                 Err(refusal) => return Err(refusal).or_fail(node, &subject()),
@@ -253,9 +249,36 @@ pub(crate) async fn each_proof<K: Copy, T>(
     Ok(proven)
 }
 
+/// The words that a proof shows of these slots of an account, as [`verify::storage`] has them.
+///
+/// # Errors
+/// A contradiction where it does not verify.
+pub(crate) async fn checked(
+    node: &Node,
+    (at, state_root): (Height, B256),
+    (address, keys): (Address, &[B256]),
+    proof: &verify::AccountProof,
+    subject: &str,
+) -> Result<Option<Vec<U256>>, NodeError> {
+    let words = match keys {
+        [] => verify::account(proof, address, state_root).map(|_| None),
+        keys => verify::storage(proof, address, state_root, keys),
+    };
+    match words {
+        Ok(words) => {
+            node.proofs.show();
+            Ok(words)
+        }
+        Err(why) => {
+            let fault = wrong_proof(node, at, state_root, address, keys, proof).await;
+            Err(node.contradiction(subject, "the state root", fault, why))
+        }
+    }
+}
+
 /// Of what kind a proof is that does not verify. The headers that were seen lately tell whether it is of another block; where
 /// they do not, those right below are asked for.
-pub(crate) async fn wrong_proof(
+async fn wrong_proof(
     node: &Node,
     at: Height,
     state_root: B256,

@@ -189,6 +189,13 @@ impl<'de> Deserialize<'de> for Calls {
     }
 }
 
+impl Trace {
+    /// As [`Calls::are_of`].
+    pub(crate) fn is_of(&self, tx: &Tx) -> bool {
+        self.calls.as_ref().is_some_and(|calls| calls.are_of(tx))
+    }
+}
+
 impl FromJson for Trace {
     fn from_json(json: &mut Json<'_>) -> Result<Trace, Wrong> {
         let (mut tx_hash, mut calls, mut error) = (None, None, None);

@@ -94,10 +94,15 @@ async fn from_all(
     let ids: Vec<_> = digest.transactions.iter().map(|tx| tx.id).collect();
     let odd = traced.iter().zip(&ids).find_map(|(traced, id)| traced.filter(|hash| hash != id).map(|hash| (hash, id)));
     if let Some((hash, id)) = odd {
-        let mut fault = diagnose::traces(&traced, &ids);
-        if !ids.contains(&hash) {
-            fault = block_of(node, hash).await.map_or(fault, |height| diagnose::of_another_block(at.height, height));
-        }
+        let fault = match (ids.contains(&hash), block_of(node, hash).await) {
+            (true, _) => diagnose::traces(&traced, &ids),
+            (false, Some(height)) => diagnose::of_another_block(at.height, height),
+            // Nowhere on its chain: what it tells of tells whether another name stands on ours.
+            (false, None) => match traces.iter().zip(&digest.transactions).any(|(trace, tx)| trace.is_of(tx)) {
+                true => Fault::Forged,
+                false => Fault::MixedForks,
+            },
+        };
         return Err(contradiction(fault, format!("{hash} stands where {id} belongs")));
     }
     if traced.len() != ids.len() {

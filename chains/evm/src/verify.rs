@@ -112,6 +112,18 @@ pub struct AccountProof {
     pub(crate) storage_proof: Option<Vec<SlotProof>>,
 }
 
+impl AccountProof {
+    /// What the state has of the account, as it claims.
+    pub(crate) fn leaf(&self) -> TrieAccount {
+        TrieAccount {
+            nonce: self.nonce.to(),
+            balance: self.balance,
+            storage_root: self.storage_hash,
+            code_hash: self.code_hash,
+        }
+    }
+}
+
 /// A word of an account's storage.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub(crate) struct SlotProof {
@@ -128,12 +140,7 @@ pub fn account(proof: &AccountProof, address: Address, state_root: B256) -> Resu
     if proof.address != address {
         return Err(format!("it is about {}", proof.address));
     }
-    let leaf = TrieAccount {
-        nonce: proof.nonce.to(),
-        balance: proof.balance,
-        storage_root: proof.storage_hash,
-        code_hash: proof.code_hash,
-    };
+    let leaf = proof.leaf();
     let is_right = match proof::value(state_root, keccak256(address), &proof.account_proof).map_err(in_words)? {
         Some(found) => found == alloy::rlp::encode(leaf),
         None => leaf.nonce == 0 && leaf.balance.is_zero() && is_codeless(&leaf),

@@ -97,9 +97,13 @@ impl Pace {
             if let Ok(ticket) = timeout_at(since + silence, turn.as_mut()).await {
                 return ticket.ok_or(HttpError::Refusing(wish.patience));
             }
-            match self.limits().last_sign() {
+            let limits = self.limits();
+            match limits.last_sign() {
                 Some(sign) if sign > since => since = sign,
-                _ => return Err(HttpError::Unanswered(silence)),
+                _ => {
+                    let refused = limits.refusing_since().map(|since| HttpError::Refusing(since.elapsed()));
+                    return Err(refused.unwrap_or(HttpError::Unanswered(silence)));
+                }
             }
         }
     }

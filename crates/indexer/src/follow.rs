@@ -324,6 +324,12 @@ impl<'a> Indexer<'a> {
                 (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?),
                 (Some(final_height), None) => {
                     let Some(disagreement) = disagreement else {
+                        if header.height <= tip.head.height {
+                            let (subject, why) =
+                                (format!("block {}", header.height), format!("its chain goes to {}", tip.head.height));
+                            let fault = Some(Fault::Omitted);
+                            return Err(NodeError::Missing { node: self.node(), subject, why, fault }.into());
+                        }
                         return Err(IndexError::NodeBehind { head: tip.head.height, final_height });
                     };
                     self.take_back(left, done)?;

@@ -16,6 +16,7 @@ use assay_types::{
     Height, NodeError, Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
 };
 
+use agree::most;
 use ask::Seat;
 use stand::Stands;
 
@@ -277,7 +278,27 @@ impl Chain for Quorum {
     }
 
     fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
-        self.one(|node| node.contract(token)).map(|(_, contract)| contract)
+        let said = self.enough(self.ask(move |node| node.contract(token)))?;
+        let agreed = most(said.iter().map(|(_, contract)| *contract)).filter(|(_, votes)| *votes >= self.need);
+        let words = |contract: &Contract| match (contract.has_code, contract.decimals) {
+            (false, _) => "that there is none".to_owned(),
+            (true, Some(decimals)) => format!("{decimals} decimals"),
+            (true, None) => "no decimals".to_owned(),
+        };
+        let subject = format!("the contract 0x{}", token.map(|byte| format!("{byte:02x}")).concat());
+        let Some((agreed, _)) = agreed else {
+            let each: Vec<String> =
+                said.iter().map(|(place, said)| format!("{} says {}", self.name(*place), words(said))).collect();
+            let (node, why) = (self.id.to_string(), format!("nodes do not agree: {}", each.join(", ")));
+            return Err(NodeError::Unreadable { node, subject, why, fault: Fault::Forged });
+        };
+        for (place, other) in said.iter().filter(|(_, said)| *said != agreed) {
+            let (node, against) = (self.name(*place), "what enough others say".into());
+            let why = format!("it says {}, and they {}", words(other), words(&agreed));
+            let subject = subject.clone();
+            self.fault(*place, &NodeError::Contradiction { node, subject, against, why, fault: Fault::Forged });
+        }
+        Ok(agreed)
     }
 
     /// Whoever knows it: nothing that waits is proven.

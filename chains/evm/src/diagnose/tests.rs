@@ -34,6 +34,11 @@ fn receipts_are_told_by_what_became_of_them() {
     assert_eq!(kind(&[receipt(1, &[1]), second.clone(), third.clone()]), Fault::Omitted, "a log less");
     assert_eq!(kind(&[receipt(1, &[1, 4]), second.clone(), third.clone()]), Fault::Forged);
     assert_eq!(kind(&[first.clone(), second.clone(), receipt(4, &[])]), Fault::Forged);
+    let bit = Bloom::from([1; 256]);
+    assert_eq!(
+        kind(&[first.clone(), Receipt { bloom: second.bloom | bit, ..second.clone() }, third.clone()]),
+        Fault::Forged
+    );
     let numbered = Receipt { last_log: Some(3), ..second };
     assert_eq!(kind(&[receipt(1, &[1, 4]), numbered, third]), Fault::Omitted, "a gap in the logs' numbers");
     for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Forged)] {
@@ -93,6 +98,10 @@ fn a_proof_is_told_by_where_it_leads() {
         assert_eq!(kind(&richer), Fault::Forged);
         let (_, other) = state(Address::repeat_byte(43));
         assert_eq!(kind(&other), Fault::Reordered, "of another account");
+        let renamed = AccountProof { address, ..other };
+        if renamed.account_proof != honest.account_proof {
+            assert_eq!(kind(&renamed), Fault::Reordered, "of another account, under this one's name");
+        }
         // What leads from another block's root.
         let here = (Height(9), B256::repeat_byte(1));
         for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Forged)] {
@@ -117,4 +126,5 @@ fn a_proof_of_slots_is_told_by_its_slots() {
     assert_eq!(kind(&|slots| slots[0].value += U256::from(1)), Fault::Forged);
     assert_eq!(kind(&|slots| drop(slots[0].proof.pop())), Fault::Omitted);
     assert_eq!(kind(&|slots| slots[0].proof.reverse()), Fault::Reordered);
+    assert_eq!(kind(&|slots| slots[0] = slots[1].clone()), Fault::Reordered, "of another slot");
 }

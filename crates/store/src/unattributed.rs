@@ -1,0 +1,57 @@
+//! Native coins that state says moved in a block, and no transaction of it is known to have moved: kept under the block's hash, as if the block
+//! were a transaction of which nothing is told. Whoever asks for one that no trace shows finds there what it can have moved at most.
+
+use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment, TxId};
+
+use crate::bytes::Writer;
+use crate::settle::Step;
+use crate::standing::Pair;
+use crate::{Family, Store, StoreError, Transaction};
+
+/// Of whom, which way, and how much.
+pub(crate) type Unattributed = (AccountNo, Direction, Amount);
+
+/// What of a balance's steps is such.
+pub(crate) fn of((account, asset): Pair, steps: &[Step]) -> impl Iterator<Item = Unattributed> {
+    let such = steps.iter().filter(move |step| asset == Asset::Native && step.kind == Kind::Unattributed);
+    such.map(move |step| (account, step.direction, step.amount))
+}
+
+impl Store {
+    /// What moved in this block without a transaction that is known to have moved it: its debits are those of watched accounts, its payments
+    /// are to these.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn unattributed(&self, block: &BlockRef) -> Result<Option<Transaction>, StoreError> {
+        self.transaction(TxId(block.hash.0))
+    }
+
+    /// The row of a block in which these moved, before and after.
+    pub(crate) fn with_unattributed(
+        &self,
+        (height, hash): (Height, BlockHash),
+        moved: &[Unattributed],
+    ) -> Result<(Option<Vec<u8>>, Vec<u8>), StoreError> {
+        let before = self.get(Family::Transactions, &hash.0)?;
+        let known = before.as_ref().map(|row| self.read(Family::Transactions, &hash.0, Transaction::read(row)));
+        let mut all = known.transpose()?.unwrap_or_else(|| Transaction::nothing_yet(height));
+        for (account, direction, amount) in moved {
+            match direction {
+                Direction::Debit => all.debits.push((*account, Asset::Native, *amount)),
+                Direction::Credit => {
+                    let to = self.account(*account)?;
+                    all.payments.push(Payment { index: None, to, asset: Asset::Native, amount: *amount });
+                }
+            }
+        }
+        // So that the order does not tell when an account was declared, or what was found out when.
+        all.debits.sort();
+        all.payments.sort_by(|one, other| (&one.to.0, one.amount).cmp(&(&other.to.0, other.amount)));
+        let row = Transaction::head_into(Writer::default(), height, &all.debits);
+        let row = all.payments.iter().fold(row, |row, Payment { index, to, asset, amount }| {
+            Transaction::payment_into(row, *index, &to.0, *asset, *amount)
+        });
+        Ok((before, Transaction::untold_into(row).0))
+    }
+}
