@@ -369,7 +369,8 @@ fn every_balance_is_the_nodes_own_at_every_height() {
     once.index();
     for lab in [&crowd, &once] {
         assert_never_wrong(&story, lab, START, true);
-        assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
+        let checked = lab.assay(&["check", "--deep"]);
+        assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
     }
 
     // A node that does not trace: internal payments are seen in the state, at the same blocks.

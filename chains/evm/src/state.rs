@@ -260,11 +260,7 @@ pub(crate) async fn checked(
     proof: &verify::AccountProof,
     subject: &str,
 ) -> Result<Option<Vec<U256>>, NodeError> {
-    let words = match keys {
-        [] => verify::account(proof, address, state_root).map(|_| None),
-        keys => verify::storage(proof, address, state_root, keys),
-    };
-    match words {
+    match verify::storage(proof, address, state_root, keys) {
         Ok(words) => {
             node.proofs.show();
             Ok(words)

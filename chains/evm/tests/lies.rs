@@ -236,8 +236,6 @@ fn answers_of_another_block_are_told_by_which() {
         [(world, height - 1, Fault::Stale), (world, height + 1, Fault::Forged), (&other, height, Fault::MixedForks)]
     {
         for (method, with) in answers(world, height) {
-            // What a trace names by its hash the node does not know of another fork.
-            let fault = if (method, fault) == (TRACES, Fault::MixedForks) { Fault::Omitted } else { fault };
             let error = stage.altered(method, move |answer| *answer = with.clone()).unwrap_err();
             assert!(matches!(error, NodeError::Contradiction { .. }), "{method}: {error}");
             assert_eq!(error.fault(), Some(fault), "{method} of {height}: {error}");
