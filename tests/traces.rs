@@ -100,6 +100,9 @@ fn what_moved_and_no_transaction_is_known_to_have_moved_may_be_what_is_looked_fo
     let of = |txid: &str, rules| verdict(&world, (vault, paid, txid), rules);
     assert_eq!(of(&calling, vec![]), "backed");
     assert_eq!([of(&calling, silent()), of(&calling, hidden())], ["indeterminate"; 2]);
+    let said = |rules| followed(&Proxy::with(&world.anvil.url, rules).url, &[vault]).assay(&["index", "--once"]).stderr;
+    assert!(said(hidden()).contains("(kind: omitted)"), "{}", said(hidden()));
+    assert!(!said(vec![]).contains("kind"), "{}", said(vec![]));
     // One of another block, and one of none.
     let none = format!("0x{}", "77".repeat(32));
     assert_eq!([of(&other, silent()), of(&other, hidden()), of(&none, silent())], ["short"; 3]);

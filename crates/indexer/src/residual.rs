@@ -9,6 +9,7 @@ use assay_types::{Account, AccountNo, Amount, Asset, Fault, Header, Height, Node
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
+use crate::traced::is_all_told;
 
 /// So many blocks are read again at most for what was found at a time.
 const BLOCKS_AGAIN: usize = 16;
@@ -91,7 +92,26 @@ impl Indexer<'_> {
         let heights: BTreeSet<Height> = changed.map(|(height, _)| *height).collect();
         for height in heights.into_iter().take(BLOCKS_AGAIN) {
             let header = self.store.header(height)?.ok_or(Break::Reorganised)?;
-            patiently(&self.stop, || self.chain.block(header.at(), &Watch::default(), &Reads::ALL))?;
+            let block = patiently(&self.stop, || self.chain.block(header.at(), &Watch::default(), &Reads::ALL))?;
+            if is_all_told(&block) {
+                for (pair, seen) in
+                    found.iter().filter(|((_, asset), seen)| *asset == Asset::Native && seen.contains_key(&height))
+                {
+                    self.note_left_out(pair.0, height, seen)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where all that a block's transactions called is told, and yet an account has less after it, a call is left out.
+    fn note_left_out(&self, account: AccountNo, at: Height, seen: &BTreeMap<Height, Seen>) -> Result<(), Break> {
+        let before = match seen.range(..at).next_back() {
+            Some((_, before)) => before.balance,
+            None => self.store.balance(account, Asset::Native, at)?,
+        };
+        if seen.get(&at).is_some_and(|seen| seen.balance < before) {
+            self.tell_left_out(at, account);
         }
         Ok(())
     }

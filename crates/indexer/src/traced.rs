@@ -1,7 +1,7 @@
 //! Movements that only a trace tells of. Nothing commits to a trace: it explains, and state decides.
 
-use assay_store::Coverage;
-use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Leg};
+use assay_store::{Coverage, Pair};
+use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg};
 
 use crate::follow::{Break, Indexer};
 
@@ -9,16 +9,18 @@ impl Indexer<'_> {
     /// Where proofs at the parent and here take back what a trace says of an account, none of it stays as its movement; what is
     /// then left without a cause is called that. Where not everything is told, that may be what is missing, and nothing is taken back.
     pub(crate) fn drop_denied(&self, block: &mut Block, parent: &Header) -> Result<(), Break> {
-        if !(0..).zip(&block.txids).all(|(tx, _)| block.body.is_told(tx)) {
+        if !is_all_told(block) {
             return Ok(());
         }
         for (account, asset) in self.store.surprises(block)? {
             let read = block.readings.iter().find(|read| (read.account, read.asset) == (account, asset) && read.proven);
             let (Asset::Native, Some(Ok(state))) = (asset, read.map(|read| &read.balance)) else { continue };
-            if self.store.coverage(account, asset, parent.height)? != Coverage::Verified {
+            let before = self.store.balance(account, asset, parent.height)?;
+            if self.store.coverage(account, asset, parent.height)? != Coverage::Verified
+                && !self.is_proven(parent, (account, asset), before)?
+            {
                 continue;
             }
-            let before = self.store.balance(account, asset, parent.height)?;
             let own = block.effects.iter().filter(|effect| is_native(effect.leg(), account)).collect::<Vec<_>>();
             let (node, height, account_no) = (self.node(), block.header.height, account.0);
             match Part::of(&own, before, *state) {
@@ -30,16 +32,33 @@ impl Indexer<'_> {
                     );
                     block.effects.retain(|effect| !(is_native(effect.leg(), account) && is_traced(effect)));
                 }
-                Part::LeftOut => tracing::warn!(
-                    kind = Fault::Omitted.as_str(),
-                    "{node}: the traces of block {height} leave out what account {account_no} paid {}",
-                    Fault::Omitted
-                ),
+                Part::LeftOut => self.tell_left_out(height, account),
                 Part::Kept => {}
             }
         }
         Ok(())
     }
+
+    /// Does a proof show that this is what is held after a block?
+    fn is_proven(&self, at: &Header, pair: Pair, balance: Amount) -> Result<bool, Break> {
+        let readings = self.read_again(at, &self.with_bytes(&[pair])?)?;
+        Ok(readings.iter().any(|reading| reading.proven && reading.balance == Ok(balance)))
+    }
+
+    pub(crate) fn tell_left_out(&self, at: Height, account: AccountNo) {
+        tracing::warn!(
+            kind = Fault::Omitted.as_str(),
+            "{}: the traces of block {at} leave out what account {} paid {}",
+            self.node(),
+            account.0,
+            Fault::Omitted
+        );
+    }
+}
+
+/// Is it told of every transaction what it called?
+pub(crate) fn is_all_told(block: &Block) -> bool {
+    (0..).zip(&block.txids).all(|(tx, _)| block.body.is_told(tx))
 }
 
 fn is_native(leg: &Leg, account: AccountNo) -> bool {
