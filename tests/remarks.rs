@@ -87,7 +87,7 @@ fn a_proxy_that_gets_other_code_and_an_account_that_is_stopped_are_findings() {
     assert_eq!(story.lab.assay(&["check", "--deep"]).code, 0);
 }
 
-/// A token whose balances depend on the gas, or on what nobody has, can be run here and say something else than at an honest node.
+/// A token whose balances depend on the gas, on who asks, or on what nobody has, can be run here and say something else than at an honest node.
 #[test]
 fn a_token_whose_balances_depend_on_more_than_its_state_makes_no_node_a_liar() {
     let world = World::new(&[]);
@@ -98,6 +98,7 @@ fn a_token_whose_balances_depend_on_more_than_its_state_makes_no_node_a_liar() {
         ("PLAIN", Address::fresh(1), token(""), "verified"),
         ("GAS", Address::fresh(2), token("6202d2a85a1162061a805a101601"), "unproven"),
         ("ZERO", Address::fresh(3), token("323101"), "unproven"),
+        ("CALLER", Address::fresh(4), token("331501"), "unproven"),
     ];
     world.call("anvil_setBalance", json!([Address::fresh(0).to_string(), "0x7"]));
     let mut assets = String::new();

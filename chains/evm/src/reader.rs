@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use alloy::primitives::{Address, B256, Bytes, U64, U256};
+use alloy::primitives::{Address, B256, Bytes, U64, U256, address};
 use assay_types::{Amount, Fault, NodeError};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::node::{Node, OrFail, Refusal};
 
 /// "assay balance reader": an address without code.
-const READER: &str = "0x61737361792062616c616e636520726561646572";
+pub(crate) const READER: Address = address!("61737361792062616c616e636520726561646572");
 /// What [`READER`] runs. `data/contracts/BalanceReader.sol`, compiled; a test compares the two.
 const RUNTIME: &str = include_str!("reader.hex");
 /// Balances asked for in one call.
@@ -141,7 +141,7 @@ async fn call(node: &Node, block: B256, accounts: &[Address], tokens: &[Address]
     let params = json!([
         { "to": READER, "data": question },
         { "blockHash": block },
-        { READER: { "code": RUNTIME.trim() } },
+        { (READER.to_string()): { "code": RUNTIME.trim() } },
     ]);
     let smaller = |why: String| match chunk.halves() {
         Some(halves) => Ok(Told { balances: Vec::new(), rest: halves.into() }),
@@ -288,7 +288,7 @@ pub(crate) async fn is_laid(node: &Node, block: B256) -> Result<bool, Refusal> {
     let params = json!([
         { "to": READER, "data": question(&[Address::ZERO], &[]) },
         { "blockHash": block },
-        { READER: { "code": RUNTIME.trim() } },
+        { (READER.to_string()): { "code": RUNTIME.trim() } },
     ]);
     Ok(node.ask::<Bytes>("eth_call", params, "balances").await?.len() == 32)
 }

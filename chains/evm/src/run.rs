@@ -1,8 +1,8 @@
 //! What `balanceOf` returns, found out here: the token's code is run on storage that was proven. It tells apart a node that lies about a balance, and
 //! a token whose balance is not, or no longer, where it was thought to be.
 //!
-//! Nothing is said where the outcome could depend on more than code and storage: on the block, on the price or amount of gas, on what the caller
-//! has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
+//! Nothing is said where the outcome could depend on more than code and storage: on the block, on the price or amount of gas, on who calls and what
+//! he has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
 use crate::node::{Node, OrFail, Refusal};
-use crate::reader::CALL_GAS;
+use crate::reader::{CALL_GAS, READER};
 use crate::state::checked;
 use crate::verify::AccountProof;
 
@@ -33,8 +33,8 @@ sol! {
 
 /// So often what was missing is asked for; a call that touches more is not followed to its end.
 const ROUNDS: usize = 24;
-/// It must return the same with the gas that it has at the node as with much.
-const GAS: [u64; 2] = [CALL_GAS, 2_000_000];
+/// It must return the same to who calls at the node by a call of its own, with its gas, as to the balance reader, and with much.
+const CALLS: [(Address, u64); 2] = [(Address::ZERO, CALL_GAS), (READER, 2_000_000)];
 
 /// A token at a block of one node.
 pub(crate) struct Call<'a> {
@@ -120,7 +120,7 @@ impl Database for &mut State {
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Missing> {
         // Who calls, and who is paid for it: nobody.
-        if address.is_zero() {
+        if is_caller(address) {
             return Ok(None);
         }
         self.accounts.get(&address).cloned().map(Some).ok_or(Missing { address, key: None })
@@ -156,15 +156,21 @@ impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
         self.is_asked |= self.has_gas && !is_call;
         self.has_gas = opcode == 0x5a;
         self.is_asked |= match opcode {
-            // CALLER and CHAINID are as in the call of a node, and ORIGIN. CLZ; GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
+            // CHAINID is as in the call of a node. CLZ; GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
             0x1e | 0x3a | 0x40..=0x45 | 0x48..=0x4b => true,
-            // BALANCE and EXTCODEHASH of the caller.
-            0x31 | 0x3f => argument(0).is_some_and(|whose| whose.is_zero()),
+            // What changes something fails in the balance reader's calls: SSTORE, TSTORE, LOG0 to LOG4, CREATE, CREATE2, SELFDESTRUCT.
+            0x55 | 0x5d | 0xa0..=0xa4 | 0xf0 | 0xf5 | 0xff => true,
+            // BALANCE, EXTCODESIZE, EXTCODECOPY and EXTCODEHASH of the caller.
+            0x31 | 0x3b | 0x3c | 0x3f => argument(0).is_some_and(is_caller),
             // Beyond the first four (Yellow Paper, appendix E) chains differ in what is precompiled, and in what that costs.
             _ if is_call => argument(1).is_some_and(|to| to[..18] == [0; 18] && !matches!(to[18..], [0, 0..=4])),
             _ => false,
         };
     }
+}
+
+fn is_caller(address: Address) -> bool {
+    CALLS.iter().any(|(caller, _)| *caller == address)
 }
 
 fn address(word: U256) -> Address {
@@ -173,13 +179,13 @@ fn address(word: U256) -> Address {
 
 /// `None` where nothing is to be believed.
 fn run(state: &mut State, token: Address, account: Address, chain_number: u64) -> Result<Option<U256>, Missing> {
-    let mut balances = Vec::with_capacity(GAS.len());
-    for gas_limit in GAS {
+    let mut balances = Vec::with_capacity(CALLS.len());
+    for (caller, gas_limit) in CALLS {
         let context = Context::mainnet().with_db(&mut *state).modify_cfg_chained(|cfg| cfg.chain_id = chain_number);
         let mut evm = context.build_mainnet_with_inspector(Outside::default());
         let data = balanceOfCall { account }.abi_encode().into();
         let kind = TxKind::Call(token);
-        let call = TxEnv { gas_limit, kind, data, chain_id: Some(chain_number), ..TxEnv::default() };
+        let call = TxEnv { caller, gas_limit, kind, data, chain_id: Some(chain_number), ..TxEnv::default() };
         let output = match evm.inspect_one_tx(call) {
             Ok(ExecutionResult::Success { output, .. }) => output.into_data(),
             Err(EVMError::Database(missing)) => return Err(missing),

@@ -294,8 +294,17 @@ impl Token<'_> {
                 }
             }
         }
-        if differing.len() > others.len() {
-            self.warn_of(differing.len() - others.len());
+        let odd = differing.len() - others.len();
+        if odd > 0 {
+            match self.run(first.0).await? {
+                Some(_) => self.warn_of(odd),
+                None => tracing::warn!(
+                    node = self.node.name,
+                    block = self.at.height.0,
+                    token = %self.address,
+                    "{odd} balances are others to the balance reader than to a call of its own, as slots have them, which count: its code may ask who calls"
+                ),
+            }
         }
         Ok(Some(others))
     }
