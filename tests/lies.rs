@@ -501,6 +501,12 @@ fn an_evm_node_that_is_late_or_hasty_is_named() {
     assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");
     assert!(took < BOUND);
 
+    let kinds = |lab: &Lab, code: i32| -> Vec<String> {
+        let checked = lab.json(&["check"], code);
+        let each = checked["checks"].as_array().unwrap().iter();
+        each.filter_map(|one| one["kind"].as_str().map(str::to_owned)).collect()
+    };
+
     // By its tag.
     proxy.set(vec![]);
     let lab = with_finality("{ tag = \"finalized\" }");
@@ -514,6 +520,7 @@ fn an_evm_node_that_is_late_or_hasty_is_named() {
     proxy.set(vec![tag(of_another)]);
     let (told, said, _) = index(&lab);
     assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");
+    assert_eq!(kinds(&lab, 3), ["mixed-forks"]);
     assert_eq!(tip(&lab), (Height(EVM_BLOCKS), Some(last)));
     let mut altered = header(EVM_BLOCKS);
     nudge(&mut altered["number"]);
@@ -527,9 +534,7 @@ fn an_evm_node_that_is_late_or_hasty_is_named() {
 
     // `check` names the kind by itself.
     proxy.set(vec![Rule::always(RECEIPTS, alter(|receipts| *receipts = json!([])))]);
-    let checked = lab.json(&["check"], 4);
-    let kinds: Vec<_> = checked["checks"].as_array().unwrap().iter().filter_map(|one| one["kind"].as_str()).collect();
-    assert_eq!(kinds, ["omitted"], "{checked}");
+    assert_eq!(kinds(&lab, 4), ["omitted"]);
     proxy.set(vec![]);
     lab.json(&["check"], 0);
 }

@@ -364,6 +364,21 @@ fn a_balance_that_is_not_what_the_tokens_code_returns_is_a_lie_of_whom_says_it()
     }
 }
 
+/// Whoever says other decimals than enough others does not make the configuration wrong.
+#[test]
+fn what_a_token_says_of_itself_must_be_said_by_enough() {
+    let ([a, b, c], token) = anvils();
+    let eight = alter(|answer| *answer = json!(format!("0x{:064x}", 8)));
+    let decimals = Rule::when(|name, params| name == "eth_call" && params[0]["data"] == "0x313ce567", eight);
+    let proxy = Proxy::with(&a.anvil.url, vec![decimals]);
+    let of_three = lab(&[&proxy.url, &b.anvil.url, &c.anvil.url], 2, token);
+    let report = of_three.json(&["check"], 0);
+    assert!(report.to_string().contains("6 decimals, as its contract says"), "{report:#}");
+    let of_two = lab(&[&proxy.url, &b.anvil.url], 2, token);
+    let said = of_two.json(&["check"], 0).to_string();
+    assert!(said.contains("says 8 decimals") && said.contains("cannot be compared"), "{said}");
+}
+
 #[test]
 fn what_is_no_quorum_is_refused() {
     let lab = lab(&["http://127.0.0.1:1", "http://127.0.0.1:2"], 2, Address::fresh(1));

@@ -15,7 +15,7 @@ use assay_types::{
 use assay_verifier::rules::beyond_finality;
 use assay_verifier::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
-    SumEvidence, Wide,
+    SumEvidence, Unattributed, Wide,
 };
 use serde_json::json;
 
@@ -72,7 +72,7 @@ pub fn gather(world: &World, question: &Question<'_>, statement: &Statement) -> 
     let mut evidence = Evidence::default();
     for chain in concerned(world, question.exchange, Some(statement)) {
         let opened = open(chain, question, &mut evidence.notices)?;
-        items(world, question, &opened, statement, &mut evidence.items)?;
+        items(world, question, &opened, statement, &mut evidence)?;
         let items = std::mem::take(&mut evidence.items);
         accounts(world, question, &opened, &named(world, &opened, statement, &items), &mut evidence)?;
         evidence.items = items;
@@ -521,12 +521,12 @@ fn items(
     question: &Question<'_>,
     opened: &Opened<'_>,
     statement: &Statement,
-    evidence: &mut Vec<ItemEvidence>,
+    evidence: &mut Evidence,
 ) -> Result<(), DeskError> {
     let chain = opened.chain;
     let here = statement.assets.iter().flat_map(flights).filter(|item| item.chain == chain.id);
     let txids: BTreeSet<TxId> = here.filter_map(|item| item.txid).collect();
-    in_waiting(world, question, opened, (statement, &txids), evidence)?;
+    in_waiting(world, question, opened, (statement, &txids), &mut evidence.items)?;
     if txids.is_empty() {
         return Ok(());
     }
@@ -542,14 +542,15 @@ fn items(
             None => mempool.find(world, opened, txid),
         };
         if let Found::Block { at, .. } = &found {
-            blocks.insert(TxId(at.hash.0));
+            blocks.insert((at.height, at.hash));
         }
-        evidence.push(ItemEvidence { chain: chain.id.clone(), txid, found });
+        evidence.items.push(ItemEvidence { chain: chain.id.clone(), txid, found });
     }
-    // What moved there, and no transaction is known to have moved.
-    for txid in blocks {
-        let found = opened.store.as_ref().map_or(Ok(None), |store| in_a_block(world, question, chain, store, txid))?;
-        evidence.extend(found.map(|found| ItemEvidence { chain: chain.id.clone(), txid, found }));
+    for (height, hash) in blocks {
+        let at = BlockRef { height, hash };
+        if let Ok(store) = &opened.store {
+            evidence.unattributed.extend(unattributed(world, question, chain, store, at)?);
+        }
     }
     Ok(())
 }
@@ -627,6 +628,28 @@ fn in_a_block(
     let coin = || Some(world.directory.deployed(&chain.id, Asset::Native)?.0.symbol.clone());
     let untold = if transaction.is_told { None } else { coin() };
     Ok(Some(Found::Block { at: header.at(), paid, spent, untold }))
+}
+
+/// What moved the exchange's own accounts in a block, and no transaction is known to have moved.
+fn unattributed(
+    world: &World,
+    question: &Question<'_>,
+    chain: &Source,
+    store: &Store,
+    at: BlockRef,
+) -> Result<Option<Unattributed>, DeskError> {
+    let Some(moved) = store.unattributed(&at)? else { return Ok(None) };
+    let Some((entry, deployment)) = world.directory.deployed(&chain.id, Asset::Native) else { return Ok(None) };
+    let (mut came, mut went) = (Wide::ZERO, Wide::ZERO);
+    for payment in moved.payments.iter().filter(|payment| is_own(question, chain, &payment.to)) {
+        came += Wide::from(scale(payment.amount, entry, deployment)?.0);
+    }
+    for (number, _, amount) in moved.debits {
+        if is_own(question, chain, &store.account(number)?) {
+            went += Wide::from(scale(amount, entry, deployment)?.0);
+        }
+    }
+    Ok(Some(Unattributed { chain: chain.id.clone(), at, symbol: entry.symbol.clone(), came, went }))
 }
 
 /// Payments in assets that are known; others are no coins of a statement.

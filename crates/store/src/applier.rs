@@ -375,7 +375,7 @@ impl<'a> Applier<'a> {
             }
         }
         if !loose.is_empty() {
-            let key = block.header.hash.0;
+            let key = unattributed::key(&block.header.hash);
             let (before, after) = self.store.with_unattributed((height, block.header.hash), &loose)?;
             past.note(Family::Transactions, &key, before.as_deref());
             self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.raw(&after));

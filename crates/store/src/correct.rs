@@ -92,7 +92,7 @@ impl Store {
         let is_block_known = !loose.is_empty() && seen.since.is_none_or(|since| since.next() >= at);
         if let Some(header) = self.header(at)?.filter(|_| is_block_known) {
             let (_, row) = self.with_unattributed((at, header.hash), &loose)?;
-            changes.put(Family::Transactions, header.hash.0.to_vec(), row)?;
+            changes.put(Family::Transactions, unattributed::key(&header.hash), row)?;
         }
         let reading = Reading { account, asset, balance: Ok(seen.balance), proven: seen.proven, proof: None };
         self.cover(at, &reading, !steps.is_empty(), last, &mut changes)?;

@@ -1,7 +1,8 @@
-//! Native coins that state says moved in a block, and no transaction of it is known to have moved: kept under the block's hash, as if the block
-//! were a transaction of which nothing is told. Whoever asks for one that no trace shows finds there what it can have moved at most.
+//! Native coins that state says moved in a block, and no transaction of it is known to have moved: kept as if they were one more transaction of the
+//! block. Whoever asks for one that no trace shows finds there what it can have moved at most. No id leads there: whoever names the block's hash as a
+//! transaction's finds none.
 
-use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment, TxId};
+use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment};
 
 use crate::bytes::Writer;
 use crate::settle::Step;
@@ -10,6 +11,11 @@ use crate::{Family, Store, StoreError, Transaction};
 
 /// Of whom, which way, and how much.
 pub(crate) type Unattributed = (AccountNo, Direction, Amount);
+
+/// Longer than a transaction's.
+pub(crate) fn key(block: &BlockHash) -> Vec<u8> {
+    Writer::default().raw(&block.0).u8(0).0
+}
 
 /// What of a balance's steps is such.
 pub(crate) fn of((account, asset): Pair, steps: &[Step]) -> impl Iterator<Item = Unattributed> {
@@ -24,7 +30,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn unattributed(&self, block: &BlockRef) -> Result<Option<Transaction>, StoreError> {
-        self.transaction(TxId(block.hash.0))
+        let key = key(&block.hash);
+        let Some(row) = self.get(Family::Transactions, &key)? else { return Ok(None) };
+        self.read(Family::Transactions, &key, Transaction::read(&row)).map(Some)
     }
 
     /// The row of a block in which these moved, before and after.
@@ -33,8 +41,9 @@ impl Store {
         (height, hash): (Height, BlockHash),
         moved: &[Unattributed],
     ) -> Result<(Option<Vec<u8>>, Vec<u8>), StoreError> {
-        let before = self.get(Family::Transactions, &hash.0)?;
-        let known = before.as_ref().map(|row| self.read(Family::Transactions, &hash.0, Transaction::read(row)));
+        let key = key(&hash);
+        let before = self.get(Family::Transactions, &key)?;
+        let known = before.as_ref().map(|row| self.read(Family::Transactions, &key, Transaction::read(row)));
         let mut all = known.transpose()?.unwrap_or_else(|| Transaction::nothing_yet(height));
         for (account, direction, amount) in moved {
             match direction {

@@ -23,6 +23,8 @@ pub struct Evidence {
     /// One for each transaction that the statement's items name; one without counts as not looked up. Beside them those in the
     /// mempool that pay withdrawals which name none.
     pub items: Vec<ItemEvidence>,
+    /// One for each block of these transactions in which more moved than transactions are known to have moved.
+    pub unattributed: Vec<Unattributed>,
     /// What the gatherer itself has to report, such as a named block that was ignored.
     pub notices: Vec<Finding>,
 }
@@ -208,6 +210,21 @@ pub enum Found {
         /// The coin of which it is not told what else it paid: of a call that was not traced.
         untold: Option<String>,
     },
+}
+
+/// What moved in a block, by the chain's state, and no transaction is known to have moved.
+#[derive(Debug, Clone)]
+pub struct Unattributed {
+    /// The chain.
+    pub chain: ChainId,
+    /// Which block, on the same chain as B.
+    pub at: BlockRef,
+    /// The asset's symbol.
+    pub symbol: String,
+    /// What came to the exchange's own accounts together, in base units of the asset's finest deployment.
+    pub came: Wide,
+    /// What went from them.
+    pub went: Wide,
 }
 
 /// One payment of a transaction.

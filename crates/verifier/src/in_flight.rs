@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_types::{Account, BlockRef, ChainId, InFlight, Statement, TxId};
+use assay_types::{Account, BlockHash, BlockRef, ChainId, InFlight, Statement, TxId};
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use serde::Serialize;
 
@@ -239,7 +239,7 @@ pub(crate) fn judge<'a>(statement: &'a Statement, evidence: &'a Evidence, blocks
     allot_all(&mut judged, &transactions, &owners);
     grant(&mut judged, &transactions, &owners);
     leave_open(&mut judged, &transactions);
-    look_beside(&mut judged, &transactions, &owners);
+    look_beside(&mut judged, evidence, &transactions);
     judged
 }
 
@@ -333,10 +333,9 @@ fn leave_open(judged: &mut [Judged<'_>], transactions: &Transactions<'_>) {
     settled.sort_by_key(|one| matches!(one.fit, Fit::Untold));
     for one in settled {
         let (Some(txid), chain) = (one.tx, &one.item.chain) else { continue };
-        let left = left.entry((chain, txid, one.symbol)).or_insert_with(|| {
-            let Some(Found::Block { spent, .. }) = transactions.get(&(chain, txid)) else { return Wide::ZERO };
-            spent.iter().filter(|spent| spent.symbol == one.symbol).map(|spent| wide(spent.amount)).sum()
-        });
+        let left = left
+            .entry((chain, txid, one.symbol))
+            .or_insert_with(|| spent(transactions.get(&(chain, txid)), one.symbol));
         let part = match one.fit {
             Fit::Pays(share) => share.total().min(*left),
             Fit::Untold => wide(one.item.amount).min(*left),
@@ -351,28 +350,29 @@ fn leave_open(judged: &mut [Judged<'_>], transactions: &Transactions<'_>) {
 }
 
 /// Withdrawals that were settled, or credits that came, perhaps, by what moved in the block of their transaction and no transaction is known to
-/// have moved: together at most that. It is there under the block's hash.
-fn look_beside(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Owners<'_>) {
-    let mut left: HashMap<(&ChainId, TxId, List, &str), Wide> = HashMap::new();
-    for one in judged.iter_mut().filter(|one| matches!(one.fit, Fit::Elsewhere | Fit::Untold)) {
-        let (at, chain) = match (one.list, one.place) {
-            (List::PendingWithdrawals, Place::UpTo(at)) | (List::UnconfirmedCredits, Place::After(at)) => {
-                (TxId(at.hash.0), &one.item.chain)
+/// have moved: together at most that, and credits net of what their transaction is known to have taken from the exchange.
+fn look_beside(judged: &mut [Judged<'_>], evidence: &Evidence, transactions: &Transactions<'_>) {
+    let mut left: HashMap<(&ChainId, BlockHash, &str), (Wide, Wide)> = HashMap::new();
+    for one in &evidence.unattributed {
+        left.insert((&one.chain, one.at.hash, &one.symbol), (one.came, one.went));
+    }
+    let mut netted = HashSet::new();
+    let is_open = |one: &&mut Judged<'_>| matches!(one.fit, Fit::Elsewhere | Fit::Untold);
+    let mut open: Vec<&mut Judged<'_>> = judged.iter_mut().filter(is_open).collect();
+    open.sort_by_key(|one| std::cmp::Reverse(one.item.amount));
+    for one in open {
+        let (Some(at), Some(txid), chain) = (one.block(), one.tx, &one.item.chain) else { continue };
+        let Some((came, went)) = left.get_mut(&(chain, at.hash, one.symbol)) else { continue };
+        let left = match (one.list, one.place) {
+            (List::PendingWithdrawals, Place::UpTo(_)) => went,
+            (List::UnconfirmedCredits, Place::After(_)) => {
+                if netted.insert((chain, txid, one.symbol)) {
+                    *came = came.saturating_sub(spent(transactions.get(&(chain, txid)), one.symbol));
+                }
+                came
             }
             _ => continue,
         };
-        let left = left.entry((chain, at, one.list, one.symbol)).or_insert_with(|| {
-            let Some(Found::Block { paid, spent, .. }) = transactions.get(&(chain, at)) else { return Wide::ZERO };
-            match one.list {
-                List::PendingWithdrawals => {
-                    spent.iter().filter(|it| it.symbol == one.symbol).map(|it| wide(it.amount)).sum()
-                }
-                _ => {
-                    let is_theirs = |it: &&Paid| it.symbol == one.symbol && owners.of(chain, &it.to) != Owner::Other;
-                    paid.iter().filter(is_theirs).map(|it| wide(it.amount)).sum()
-                }
-            }
-        });
         let part = (wide(one.item.amount) - one.untold).min(*left);
         if !part.is_zero() {
             (*left, one.untold, one.fit) = (*left - part, one.untold + part, Fit::Untold);
@@ -380,10 +380,16 @@ fn look_beside(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owner
     }
 }
 
+/// What a transaction in a block took from the exchange's accounts in one asset.
+fn spent(found: Option<&&Found>, symbol: &str) -> Wide {
+    let Some(Found::Block { spent, .. }) = found else { return Wide::ZERO };
+    spent.iter().filter(|spent| spent.symbol == symbol).map(|spent| wide(spent.amount)).sum()
+}
+
 /// What a transaction in a block brought to the exchange's accounts in one asset, beyond what it took from them.
 fn net(found: &Found, chain: &ChainId, symbol: &str, owners: &Owners<'_>) -> Share {
-    let Found::Block { paid, spent, .. } = found else { return Share::default() };
-    let spent: Wide = spent.iter().filter(|spent| spent.symbol == symbol).map(|spent| wide(spent.amount)).sum();
+    let Found::Block { paid, .. } = found else { return Share::default() };
+    let spent = spent(Some(&found), symbol);
     let paid_to = |owner: Owner| -> Wide {
         let to = |paid: &&Paid| paid.symbol == symbol && owners.of(chain, &paid.to) == owner;
         paid.iter().filter(to).map(|paid| wide(paid.amount)).sum()

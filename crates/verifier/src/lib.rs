@@ -40,7 +40,7 @@ pub use again::again;
 pub use coins::{Balanced, Coins, SignedCoins, Wide};
 pub use evidence::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, ProvenEvidence, ProvenPart, Spent,
-    SumEvidence, When,
+    SumEvidence, Unattributed, When,
 };
 pub use first_steps::{FIRST_STEPS, first_steps};
 pub use holdings::{Example, Unknown};

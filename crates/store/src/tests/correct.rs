@@ -103,6 +103,7 @@ fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
         assert_eq!((to, *amount, moved.is_told), (&account(1), sats(5), false));
         let (block, above) = (at(5), at(6));
         assert_eq!(store.unattributed(&above).unwrap(), None);
+        assert_eq!(store.transaction(assay_types::TxId(block.hash.0)).unwrap(), None, "no id leads there");
         (5..=TIP).for_each(|_| _ = store.remove_tip().unwrap());
         assert_eq!(store.unattributed(&block).unwrap(), None);
     }

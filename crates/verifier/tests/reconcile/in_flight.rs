@@ -79,31 +79,28 @@ fn what_no_trace_tells_of_settles_nothing_and_leaves_the_verdict_open() {
 
 #[test]
 fn what_no_transaction_is_known_to_have_moved_stands_for_items_of_its_block_once() {
-    let beside = |height: u64, paid: Vec<Paid>, spent: u64| match spending(in_block(height, paid), spent) {
-        Found::Block { at, paid, spent, .. } => Found::Block { at, paid, spent, untold: Some("BTC".into()) },
-        other => other,
-    };
     // Two withdrawals by two transactions of one block, which are not known to have moved anything.
     let two = |spent: u64| {
         let world = world().pending(withdrawal(8, 200, 5)).pending(withdrawal(9, 201, 5));
-        let world = world.tx(8, in_block(B, vec![])).tx(9, in_block(B, vec![])).beside(B, beside(B, vec![], spent));
+        let world = world.tx(8, in_block(B, vec![])).tx(9, in_block(B, vec![])).beside(B, 0, spent);
         (world.line().verdict, world.line().missing.to_string())
     };
     assert_eq!(two(10), (Verdict::Indeterminate, "0".into()));
     assert_eq!(two(7), (Verdict::Short, "3".into()));
     let of_another_block = world().pending(withdrawal(8, 200, 5)).tx(8, in_block(B, vec![]));
-    let of_another_block = of_another_block.beside(B - 1, beside(B - 1, vec![], 10));
+    let of_another_block = of_another_block.beside(B - 1, 0, 10);
     assert_eq!(of_another_block.line().verdict, Verdict::Short);
     // Two credits by two transactions, to an account of theirs that got 5 in all.
-    let credits = |owed: u64, came: u64| {
+    let credits = |owed: u64, came: u64, taken: u64| {
         let credit = |tx: u8| InFlight { placement: Placement::Whole, ..item(tx, 0, 5) };
         let world = World::new(owed, 1000).unconfirmed(credit(8)).unconfirmed(credit(9));
-        let world = world.tx(8, in_block(B + 1, vec![])).tx(9, in_block(B + 1, vec![]));
-        let world = world.beside(B + 1, beside(B + 1, vec![Paid { index: None, ..paid(0, 1, came) }], 3));
+        let world = world.tx(8, in_block(B + 1, vec![])).tx(9, spending(in_block(B + 1, vec![]), taken));
+        let world = world.beside(B + 1, came, 3);
         (outcome(&world).1, world.line().verdict, world.line().missing.to_string())
     };
-    assert_eq!(credits(1010, 10), (0, Verdict::Indeterminate, "0".into()), "nothing proves that it is what came");
-    assert_eq!(credits(1010, 9), (0, Verdict::Short, "1".into()));
+    assert_eq!(credits(1010, 10, 0), (0, Verdict::Indeterminate, "0".into()), "nothing proves that it is what came");
+    assert_eq!(credits(1010, 9, 0), (0, Verdict::Short, "1".into()));
+    assert_eq!(credits(1010, 10, 5), (0, Verdict::Short, "5".into()), "net of what the transaction took");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use assay_types::{
 };
 use assay_verifier::{
     AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Line, Paid, Policy,
-    Reconciliation, Spent, reconcile,
+    Reconciliation, Spent, Unattributed, Wide, reconcile,
 };
 
 pub const BITCOIN: &str = "bip122:000000000019d6689c085ae165831e93";
@@ -220,9 +220,10 @@ impl World {
     }
 
     /// What moved at this block, and no transaction is known to have moved.
-    pub fn beside(mut self, height: u64, found: Found) -> World {
-        let txid = assay_types::TxId(at(height).hash.0);
-        self.evidence.items.push(ItemEvidence { chain: chain(BITCOIN), txid, found });
+    pub fn beside(mut self, height: u64, came: u64, went: u64) -> World {
+        let (chain, at, symbol) = (chain(BITCOIN), at(height), "BTC".into());
+        let (came, went) = (Wide::from(came), Wide::from(went));
+        self.evidence.unattributed.push(Unattributed { chain, at, symbol, came, went });
         self
     }
 
