@@ -103,7 +103,11 @@ fn what_moved_and_no_transaction_is_known_to_have_moved_may_be_what_is_looked_fo
     let said = |rules| followed(&Proxy::with(&world.anvil.url, rules).url, &[vault]).assay(&["index", "--once"]).stderr;
     assert!(said(hidden()).contains("(kind: omitted)"), "{}", said(hidden()));
     assert!(!said(vec![]).contains("kind"), "{}", said(vec![]));
-    // One of another block, and one of none.
+    let denying =
+        || [silent(), vec![Rule::always(&["eth_getTransactionByHash"], alter(|found| *found = Value::Null))]].concat();
+    assert_eq!(of(&calling, denying()), "indeterminate", "which transactions a block has is known");
+    // One of another block, and one of none; and a block is no transaction.
+    assert_eq!(of(&world.hash(world.height()), silent()), "short");
     let none = format!("0x{}", "77".repeat(32));
     assert_eq!([of(&other, silent()), of(&other, hidden()), of(&none, silent())], ["short"; 3]);
     // What came after the statement's block was on its way.

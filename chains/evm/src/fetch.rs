@@ -506,11 +506,26 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
 
 /// The block that a transaction is in, by the node's word.
 pub(crate) async fn mined(node: &Node, txid: B256) -> Result<Option<BlockRef>, NodeError> {
+    #[derive(Deserialize)]
+    struct Found {
+        hash: B256,
+        #[serde(flatten)]
+        place: Place,
+    }
     let subject = format!("transaction {txid}");
-    let found: Option<Place> =
+    let found: Option<Found> =
         node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
-    let at = found.and_then(|place| place.block_number.zip(place.block_hash));
+    let Some(Found { hash, place }) = found else { return Ok(None) };
+    is_asked_for(node, &subject, txid, hash)?;
+    let at = place.block_number.zip(place.block_hash);
     Ok(at.map(|(number, hash)| BlockRef { height: Height(number.to()), hash: BlockHash(hash.0) }))
+}
+
+fn is_asked_for(node: &Node, subject: &str, asked: B256, given: B256) -> Result<(), NodeError> {
+    match asked == given {
+        true => Ok(()),
+        false => Err(node.contradiction(subject, "what was asked for", Fault::Reordered, format!("it is {given}"))),
+    }
 }
 
 /// A transaction that waits for a block, if the node knows it as such.
@@ -518,13 +533,10 @@ pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transactio
     let subject = format!("transaction {txid}");
     let found: Option<Transaction> =
         node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
-    let is_pending = |found: &Transaction| found.place.block_hash.is_none() && found.place.block_number.is_none();
-    let Some(found) = found.filter(is_pending) else { return Ok(None) };
-    if found.id != txid {
-        let why = format!("it is {}", found.id);
-        return Err(node.contradiction(&subject, "what was asked for", Fault::Reordered, why));
-    }
-    if found.is_foreign() {
+    let Some(found) = found else { return Ok(None) };
+    is_asked_for(node, &subject, txid, found.id)?;
+    let is_pending = found.place.block_hash.is_none() && found.place.block_number.is_none();
+    if !is_pending || found.is_foreign() {
         return Ok(None);
     }
     found

@@ -64,6 +64,11 @@ impl Calls {
         })
     }
 
+    /// Is it nobody's call of nobody?
+    pub(crate) fn are_blank(&self) -> bool {
+        matches!(&self.list[..], [call] if call.from.is_zero() && call.to.is_none_or(|to| to.is_zero()))
+    }
+
     /// Did the transaction fail?
     pub(crate) fn failed(&self) -> bool {
         self.list.first().is_some_and(|call| call.failed)

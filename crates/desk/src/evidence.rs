@@ -534,7 +534,10 @@ fn items(
     let mut blocks = BTreeSet::new();
     for txid in txids {
         let found = match &opened.store {
-            Ok(store) => in_a_block(world, question, chain, store, txid)?,
+            Ok(store) => match in_a_block(world, question, chain, store, txid)? {
+                None => beside(store, txid)?,
+                found => found,
+            },
             Err(_) => None,
         };
         let found = match found {
@@ -630,6 +633,16 @@ fn in_a_block(
     Ok(Some(Found::Block { at: header.at(), paid, spent, untold }))
 }
 
+/// One that is not known to have moved anyone, in a block in which something moved that no transaction is known to have moved.
+fn beside(store: &Store, txid: TxId) -> Result<Option<Found>, DeskError> {
+    let header = store.unattributed_beside(&txid)?.map(|height| store.header(height)).transpose()?.flatten();
+    Ok(header.map(|header| nothing_known_at(header.at())))
+}
+
+fn nothing_known_at(at: BlockRef) -> Found {
+    Found::Block { at, paid: vec![], spent: vec![], untold: None }
+}
+
 /// What moved the exchange's own accounts in a block, and no transaction is known to have moved.
 fn unattributed(
     world: &World,
@@ -708,7 +721,7 @@ impl Mempool {
         if store.header(at.height).map_err(in_words)?.is_none_or(|ours| ours.at() != at) {
             return Err(format!("the node has it in a block {} that is not indexed", at.height));
         }
-        let beside = store.unattributed(&at).map_err(in_words)?;
-        Ok(beside.map_or(nowhere, |_| Found::Block { at, paid: vec![], spent: vec![], untold: None }))
+        let is_looked_for = store.unattributed(&at).map_err(in_words)?.is_some();
+        Ok(if is_looked_for { nothing_known_at(at) } else { nowhere })
     }
 }

@@ -85,6 +85,22 @@ impl Quorum {
         Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
     }
 
+    /// Nothing proves where a transaction is: who denies it says less than who has it.
+    fn whoever_knows<T>(
+        &self,
+        ask: impl Fn(&dyn Chain) -> Result<Option<T>, NodeError>,
+    ) -> Result<Option<T>, NodeError> {
+        let (mut failed, mut answered) = (None, false);
+        for place in self.order() {
+            match ask(&*self.seats[place].node) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => answered = true,
+                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
+            }
+        }
+        failed.filter(|_| !answered).map_or(Ok(None), Err)
+    }
+
     /// Holds what nothing proves in a block that one node gave against what others say. What they say otherwise is read by
     /// all anew, with a proof where that can be had.
     fn confirm(&self, giver: usize, block: &mut Block, watch: &Watch) -> Result<(), NodeError> {
@@ -301,21 +317,12 @@ impl Chain for Quorum {
         Ok(agreed)
     }
 
-    /// Whoever knows it: nothing that waits is proven.
     fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
-        let (mut failed, mut answered) = (None, false);
-        for place in self.order() {
-            match self.seats[place].node.pending(txid) {
-                Ok(Some(pending)) => return Ok(Some(pending)),
-                Ok(None) => answered = true,
-                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
-            }
-        }
-        failed.filter(|_| !answered).map_or(Ok(None), Err)
+        self.whoever_knows(|node| node.pending(txid))
     }
 
     fn mined(&self, txid: TxId) -> Result<Option<BlockRef>, NodeError> {
-        self.one(|node| node.mined(txid)).map(|(_, at)| at)
+        self.whoever_knows(|node| node.mined(txid))
     }
 
     fn mempool(&self) -> Result<Option<Vec<TxId>>, NodeError> {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_store::{Coverage, Pair, Seen};
-use assay_types::{Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Reading, Reads, Watch};
+use assay_types::{Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Reading, Reads, TxId, Watch};
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
@@ -60,10 +60,11 @@ impl Indexer<'_> {
         }
         let found = self.search(stretches)?;
         self.check_beginnings(&found)?;
-        self.read_blocks_again(&found)?;
+        let blocks = self.read_blocks_again(&found)?;
         for (pair, seen) in found {
             for (height, seen) in &seen {
-                self.store.correct(pair, *height, seen)?;
+                let txids = blocks.get(height).map_or(&[][..], Vec::as_slice);
+                self.store.correct(pair, *height, seen, txids)?;
             }
             let (account, height) = (pair.0.0, at.height.0);
             tracing::info!(
@@ -87,7 +88,9 @@ impl Indexer<'_> {
     }
 
     /// Reads the blocks where something changed again, with everything checked that a long stretch leaves to state: were these movements hidden?
-    fn read_blocks_again(&self, found: &Found) -> Result<(), Break> {
+    /// Gives their transactions.
+    fn read_blocks_again(&self, found: &Found) -> Result<BTreeMap<Height, Vec<TxId>>, Break> {
+        let mut read = BTreeMap::new();
         let changed = found.values().flat_map(|seen| seen.iter().filter(|(_, seen)| seen.since.is_none()));
         let heights: BTreeSet<Height> = changed.map(|(height, _)| *height).collect();
         for height in heights.into_iter().take(BLOCKS_AGAIN) {
@@ -100,8 +103,9 @@ impl Indexer<'_> {
                     self.note_left_out(pair.0, height, seen)?;
                 }
             }
+            read.insert(height, block.txids);
         }
-        Ok(())
+        Ok(read)
     }
 
     /// Where all that a block's transactions called is told, and yet an account has less after it, a call is left out.

@@ -379,6 +379,10 @@ impl<'a> Applier<'a> {
             let (before, after) = self.store.with_unattributed((height, block.header.hash), &loose)?;
             past.note(Family::Transactions, &key, before.as_deref());
             self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.raw(&after));
+            for key in block.txids.iter().map(unattributed::key_of) {
+                past.note(Family::Transactions, &key, self.store.get(Family::Transactions, &key)?.as_deref());
+                self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.count(height.0));
+            }
         }
         for Change { family, key, before, after } in coverage.into_list() {
             past.note(family, &key, before.as_deref());

@@ -1,7 +1,7 @@
 //! What is found out of a balance at blocks that were applied already: it changed there, and no movement says so. Balances that nobody moved
 //! are not read at every block, so that what changes them without a trace shows later than it happened.
 
-use assay_types::{Amount, Direction, Height, Kind, Reading, Wide};
+use assay_types::{Amount, Direction, Height, Kind, Reading, TxId, Wide};
 use rocksdb::WriteBatch;
 
 use crate::bytes::Writer;
@@ -54,11 +54,11 @@ impl Store {
     }
 
     /// Notes what state says of a balance after a block that was applied already. It joins what that block did, and goes with it; totals above
-    /// it change with it.
+    /// it change with it. The block's transactions are noted with it, where they are at hand.
     ///
     /// # Errors
     /// Damaged, where the account moved at that block or above: then state was read there. Or the database fails.
-    pub fn correct(&self, (account, asset): Pair, at: Height, seen: &Seen) -> Result<(), StoreError> {
+    pub fn correct(&self, (account, asset): Pair, at: Height, seen: &Seen, txids: &[TxId]) -> Result<(), StoreError> {
         if let Some(later) = self.movements(account, asset, at, Height(u64::MAX))?.next() {
             let later = later?.height;
             return Err(self.damaged(format!("account {} moved at block {later}, and is corrected at {at}", account.0)));
@@ -93,6 +93,9 @@ impl Store {
         if let Some(header) = self.header(at)?.filter(|_| is_block_known) {
             let (_, row) = self.with_unattributed((at, header.hash), &loose)?;
             changes.put(Family::Transactions, unattributed::key(&header.hash), row)?;
+            for txid in txids {
+                changes.put(Family::Transactions, unattributed::key_of(txid), Writer::default().count(at.0).0)?;
+            }
         }
         let reading = Reading { account, asset, balance: Ok(seen.balance), proven: seen.proven, proof: None };
         self.cover(at, &reading, !steps.is_empty(), last, &mut changes)?;

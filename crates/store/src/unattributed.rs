@@ -2,12 +2,17 @@
 //! block. Whoever asks for one that no trace shows finds there what it can have moved at most. No id leads there: whoever names the block's hash as a
 //! transaction's finds none.
 
-use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment};
+use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment, TxId};
 
-use crate::bytes::Writer;
+use crate::bytes::{Reader, Writer};
 use crate::settle::Step;
 use crate::standing::Pair;
 use crate::{Family, Store, StoreError, Transaction};
+
+/// Where it is noted in which such block a transaction is: shorter than a transaction's id.
+pub(crate) fn key_of(txid: &TxId) -> Vec<u8> {
+    Writer::default().raw(&txid.0[..8]).u8(0).0
+}
 
 /// Of whom, which way, and how much.
 pub(crate) type Unattributed = (AccountNo, Direction, Amount);
@@ -33,6 +38,16 @@ impl Store {
         let key = key(&block.hash);
         let Some(row) = self.get(Family::Transactions, &key)? else { return Ok(None) };
         self.read(Family::Transactions, &key, Transaction::read(&row)).map(Some)
+    }
+
+    /// In which such block a transaction is, of those that are not known to have moved anyone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn unattributed_beside(&self, txid: &TxId) -> Result<Option<Height>, StoreError> {
+        let key = key_of(txid);
+        let Some(row) = self.get(Family::Transactions, &key)? else { return Ok(None) };
+        self.read(Family::Transactions, &key, Reader(&row).count().map(Height)).map(Some)
     }
 
     /// The row of a block in which these moved, before and after.

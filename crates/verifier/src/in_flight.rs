@@ -371,6 +371,11 @@ fn look_beside(judged: &mut [Judged<'_>], evidence: &Evidence, transactions: &Tr
                 }
                 came
             }
+            // It counts as it stands; but that its transaction brought nothing is not known.
+            (List::UncreditedDeposits, _) if !came.is_zero() => {
+                one.fit = Fit::Untold;
+                continue;
+            }
             _ => continue,
         };
         let part = (wide(one.item.amount) - one.untold).min(*left);

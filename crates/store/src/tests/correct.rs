@@ -1,6 +1,6 @@
 //! What is found out later of a block is kept as if it had been known when that was applied, and goes with it.
 
-use assay_types::{AccountNo, Asset, Height, Payment, Reading};
+use assay_types::{AccountNo, Asset, Height, Payment, Reading, TxId};
 use proptest::prelude::*;
 
 use super::world::{Event, Said, TOKEN, World};
@@ -33,7 +33,7 @@ fn grown(store: &Store, paid: &[u64], silent: u64, told: bool) {
 
 fn correct(store: &Store, at: u64, balance: u64, proven: bool, since: Option<u64>) -> Result<(), StoreError> {
     let seen = Seen { balance: sats(balance), proven, since: since.map(Height) };
-    store.correct((FIRST, TOKEN), Height(at), &seen)
+    store.correct((FIRST, TOKEN), Height(at), &seen, &[])
 }
 
 fn rows(store: &Store) -> Dump {
@@ -74,7 +74,8 @@ fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
         let (account, asset, balance) = (AccountNo(who), Asset::Native, Ok(sats(amount)));
         Reading { account, asset, balance, proven: true, proof: None }
     };
-    let grown = |told: bool| {
+    let mut txids = Vec::new();
+    let mut grown = |told: bool| {
         let folder = folder();
         let store = open(folder.path(), Mode::Write).unwrap();
         store.declare(&[[account(0), account(1)]]).unwrap();
@@ -87,13 +88,17 @@ fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
                 5 => vec![native(1, 5)],
                 _ => vec![],
             };
+            if height == 5 {
+                txids = vec![TxId([8; 32]), TxId([9; 32])];
+                block.txids.clone_from(&txids);
+            }
             store.apply(&block, &watch, Undo { depth: 99, tip: Height(TIP) }, false).unwrap();
         }
         (folder, store)
     };
     let ((_one, at_once), (_other, later)) = (grown(true), grown(false));
     let seen = Seen { balance: sats(4), proven: true, since: None };
-    later.correct((FIRST, Asset::Native), Height(5), &seen).unwrap();
+    later.correct((FIRST, Asset::Native), Height(5), &seen, &txids).unwrap();
     assert!(rows(&at_once) == rows(&later));
     for store in [at_once, later] {
         let at = |height| store.header(Height(height)).unwrap().unwrap().at();
@@ -101,11 +106,16 @@ fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
         assert_eq!(moved.debits, [(FIRST, Asset::Native, sats(3))]);
         let [Payment { to, amount, .. }] = &moved.payments[..] else { panic!("{moved:?}") };
         assert_eq!((to, *amount, moved.is_told), (&account(1), sats(5), false));
+        let beside = |byte: u8| store.unattributed_beside(&TxId([byte; 32])).unwrap();
+        assert_eq!([7, 8, 9].map(beside), [None, Some(Height(5)), Some(Height(5))]);
         let (block, above) = (at(5), at(6));
         assert_eq!(store.unattributed(&above).unwrap(), None);
-        assert_eq!(store.transaction(assay_types::TxId(block.hash.0)).unwrap(), None, "no id leads there");
+        assert_eq!(store.transaction(TxId(block.hash.0)).unwrap(), None, "no id leads there");
         (5..=TIP).for_each(|_| _ = store.remove_tip().unwrap());
-        assert_eq!(store.unattributed(&block).unwrap(), None);
+        assert_eq!(
+            (store.unattributed(&block).unwrap(), store.unattributed_beside(&TxId([8; 32])).unwrap()),
+            (None, None)
+        );
     }
 }
 
