@@ -162,7 +162,8 @@ fn digested(
         authorizations: sent.authorizations.clone(),
         frames: Vec::new(),
         created: Vec::new(),
-        is_told: gas <= PLAIN_GAS,
+        // One that failed paid nobody.
+        is_told: gas <= PLAIN_GAS || !succeeded,
     })
 }
 

@@ -125,11 +125,15 @@ fn follow_into(
             std::thread::spawn(move || source.prove_again());
         }
     };
-    indexer.follow(&progress, &reached, &|error| {
+    let stand = |error: &IndexError| {
         source.hear(|heard| (heard.nodes, heard.parted) = (node.standings(), parted(&*node, error)));
+    };
+    let ended = indexer.follow(&progress, &reached, &|error| {
+        stand(error);
         note(source, error);
         desk.look();
-    })
+    });
+    ended.inspect_err(stand)
 }
 
 /// What keeps the chain from being followed: counted, and shown with the time since when.
