@@ -18,8 +18,8 @@ sol! {
     function transfer(address to, uint256 value) external returns (bool);
 }
 
-/// A block, as far as balances go. Everything in it was rebuilt from what the header commits to, except for a blob's
-/// price, what a transaction's bytes cost on the chain below, `frames`, and transactions of which another thing is said.
+/// A block, as far as balances go. Everything in it was rebuilt from what the header commits to, except for what a transaction's bytes cost on the
+/// chain below, `frames`, and transactions of which another thing is said.
 #[derive(Debug, Default)]
 pub(crate) struct Digest {
     /// Who gets the tips.
@@ -132,6 +132,7 @@ fn digested(
     let price = sent.gas_price(base_fee);
     let tip_price = price.saturating_sub(base_fee.into());
     let blob_fee = blob_fee(sent, receipt.blob_gas_price)?;
+    let is_blob_price_known = blob_fee.is_zero() || receipt.blob_gas_price.is_some_and(|price| may_cost(header, price));
     let (recipient, creates) = match sent.to {
         TxKind::Call(to) => (to, false),
         TxKind::Create => {
@@ -148,7 +149,7 @@ fn digested(
         sender: sent.sender,
         recipient,
         creates,
-        is_committed: true,
+        is_committed: is_blob_price_known,
         input: (gas > PLAIN_GAS && !sent.is_foreign()).then(|| sent.input().to_vec()),
         succeeded,
         mint: sent.mint,
@@ -175,6 +176,31 @@ fn blob_fee(transaction: &Transaction, price: Option<u128>) -> Result<U256, Stri
         return Err("its blobs cost more than their sender allowed".into());
     }
     Ok(U256::from(gas) * U256::from(price))
+}
+
+/// By how much the blobs of the blocks before raise the price: EIP-4844, EIP-7691, and the forks of EIP-7892 that are known here. By another rule a
+/// price is the node's word.
+const BLOB_FRACTIONS: [u64; 4] = [3_338_477, 5_007_716, 8_346_193, 11_684_671];
+
+/// Can the gas of blobs cost this in the block?
+fn may_cost(header: &Header, price: u128) -> bool {
+    let excess = header.excess_blob_gas.unwrap_or_default();
+    BLOB_FRACTIONS.iter().any(|fraction| exponential(excess, *fraction) == Some(U256::from(price)))
+}
+
+/// The fraction's power of e, as EIP-4844 has it (`fake_exponential`); nothing where no coin could be worth it.
+fn exponential(numerator: u64, denominator: u64) -> Option<U256> {
+    if numerator / denominator > 80 {
+        return None;
+    }
+    let (numerator, denominator) = (U256::from(numerator), U256::from(denominator));
+    let (mut sum, mut term, mut nth) = (U256::ZERO, denominator, U256::ONE);
+    while !term.is_zero() {
+        sum += term;
+        term = term * numerator / (denominator * nth);
+        nth += U256::ONE;
+    }
+    Some(sum / denominator)
 }
 
 impl Tx {
@@ -243,4 +269,25 @@ pub(crate) fn promised(transaction: &Transaction, is_token: impl Fn(&Address) ->
 
 fn token_call(input: &[u8]) -> Option<transferCall> {
     (input.len() == 68).then(|| transferCall::abi_decode(input).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blobs_cost_what_the_blocks_before_make_them_cost() {
+        let header = |excess| Header { excess_blob_gas: Some(excess), ..Header::default() };
+        // The examples of EIP-4844's reference tests.
+        for (excess, price) in [(0, 1), (2_314_057, 1), (2_314_058, 2), (10 * 1024 * 1024, 23)] {
+            assert!(may_cost(&header(excess), price), "{excess}");
+            assert_eq!(exponential(excess, BLOB_FRACTIONS[0]), Some(U256::from(price)), "{excess}");
+        }
+        assert!(!may_cost(&header(2_314_058), 3) && !may_cost(&header(u64::MAX), u128::MAX));
+        assert_eq!(exponential(50_000, 1_000), alloy_exponential(50_000, 1_000));
+    }
+
+    fn alloy_exponential(numerator: u128, denominator: u128) -> Option<U256> {
+        Some(U256::from(alloy::eips::eip4844::fake_exponential(1, numerator, denominator)))
+    }
 }

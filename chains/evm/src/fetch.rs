@@ -240,7 +240,7 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     let mut digest = Digest::new(&sealed.header, transactions, receipts, &withdrawals).map_err(|(id, why)| {
         node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", Fault::Forged, why)
     })?;
-    digest.transactions.iter_mut().zip(committed).for_each(|(tx, committed)| tx.is_committed = committed);
+    digest.transactions.iter_mut().zip(committed).for_each(|(tx, committed)| tx.is_committed &= committed);
     // Since EIP-6780, which came with what headers say of blobs (Cancun), who destroys itself for its own benefit mostly burns nothing.
     let burns = sealed.header.excess_blob_gas.is_none();
     traces::explain(node, at, &mut digest, traces?, burns).await?;
