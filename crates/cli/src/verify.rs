@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use assay_desk::evidence::{self, Question};
+use assay_desk::items;
 use assay_desk::{World, clock, proofs};
 use assay_types::{InputError, Timestamp};
 use assay_verifier::{ProvenLine, Reconciliation, exit_code, reconcile};
@@ -48,7 +49,7 @@ fn judge(setup: &Arc<Setup>, exchange: &str, file: &Path, now: Timestamp) -> Res
         let why = format!("is `{}`, but `{}` is asked for", statement.exchange, exchange.id);
         return Err(InputError::new(file, why).field("exchange").into());
     }
-    for source in world.sources.iter().filter(|source| evidence::asks_what_waits(&statement, &source.id)) {
+    for source in world.sources.iter().filter(|source| items::asks_what_waits(&statement, &source.id)) {
         let chain = setup.chain(&source.name)?;
         source.set_waiting(source.store().and_then(|store| balance::waiting(setup, chain, &store)));
     }

@@ -1,26 +1,25 @@
-//! Gathers what the chains say of one exchange as of an instant: blocks, balances, and what became of items in flight.
+//! Gathers what the chains say of one exchange as of an instant: blocks, balances, and what became of items in flight (`items`).
 //!
-//! It reads stores as they are, beside whoever indexes, and asks nodes only what no block can tell: the mempool.
+//! It reads stores as they are, beside whoever indexes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use std::sync::Arc;
 
 use assay_registry::{Declared, Exchange};
-use assay_store::{Coverage, Lookup, Store, StoreError};
+use assay_store::{Coverage, Lookup, Store};
 use assay_types::{
-    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Header, Height, Payment,
-    Statement, Timestamp, TxId,
+    Account, Amount, Asset, AssetEntry, BlockRef, ChainId, Deployment, Header, Height, Statement, Timestamp,
 };
 use assay_verifier::rules::beyond_finality;
 use assay_verifier::{
-    AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Paid, Severity, Spent,
-    SumEvidence, Unattributed, Wide,
+    AccountEvidence, At, Balance, BlockUsed, Evidence, Finding, Found, ItemEvidence, Severity, SumEvidence, Wide,
 };
 use serde_json::json;
 
 use crate::books::FEW_PAIRS;
 use crate::dispute::{Disputed, disputed};
+use crate::items::items;
 use crate::left::departure;
 use crate::parts::side_by_side;
 use crate::remarked::remarked;
@@ -45,9 +44,9 @@ pub struct Question<'a> {
 }
 
 /// One chain's store, opened once for all questions, or why it could not be.
-struct Opened<'a> {
-    chain: &'a Source,
-    store: Result<Arc<Store>, String>,
+pub(crate) struct Opened<'a> {
+    pub(crate) chain: &'a Source,
+    pub(crate) store: Result<Arc<Store>, String>,
     used: BlockUsed,
     header: Option<Header>,
     /// Where balances are looked up: the block B, or, where that is not known, the last one that is indexed.
@@ -116,7 +115,7 @@ pub(crate) fn concerned<'a>(
     world.sources.iter().filter(move |chain| ids.contains(&chain.id))
 }
 
-fn flights(report: &assay_types::AssetReport) -> impl Iterator<Item = &assay_types::InFlight> {
+pub(crate) fn flights(report: &assay_types::AssetReport) -> impl Iterator<Item = &assay_types::InFlight> {
     report.pending_withdrawals.iter().chain(&report.uncredited_deposits).chain(&report.unconfirmed_credits)
 }
 
@@ -514,214 +513,4 @@ pub(crate) fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment)
         let why = format!("{amount} units of {} exceed 2^256 - 1 units of its finest deployment", entry.symbol);
         DeskError::TooLarge(why)
     })
-}
-
-fn items(
-    world: &World,
-    question: &Question<'_>,
-    opened: &Opened<'_>,
-    statement: &Statement,
-    evidence: &mut Evidence,
-) -> Result<(), DeskError> {
-    let chain = opened.chain;
-    let here = statement.assets.iter().flat_map(flights).filter(|item| item.chain == chain.id);
-    let txids: BTreeSet<TxId> = here.filter_map(|item| item.txid).collect();
-    in_waiting(world, question, opened, (statement, &txids), &mut evidence.items)?;
-    if txids.is_empty() {
-        return Ok(());
-    }
-    let mempool = Mempool::ask(opened);
-    let mut blocks = BTreeSet::new();
-    for txid in txids {
-        let found = match &opened.store {
-            Ok(store) => match in_a_block(world, question, chain, store, txid)? {
-                None => beside(store, txid)?,
-                found => found,
-            },
-            Err(_) => None,
-        };
-        let found = match found {
-            Some(found) => found,
-            None => mempool.find(world, opened, txid),
-        };
-        if let Found::Block { at, .. } = &found {
-            blocks.insert((at.height, at.hash));
-        }
-        evidence.items.push(ItemEvidence { chain: chain.id.clone(), txid, found });
-    }
-    for (height, hash) in blocks {
-        let at = BlockRef { height, hash };
-        if let Ok(store) = &opened.store {
-            evidence.unattributed.extend(unattributed(world, question, chain, store, at)?);
-        }
-    }
-    Ok(())
-}
-
-/// The accounts on a chain that are to be paid by withdrawals which name no transaction.
-fn unnamed<'a>(statement: &'a Statement, chain: &ChainId) -> HashSet<&'a Account> {
-    let withdrawals = statement.assets.iter().flat_map(|report| &report.pending_withdrawals);
-    let unnamed = withdrawals.filter(|item| item.chain == *chain && item.txid.is_none());
-    unnamed.filter_map(|item| item.to.as_ref().map(|(account, _)| account)).collect()
-}
-
-/// Is it of use to know what waits in the chain's mempool?
-pub fn asks_what_waits(statement: &Statement, chain: &ChainId) -> bool {
-    !unnamed(statement, chain).is_empty()
-}
-
-/// What waits in the mempool and pays withdrawals that name no transaction, out of the exchange's own accounts. Where that is not
-/// known they stay without one, and are owed all the same.
-fn in_waiting(
-    world: &World,
-    question: &Question<'_>,
-    opened: &Opened<'_>,
-    (statement, named): (&Statement, &BTreeSet<TxId>),
-    evidence: &mut Vec<ItemEvidence>,
-) -> Result<(), DeskError> {
-    let chain = opened.chain;
-    let payees = unnamed(statement, &chain.id);
-    if payees.is_empty() {
-        return Ok(());
-    }
-    let (Ok(waiting), Ok(store)) = (chain.waiting(), &opened.store) else { return Ok(()) };
-    for (txid, touch) in waiting.withdrawals() {
-        let concerned = touch.payments.iter().any(|payment| payees.contains(&payment.to)) && !named.contains(&txid);
-        // What was mined since it was looked does not wait any more.
-        if !concerned || store.transaction(txid)?.is_some() {
-            continue;
-        }
-        let payers: BTreeSet<AccountNo> = touch.debits.iter().map(|(account, _)| *account).collect();
-        for payer in payers {
-            if is_own(question, chain, &store.account(payer)?) {
-                let payments = paid(world, chain, touch.payments.clone())?;
-                let found = Found::Mempool { payments, complete: true };
-                evidence.push(ItemEvidence { chain: chain.id.clone(), txid, found });
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Is it an account of the exchange's?
-fn is_own(question: &Question<'_>, chain: &Source, account: &Account) -> bool {
-    let mut declared = question.exchange.accounts.iter().filter(|declared| declared.terms.chain == chain.id);
-    declared.any(|declared| declared.account == *account && declared.terms.is_theirs(question.as_of))
-}
-
-fn in_a_block(
-    world: &World,
-    question: &Question<'_>,
-    chain: &Source,
-    store: &Store,
-    txid: TxId,
-) -> Result<Option<Found>, DeskError> {
-    let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
-    let Some(header) = store.header(transaction.height)? else { return Ok(None) };
-    let mut spent = Vec::new();
-    for (number, asset, amount) in transaction.debits {
-        if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset)
-            && is_own(question, chain, &store.account(number)?)
-        {
-            spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
-        }
-    }
-    let paid = paid(world, chain, transaction.payments)?;
-    let coin = || Some(world.directory.deployed(&chain.id, Asset::Native)?.0.symbol.clone());
-    let untold = if transaction.is_told { None } else { coin() };
-    Ok(Some(Found::Block { at: header.at(), paid, spent, untold }))
-}
-
-/// One that is not known to have moved anyone, in a block in which something moved that no transaction is known to have moved.
-fn beside(store: &Store, txid: TxId) -> Result<Option<Found>, DeskError> {
-    let header = store.unattributed_beside(&txid)?.map(|height| store.header(height)).transpose()?.flatten();
-    Ok(header.map(|header| nothing_known_at(header.at())))
-}
-
-fn nothing_known_at(at: BlockRef) -> Found {
-    Found::Block { at, paid: vec![], spent: vec![], untold: None }
-}
-
-/// What moved the exchange's own accounts in a block, and no transaction is known to have moved.
-fn unattributed(
-    world: &World,
-    question: &Question<'_>,
-    chain: &Source,
-    store: &Store,
-    at: BlockRef,
-) -> Result<Option<Unattributed>, DeskError> {
-    let Some(moved) = store.unattributed(&at)? else { return Ok(None) };
-    let Some((entry, deployment)) = world.directory.deployed(&chain.id, Asset::Native) else { return Ok(None) };
-    let (mut came, mut went) = (Wide::ZERO, Wide::ZERO);
-    for payment in moved.payments.iter().filter(|payment| is_own(question, chain, &payment.to)) {
-        came += Wide::from(scale(payment.amount, entry, deployment)?.0);
-    }
-    for (number, _, amount) in moved.debits {
-        if is_own(question, chain, &store.account(number)?) {
-            went += Wide::from(scale(amount, entry, deployment)?.0);
-        }
-    }
-    Ok(Some(Unattributed { chain: chain.id.clone(), at, symbol: entry.symbol.clone(), came, went }))
-}
-
-/// Payments in assets that are known; others are no coins of a statement.
-fn paid(world: &World, chain: &Source, payments: Vec<Payment>) -> Result<Vec<Paid>, DeskError> {
-    let mut paid = Vec::new();
-    for Payment { index, to, asset, amount } in payments {
-        if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) {
-            paid.push(Paid { index, to, symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
-        }
-    }
-    Ok(paid)
-}
-
-/// The node's mempool, or why it cannot be asked.
-struct Mempool(Result<Box<dyn Chain>, String>);
-
-impl Mempool {
-    /// A transaction that is in a block which is not indexed yet is in no mempool either: then absence says nothing.
-    fn ask(opened: &Opened<'_>) -> Mempool {
-        let ask = || -> Result<Box<dyn Chain>, String> {
-            let node = opened.chain.connect()?;
-            let tip = node.tip().map_err(|error| error.to_string())?;
-            let indexed = match &opened.store {
-                Ok(store) => store.tip().map_err(|error| error.to_string())?.map(|header| header.at()),
-                Err(reason) => return Err(reason.clone()),
-            };
-            match indexed == Some(tip.head) {
-                true => Ok(node),
-                false => Err(format!("the index is not at the node's last block, {}", tip.head.height)),
-            }
-        };
-        Mempool(ask())
-    }
-
-    fn find(&self, world: &World, opened: &Opened<'_>, txid: TxId) -> Found {
-        let chain = opened.chain;
-        let answer = match &self.0 {
-            Ok(node) => node.pending(txid).map_err(|error| error.to_string()),
-            Err(why) => Err(why.clone()),
-        };
-        let paid = |payments| paid(world, chain, payments).map_err(|error| error.to_string());
-        match answer.and_then(|pending| pending.map(|pending| paid(pending.payments)).transpose()) {
-            Ok(Some(payments)) => Found::Mempool { payments, complete: chain.id.namespace() == "bip122" },
-            Ok(None) => self.mined(opened, txid).unwrap_or_else(|why| Found::Nowhere { unasked: Some(why) }),
-            Err(why) => Found::Nowhere { unasked: Some(why) },
-        }
-    }
-
-    /// One that moved no watched account as far as blocks tell, and does not wait: the node's word says in which block it is, and counts where
-    /// something moved there that no transaction is known to have moved.
-    fn mined(&self, opened: &Opened<'_>, txid: TxId) -> Result<Found, String> {
-        let nowhere = Found::Nowhere { unasked: None };
-        let (Ok(node), Ok(store)) = (&self.0, &opened.store) else { return Ok(nowhere) };
-        let Some(at) = node.mined(txid).map_err(|error| error.to_string())? else { return Ok(nowhere) };
-        let in_words = |error: StoreError| error.to_string();
-        if store.header(at.height).map_err(in_words)?.is_none_or(|ours| ours.at() != at) {
-            return Err(format!("the node has it in a block {} that is not indexed", at.height));
-        }
-        let is_looked_for = store.unattributed(&at).map_err(in_words)?.is_some();
-        Ok(if is_looked_for { nothing_known_at(at) } else { nowhere })
-    }
 }

@@ -20,6 +20,7 @@ mod explain;
 mod gate;
 mod handling;
 mod holdings;
+pub mod items;
 mod keep;
 mod left;
 mod mempool;
