@@ -141,7 +141,7 @@ async fn call(node: &Node, block: B256, accounts: &[Address], tokens: &[Address]
     let params = json!([
         { "to": READER, "data": question },
         { "blockHash": block },
-        { (READER.to_string()): { "code": RUNTIME.trim() } },
+        { (format!("{READER:?}")): { "code": RUNTIME.trim() } },
     ]);
     let smaller = |why: String| match chunk.halves() {
         Some(halves) => Ok(Told { balances: Vec::new(), rest: halves.into() }),
@@ -288,7 +288,7 @@ pub(crate) async fn is_laid(node: &Node, block: B256) -> Result<bool, Refusal> {
     let params = json!([
         { "to": READER, "data": question(&[Address::ZERO], &[]) },
         { "blockHash": block },
-        { (READER.to_string()): { "code": RUNTIME.trim() } },
+        { (format!("{READER:?}")): { "code": RUNTIME.trim() } },
     ]);
     Ok(node.ask::<Bytes>("eth_call", params, "balances").await?.len() == 32)
 }
