@@ -188,7 +188,8 @@ fn may_cost(header: &Header, price: u128) -> bool {
     BLOB_FRACTIONS.iter().any(|fraction| exponential(excess, *fraction) == Some(U256::from(price)))
 }
 
-/// The fraction's power of e, as EIP-4844 has it (`fake_exponential`); nothing where no coin could be worth it.
+/// The fraction's power of e, as EIP-4844 has it (`fake_exponential`); nothing where no coin could be worth it. alloy's is of 128 bits, which what a
+/// lying header says can exceed.
 fn exponential(numerator: u64, denominator: u64) -> Option<U256> {
     if numerator / denominator > 80 {
         return None;
