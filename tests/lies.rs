@@ -719,15 +719,29 @@ fn a_bitcoin_node_that_lies_is_named_and_believed_in_nothing() {
 /// Among many accounts, in a long stretch, not every signature is looked at: who sent what he did not sign is found out by what he holds.
 #[test]
 fn a_sender_that_is_hidden_in_a_long_stretch_is_found_by_state() {
+    hide_a_sender(|_| ());
+}
+
+/// Also where the block is read for what else it did to that account.
+#[test]
+fn a_sender_that_is_hidden_where_he_is_paid_is_found_by_state() {
+    hide_a_sender(|world| drop(world.pay(world.users[2], world.users[1], 3)));
+}
+
+fn hide_a_sender(beside: fn(&World)) {
     let world = World::new(&[]);
     let (payer, paid) = (world.users[1], Address::fresh(1));
     world.call("anvil_mine", json!(["0x63"]));
     world.pay(payer, paid, 5);
+    beside(&world);
     world.mine();
     world.call("anvil_mine", json!(["0x140"]));
-    let hide = alter(|block| {
-        if let Some(transaction) = block["transactions"].as_array_mut().and_then(|all| all.first_mut()) {
-            transaction["from"] = json!(Address::fresh(9).to_string());
+    let hidden = json!(payer.to_string());
+    let hide = alter(move |block| {
+        for transaction in block["transactions"].as_array_mut().into_iter().flatten() {
+            if transaction["from"] == hidden {
+                transaction["from"] = json!(Address::fresh(9).to_string());
+            }
         }
     });
     let no_traces = Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"));

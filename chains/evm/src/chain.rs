@@ -148,7 +148,7 @@ impl EvmChain {
             let sealed = sealed(&fetched, reads);
             return Ok(Block { blank, opening: true, remarks, sealed, ..self.whole(fetched, vec![], readings) });
         }
-        let senders = if *reads == Reads::MOVED { Senders::Of(watch) } else { Senders::All };
+        let senders = if reads.signed { Senders::All } else { Senders::Of(watch) };
         let mut fetched = fetch::block(node, at, senders).await?;
         let mut effects = extract::effects(&fetched.digest, watch, &self.is_token);
         if told::hold_against_state(node, at, &mut fetched, &effects, watch).await? {

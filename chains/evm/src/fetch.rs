@@ -205,7 +205,7 @@ pub(crate) enum Senders<'w> {
 
 impl Senders<'_> {
     /// One in so many is looked at.
-    const SHARE: u64 = 128;
+    const SHARE: u64 = 1_024;
 
     fn are_to_be_checked(self, transaction: &Transaction) -> bool {
         static CHANCE: LazyLock<RandomState> = LazyLock::new(RandomState::new);

@@ -13,7 +13,7 @@ pub(crate) fn root_of(items: &[&[u8]]) -> B256 {
     if items.is_empty() {
         return EMPTY_ROOT_HASH;
     }
-    let mut tree = Tree { keys: sorted_keys(items.len()), nodes: Vec::new() };
+    let mut tree = Tree { keys: sorted_keys(items.len()), nodes: Vec::with_capacity(2 * items.len()) };
     tree.add(0, tree.keys.len(), 0);
     tree.root(items)
 }
@@ -91,7 +91,8 @@ impl Tree {
             by_depth[node.depth].push(place);
         }
         let mut names: Vec<Name> = vec![Name::new(); self.nodes.len()];
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        let longest = items.iter().map(|item| item.len() + 16).sum();
+        let (mut bytes, mut ends) = (Vec::with_capacity(longest), Vec::with_capacity(items.len() + 1));
         for places in by_depth.iter().rev() {
             bytes.clear();
             ends.clear();

@@ -80,8 +80,14 @@ pub(crate) fn withdrawals(withdrawals: Option<&[Withdrawal]>, root: Option<B256>
     }
 }
 
+/// What a receipt takes as RLP, about: most of it is its bloom.
+const RECEIPT_BYTES: usize = 512;
+
 pub(crate) fn receipts_root<'r>(receipts: impl IntoIterator<Item = &'r Receipt>) -> B256 {
-    let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+    let receipts = receipts.into_iter();
+    let count = receipts.size_hint().0;
+    let (mut bytes, mut ends) = (Vec::with_capacity(count * RECEIPT_BYTES), Vec::with_capacity(count + 1));
+    ends.push(0);
     for receipt in receipts {
         receipt.encode(&mut bytes);
         ends.push(bytes.len());

@@ -49,11 +49,11 @@ impl Turns {
             return if is_last { Reads { keep, ..Reads::ALL_PROVEN } } else { Reads::ALL };
         }
         if is_long {
-            return Reads::MOVED;
+            return Reads { signed: false, ..Reads::MOVED };
         }
         let turn = self.turn(numbers(watch), height);
         // As many as the chain follows: accounts that were declared late are read by themselves, and are no fewer for that.
-        Reads { read: turn.clone(), prove: turn, keep: watch.next().0 <= PROOFS_KEPT }
+        Reads { read: turn.clone(), prove: turn, keep: watch.next().0 <= PROOFS_KEPT, signed: true }
     }
 
     /// The share of these accounts whose turn it is at a height: after so many blocks all of them had it.

@@ -40,11 +40,11 @@ impl Store {
         }
         let number = |place: AccountNo| AccountNo(first + place.0);
         self.know_nothing_below(at.height, readings.iter().map(|one| (number(one.account), one.asset)), &mut batch)?;
-        let mut changes = Changes::new(self);
+        let (mut changes, mut rows) = (Changes::new(self), self.coverage_rows()?);
         for reading in readings {
             let reading = Reading { account: number(reading.account), ..reading.clone() };
             assert!(reading.balance.as_ref().map_or(true, |balance| balance.is_zero()), "it holds nothing");
-            self.cover(at.height, &reading, false, None, &mut changes)?;
+            self.cover(at.height, &reading, false, None, &mut rows, &mut changes)?;
         }
         let mut changes = changes.into_list();
         // There is no such row; taking the block back makes it.

@@ -328,12 +328,13 @@ impl<'a> Applier<'a> {
         let height = block.header.height;
         let mut touched = Vec::with_capacity(legs.len());
         let (mut coverage, mut loose) = (Changes::new(self.store), Vec::new());
+        let mut rows = self.store.coverage_rows()?;
         for moved in by_pair(legs, &block.readings) {
             let pair @ (account, asset) = moved.pair;
             let before = self.balance(pair)?;
             let state = moved.reading.and_then(|reading| reading.balance.as_ref().ok().copied());
             let last = match moved.reading {
-                Some(_) => self.store.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?,
+                Some(_) => self.store.seek_coverage(&mut rows, &account_prefix(account, asset), Height(u64::MAX))?,
                 None => None,
             };
             // An asset may be followed later than its account.
@@ -370,7 +371,7 @@ impl<'a> Applier<'a> {
             }
             if let Some(reading) = moved.reading {
                 let unexplained = steps.iter().any(|step| step.kind == Kind::Unattributed);
-                self.store.cover(height, reading, unexplained, last, &mut coverage)?;
+                self.store.cover(height, reading, unexplained, last, &mut rows, &mut coverage)?;
                 self.keep_proof(block, reading, steps.is_empty(), past)?;
             }
         }

@@ -163,6 +163,7 @@ impl Store {
         read: &Reading,
         unexplained: bool,
         last: Option<(Height, Coverage)>,
+        rows: &mut rocksdb::DBRawIterator<'_>,
         changes: &mut Changes<'_>,
     ) -> Result<(), StoreError> {
         let prefix = account_prefix(read.account, read.asset);
@@ -173,7 +174,7 @@ impl Store {
             (Err(reason), ..) => put(at, Coverage::Unknown(reason.clone())),
             (Ok(_), true, last) => {
                 match last {
-                    Some((from, Coverage::Unproven)) if self.is_proven_by(read, *from, at, unexplained)? => {
+                    Some((from, Coverage::Unproven)) if self.is_proven_by(read, *from, at, unexplained, rows)? => {
                         changes.delete(Family::Coverage, Coverage::key(&prefix, *from))?;
                     }
                     _ => put(at, Coverage::Verified)?,
@@ -187,10 +188,17 @@ impl Store {
 
     /// Is the unproven stretch that begins at `from` proven by a proof at `at`? It must be proven on both sides, with
     /// every movement between accounted for: where something unexplained happened, nobody knows when it did.
-    fn is_proven_by(&self, read: &Reading, from: Height, at: Height, unexplained: bool) -> Result<bool, StoreError> {
+    fn is_proven_by(
+        &self,
+        read: &Reading,
+        from: Height,
+        at: Height,
+        unexplained: bool,
+        rows: &mut rocksdb::DBRawIterator<'_>,
+    ) -> Result<bool, StoreError> {
         let Some(below) = from.previous() else { return Ok(false) };
         let prefix = account_prefix(read.account, read.asset);
-        if !matches!(self.last_coverage(&prefix, below)?, Some((_, Coverage::Verified))) {
+        if !matches!(self.seek_coverage(rows, &prefix, below)?, Some((_, Coverage::Verified))) {
             return Ok(false);
         }
         if from == at {

@@ -98,7 +98,7 @@ impl Store {
             }
         }
         let reading = Reading { account, asset, balance: Ok(seen.balance), proven: seen.proven, proof: None };
-        self.cover(at, &reading, !steps.is_empty(), last, &mut changes)?;
+        self.cover(at, &reading, !steps.is_empty(), last, &mut self.coverage_rows()?, &mut changes)?;
         let mut batch = WriteBatch::default();
         if seen.balance != before
             && let Some(cohort) = cohort_of(&self.cohorts(0..u32::MAX)?, account)

@@ -258,8 +258,12 @@ impl Store {
     }
 
     pub(crate) fn last_coverage(&self, prefix: &[u8], at: Height) -> Result<Option<(Height, Coverage)>, StoreError> {
-        let mut rows = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
-        self.seek_coverage(&mut rows, prefix, at)
+        self.seek_coverage(&mut self.coverage_rows()?, prefix, at)
+    }
+
+    /// For several lookups: to make one takes longer than to find a row by it.
+    pub(crate) fn coverage_rows(&self) -> Result<rocksdb::DBRawIterator<'_>, StoreError> {
+        Ok(self.db.raw_iterator_cf(self.family(Family::Coverage)?))
     }
 
     pub(crate) fn seek_coverage(

@@ -78,15 +78,18 @@ pub struct Reads {
     pub prove: Range<u32>,
     /// What proves the balances is handed on, to be kept.
     pub keep: bool,
+    /// Each transaction must be signed by its sender. Otherwise that is checked of those that are watched and of a few others: whom a wrong
+    /// sender hides, state shows.
+    pub signed: bool,
 }
 
 impl Reads {
     /// Nobody's but of those that moved.
-    pub const MOVED: Reads = Reads { read: 0..0, prove: 0..0, keep: false };
+    pub const MOVED: Reads = Reads { read: 0..0, prove: 0..0, keep: false, signed: true };
     /// Everyone's, and only of those that moved proven.
-    pub const ALL: Reads = Reads { read: 0..u32::MAX, prove: 0..0, keep: false };
+    pub const ALL: Reads = Reads { read: 0..u32::MAX, ..Reads::MOVED };
     /// Everyone's, proven.
-    pub const ALL_PROVEN: Reads = Reads { read: 0..u32::MAX, prove: 0..u32::MAX, keep: false };
+    pub const ALL_PROVEN: Reads = Reads { prove: 0..u32::MAX, ..Reads::ALL };
 }
 
 /// Headers below the one that is being checked.
