@@ -107,11 +107,17 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     }
 }
 
-/// Reads these accounts in the question's tokens, by calls of its own for each: what the batch said can be held against it.
+/// Up to so many accounts are read each by a call of its own.
+const BY_THEMSELVES: usize = 64;
+
+/// Reads these accounts in the question's tokens again. Few by calls of their own, so that what the batch said can be held against it.
 pub(crate) async fn read_tokens(node: &Node, question: &Question<'_>) -> Result<Vec<Reading>, NodeError> {
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
     let block = B256::from(question.at.hash.0);
-    let balances = reader::one_by_one(node, block, &addresses, question.tokens).await?;
+    let balances = match addresses.len() {
+        ..=BY_THEMSELVES => reader::one_by_one(node, block, &addresses, question.tokens).await?,
+        _ => reader::balances(node, block, &addresses, question.tokens).await?,
+    };
     let columns = 1 + question.tokens.len();
     let balances = balances.unwrap_or_else(|why| addresses.iter().map(|_| vec![Err(why.clone()); columns]).collect());
     let mut readings = readings(node, question, balances, &HashMap::new());

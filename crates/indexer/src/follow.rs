@@ -11,6 +11,7 @@ use assay_types::{
 };
 
 use crate::ahead::Span;
+use crate::holders::Holders;
 use crate::late::Late;
 use crate::patience::{MOMENT_MS, Stop, patiently};
 use crate::residual::Held;
@@ -76,6 +77,7 @@ pub struct Indexer<'a> {
     pub(crate) stop: Stop,
     /// The accounts that are followed, as far as they were read already.
     watch: RefCell<Watch>,
+    pub(crate) holders: RefCell<Holders>,
 }
 
 /// A chain that reorganises this often while it is followed once is not going to rest.
@@ -117,7 +119,7 @@ impl<E: Into<IndexError>> From<E> for Break {
 impl<'a> Indexer<'a> {
     /// Follows this chain into this store.
     pub fn new(chain: &'a dyn Chain, store: &'a Store, settings: Settings, stop: Stop) -> Indexer<'a> {
-        Indexer { chain, store, settings, stop, watch: RefCell::default() }
+        Indexer { chain, store, settings, stop, watch: RefCell::default(), holders: RefCell::default() }
     }
 
     /// Makes the declared accounts known to the store, each group as declared together; says how many are new. Where accounts are
@@ -402,14 +404,29 @@ impl<'a> Indexer<'a> {
         }
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
         let span = self.span(&watch, from, to, &|_| None);
-        if self.is_long(&watch, from, to) {
+        let is_long = self.is_long(&watch, from, to);
+        if is_long {
             self.store.set_must_read_everyone(true)?;
+        }
+        let in_turn = !self.chain.proves_by_walking() && !self.settings.turns.are_few(&watch);
+        if in_turn {
+            self.find_holders(&watch)?;
         }
         let mut applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
         let check = |block: &mut Block, below: &Below<'_>, applier: &mut Applier<'_>| {
             let parent = below.parent(block.header.height);
             self.check_place(block, parent.as_ref(), from, below)?;
-            self.ask_state(block, parent.as_ref(), &watch, applier)
+            if in_turn && !is_long && !block.opening {
+                if block.header.height == to {
+                    self.read_largest(block)?;
+                }
+                self.read_who_holds(block, applier)?;
+            }
+            self.ask_state(block, parent.as_ref(), &watch, applier)?;
+            if in_turn {
+                self.note_holders(block);
+            }
+            Ok(())
         };
         apply_each(self.store, &span, &mut applier, check, |at| {
             done.applied += 1;

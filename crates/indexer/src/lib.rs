@@ -7,6 +7,7 @@ mod ahead;
 mod announce;
 mod assets;
 mod follow;
+mod holders;
 mod late;
 mod patience;
 mod prove;

@@ -268,6 +268,13 @@ impl Chain for Quorum {
         Ok(self.agreed_readings(pairs.iter().map(|pair| (pair.0, pair.2)), &said))
     }
 
+    /// What enough say.
+    fn balances(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
+        let (header, asked) = (at.clone(), pairs.to_vec());
+        let said = self.enough(self.ask(move |node| node.balances(&header, &asked)))?;
+        Ok(self.agreed_readings(pairs.iter().map(|pair| (pair.0, pair.2)), &said))
+    }
+
     /// Of as many nodes as are needed, which must speak of the same block: a Bitcoin node can tell of its last one alone.
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
         let (header, asked) = (at.clone(), accounts.to_vec());

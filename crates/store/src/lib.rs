@@ -15,6 +15,7 @@ mod cohorts;
 mod correct;
 mod declare;
 mod deep;
+mod holders;
 mod left;
 mod memory;
 mod near;
