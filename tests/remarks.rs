@@ -124,3 +124,39 @@ fn a_token_whose_balances_depend_on_more_than_its_state_makes_no_node_a_liar() {
         world.mine();
     }
 }
+
+/// Of more accounts than are read at every block: whoever holds a token that changes by itself is read at that block all the same.
+#[test]
+fn a_rebase_is_read_of_all_holders_among_many_accounts() {
+    let world = World::new(&[]);
+    let token = world.deploy("RebasingToken", abi!["Rebasing", "REB", 6, 0]);
+    let holders = &world.users[1..5];
+    for (holder, amount) in holders.iter().zip([9_000_000, 5_000_000, 1_000, 3]) {
+        world.invoke(world.users[0], token, 0, "mint(address,uint256)", abi![*holder, amount]);
+    }
+    world.mine();
+    let lab = Lab::new();
+    let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("REB", token, 6)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
+    let others = (0..600u16).map(|nth| {
+        let [high, low] = nth.to_be_bytes();
+        format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
+    });
+    lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+    lab.index();
+    // In the last of the blocks that are indexed together, in the first, and in the one alone.
+    for (rebase, before, after) in [((51, 50), 2, 0), ((23, 25), 0, 3), ((2, 1), 0, 0)] {
+        (0..before).for_each(|_| world.mine());
+        let (numerator, denominator): (u64, u64) = rebase;
+        world.invoke(world.users[0], token, 0, "rebase(uint256,uint256)", abi![numerator, denominator]);
+        world.mine();
+        (0..after).for_each(|_| world.mine());
+        lab.index();
+        let held = world.balances(world.height(), holders, &[Some(token)]);
+        for (holder, held) in holders.iter().zip(held) {
+            let answer = lab.json(&["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB"], 0);
+            assert_eq!(answer["units"], held.unwrap().to_string(), "{answer:#}");
+        }
+    }
+}
