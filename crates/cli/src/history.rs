@@ -22,16 +22,16 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
     }
     let format = if json { Format::Json } else { question.format };
     let (number, coverage) = balance::coverage(&store, &chain.id, &account, deployment.asset, &tip)?;
-    let told = Movements {
-        store: &store,
-        chain: &chain.id,
-        symbol: &entry.symbol,
-        decimals: deployment.decimals,
-        final_height: store.final_height()?,
-    };
+    let told =
+        |number| Movements::new(&store, &chain.id, (number, deployment.asset), (&entry.symbol, deployment.decimals));
+    let told = number.map(told).transpose()?;
+    let unknown = told.as_ref().map(|told| told.unknown(from, to)).transpose()?.unwrap_or_default();
     let movements = number.map(|number| store.movements(number, deployment.asset, from, to)).transpose()?;
-    let row = |movement: Result<Movement, StoreError>| -> Result<Value, Failure> { Ok(told.row(&movement?)?) };
-    let mut each = movements.into_iter().flatten().map(row);
+    let row = |(told, movement): (&Movements<'_>, Result<Movement, StoreError>)| -> Result<Value, Failure> {
+        Ok(told.row(&movement?)?)
+    };
+    let movements = movements.into_iter().flatten();
+    let mut each = told.iter().flat_map(std::iter::repeat).zip(movements).map(row);
     let shown = setup.addresses(&chain.id).map(|addresses| addresses.show(&account));
     match format {
         Format::Ndjson => each.try_for_each(|row| row.map(|row| output::data(row.to_string())))?,
@@ -40,7 +40,7 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
             let movements = each.collect::<Result<Vec<_>, _>>()?;
             let mut answer = json!({
                 "chain": chain.name, "address": shown, "asset": entry.symbol, "decimals": deployment.decimals,
-                "from": from, "to": to, "coverage": coverage.as_str(), "movements": movements,
+                "from": from, "to": to, "coverage": coverage.as_str(), "movements": movements, "unknown": unknown,
             });
             if let Coverage::Unknown(reason) = &coverage {
                 answer["reason"] = json!(reason);
@@ -52,6 +52,14 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
     let mut code = 0;
     if let Coverage::Unknown(reason) = coverage {
         output::warning(format!("what this account holds now is unknown: {reason}"));
+        code = UNKNOWN;
+    }
+    for stretch in unknown.iter().filter(|stretch| stretch["to"] != json!(tip.height)) {
+        let (from, to) = (&stretch["from"], &stretch["to"]);
+        output::warning(format!(
+            "what it held after the blocks {from} to {to} is unknown: {}",
+            cell(stretch, "reason")
+        ));
         code = UNKNOWN;
     }
     if [question.from, question.to].iter().flatten().any(|height| Height(*height) > tip.height) {

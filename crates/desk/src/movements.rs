@@ -1,37 +1,53 @@
 //! A movement as histories say it: the command line, the API and files say the same.
 
-use assay_store::{Movement, Store, StoreError};
-use assay_types::{ChainId, Height};
+use std::cell::RefCell;
+
+use assay_store::{Lookup, Movement, Pair, Store, StoreError};
+use assay_types::{ChainId, Height, Kind};
 use serde_json::{Value, json};
 
 /// What is said of each movement, in the order of a file's columns.
 pub const MOVEMENT_FIELDS: [&str; 11] =
     ["height", "hash", "time", "txid", "index", "asset", "direction", "amount", "balance", "kind", "final"];
 
-/// How one chain's movements in one asset are said.
-#[derive(Clone, Copy)]
+/// How an account's movements in one asset are said.
 pub struct Movements<'a> {
-    /// Has the blocks' hashes and times.
-    pub store: &'a Store,
-    /// How its hashes are written.
-    pub chain: &'a ChainId,
-    /// The asset's symbol.
-    pub symbol: &'a str,
-    /// The deployment's decimals.
-    pub decimals: u8,
+    store: &'a Store,
+    chain: &'a ChainId,
+    pair: Pair,
+    symbol: &'a str,
+    decimals: u8,
     /// The last height that may be relied upon.
-    pub final_height: Option<Height>,
+    final_height: Option<Height>,
+    known: RefCell<Lookup<'a>>,
 }
 
-impl Movements<'_> {
-    /// A movement, amounts in coins.
+impl<'a> Movements<'a> {
+    /// As of now; the asset by its symbol and the deployment's decimals.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn new(
+        store: &'a Store,
+        chain: &'a ChainId,
+        pair: Pair,
+        (symbol, decimals): (&'a str, u8),
+    ) -> Result<Movements<'a>, StoreError> {
+        let (final_height, known) = (store.final_height()?, RefCell::new(store.lookup()?));
+        Ok(Movements { store, chain, pair, symbol, decimals, final_height, known })
+    }
+
+    /// A movement, amounts in coins. The balance after it is `null` where it is unknown. What state showed behind blocks of which it was unknown may have
+    /// happened in any of them: from `since` on.
     ///
     /// # Errors
     /// When the database fails.
     pub fn row(&self, movement: &Movement) -> Result<Value, StoreError> {
         let header = self.store.header(movement.height)?;
         let show = |hash: &[u8; 32]| self.chain.show_hash(hash);
-        Ok(json!({
+        let mut known = self.known.borrow_mut();
+        let is_known = known.unknown_since(self.pair, movement.height)?.is_none();
+        let mut row = json!({
             "height": movement.height,
             "hash": header.as_ref().map(|header| show(&header.hash.0)),
             "time": header.as_ref().map(|header| header.time),
@@ -40,10 +56,26 @@ impl Movements<'_> {
             "asset": self.symbol,
             "direction": movement.direction.as_str(),
             "amount": movement.amount.to_coins(self.decimals),
-            "balance": movement.balance.to_coins(self.decimals),
+            "balance": is_known.then(|| movement.balance.to_coins(self.decimals)),
             "kind": movement.kind.as_str(),
             "final": self.final_height.is_some_and(|height| movement.height <= height),
-        }))
+        });
+        if movement.kind == Kind::Unattributed
+            && let Some(below) = movement.height.previous()
+            && let Some(since) = known.unknown_since(self.pair, below)?
+        {
+            row["since"] = json!(since);
+        }
+        Ok(row)
+    }
+
+    /// The blocks among these, both inclusive, after which the balance is unknown, and why.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn unknown(&self, from: Height, to: Height) -> Result<Vec<Value>, StoreError> {
+        let unknown = self.store.unknown_within(self.pair, from, to)?.into_iter();
+        Ok(unknown.map(|(from, to, reason)| json!({ "from": from, "to": to, "reason": reason })).collect())
     }
 }
 

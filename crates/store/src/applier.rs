@@ -1,6 +1,7 @@
 //! Blocks become rows, one block after another. What they wrote waits in a [`Window`] until it is written: at the tip block by
 //! block, in bulk many blocks at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use assay_types::{
@@ -23,7 +24,7 @@ use crate::settle::{Step, settle};
 use crate::standing::Pair;
 use crate::unattributed;
 use crate::window::Window;
-use crate::{Family, Movement, Round, Store, StoreError, Transaction, Undo};
+use crate::{Coverage, Family, Movement, Round, Store, StoreError, Transaction, Undo};
 
 /// Up to so many accounts each proof that is read is kept; of more, one of a balance that did not move is for so many blocks.
 const ALWAYS_KEPT: u32 = 50;
@@ -327,7 +328,7 @@ impl<'a> Applier<'a> {
     ) -> Result<Vec<TouchedLeg>, StoreError> {
         let height = block.header.height;
         let mut touched = Vec::with_capacity(legs.len());
-        let (mut coverage, mut loose) = (Changes::new(self.store), Vec::new());
+        let (mut coverage, mut loose, mut since) = (Changes::new(self.store), Vec::new(), BTreeSet::new());
         let mut rows = self.store.coverage_rows()?;
         for moved in by_pair(legs, &block.readings) {
             let pair @ (account, asset) = moved.pair;
@@ -352,7 +353,11 @@ impl<'a> Applier<'a> {
                     None => self.note_recent(pair, last.balance),
                 }
             }
+            let before = loose.len();
             loose.extend(unattributed::of(pair, &steps));
+            if let Some((from, Coverage::Unknown(_))) = last.as_ref().filter(|_| loose.len() > before) {
+                since.insert(*from);
+            }
             for step in &steps {
                 let Step { direction, amount, balance, kind, tx, index, place } = *step;
                 if let Some(tx) = tx {
@@ -380,6 +385,11 @@ impl<'a> Applier<'a> {
             let (before, after) = self.store.with_unattributed((height, block.header.hash), &loose)?;
             past.note(Family::Transactions, &key, before.as_deref());
             self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.raw(&after));
+            for from in since.into_iter().filter(|from| *from < height) {
+                let key = unattributed::range_key(from, height);
+                past.note(Family::Meta, &key, None);
+                self.window.put(Family::Meta, |row| row.raw(&key), |row| row.raw(&block.header.hash.0));
+            }
             for key in block.txids.iter().map(unattributed::key_of) {
                 past.note(Family::Transactions, &key, self.store.get(Family::Transactions, &key)?.as_deref());
                 self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.count(height.0));

@@ -89,10 +89,13 @@ impl Store {
             last = Some(gap);
         }
         let loose: Vec<_> = unattributed::of(pair, &steps).collect();
-        let is_block_known = !loose.is_empty() && seen.since.is_none_or(|since| since.next() >= at);
-        if let Some(header) = self.header(at)?.filter(|_| is_block_known) {
+        let gap = seen.since.map(Height::next).filter(|from| *from < at);
+        if let Some(header) = self.header(at)?.filter(|_| !loose.is_empty()) {
             let (_, row) = self.with_unattributed((at, header.hash), &loose)?;
             changes.put(Family::Transactions, unattributed::key(&header.hash), row)?;
+            if let Some(from) = gap {
+                changes.put(Family::Meta, unattributed::range_key(from, at), header.hash.0.to_vec())?;
+            }
             for txid in txids {
                 changes.put(Family::Transactions, unattributed::key_of(txid), Writer::default().count(at.0).0)?;
             }

@@ -4,7 +4,7 @@ use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Outpoint, Time
 
 use crate::declare::PUBLISHED_KEY;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key, height_of};
-use crate::standing::{UNFOLLOWED, pair_of};
+use crate::standing::{Pair, UNFOLLOWED, pair_of};
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";
@@ -219,6 +219,40 @@ impl Store {
             Some((_, grade)) => Ok(grade),
             None => Ok(Coverage::Unknown(self.why_unfollowed(&prefix)?)),
         }
+    }
+
+    /// Within which of these heights, both inclusive, a balance is unknown though it was known at a lower one, and why.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn unknown_within(
+        &self,
+        (account, asset): Pair,
+        from: Height,
+        to: Height,
+    ) -> Result<Vec<(Height, Height, String)>, StoreError> {
+        let (prefix, mut rows, mut unknown) = (account_prefix(account, asset), self.coverage_rows()?, Vec::new());
+        let mut open = match self.seek_coverage(&mut rows, &prefix, from)? {
+            Some((_, Coverage::Unknown(why))) => Some((from, why)),
+            _ => None,
+        };
+        rows.seek(Coverage::key(&prefix, from.next()));
+        while let Some(row) = rows.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            let (at, grade) = self.read_coverage(&prefix, row)?;
+            if at > to {
+                break;
+            }
+            if let Some((since, why)) = open.take() {
+                unknown.push((since, at.previous().unwrap_or(since), why));
+            }
+            if let Coverage::Unknown(why) = grade {
+                open = Some((at, why));
+            }
+            rows.next();
+        }
+        rows.status().map_err(|error| self.database(error))?;
+        unknown.extend(open.filter(|_| from <= to).map(|(since, why)| (since, to, why)));
+        Ok(unknown)
     }
 
     /// Why nothing is said of the lowest heights, in words.

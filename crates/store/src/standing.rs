@@ -309,6 +309,15 @@ impl Lookup<'_> {
         Ok(self.last_coverage(pair, to)?.is_none_or(|(row, _)| row <= from))
     }
 
+    /// From which height on a balance is unknown, if it is after the block at this one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn unknown_since(&mut self, pair: Pair, at: Height) -> Result<Option<Height>, StoreError> {
+        let last = self.last_coverage(pair, at)?;
+        Ok(last.and_then(|(from, grade)| matches!(grade, Coverage::Unknown(_)).then_some(from)))
+    }
+
     fn last_coverage(&mut self, pair: Pair, at: Height) -> Result<Option<(Height, Coverage)>, StoreError> {
         let prefix = account_prefix(pair.0, pair.1);
         let row = self.coverage.last(pair, &prefix, &Coverage::key(&prefix, at));

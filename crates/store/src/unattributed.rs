@@ -22,6 +22,13 @@ pub(crate) fn key(block: &BlockHash) -> Vec<u8> {
     Writer::default().raw(&block.0).u8(0).0
 }
 
+const RANGE: &[u8] = b"loose";
+
+/// Where it is noted that what is kept beside the block `to` moved in one of the blocks from `from` on: the states between were not to be had.
+pub(crate) fn range_key(from: Height, to: Height) -> Vec<u8> {
+    Writer::default().raw(RANGE).u64(from.0).u64(to.0).0
+}
+
 /// What of a balance's steps is such.
 pub(crate) fn of((account, asset): Pair, steps: &[Step]) -> impl Iterator<Item = Unattributed> {
     let such = steps.iter().filter(move |step| asset == Asset::Native && step.kind == Kind::Unattributed);
@@ -29,15 +36,39 @@ pub(crate) fn of((account, asset): Pair, steps: &[Step]) -> impl Iterator<Item =
 }
 
 impl Store {
-    /// What moved in this block without a transaction that is known to have moved it: its debits are those of watched accounts, its payments
-    /// are to these.
+    /// What moved in this block without a transaction that is known to have moved it, or may have: in one of several blocks of which this is one.
+    /// Its debits are those of watched accounts, its payments are to these.
     ///
     /// # Errors
     /// When the database fails.
     pub fn unattributed(&self, block: &BlockRef) -> Result<Option<Transaction>, StoreError> {
-        let key = key(&block.hash);
-        let Some(row) = self.get(Family::Transactions, &key)? else { return Ok(None) };
-        self.read(Family::Transactions, &key, Transaction::read(&row)).map(Some)
+        let of = |hash: &BlockHash| {
+            let key = key(hash);
+            let Some(row) = self.get(Family::Transactions, &key)? else { return Ok(None) };
+            self.read(Family::Transactions, &key, Transaction::read(&row)).map(Some)
+        };
+        match (of(&block.hash)?, self.end_of_range(block.height)?) {
+            (Some(moved), _) => Ok(Some(moved)),
+            (None, Some(end)) => of(&end),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The last block of the blocks with this one among them in one of which something moved.
+    fn end_of_range(&self, at: Height) -> Result<Option<BlockHash>, StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(Family::Meta)?);
+        rows.seek(RANGE);
+        while let Some((key, hash)) = rows.item().filter(|(key, _)| key.starts_with(RANGE)) {
+            let mut ends = Reader(&key[RANGE.len()..]);
+            let range = ends.u64().zip(ends.u64()).zip(<[u8; 32]>::try_from(hash).ok());
+            let ((from, to), hash) = self.read(Family::Meta, key, range)?;
+            if (from..=to).contains(&at.0) {
+                return Ok(Some(BlockHash(hash)));
+            }
+            rows.next();
+        }
+        rows.status().map_err(|error| self.database(error))?;
+        Ok(None)
     }
 
     /// In which such block a transaction is, of those that are not known to have moved anyone.

@@ -150,14 +150,9 @@ impl Subject {
     }
 
     /// How its movements are said, as of now.
-    pub(crate) fn movements(&self) -> Result<Movements<'_>, StoreError> {
-        Ok(Movements {
-            store: &self.store,
-            chain: &self.chain.id,
-            symbol: &self.symbol,
-            decimals: self.decimals(),
-            final_height: self.store.final_height()?,
-        })
+    pub(crate) fn movements(&self, number: AccountNo) -> Result<Movements<'_>, StoreError> {
+        let pair = (number, self.deployment.asset);
+        Movements::new(&self.store, &self.chain.id, pair, (&self.symbol, self.decimals()))
     }
 
     pub(crate) fn as_of(&self, header: &Header) -> Result<Value, StoreError> {

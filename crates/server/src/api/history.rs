@@ -39,6 +39,8 @@ pub(crate) fn page(subject: &Subject, asked: &HistoryQuery) -> Result<Value, Pro
         Some(number) => movements(subject, number, from, to, limit).map_err(Problem::internal)?,
         None => (Vec::new(), None),
     };
+    let unknown = |number| subject.movements(number)?.unknown(Height(asked.from.unwrap_or(0)), to);
+    let unknown = number.map(unknown).transpose().map_err(Problem::internal)?.unwrap_or_default();
     // What was read while a block was taken back belongs to no chain.
     still_at(subject, &pinned)?;
     let next = next.map(|(height, place)| HistoryCursor { pinned: pinned.at(), height, place }.write(&question));
@@ -54,7 +56,8 @@ pub(crate) fn page(subject: &Subject, asked: &HistoryQuery) -> Result<Value, Pro
         "movements": movements,
         "next": next,
         "as_of": subject.as_of(&pinned).map_err(Problem::internal)?,
-        "complete": !beyond && !matches!(coverage, Coverage::Unknown(_)),
+        "unknown": unknown,
+        "complete": !beyond && unknown.is_empty() && !matches!(coverage, Coverage::Unknown(_)),
     });
     if let Coverage::Unknown(reason) = coverage {
         answer["reason"] = json!(reason);
@@ -93,7 +96,7 @@ fn movements(
     to: Height,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    let told = subject.movements()?;
+    let told = subject.movements(number)?;
     let mut rows = Vec::new();
     for movement in subject.store.movements(number, subject.deployment.asset, from.0, to)? {
         let movement = movement?;

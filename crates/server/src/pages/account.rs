@@ -131,6 +131,7 @@ fn make(
         final_balance = Some((show::count(last.0), then.map_or_else(unknown, coins)));
         pending = then.map_or_else(unknown, |then| show::signed(&change(then), unit));
     }
+    let mut lookup = store.lookup()?;
     let row = |movement: &Movement| -> Result<Row, StoreError> {
         let header = store.header(movement.height)?;
         let (amount, none) = (coins(movement.amount), Html::default());
@@ -138,6 +139,11 @@ fn make(
             Direction::Credit => (amount, none),
             Direction::Debit => (none, amount),
         };
+        let since = match number {
+            Some(number) => lookup.unknown_since((number, subject.deployment.asset), movement.height)?,
+            None => None,
+        };
+        let balance = since.map_or_else(|| coins(movement.balance), |_| Html("?".into()));
         Ok(Row {
             height: show::count(movement.height.0),
             time: header.map(|header| show::time(header.time)).unwrap_or_default(),
@@ -145,7 +151,7 @@ fn make(
             tx: movement.txid.map_or_else(|| "–".into(), |txid| subject.chain.id.show_hash(&txid.0)),
             credit,
             debit,
-            balance: coins(movement.balance),
+            balance,
             is_final: is_final(movement.height),
         })
     };

@@ -185,7 +185,7 @@ fn rows<'a>(subject: &'a Subject, filter: &'a Filter, may: impl Fn() -> bool + '
     let store = &subject.store;
     let Some(tip) = store.tip()? else { return Ok(Box::new(std::iter::empty())) };
     let (Some(number), _) = subject.coverage(&tip)? else { return Ok(Box::new(std::iter::empty())) };
-    let told = subject.movements()?;
+    let told = subject.movements(number)?;
     let movements = store.movements(number, subject.deployment.asset, filter.from, filter.to)?;
     let row = move |(nth, movement): (usize, Result<_, StoreError>)| -> Option<Result<Value, Broken>> {
         if nth % LOOK_AGAIN == 0 && !may() {
