@@ -1,11 +1,12 @@
 //! The chain as the indexer sees it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -33,6 +34,9 @@ const NEAR_AT_ONCE: usize = 4;
 const FAR_AT_ONCE: usize = 16;
 const FAR: Duration = Duration::from_millis(5);
 const MANY_BLOCKS: u64 = 100;
+
+/// For how long what no node knows is not asked of the others again.
+const NOBODY_KNOWS: Duration = Duration::from_secs(300);
 
 /// How a chain is followed.
 #[derive(Clone)]
@@ -63,6 +67,8 @@ pub struct EvmChain {
     slots: Slots,
     /// How they say whom they stop.
     exposed: Exposed,
+    /// The balances of tokens that none of the nodes knew, and when that was.
+    nobody_knows: Mutex<HashMap<(AccountNo, Asset), Instant>>,
 }
 
 impl EvmChain {
@@ -90,6 +96,7 @@ impl EvmChain {
             tokens,
             slots: Slots::default(),
             exposed: Exposed::default(),
+            nobody_knows: Mutex::default(),
         })
     }
 
@@ -120,6 +127,50 @@ impl EvmChain {
             }
         }
         Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+    }
+
+    /// The same, where a node may answer and yet not know every balance: then the next one does all of it. Whoever knows most counts.
+    fn with_who_knows<T>(
+        &self,
+        work: impl AsyncFn(&Node) -> Result<T, NodeError>,
+        readings: impl Fn(&T) -> &[Reading],
+    ) -> Result<T, NodeError> {
+        let most: RefCell<Option<(T, usize)>> = RefCell::default();
+        let whole = self.with_a_node(async |node| {
+            let done = work(node).await?;
+            let Some((unknown, why)) = self.unknown(readings(&done)) else { return Ok(done) };
+            let is_empty_handed = readings(&done).iter().any(|reading| reading.balance.is_ok());
+            let mut most = most.borrow_mut();
+            if most.as_ref().is_none_or(|(_, before)| unknown < *before) {
+                *most = Some((done, unknown));
+            }
+            Err(node.missing("a balance", is_empty_handed.then_some(Fault::Omitted), why))
+        });
+        match (whole, most.into_inner()) {
+            (Ok(done), _) => Ok(done),
+            (Err(_), Some((done, _))) => {
+                self.note_nobody_knows(readings(&done));
+                Ok(done)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// How many of these balances are unknown that another node may know, and why the first of them is. What none of them knew lately is not asked of all of
+    /// them again: some tokens answer nobody.
+    fn unknown(&self, readings: &[Reading]) -> Option<(usize, String)> {
+        let nobody_knows = self.nobody_knows.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_lately = |pair| nobody_knows.get(&pair).is_some_and(|at| at.elapsed() < NOBODY_KNOWS);
+        let unknown = readings.iter().filter(|one| one.balance.is_err() && !is_lately((one.account, one.asset)));
+        let first = unknown.clone().next()?.balance.as_ref().err()?.clone();
+        (self.nodes.len() > 1).then(|| (unknown.count(), first))
+    }
+
+    fn note_nobody_knows(&self, readings: &[Reading]) {
+        let mut nobody_knows = self.nobody_knows.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = readings.iter().filter(|one| one.balance.is_err() && one.asset != Asset::Native);
+        nobody_knows.retain(|_, at| at.elapsed() < NOBODY_KNOWS);
+        nobody_knows.extend(tokens.map(|one| ((one.account, one.asset), Instant::now())));
     }
 
     async fn tip_of(&self, node: &Node) -> Result<Tip, NodeError> {
@@ -318,7 +369,7 @@ impl Chain for EvmChain {
     }
 
     fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
-        self.with_a_node(async |node| self.block_of(node, at, watch, reads).await)
+        self.with_who_knows(async |node| self.block_of(node, at, watch, reads).await, |block| &block.readings)
     }
 
     /// Time does not run backwards, and a family whose headers could be checked stays one.
@@ -351,7 +402,7 @@ impl Chain for EvmChain {
         };
         let assets: BTreeSet<Asset> = pairs.iter().map(|pair| pair.2).collect();
         let at = at.at();
-        self.with_a_node(async |node| {
+        let read = async |node: &Node| {
             let mut readings = Vec::with_capacity(pairs.len());
             for asset in &assets {
                 let (accounts, prove, slots) = (&holders(*asset)[..], Prove::all(), &self.slots);
@@ -367,7 +418,8 @@ impl Chain for EvmChain {
                 });
             }
             Ok(readings)
-        })
+        };
+        self.with_who_knows(read, Vec::as_slice)
     }
 
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
@@ -384,13 +436,14 @@ impl Chain for EvmChain {
         let tokens: Vec<Address> = self.tokens.iter().filter(is_asked).copied().collect();
         let (slots, at) = (&self.slots, at.at());
         let (prove, accounts, tokens) = (Prove::nothing(), &accounts[..], &tokens[..]);
-        self.with_a_node(async |node| {
+        let read = async |node: &Node| {
             let question = Question { at, state_root, accounts, tokens, prove: prove.clone(), keep: false, slots };
             let (Answer::Read(mut readings) | Answer::NoState { unknown: mut readings, .. }) =
                 state::read(node, &question).await?;
             readings.retain(|reading| wanted.contains(&(reading.account, reading.asset)));
             Ok(readings)
-        })
+        };
+        self.with_who_knows(read, Vec::as_slice)
     }
 
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {

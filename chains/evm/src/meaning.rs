@@ -107,6 +107,11 @@ const ABSENT: &[&str] = &[
     "failed to get state",
     "state histories",
     "block is not available",
+    "is too old",
+    "archive",
+    "incorrect head block",
+    "only for the 'latest' block",
+    "only available for the latest",
 ];
 const EXECUTION: &[&str] = &[
     "execution reverted",

@@ -104,7 +104,8 @@ impl Quorum {
     /// Holds what nothing proves in a block that one node gave against what others say. What they say otherwise is read by
     /// all anew, with a proof where that can be had.
     fn confirm(&self, giver: usize, block: &mut Block, watch: &Watch) -> Result<(), NodeError> {
-        let is_open = |reading: &&Reading| !reading.proven && reading.balance.is_ok();
+        let is_open = |reading: &&Reading| !reading.proven;
+        let knows_some = block.readings.iter().any(|reading| reading.balance.is_ok());
         let open: HashMap<(AccountNo, Asset), _> =
             block.readings.iter().filter(is_open).map(|one| ((one.account, one.asset), one.balance.clone())).collect();
         if open.is_empty() {
@@ -118,9 +119,10 @@ impl Quorum {
             open.keys().filter_map(|(number, asset)| Some((*number, accounts.get(number)?.clone(), *asset))).collect();
         let balances = |readings: Vec<Reading>| readings.into_iter().map(|one| ((one.account, one.asset), one.balance));
         let witnesses = self.witnesses(giver, &block.header, &pairs)?.into_iter();
-        let mut said: Vec<(usize, Balances)> =
+        let said: Vec<(usize, Balances)> =
             witnesses.map(|(place, readings)| (place, balances(readings).collect())).collect();
-        let differ = |pair| said.iter().any(|(_, said)| said.get(pair) != open.get(pair));
+        let known = |said: &Balances, pair| said.get(pair)?.clone().ok();
+        let differ = |pair| said.iter().any(|(_, said)| known(said, pair) != known(&open, pair));
         let doubted: HashSet<(AccountNo, Asset)> = open.keys().filter(|pair| differ(*pair)).copied().collect();
         if doubted.is_empty() {
             return Ok(());
@@ -128,28 +130,35 @@ impl Quorum {
         let pairs: Vec<_> = pairs.into_iter().filter(|pair| doubted.contains(&(pair.0, pair.2))).collect();
         let again = self.read_again(&block.header, &pairs)?;
         let mut again: HashMap<_, _> = again.into_iter().map(|one| ((one.account, one.asset), one)).collect();
-        said.push((giver, open));
+        let mut witnessed: Vec<(usize, Balances, bool)> =
+            said.into_iter().map(|(place, said)| (place, said, true)).collect();
+        witnessed.push((giver, open, knows_some));
         for reading in &mut block.readings {
             if let Some(agreed) = again.remove(&(reading.account, reading.asset)) {
-                self.note_who_differs(block.header.height, &agreed, &said);
+                self.note_who_differs(block.header.height, &agreed, &witnessed);
                 *reading = agreed;
             }
         }
         Ok(())
     }
 
-    /// Whoever said another balance than what is proven, or enough say, is told apart.
-    fn note_who_differs(&self, at: Height, agreed: &Reading, said: &[(usize, Balances)]) {
+    /// Whoever said another balance than what is proven, or enough say, is told apart; so is who did not know it, which one that knows others left out.
+    fn note_who_differs(&self, at: Height, agreed: &Reading, said: &[(usize, Balances, bool)]) {
         let Ok(balance) = agreed.balance else { return };
-        for (place, said) in said {
-            let Some(Ok(other)) = said.get(&(agreed.account, agreed.asset)) else { continue };
-            if *other != balance {
-                let (node, subject) =
-                    (self.name(*place), format!("what account {} holds at block {at}", agreed.account.0));
-                let how = if agreed.proven { "by proof" } else { "by others" };
-                let why = format!("{other} units, {balance} {how}");
-                let (against, fault) = ("what counts".into(), Fault::Forged);
-                self.fault(*place, &NodeError::Contradiction { node, subject, against, why, fault });
+        for (place, said, knows_some) in said {
+            let (node, subject) = (self.name(*place), format!("what account {} holds at block {at}", agreed.account.0));
+            match said.get(&(agreed.account, agreed.asset)) {
+                Some(Ok(other)) if *other != balance => {
+                    let how = if agreed.proven { "by proof" } else { "by others" };
+                    let why = format!("{other} units, {balance} {how}");
+                    let (against, fault) = ("what counts".into(), Fault::Forged);
+                    self.fault(*place, &NodeError::Contradiction { node, subject, against, why, fault });
+                }
+                Some(Err(why)) => {
+                    let fault = knows_some.then_some(Fault::Omitted);
+                    self.fault(*place, &NodeError::Missing { node, subject, why: why.clone(), fault });
+                }
+                _ => {}
             }
         }
     }
@@ -252,9 +261,22 @@ impl Chain for Quorum {
         Ok(block)
     }
 
-    /// One node finds what differs from what is stored: what counts is read again by enough of them.
+    /// One node finds what differs from what is stored: what counts is read again by enough of them. What it does not know enough others may.
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
-        self.one(|node| node.look(at, accounts)).map(|(_, readings)| readings)
+        let (_, mut readings) = self.one(|node| node.look(at, accounts))?;
+        let unknown: HashSet<_> = readings.iter().filter(|one| one.balance.is_err()).map(|one| one.account).collect();
+        let unknown = accounts.iter().filter(|(number, _)| unknown.contains(number));
+        let open = |number| readings.iter().filter(move |one| one.account == number && one.balance.is_err());
+        let pairs =
+            unknown.flat_map(|(number, account)| open(*number).map(|one| (*number, account.clone(), one.asset)));
+        let pairs: Vec<_> = pairs.collect();
+        if !pairs.is_empty() {
+            let known = self.balances(at, &pairs)?.into_iter().map(|one| ((one.account, one.asset), one));
+            let mut known: HashMap<_, _> = known.collect();
+            let open = readings.iter_mut().filter(|one| one.balance.is_err());
+            open.for_each(|one| known.remove(&(one.account, one.asset)).into_iter().for_each(|known| *one = known));
+        }
+        Ok(readings)
     }
 
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {

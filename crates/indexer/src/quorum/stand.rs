@@ -13,8 +13,10 @@ use super::ask::{Answers, Seat};
 
 /// A node may have so many blocks less than another while they travel.
 const ON_THEIR_WAY: u64 = 1;
-/// For how long a node that gave an answer which could not be used is said to have done so, and asked after the others.
-const FAULT_LASTS: Duration = Duration::from_secs(600);
+/// For how long a node that gave an answer which could not be used is said to have done so, and asked after the others: one that is proven wrong,
+/// and one that may have been late.
+const LIE_LASTS: Duration = Duration::from_secs(600);
+const FAULT_LASTS: Duration = Duration::from_secs(60);
 
 /// How the nodes stood when they were last looked at.
 pub(super) struct Stands {
@@ -33,17 +35,24 @@ impl Stands {
     }
 
     fn fault(&self, place: usize) -> Option<&NodeError> {
-        self.faults[place].as_ref().filter(|(_, at)| at.elapsed() < FAULT_LASTS).map(|(error, _)| error)
+        let lasts = |error: &NodeError| match error {
+            NodeError::Contradiction { .. } => LIE_LASTS,
+            _ => FAULT_LASTS,
+        };
+        self.faults[place].as_ref().filter(|(error, at)| at.elapsed() < lasts(error)).map(|(error, _)| error)
     }
 
     pub(super) fn is_good(&self, place: usize) -> bool {
         self.each[place].state == Standing::AGREES && self.fault(place).is_none()
     }
 
-    /// How each stands; one that agrees and yet gave something that could not be used by that.
+    /// How each stands; one that agrees and yet gave something that could not be used by that. What one that is behind does not have yet says no more.
     pub(super) fn told(&self) -> Vec<Standing> {
         let tell = |(place, one): (usize, &Standing)| match self.fault(place) {
-            Some(error) if matches!(one.state, Standing::AGREES | Standing::BEHIND) => {
+            Some(error)
+                if one.state == Standing::AGREES
+                    || one.state == Standing::BEHIND && !matches!(error, NodeError::Missing { .. }) =>
+            {
                 Standing { state: error.kind(), why: Some(error.to_string()), ..one.clone() }
             }
             _ => one.clone(),
