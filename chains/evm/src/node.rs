@@ -262,7 +262,20 @@ impl Node {
                         self.batch.refused(size);
                     }
                     if !overloaded || self.endpoint.is_given_up() {
-                        let why = self.refusal(error, subject).in_words()?;
+                        let why = match self.refusal(error, subject) {
+                            // Some refuse batches without a word of it: is one question answered by itself?
+                            Refusal::Failed(error @ NodeError::Unreachable { .. }) if !overloaded => {
+                                let first = asked[0];
+                                match self.ask(method, questions[first].clone(), subject).await {
+                                    Err(Refusal::Failed(_) | Refusal::Late(_) | Refusal::Huge(_)) => return Err(error),
+                                    answer => answers[first] = Some(answer),
+                                }
+                                self.batches.lose(self, &error.to_string());
+                                asked.into_iter().skip(1).rev().for_each(|nth| open.push_front(nth));
+                                continue;
+                            }
+                            refusal => refusal.in_words()?,
+                        };
                         match size {
                             2 => self.batches.lose(self, &why),
                             _ => tracing::debug!(node = self.name, "a batch of {size} is refused: {why}"),

@@ -146,7 +146,7 @@ pub(crate) fn is_too_much(failure: &Failure) -> bool {
 /// Is it a refusal of all questions together, as the node is asked too much?
 pub(crate) fn is_overload(failure: &Failure) -> bool {
     match failure {
-        Failure::Broken(Broken::Status(status)) => matches!(status, 429 | 503),
+        Failure::Broken(Broken::Status(status)) => is_refusal(*status),
         Failure::Broken(Broken::BatchRefused(error)) => Meaning::of(error).is_overload(),
         _ => false,
     }
@@ -166,12 +166,21 @@ pub(crate) async fn ask<T>(
         let (read, status) = (read(&answer, id), answer.status);
         endpoint.take_back(answer);
         match &read {
-            _ if matches!(status, 429 | 503) => Reply::Refused(read),
+            // A gateway says so in words of its own.
+            Err(Failure::Unread(..) | Failure::Broken(_)) if is_refusal(status) => {
+                Reply::Refused(Err(Failure::Broken(Broken::Status(status))))
+            }
+            _ if is_refusal(status) => Reply::Refused(read),
             Err(Failure::Said(error)) if is_worth_asking_again(method, Meaning::of(error)) => Reply::Refused(read),
             _ => Reply::Answered(read),
         }
     };
     endpoint.ask(body, 1, largest(method), read).await.map_err(|error| Failure::Broken(Broken::Http(error)))?
+}
+
+/// HTTP's words for too much.
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 429 | 503)
 }
 
 /// What takes a trace so long is in the block, and takes as long the next time.
@@ -207,7 +216,10 @@ pub(crate) async fn ask_batch<'q>(
             Err(_) => (0, 1),
         };
         match refused {
-            _ if matches!(answer.status, 429 | 503) => Reply::Refused(read),
+            _ if is_refusal(answer.status) => Reply::Refused(match read {
+                Err(Broken::NotRpc(_) | Broken::NotAnswers(..)) => Err(Broken::Status(answer.status)),
+                read => read,
+            }),
             0 => Reply::Answered(read),
             refused if refused == all => Reply::Refused(read),
             _ => Reply::Partly(read),
