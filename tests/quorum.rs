@@ -365,6 +365,36 @@ fn a_balance_that_is_not_what_the_tokens_code_returns_is_a_lie_of_whom_says_it()
 }
 
 /// Whoever says other decimals than enough others does not make the configuration wrong.
+/// A node without state, or whose contracts say nothing, hides no balance that the others know: with a quorum, and where the next one is asked.
+#[test]
+fn what_one_node_does_not_know_is_asked_of_the_others() {
+    let ([a, b, c], token) = anvils::<3>();
+    const STATE: &[&str] = &["eth_call", "eth_getBalance", "eth_getProof"];
+    let pruned =
+        || Rule::always(STATE, Fault::Refuse(-32000, "missing trie node 12ab (path ) state 0x34 is not available"));
+    let mute = || Rule::always(&["eth_call"], alter(|answer| *answer = json!("0x")));
+    for (rule, kind) in [(pruned as fn() -> Rule, "missing"), (mute, "omitted")] {
+        for quorum in [2, 1] {
+            let proxy = Proxy::new(&a.anvil.url);
+            let lab = lab(&[&proxy.url, &b.anvil.url, &c.anvil.url], quorum, token);
+            assert_eq!(index(&lab).0, 0);
+            let tip = a.height();
+            proxy.set(vec![rule()]);
+            for world in [&a, &b, &c] {
+                feed(world, tip + 2, 0);
+            }
+            let (code, said) = index(&lab);
+            assert_eq!(code, 0, "{said}");
+            assert_eq!(agrees(&lab, &b), tip + 2);
+            let held = lab.json(&["balance", &paid().to_string(), "--chain", "evm", "--asset", "REB"], 0);
+            assert_eq!(held["units"], MINTED.to_string(), "{held:#}");
+            let named = |line: &str| line.contains("another node is asked") || line.contains("balance");
+            let told = said.lines().any(|line| named(line) && line.contains(&proxy.url));
+            assert!(told, "{kind} with {quorum}: {said}");
+        }
+    }
+}
+
 #[test]
 fn what_a_token_says_of_itself_must_be_said_by_enough() {
     let ([a, b, c], token) = anvils();

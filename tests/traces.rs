@@ -60,6 +60,17 @@ fn verdict_at(
     let proxy = Proxy::with(&world.anvil.url, rules);
     let lab = followed(&proxy.url, &[account]);
     lab.index();
+    judged(&lab, world, height, (account, more), (list, item))
+}
+
+/// The same, of what is indexed.
+fn judged(
+    lab: &Lab,
+    world: &World,
+    height: u64,
+    (account, more): (Address, u64),
+    (list, item): (&str, Value),
+) -> String {
     let time = Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap());
     let held = world.balances(height, &[account], &[None])[0].unwrap().checked_add(more.into()).unwrap();
     let statement = json!({
@@ -119,6 +130,57 @@ fn what_moved_and_no_transaction_is_known_to_have_moved_may_be_what_is_looked_fo
     assert_eq!(came(7, vec![]), "backed");
     assert_eq!([came(7, silent()), came(7, hidden())], ["indeterminate"; 2]);
     assert_eq!([came(8, vec![]), came(8, silent())], ["short"; 2]);
+}
+
+/// Of blocks whose state the node does not keep it is not known in which of them something moved: it may be any, and each leaves open what is looked for.
+#[test]
+fn what_moved_in_blocks_whose_state_is_gone_may_have_moved_in_any_of_them() {
+    let world = World::new(&[]);
+    let (vault, paid) = (Address::fresh(1), Address::fresh(2));
+    let code = format!("0x5f5f5f5f600773{}5af100", &paid.to_string()[2..]); // pays 7 wei to one and the same
+    world.call("anvil_setCode", json!([vault.to_string(), code]));
+    world.call("anvil_setBalance", json!([vault.to_string(), "0x64"]));
+    world.mine();
+    let before = world.send(world.users[2], Some(Address::fresh(3)), 9, &[]);
+    world.mine();
+    let silent = Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"));
+    let proxy = Proxy::with(&world.anvil.url, vec![silent.clone()]);
+    let lab = followed(&proxy.url, &[vault]);
+    lab.index();
+    let first = world.height() + 1;
+    let calling = world.send(world.users[1], Some(vault), 0, &[]);
+    world.mine();
+    world.pay(world.users[1], vault, 1_000);
+    world.mine();
+    let last = world.height() + 1;
+    let other = world.send(world.users[2], Some(Address::fresh(3)), 9, &[]);
+    world.mine();
+    let after = world.send(world.users[2], Some(Address::fresh(3)), 9, &[]);
+    world.mine();
+    let gone: Vec<String> = (first..last).map(|height| world.hash(height)).collect();
+    let is_state = |name: &str| ["eth_call", "eth_getBalance", "eth_getProof"].contains(&name);
+    let is_gone =
+        move |name: &str, params: &Value| is_state(name) && gone.iter().any(|hash| params.to_string().contains(hash));
+    let refused = Fault::Refuse(-32000, "missing trie node 12ab (path ) state 0x34 is not available");
+    proxy.set(vec![silent, Rule::when(is_gone, refused)]);
+    lab.index();
+    let of = |txid: &str| {
+        let withdrawal =
+            json!({ "chain": "evm", "address": paid.to_string(), "amount": "0.000000000000000007", "txid": txid });
+        judged(&lab, &world, world.height(), (vault, 0), ("pending_withdrawals", withdrawal))
+    };
+    assert_eq!([of(&calling), of(&other)], ["indeterminate"; 2]);
+    assert_eq!([of(&before), of(&after)], ["short"; 2]);
+    // What it held there is said by none of the rows.
+    let output = lab.command(&["history", &vault.to_string(), "--chain", "evm", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let history: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let unknown = &history["unknown"][0];
+    assert_eq!((&unknown["from"], &unknown["to"]), (&json!(first), &json!(last - 1)), "{history:#}");
+    let rows: Vec<_> = history["movements"].as_array().unwrap().iter().skip(1).collect();
+    assert_eq!((&rows[0]["kind"], &rows[0]["balance"]), (&json!("transfer"), &Value::Null), "{history:#}");
+    let found = (&rows[1]["kind"], &rows[1]["height"], &rows[1]["since"]);
+    assert_eq!(found, (&json!("unattributed"), &json!(last), &json!(first)), "{history:#}");
 }
 
 /// An exchange is not short because a payee, or anyone, makes its trace unreadable; nor is it backed.

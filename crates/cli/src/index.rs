@@ -39,6 +39,14 @@ pub fn run(setup: &Setup, arguments: &IndexArgs, json: bool) -> Result<u8, Failu
             })
         };
         bar.finish_and_clear();
+        if let Err(failure) = &done
+            && !arguments.once
+            && chains.len() > 1
+            && !stop.is_wished()
+        {
+            // What it comes to is said at the end, which may be far.
+            output::warning(format!("{} is followed no more, the others are: {}", chain.name, failure.first()));
+        }
         done.map_err(|failure| failure.during(format!("chain {}", chain.name)))
     };
     // Each chain at its own pace: one that fails holds up no other.

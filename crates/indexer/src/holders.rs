@@ -70,7 +70,7 @@ impl Indexer<'_> {
         let holders = self.holders.borrow();
         let of_each = changed.into_iter().filter_map(|asset| Some((asset, holders.of.get(&asset)?)));
         let pairs = of_each.flat_map(|(asset, holders)| holders.keys().map(move |account| (*account, asset)));
-        self.read_beside(block, pairs.collect())
+        self.read_beside(block, pairs)
     }
 
     /// What blocks say of holders from now on.
@@ -84,7 +84,7 @@ impl Indexer<'_> {
     }
 
     /// Adds what these hold to what was read at the block, where it was not; what cannot be read waits for its turn.
-    fn read_beside(&self, block: &mut Block, pairs: Vec<Pair>) -> Result<(), Break> {
+    pub(crate) fn read_beside(&self, block: &mut Block, pairs: impl IntoIterator<Item = Pair>) -> Result<(), Break> {
         let read: BTreeSet<Pair> = block.readings.iter().map(|reading| (reading.account, reading.asset)).collect();
         let mut by_asset: BTreeMap<Asset, Vec<(AccountNo, Account, Asset)>> = BTreeMap::new();
         for (account, asset) in pairs.into_iter().filter(|pair| !read.contains(pair)) {
