@@ -94,7 +94,7 @@ fn told(lab: &Lab, account: Address, token: Address, at: u64) -> (String, String
 fn kinds(lab: &Lab, account: Address, token: Address) -> Vec<String> {
     let ran = lab.assay(&["history", &account.to_string(), "--chain", "evm", "--asset", &caip19(token), "--json"]);
     let history: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let is_whole = history["unknown"] == json!([]);
+    let is_whole = history["unknown"].is_null();
     assert_eq!(ran.code, if is_whole { 0 } else { 3 }, "{history}");
     let each = history["movements"].as_array().unwrap().iter();
     each.map(|it| format!("{} {} {}", it["height"], it["kind"].as_str().unwrap(), it["amount"].as_str().unwrap()))

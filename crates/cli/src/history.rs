@@ -40,8 +40,11 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
             let movements = each.collect::<Result<Vec<_>, _>>()?;
             let mut answer = json!({
                 "chain": chain.name, "address": shown, "asset": entry.symbol, "decimals": deployment.decimals,
-                "from": from, "to": to, "coverage": coverage.as_str(), "movements": movements, "unknown": unknown,
+                "from": from, "to": to, "coverage": coverage.as_str(), "movements": movements,
             });
+            if !unknown.is_empty() {
+                answer["unknown"] = json!(unknown);
+            }
             if let Coverage::Unknown(reason) = &coverage {
                 answer["reason"] = json!(reason);
             }

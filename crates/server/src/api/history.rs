@@ -56,9 +56,11 @@ pub(crate) fn page(subject: &Subject, asked: &HistoryQuery) -> Result<Value, Pro
         "movements": movements,
         "next": next,
         "as_of": subject.as_of(&pinned).map_err(Problem::internal)?,
-        "unknown": unknown,
         "complete": !beyond && unknown.is_empty() && !matches!(coverage, Coverage::Unknown(_)),
     });
+    if !unknown.is_empty() {
+        answer["unknown"] = json!(unknown);
+    }
     if let Coverage::Unknown(reason) = coverage {
         answer["reason"] = json!(reason);
     }
