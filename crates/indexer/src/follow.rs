@@ -2,7 +2,6 @@
 
 use std::borrow::Borrow;
 use std::cell::{Ref, RefCell};
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use assay_store::{Applier, Coverage, Left, Store, StoreError, Undo};
@@ -414,15 +413,13 @@ impl<'a> Indexer<'a> {
             self.find_holders(&watch)?;
         }
         let mut applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
-        // Of whom nothing could be read at a block on the way: at the last one perhaps it can.
-        let unread = RefCell::new(BTreeSet::new());
         let check = |block: &mut Block, below: &Below<'_>, applier: &mut Applier<'_>| {
             let parent = below.parent(block.header.height);
             self.check_place(block, parent.as_ref(), from, below)?;
+            let is_last = block.header.height == to;
             if in_turn && !block.opening {
-                let is_last = block.header.height == to;
                 if is_last {
-                    self.read_beside(block, std::mem::take(&mut *unread.borrow_mut()))?;
+                    self.read_unread(block)?;
                 }
                 if is_last && !is_long {
                     self.read_largest(block)?;
@@ -430,12 +427,10 @@ impl<'a> Indexer<'a> {
                 if !is_long {
                     self.read_who_holds(block, applier)?;
                 }
-                let unknown = block.readings.iter().filter(|reading| reading.balance.is_err());
-                unread.borrow_mut().extend(unknown.map(|reading| (reading.account, reading.asset)));
             }
             self.ask_state(block, parent.as_ref(), &watch, applier)?;
             if in_turn {
-                self.note_holders(block);
+                self.note_holders(block, is_last);
             }
             Ok(())
         };

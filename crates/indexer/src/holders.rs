@@ -18,6 +18,8 @@ pub(crate) struct Holders {
     of: BTreeMap<Asset, BTreeMap<AccountNo, Amount>>,
     /// The one of each token that is read at every block.
     largest: BTreeMap<Asset, AccountNo>,
+    /// Balances that could not be read where they were to be: at the last block perhaps they can.
+    unread: BTreeSet<Pair>,
 }
 
 impl Holders {
@@ -64,6 +66,12 @@ impl Indexer<'_> {
         self.read_beside(block, largest)
     }
 
+    /// Reads what could not be read at a block on the way.
+    pub(crate) fn read_unread(&self, block: &mut Block) -> Result<(), Break> {
+        let unread = self.holders.borrow().unread.clone();
+        self.read_beside(block, unread)
+    }
+
     /// Where a balance of a token is not what the block's movements give: reads all who hold that token.
     pub(crate) fn read_who_holds(&self, block: &mut Block, applier: &mut Applier<'_>) -> Result<(), Break> {
         let changed: BTreeSet<Asset> = applier.surprises(block)?.into_iter().map(|(_, asset)| asset).collect();
@@ -73,18 +81,23 @@ impl Indexer<'_> {
         self.read_beside(block, pairs)
     }
 
-    /// What blocks say of holders from now on.
-    pub(crate) fn note_holders(&self, block: &Block) {
+    /// What blocks say of holders from now on. What could not be read is tried once, at the last block of a stretch.
+    pub(crate) fn note_holders(&self, block: &Block, is_last: bool) {
         let mut holders = self.holders.borrow_mut();
+        if is_last {
+            holders.unread.clear();
+        }
         for reading in &block.readings {
-            if let Ok(amount) = reading.balance {
-                holders.note((reading.account, reading.asset), amount);
+            let pair = (reading.account, reading.asset);
+            match reading.balance {
+                Ok(amount) => holders.note(pair, amount),
+                Err(_) => _ = holders.unread.insert(pair),
             }
         }
     }
 
     /// Adds what these hold to what was read at the block, where it was not; what cannot be read waits for its turn.
-    pub(crate) fn read_beside(&self, block: &mut Block, pairs: impl IntoIterator<Item = Pair>) -> Result<(), Break> {
+    fn read_beside(&self, block: &mut Block, pairs: impl IntoIterator<Item = Pair>) -> Result<(), Break> {
         let read: BTreeSet<Pair> = block.readings.iter().map(|reading| (reading.account, reading.asset)).collect();
         let mut by_asset: BTreeMap<Asset, Vec<(AccountNo, Account, Asset)>> = BTreeMap::new();
         for (account, asset) in pairs.into_iter().filter(|pair| !read.contains(pair)) {
