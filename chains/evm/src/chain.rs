@@ -135,19 +135,26 @@ impl EvmChain {
         work: impl AsyncFn(&Node) -> Result<T, NodeError>,
         readings: impl Fn(&T) -> &[Reading],
     ) -> Result<T, NodeError> {
-        let most: RefCell<Option<(T, usize)>> = RefCell::default();
+        let (most, left_out) = (RefCell::<Option<(T, usize)>>::default(), RefCell::new(Vec::new()));
         let whole = self.with_a_node(async |node| {
             let done = work(node).await?;
             let Some((unknown, why)) = self.unknown(readings(&done)) else { return Ok(done) };
-            let is_empty_handed = readings(&done).iter().any(|reading| reading.balance.is_ok());
+            if readings(&done).iter().any(|reading| reading.balance.is_ok()) {
+                left_out.borrow_mut().push(node.missing("a balance", Some(Fault::Omitted), &why));
+            }
             let mut most = most.borrow_mut();
             if most.as_ref().is_none_or(|(_, before)| unknown < *before) {
                 *most = Some((done, unknown));
             }
-            Err(node.missing("a balance", is_empty_handed.then_some(Fault::Omitted), why))
+            Err(node.missing("a balance", None, why))
         });
         match (whole, most.into_inner()) {
-            (Ok(done), _) => Ok(done),
+            (Ok(done), _) => {
+                for error in left_out.into_inner() {
+                    tracing::warn!(kind = Fault::Omitted.as_str(), "{error}: another node knows it");
+                }
+                Ok(done)
+            }
             (Err(_), Some((done, _))) => {
                 self.note_nobody_knows(readings(&done));
                 Ok(done)

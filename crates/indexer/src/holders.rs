@@ -1,7 +1,8 @@
 //! Tokens that change everyone's balance at once, with nothing to show for it: those that rebase, or that bear interest. Where accounts are too many
-//! to be read at every block, one holder of each token is, the largest; and where a balance of a token turns out to have changed without a cause,
-//! all who hold it are read at that block.
+//! to be read at every block, one holder of each token is, the largest; and where balances of a token turn out to have changed without a cause, all who
+//! hold it are read at that block.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_store::{Applier, Pair};
@@ -9,6 +10,9 @@ use assay_types::{Account, AccountNo, Amount, Asset, Block, Watch};
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
+
+/// So many holders tell whether a change is everyone's.
+const SAMPLE: usize = 8;
 
 /// Whoever was seen to hold a token, and how much it was then.
 #[derive(Default)]
@@ -34,6 +38,18 @@ impl Holders {
             }
             amount => _ = self.of.entry(asset).or_default().insert(account, amount),
         }
+    }
+
+    fn all(&self, asset: Asset) -> impl Iterator<Item = Pair> {
+        self.of.get(&asset).into_iter().flatten().map(move |(account, _)| (*account, asset))
+    }
+
+    /// Some that hold the most of this token, and are not these.
+    fn largest_but(&self, asset: Asset, these: &BTreeSet<Pair>) -> Vec<Pair> {
+        let mut others: Vec<_> = self.of.get(&asset).into_iter().flatten().collect();
+        others.retain(|(account, _)| !these.contains(&(**account, asset)));
+        others.sort_unstable_by_key(|(account, amount)| (Reverse(**amount), **account));
+        others.into_iter().take(SAMPLE).map(|(account, _)| (*account, asset)).collect()
     }
 
     fn one_of_each(&mut self) -> Vec<Pair> {
@@ -72,13 +88,22 @@ impl Indexer<'_> {
         self.read_beside(block, unread)
     }
 
-    /// Where a balance of a token is not what the block's movements give: reads all who hold that token.
+    /// Where a balance of a token is not what the block's movements give, it may be that of one account, as with ether that is wrapped, or everyone's: some
+    /// others are read, and where one of them changed as well, all.
     pub(crate) fn read_who_holds(&self, block: &mut Block, applier: &mut Applier<'_>) -> Result<(), Break> {
-        let changed: BTreeSet<Asset> = applier.surprises(block)?.into_iter().map(|(_, asset)| asset).collect();
+        let surprised = |block: &Block, applier: &mut Applier<'_>| -> Result<BTreeSet<Pair>, Break> {
+            Ok(applier.surprises(block)?.into_iter().filter(|(_, asset)| matches!(asset, Asset::Token(_))).collect())
+        };
+        let first = surprised(block, applier)?;
+        if first.is_empty() {
+            return Ok(());
+        }
         let holders = self.holders.borrow();
-        let of_each = changed.into_iter().filter_map(|asset| Some((asset, holders.of.get(&asset)?)));
-        let pairs = of_each.flat_map(|(asset, holders)| holders.keys().map(move |account| (*account, asset)));
-        self.read_beside(block, pairs)
+        let changed: BTreeSet<Asset> = first.iter().map(|(_, asset)| *asset).collect();
+        self.read_beside(block, changed.iter().flat_map(|asset| holders.largest_but(*asset, &first)))?;
+        let others = surprised(block, applier)?;
+        let changed: BTreeSet<Asset> = others.difference(&first).map(|(_, asset)| *asset).collect();
+        self.read_beside(block, changed.iter().flat_map(|asset| holders.all(*asset)))
     }
 
     /// What blocks say of holders from now on. What could not be read is tried once, at the last block of a stretch.
