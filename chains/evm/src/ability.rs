@@ -42,6 +42,11 @@ impl Ability {
         self.shown.store(true, Ordering::Relaxed);
     }
 
+    /// It failed at it without a word: did it do it the last time that it was asked? If not, it may be that it cannot.
+    pub(crate) fn doubt(&self) -> bool {
+        self.shown.swap(false, Ordering::Relaxed)
+    }
+
     /// It does not know how. If it did it before, that is an answer left out, and worth asking again; if it says so twice, it
     /// is taken at its word.
     pub(crate) fn refuse(&self, node: &Node, subject: &str, why: &str) -> Result<(), NodeError> {

@@ -241,6 +241,7 @@ impl Node {
             let asked: Vec<usize> = open.drain(..size).collect();
             match self.send_batch(method, asked.iter().map(|nth| &questions[*nth])).await {
                 Ok(told) => {
+                    self.batches.show();
                     let mut refused = 0;
                     for (nth, answer) in asked.into_iter().zip(told) {
                         match &answer {
@@ -265,6 +266,9 @@ impl Node {
                         let why = match self.refusal(error, subject) {
                             // Some refuse batches without a word of it: is one question answered by itself?
                             Refusal::Failed(error @ NodeError::Unreachable { .. }) if !overloaded => {
+                                if self.batches.doubt() {
+                                    return Err(error); // it took one before
+                                }
                                 let first = asked[0];
                                 match self.ask(method, questions[first].clone(), subject).await {
                                     Err(Refusal::Failed(_) | Refusal::Late(_) | Refusal::Huge(_)) => return Err(error),
