@@ -484,6 +484,12 @@ fn an_evm_node_that_is_late_or_hasty_is_named() {
     let (told, said, _) = index(&lab);
     assert!(told == 3 && said.contains("(kind: stale)"), "{told}: {said}");
 
+    let kinds = |lab: &Lab, code: i32| -> Vec<String> {
+        let checked = lab.json(&["check"], code);
+        let each = checked["checks"].as_array().unwrap().iter();
+        each.filter_map(|one| one["kind"].as_str().map(str::to_owned)).collect()
+    };
+
     // Two nodes on two forks, by turns.
     let other = World::new(&["--timestamp", "1700000000"]);
     (0..EVM_BLOCKS).for_each(|_| other.mine());
@@ -497,15 +503,11 @@ fn an_evm_node_that_is_late_or_hasty_is_named() {
             }
         }),
     )]);
-    let (told, said, took) = index(&with_finality("{ confirmations = 10 }"));
+    let lab = with_finality("{ confirmations = 10 }");
+    let (told, said, took) = index(&lab);
     assert!(told == 3 && said.contains("(kind: mixed-forks)") && said.contains(&proxy.url), "{told}: {said}");
     assert!(took < BOUND);
-
-    let kinds = |lab: &Lab, code: i32| -> Vec<String> {
-        let checked = lab.json(&["check"], code);
-        let each = checked["checks"].as_array().unwrap().iter();
-        each.filter_map(|one| one["kind"].as_str().map(str::to_owned)).collect()
-    };
+    assert_eq!(kinds(&lab, 3), ["mixed-forks"]);
 
     // By its tag.
     proxy.set(vec![]);

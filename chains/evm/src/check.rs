@@ -15,6 +15,34 @@ use crate::verify::AccountProof;
 
 /// Asks the node what `assay check` reports of it.
 pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
+    match examined(node, start, finality).await {
+        Err(error) if matches!(error.fault(), Some(Fault::Omitted | Fault::Stale)) => {
+            Err(by_turns(node).await.unwrap_or(error))
+        }
+        examined => examined,
+    }
+}
+
+/// A balancer before nodes on two branches leaves out what is on the other one: does it say now this and now that of one height?
+async fn by_turns(node: &Node) -> Option<NodeError> {
+    const LOOKS: usize = 8;
+    let mixed = |error: NodeError| (error.fault() == Some(Fault::MixedForks)).then_some(error);
+    let last = match fetch::header_at(node, json!("latest"), "the latest header").await {
+        Ok(last) => Height(last.header.number),
+        Err(Refusal::Failed(error)) => return mixed(error),
+        Err(_) => return None,
+    };
+    for _ in 0..LOOKS {
+        for height in [Some(last), last.previous()].into_iter().flatten() {
+            if let Some(error) = fetch::hash_at(node, height).await.err().and_then(mixed) {
+                return Some(error);
+            }
+        }
+    }
+    None
+}
+
+async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
     let head = fetch::head(node).await?;
     let SealedHeader { header, hash, .. } = &head;
     let hash = *hash;
