@@ -33,6 +33,15 @@ fn world(depth: u8) -> (World, Address) {
     (world, paid)
 }
 
+/// A contract with 100 wei that pays 7 to one and the same, whoever calls it; and he who is paid.
+fn vault(world: &World) -> (Address, Address) {
+    let (vault, paid) = (Address::fresh(1), Address::fresh(2));
+    let code = format!("0x5f5f5f5f600773{}5af100", &paid.to_string()[2..]);
+    world.call("anvil_setCode", json!([vault.to_string(), code]));
+    world.call("anvil_setBalance", json!([vault.to_string(), "0x64"]));
+    (vault, paid)
+}
+
 /// Follows these accounts behind this URL.
 fn followed(url: &str, accounts: &[Address]) -> Lab {
     let lab = Lab::new();
@@ -89,10 +98,7 @@ fn judged(
 #[test]
 fn what_moved_and_no_transaction_is_known_to_have_moved_may_be_what_is_looked_for() {
     let world = World::new(&[]);
-    let (vault, paid) = (Address::fresh(1), Address::fresh(2));
-    let code = format!("0x5f5f5f5f600773{}5af100", &paid.to_string()[2..]); // pays 7 wei to one and the same
-    world.call("anvil_setCode", json!([vault.to_string(), code]));
-    world.call("anvil_setBalance", json!([vault.to_string(), "0x64"]));
+    let (vault, paid) = vault(&world);
     world.mine();
     let other = world.send(world.users[2], Some(Address::fresh(3)), 9, &[]);
     world.mine();
@@ -136,10 +142,7 @@ fn what_moved_and_no_transaction_is_known_to_have_moved_may_be_what_is_looked_fo
 #[test]
 fn what_moved_in_blocks_whose_state_is_gone_may_have_moved_in_any_of_them() {
     let world = World::new(&[]);
-    let (vault, paid) = (Address::fresh(1), Address::fresh(2));
-    let code = format!("0x5f5f5f5f600773{}5af100", &paid.to_string()[2..]); // pays 7 wei to one and the same
-    world.call("anvil_setCode", json!([vault.to_string(), code]));
-    world.call("anvil_setBalance", json!([vault.to_string(), "0x64"]));
+    let (vault, paid) = vault(&world);
     world.mine();
     let before = world.send(world.users[2], Some(Address::fresh(3)), 9, &[]);
     world.mine();
@@ -271,11 +274,7 @@ fn where_one_trace_is_missing_the_others_are_believed() {
 fn of_strangers_paid_along_with_what_a_contract_pays_few_are_looked_at() {
     const STRANGERS: u64 = 200;
     let world = World::new(&[]);
-    let (vault, paid) = (Address::fresh(1), Address::fresh(2));
-    // Pays 7 wei to one and the same, whoever calls it.
-    let code = format!("0x5f5f5f5f600773{}5af100", &paid.to_string()[2..]);
-    world.call("anvil_setCode", json!([vault.to_string(), code]));
-    world.call("anvil_setBalance", json!([vault.to_string(), "0x64"]));
+    let (vault, paid) = vault(&world);
     let router = world.deploy("Router", vec![]); // in block 1
     let stranger = |nth: u64| Address::parse(&format!("0xee{nth:038x}"));
     let strangers: Vec<Address> = (0..STRANGERS).map(stranger).collect();

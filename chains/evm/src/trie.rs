@@ -91,8 +91,8 @@ impl Tree {
             by_depth[node.depth].push(place);
         }
         let mut names: Vec<Name> = vec![Name::new(); self.nodes.len()];
-        let longest = items.iter().map(|item| item.len() + 16).sum();
-        let (mut bytes, mut ends) = (Vec::with_capacity(longest), Vec::with_capacity(items.len() + 1));
+        let about = items.iter().map(|item| item.len() + 16).sum();
+        let (mut bytes, mut ends) = (Vec::with_capacity(about), Vec::with_capacity(items.len() + 1));
         for places in by_depth.iter().rev() {
             bytes.clear();
             ends.clear();

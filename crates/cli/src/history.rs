@@ -1,7 +1,7 @@
 //! `assay history`: how an account came to hold what it holds, movement by movement, oldest first.
 
 use assay_desk::{MOVEMENT_FIELDS, Movements, cell};
-use assay_store::{Coverage, Mode, Movement, StoreError};
+use assay_store::{Coverage, Mode};
 use assay_types::Height;
 use serde_json::{Value, json};
 
@@ -26,12 +26,8 @@ pub fn run(setup: &Setup, question: &HistoryArgs, json: bool) -> Result<u8, Fail
         |number| Movements::new(&store, &chain.id, (number, deployment.asset), (&entry.symbol, deployment.decimals));
     let told = number.map(told).transpose()?;
     let unknown = told.as_ref().map(|told| told.unknown(from, to)).transpose()?.unwrap_or_default();
-    let movements = number.map(|number| store.movements(number, deployment.asset, from, to)).transpose()?;
-    let row = |(told, movement): (&Movements<'_>, Result<Movement, StoreError>)| -> Result<Value, Failure> {
-        Ok(told.row(&movement?)?)
-    };
-    let movements = movements.into_iter().flatten();
-    let mut each = told.iter().flat_map(std::iter::repeat).zip(movements).map(row);
+    let rows = told.as_ref().map(|told| told.within(from, to)).transpose()?;
+    let mut each = rows.into_iter().flatten().map(|row| row.map_err(Failure::from));
     let shown = setup.addresses(&chain.id).map(|addresses| addresses.show(&account));
     match format {
         Format::Ndjson => each.try_for_each(|row| row.map(|row| output::data(row.to_string())))?,

@@ -37,6 +37,19 @@ impl<'a> Movements<'a> {
         Ok(Movements { store, chain, pair, symbol, decimals, final_height, known })
     }
 
+    /// All movements within these heights, both inclusive, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn within(
+        &self,
+        from: Height,
+        to: Height,
+    ) -> Result<impl Iterator<Item = Result<Value, StoreError>>, StoreError> {
+        let (account, asset) = self.pair;
+        Ok(self.store.movements(account, asset, from, to)?.map(|movement| self.row(&movement?)))
+    }
+
     /// A movement, amounts in coins. The balance after it is `null` where it is unknown. What state showed behind blocks of which it was unknown may have
     /// happened in any of them: from `since` on.
     ///

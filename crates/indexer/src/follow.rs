@@ -418,15 +418,7 @@ impl<'a> Indexer<'a> {
             self.check_place(block, parent.as_ref(), from, below)?;
             let is_last = block.header.height == to;
             if in_turn && !block.opening {
-                if is_last {
-                    self.read_unread(block)?;
-                }
-                if is_last && !is_long {
-                    self.read_largest(block)?;
-                }
-                if !is_long {
-                    self.read_who_holds(block, applier)?;
-                }
+                self.read_more(block, applier, is_last, is_long)?;
             }
             self.ask_state(block, parent.as_ref(), &watch, applier)?;
             if in_turn {

@@ -76,21 +76,32 @@ impl Indexer<'_> {
         Ok(())
     }
 
-    /// Reads the largest holder of each token at this block, the last one of a stretch.
-    pub(crate) fn read_largest(&self, block: &mut Block) -> Result<(), Break> {
-        let largest = self.holders.borrow_mut().one_of_each();
-        self.read_beside(block, largest)
-    }
-
-    /// Reads what could not be read at a block on the way.
-    pub(crate) fn read_unread(&self, block: &mut Block) -> Result<(), Break> {
-        let unread = self.holders.borrow().unread.clone();
-        self.read_beside(block, unread)
+    /// Reads at this block whom its movements and turns leave out: at the last one of a stretch who could not be read on the way, and the largest holder of
+    /// each token; and all holders of a token that changed by itself. Behind a long stretch everyone is read anyway.
+    pub(crate) fn read_more(
+        &self,
+        block: &mut Block,
+        applier: &mut Applier<'_>,
+        is_last: bool,
+        is_long: bool,
+    ) -> Result<(), Break> {
+        if is_last {
+            let unread = self.holders.borrow().unread.clone();
+            self.read_beside(block, unread)?;
+        }
+        if is_long {
+            return Ok(());
+        }
+        if is_last {
+            let largest = self.holders.borrow_mut().one_of_each();
+            self.read_beside(block, largest)?;
+        }
+        self.read_who_holds(block, applier)
     }
 
     /// Where a balance of a token is not what the block's movements give, it may be that of one account, as with ether that is wrapped, or everyone's: some
     /// others are read, and where one of them changed as well, all.
-    pub(crate) fn read_who_holds(&self, block: &mut Block, applier: &mut Applier<'_>) -> Result<(), Break> {
+    fn read_who_holds(&self, block: &mut Block, applier: &mut Applier<'_>) -> Result<(), Break> {
         let surprised = |block: &Block, applier: &mut Applier<'_>| -> Result<BTreeSet<Pair>, Break> {
             Ok(applier.surprises(block)?.into_iter().filter(|(_, asset)| matches!(asset, Asset::Token(_))).collect())
         };

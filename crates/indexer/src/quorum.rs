@@ -264,12 +264,11 @@ impl Chain for Quorum {
     /// One node finds what differs from what is stored: what counts is read again by enough of them. What it does not know enough others may.
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
         let (_, mut readings) = self.one(|node| node.look(at, accounts))?;
-        let unknown: HashSet<_> = readings.iter().filter(|one| one.balance.is_err()).map(|one| one.account).collect();
-        let unknown = accounts.iter().filter(|(number, _)| unknown.contains(number));
-        let open = |number| readings.iter().filter(move |one| one.account == number && one.balance.is_err());
-        let pairs =
-            unknown.flat_map(|(number, account)| open(*number).map(|one| (*number, account.clone(), one.asset)));
-        let pairs: Vec<_> = pairs.collect();
+        let accounts: HashMap<AccountNo, &Account> =
+            accounts.iter().map(|(number, account)| (*number, account)).collect();
+        let open = readings.iter().filter(|one| one.balance.is_err());
+        let pairs: Vec<_> =
+            open.filter_map(|one| Some((one.account, (*accounts.get(&one.account)?).clone(), one.asset))).collect();
         if !pairs.is_empty() {
             let known = self.balances(at, &pairs)?.into_iter().map(|one| ((one.account, one.asset), one));
             let mut known: HashMap<_, _> = known.collect();

@@ -2,6 +2,8 @@
 //! block. Whoever asks for one that no trace shows finds there what it can have moved at most. No id leads there: whoever names the block's hash as a
 //! transaction's finds none.
 
+use std::collections::BTreeSet;
+
 use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment, TxId};
 
 use crate::bytes::{Reader, Writer};
@@ -42,33 +44,35 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn unattributed(&self, block: &BlockRef) -> Result<Option<Transaction>, StoreError> {
-        let of = |hash: &BlockHash| {
-            let key = key(hash);
-            let Some(row) = self.get(Family::Transactions, &key)? else { return Ok(None) };
-            self.read(Family::Transactions, &key, Transaction::read(&row)).map(Some)
-        };
-        match (of(&block.hash)?, self.end_of_range(block.height)?) {
-            (Some(moved), _) => Ok(Some(moved)),
-            (None, Some(end)) => of(&end),
-            (None, None) => Ok(None),
+        let mut all: Option<Transaction> = None;
+        for hash in self.ends_of_ranges(block.height)?.into_iter().chain([block.hash]).collect::<BTreeSet<_>>() {
+            let key = key(&hash);
+            let Some(row) = self.get(Family::Transactions, &key)? else { continue };
+            let moved = self.read(Family::Transactions, &key, Transaction::read(&row))?;
+            match &mut all {
+                None => all = Some(moved),
+                Some(all) => {
+                    all.debits.extend(moved.debits);
+                    all.payments.extend(moved.payments);
+                }
+            }
         }
+        Ok(all)
     }
 
-    /// The last block of the blocks with this one among them in one of which something moved.
-    fn end_of_range(&self, at: Height) -> Result<Option<BlockHash>, StoreError> {
-        let mut rows = self.db.raw_iterator_cf(self.family(Family::Meta)?);
+    /// The last blocks of all ranges with this one in them.
+    fn ends_of_ranges(&self, at: Height) -> Result<Vec<BlockHash>, StoreError> {
+        let (mut rows, mut ends) = (self.db.raw_iterator_cf(self.family(Family::Meta)?), Vec::new());
         rows.seek(RANGE);
         while let Some((key, hash)) = rows.item().filter(|(key, _)| key.starts_with(RANGE)) {
-            let mut ends = Reader(&key[RANGE.len()..]);
-            let range = ends.u64().zip(ends.u64()).zip(<[u8; 32]>::try_from(hash).ok());
+            let mut range = Reader(&key[RANGE.len()..]);
+            let range = range.u64().zip(range.u64()).zip(<[u8; 32]>::try_from(hash).ok());
             let ((from, to), hash) = self.read(Family::Meta, key, range)?;
-            if (from..=to).contains(&at.0) {
-                return Ok(Some(BlockHash(hash)));
-            }
+            ends.extend((from..=to).contains(&at.0).then_some(BlockHash(hash)));
             rows.next();
         }
         rows.status().map_err(|error| self.database(error))?;
-        Ok(None)
+        Ok(ends)
     }
 
     /// In which such block a transaction is, of those that are not known to have moved anyone.

@@ -180,3 +180,33 @@ fn accounts_without_rows_are_known_by_one_row_of_all_of_them() {
     assert!(dump(&store).keys().all(|(family, _)| !matches!(*family, "coverage" | "movements")));
     assert!(matches!(store.coverage(FIRST, TOKEN, Height(2)).unwrap(), Coverage::Unknown(_)));
 }
+
+/// What moved in one of several blocks may have moved in each of them, beside what may have moved in others with these among them.
+#[test]
+fn what_moved_in_one_of_several_blocks_is_found_at_each_of_them() {
+    let folder = folder();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    store.declare(&[[account(0), account(1)]]).unwrap();
+    let (mut world, watch) = (World::default(), store.watch().unwrap());
+    for height in 0..=TIP {
+        let mut block = world.seal(0).view(&watch);
+        let reading = |(who, amount): (u32, u64)| {
+            let (account, asset, balance) = (AccountNo(who), Asset::Native, Ok(sats(amount)));
+            Reading { account, asset, balance, proven: true, proof: None }
+        };
+        block.readings = if height == 0 { [(0, 7), (1, 0)].map(reading).into() } else { vec![] };
+        store.apply(&block, &watch, Undo { depth: 99, tip: Height(TIP) }, false).unwrap();
+    }
+    let at: Vec<_> = (0..=TIP).map(|height| store.header(Height(height)).unwrap().unwrap().at()).collect();
+    for (who, amount, since, seen_at) in [(0, 4, 1, 4), (1, 5, 2, 5)] {
+        let seen = Seen { balance: sats(amount), proven: true, since: Some(Height(since)) };
+        store.correct((AccountNo(who), Asset::Native), Height(seen_at), &seen, &[]).unwrap();
+    }
+    let moved = |height: usize| {
+        let moved = store.unattributed(&at[height]).unwrap();
+        moved.map_or((0, 0), |moved| (moved.debits.len(), moved.payments.len()))
+    };
+    assert_eq!([1, 2, 3, 4, 5, 6].map(moved), [(0, 0), (1, 0), (1, 1), (1, 1), (0, 1), (0, 0)]);
+    (4..=TIP).for_each(|_| _ = store.remove_tip().unwrap());
+    assert_eq!([2, 3].map(moved), [(0, 0); 2]);
+}
