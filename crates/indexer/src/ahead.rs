@@ -6,6 +6,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Watch};
 
+use crate::IndexError;
+use crate::follow::Break;
 use crate::patience::{Stop, patiently};
 use crate::turns::Turns;
 
@@ -36,11 +38,9 @@ pub(crate) struct Span<'a> {
 }
 
 /// Hands every block of the span over in order; ends at the first error of either side. The calling thread fetches as well while
-/// there is nothing to hand over, so that no processor waits and none is shared.
-pub(crate) fn each_block<E: From<NodeError>>(
-    span: &Span<'_>,
-    mut take: impl FnMut(Block) -> Result<(), E>,
-) -> Result<(), E> {
+/// there is nothing to hand over, so that no processor waits and none is shared. Where a stop is wished, what was asked for is still
+/// handed over, so that nobody has to ask for it again.
+pub(crate) fn each_block(span: &Span<'_>, mut take: impl FnMut(Block) -> Result<(), Break>) -> Result<(), Break> {
     if span.from > span.to {
         return Ok(());
     }
@@ -63,6 +63,7 @@ pub(crate) fn each_block<E: From<NodeError>>(
                     Step::Take(block) => break *block,
                     Step::Fetch(height) if height == next => break fetch_safely(span, &hashes, height),
                     Step::Fetch(height) => queue.put(height, fetch_safely(span, &hashes, height)),
+                    Step::Stop => return Err(IndexError::Stopped.into()),
                 }
             };
             take(block?)?;
@@ -72,9 +73,10 @@ pub(crate) fn each_block<E: From<NodeError>>(
 }
 
 /// Which blocks are asked for, and which are there.
-struct Queue {
+struct Queue<'a> {
     state: Mutex<State>,
     last: Height,
+    stop: &'a Stop,
     /// A block came.
     arrived: Condvar,
     /// There is room for more blocks, or none is wanted any more.
@@ -97,13 +99,16 @@ type Fetched = Result<Block, NodeError>;
 enum Step {
     Take(Box<Fetched>),
     Fetch(Height),
+    /// All that was asked for is handed over, and a stop is wished.
+    Stop,
 }
 
-impl Queue {
-    fn new(span: &Span<'_>, threads: usize) -> Queue {
+impl Queue<'_> {
+    fn new<'a>(span: &Span<'a>, threads: usize) -> Queue<'a> {
         let ahead = AHEAD * threads as u64;
         let state = State { next: span.from, todo: span.from, ahead, ready: BTreeMap::new(), ended: false };
-        Queue { state: Mutex::new(state), last: span.to, arrived: Condvar::new(), room: Condvar::new() }
+        let (arrived, room) = (Condvar::new(), Condvar::new());
+        Queue { state: Mutex::new(state), last: span.to, stop: span.stop, arrived, room }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -113,7 +118,7 @@ impl Queue {
     fn wait_for_a_job(&self) -> Option<Height> {
         let mut state = self.lock();
         loop {
-            if state.ended || state.todo > self.last {
+            if state.ended || state.todo > self.last || self.stop.is_wished() {
                 return None;
             }
             if let Some(height) = state.job(self.last) {
@@ -141,7 +146,11 @@ impl Queue {
             if let Some(block) = state.ready.remove(&next) {
                 return Step::Take(Box::new(block));
             }
-            if let Some(height) = state.job(self.last) {
+            if self.stop.is_wished() {
+                if state.todo == next {
+                    return Step::Stop;
+                }
+            } else if let Some(height) = state.job(self.last) {
                 return Step::Fetch(height);
             }
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -59,11 +59,8 @@ impl Indexer<'_> {
         // Whoever follows the chain and answers meanwhile needs the other processors more.
         span.threads = (span.threads / 2).max(1);
         let mut next = round.next;
-        let read = each_block::<Break>(&span, |block| {
+        let read = each_block(&span, |block| {
             let height = block.header.height;
-            if self.stop.is_wished() {
-                return Err(IndexError::Stopped.into());
-            }
             if ours(height).is_none_or(|ours| ours.hash != block.header.hash) {
                 return Err(Break::Reorganised);
             }

@@ -8,7 +8,6 @@ use assay_store::{Applier, Scratch, Store, StoreError, Window};
 use assay_types::{Ancestors, Block, Header, Height};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::IndexError;
 use crate::ahead::{Span, each_block};
 use crate::follow::Break;
 
@@ -32,10 +31,7 @@ pub(crate) fn apply_each(
         let mut below = Below { store, recent: VecDeque::new() };
         let mut broken = false;
         let mut waiting = 0;
-        let walked = each_block::<Break>(span, |mut block| {
-            if span.stop.is_wished() {
-                return Err(IndexError::Stopped.into());
-            }
+        let walked = each_block(span, |mut block| {
             check(&mut block, &below, applier)?;
             // Where this block, or a window before it, could not be written, nothing that comes later may be.
             broken = true;

@@ -54,13 +54,19 @@ fn a_round_that_is_stopped_anywhere_goes_on() {
             let stop = Stop::default();
             let stopped = Indexer::new(&chain, &kept.store, SETTINGS, stop.clone()).catch_up(&|progress| {
                 assert!(progress.filling_in);
-                if progress.at.0 == until {
+                if progress.at.0 >= until {
                     stop.now();
                 }
             });
             assert!(matches!(stopped, Err(IndexError::Stopped)), "{stopped:?}");
-            assert_eq!(kept.store.round(Height(0)).unwrap().unwrap().next, Height(until + 1));
-            assert!(!kept.store.number(&account(3)).unwrap().unwrap().1, "nothing is said of it before it is known");
+            // What was asked for as the stop came is still taken.
+            let round = kept.store.round(Height(0)).unwrap();
+            assert!(round.is_none_or(|round| round.next > Height(until)), "{round:?}");
+            let is_known = kept.store.number(&account(3)).unwrap().unwrap().1;
+            assert_eq!(is_known, round.is_none(), "nothing is said of it before it is known");
+            if is_known {
+                break;
+            }
         }
         ends_straight(&chain, &kept, "stopped");
     }
