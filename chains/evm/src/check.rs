@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fetch::{self, SealedHeader, Senders};
 use crate::finality::{Finality, final_block, tagged};
+use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::checked;
 use crate::trace::Trace;
@@ -86,7 +87,7 @@ pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, No
     let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
     let call = json!([{ "to": token, "data": DECIMALS }, at]);
     let decimals = match node.ask::<Bytes>("eth_call", call, "a token's decimals").await {
-        Err(Refusal::Failed(error)) => return Err(error),
+        Err(Refusal::Failed(error) | Refusal::Null(error)) => return Err(error),
         // No word, and no number that small, are no decimals.
         said => said.ok().and_then(|word| U256::try_from_be_slice(&word).filter(|_| word.len() == 32)?.try_into().ok()),
     };
@@ -124,7 +125,10 @@ async fn proves_at(node: &Node, height: Height) -> Result<bool, NodeError> {
     // A test node's genesis commits to the empty state, whatever it holds: that proves nothing.
     match proofs(node, &header).await {
         Ok(()) => Ok(header.header.state_root != EMPTY_ROOT_HASH),
-        Err(refusal) => refusal.in_words().map(|_| false),
+        Err(refusal) => {
+            let at = BlockRef { height, hash: BlockHash(header.hash.0) };
+            meant(node, at, Of::Proofs, refusal).await.in_words().map(|_| false)
+        }
     }
 }
 
@@ -244,7 +248,9 @@ async fn has_state(node: &Node, height: Height) -> Result<Result<(), String>, No
     let params = json!([Address::ZERO, { "blockHash": B256::from(hash.0) }]);
     match node.ask::<U256>("eth_getBalance", params, &subject).await {
         Ok(_) => Ok(Ok(())),
-        Err(Refusal::Absent(why)) => Ok(Err(why)),
-        Err(refusal) => Err(refusal).or_fail(node, &subject),
+        Err(refusal) => match meant(node, BlockRef { height, hash }, Of::Balances, refusal).await {
+            Refusal::Absent(why) => Ok(Err(why)),
+            refusal => Err(refusal).or_fail(node, &subject),
+        },
     }
 }

@@ -93,7 +93,7 @@ impl<'de, T: FromJson> Deserialize<'de> for BlockJson<T> {
 pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &str) -> Result<SealedHeader, Refusal> {
     let (wanted, asked) = (height_of(&number), Instant::now());
     let block: Option<BlockJson<B256>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
-    read_header(node, &block.ok_or(Refusal::Null)?, wanted, asked, subject).map_err(Refusal::Failed)
+    read_header(node, &block.ok_or_else(|| node.null(subject))?, wanted, asked, subject).map_err(Refusal::Failed)
 }
 
 /// A header that was asked for then, at this height if it was not by a tag.
@@ -129,7 +129,7 @@ pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockH
     let subject = format!("the header at height {height}");
     match header_at(node, json!(format!("{:#x}", height.0)), &subject).await {
         Ok(sealed) => Ok(Some(BlockHash(sealed.hash.0))),
-        Err(Refusal::Absent(_) | Refusal::Null) => Ok(None),
+        Err(Refusal::Absent(_) | Refusal::Null(_)) => Ok(None),
         Err(refusal) => Err(refusal).or_fail(node, &subject),
     }
 }
@@ -148,7 +148,7 @@ pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<
                 let sealed = read_header(node, &block, Some(Height(height)), asked, &subject)?;
                 hashes.push(BlockHash(sealed.hash.0));
             }
-            Ok(None) | Err(Refusal::Absent(_) | Refusal::Null) => break,
+            Ok(None) | Err(Refusal::Absent(_) | Refusal::Null(_)) => break,
             Err(refusal) => return Err(refusal).or_fail(node, &subject),
         }
     }
@@ -228,7 +228,7 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
         Ok(Some(receipts)) => receipts,
         Ok(None) => receipts_one_by_one(node, at, &contents, &subject).await?,
         Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
-        Err(Refusal::Null) => return Err(gone_or_missing(node, at, &subject, None).await),
+        Err(Refusal::Null(_)) => return Err(gone_or_missing(node, at, &subject, None).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
     let is_checked = check_receipts(node, &contents, &subject, &receipts)?;
@@ -436,7 +436,7 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>
             node.block_receipts.show();
             Ok(Some(receipts))
         }
-        Ok(None) => Err(Refusal::Null),
+        Ok(None) => Err(node.null(&subject)),
         // As many logs as a block's gas pays for come to more than some nodes give, or we read, at once.
         Err(Refusal::Huge(error)) => {
             tracing::warn!("{error}: they are asked for one by one");

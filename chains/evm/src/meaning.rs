@@ -31,7 +31,7 @@ impl Meaning {
             Meaning::Execution
         } else if says(TOO_MUCH) {
             Meaning::TooMuch
-        } else if says(ABSENT) {
+        } else if says(ABSENT) || error.data.as_ref().is_some_and(|data| data.get().contains(MISSING_NODE)) {
             Meaning::Absent
         } else if error.code == 429 || says(LIMITED) {
             Meaning::Limited
@@ -113,6 +113,8 @@ const ABSENT: &[&str] = &[
     "only for the 'latest' block",
     "only available for the latest",
 ];
+/// What Nethermind puts beside an "Internal error" (its issue 9408).
+const MISSING_NODE: &str = "MissingTrieNode";
 const EXECUTION: &[&str] = &[
     "execution reverted",
     "reverted",

@@ -42,8 +42,8 @@ pub(crate) enum Refusal {
     NoMethod(String),
     /// The node does not have the block, or not its state, as it says.
     Absent(String),
-    /// `null`, which says that there is no such thing.
-    Null,
+    /// `null`, which says that there is no such thing; the error that this is where there must be.
+    Null(NodeError),
     /// Less at a time may do.
     TooMuch(String),
     /// The contract that was called failed.
@@ -59,8 +59,7 @@ impl Refusal {
     /// Where nothing is known.
     pub(crate) fn in_words(self) -> Result<String, NodeError> {
         match self {
-            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) => Err(error),
-            Refusal::Null => Ok(NULL.into()),
+            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) | Refusal::Null(error) => Err(error),
             Refusal::NoMethod(why)
             | Refusal::Absent(why)
             | Refusal::TooMuch(why)
@@ -316,7 +315,7 @@ impl Node {
         let failed = |error| Refusal::Failed(error);
         match failure {
             Failure::Said(error) | Failure::Broken(Broken::BatchRefused(error)) => self.refusal_in_words(&error),
-            Failure::Unread(_, true) => failed(self.missing(subject, Some(Fault::Omitted), NULL)),
+            Failure::Unread(_, true) => self.null(subject),
             Failure::Unread(error, false) => failed(self.not_read(subject, &error)),
             Failure::Broken(Broken::Http(HttpError::LoginRefused(status))) => {
                 failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
@@ -342,6 +341,11 @@ impl Node {
                 })
             }
         }
+    }
+
+    /// Where there must be an answer.
+    pub(crate) fn null(&self, subject: &str) -> Refusal {
+        Refusal::Null(self.missing(subject, Some(Fault::Omitted), NULL))
     }
 
     /// What a JSON-RPC error means, with its words.
@@ -413,10 +417,9 @@ pub(crate) trait OrFail<T> {
 impl<T> OrFail<T> for Result<T, Refusal> {
     fn or_fail(self, node: &Node, subject: &str) -> Result<T, NodeError> {
         self.map_err(|refusal| match refusal {
-            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) => error,
+            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) | Refusal::Null(error) => error,
             Refusal::NoMethod(why) => NodeError::Unsupported(format!("{}: cannot give {subject}: {why}", node.name)),
             Refusal::Absent(why) => node.missing(subject, None, why),
-            Refusal::Null => node.missing(subject, Some(Fault::Omitted), NULL),
             Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why) => {
                 node.unreachable(format!("{subject}: {why}"))
             }

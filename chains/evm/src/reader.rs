@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256, Bytes, U64, U256, address};
-use assay_types::{Amount, Fault, NodeError};
+use assay_types::{Amount, BlockRef, Fault, NodeError};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 
 /// "assay balance reader": an address without code.
@@ -31,12 +32,12 @@ pub(crate) type Balances = Result<Vec<Vec<Balance>>, String>;
 /// Reads everything at the block of this hash.
 pub(crate) async fn balances(
     node: &Node,
-    block: B256,
+    at: BlockRef,
     accounts: &[Address],
     tokens: &[Address],
 ) -> Result<Balances, NodeError> {
     if node.overrides.is_there() && !accounts.is_empty() {
-        match by_reader(node, block, accounts, tokens).await {
+        match by_reader(node, at, accounts, tokens).await {
             Ok(balances) => return Ok(Ok(balances)),
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::NoState(why)) => return Ok(Err(why)),
@@ -45,7 +46,7 @@ pub(crate) async fn balances(
             }
         }
     }
-    one_by_one(node, block, accounts, tokens).await
+    one_by_one(node, at, accounts, tokens).await
 }
 
 /// Why reading stops.
@@ -97,7 +98,7 @@ struct Told {
 
 async fn by_reader(
     node: &Node,
-    block: B256,
+    at: BlockRef,
     accounts: &[Address],
     tokens: &[Address],
 ) -> Result<Vec<Vec<Balance>>, Stop> {
@@ -106,7 +107,7 @@ async fn by_reader(
         .step_by(step)
         .map(|from| Chunk { accounts: (from, accounts.len().min(from + step)), tokens: (0, tokens.len()) });
     let mut answers = futures_util::stream::iter(chunks)
-        .map(|chunk| chunk_to_the_end(node, block, accounts, tokens, chunk))
+        .map(|chunk| chunk_to_the_end(node, at, accounts, tokens, chunk))
         .buffer_unordered(AT_ONCE);
     let unread = || vec![Err("was not read".to_owned()); 1 + tokens.len()];
     let mut balances: Vec<Vec<Balance>> = accounts.iter().map(|_| unread()).collect();
@@ -120,7 +121,7 @@ async fn by_reader(
 
 async fn chunk_to_the_end(
     node: &Node,
-    block: B256,
+    at: BlockRef,
     accounts: &[Address],
     tokens: &[Address],
     chunk: Chunk,
@@ -128,34 +129,34 @@ async fn chunk_to_the_end(
     let mut open = vec![chunk];
     let mut balances = Vec::new();
     while let Some(chunk) = open.pop() {
-        let told = call(node, block, accounts, tokens, chunk).await?;
+        let told = call(node, at, accounts, tokens, chunk).await?;
         balances.extend(told.balances);
         open.extend(told.rest);
     }
     Ok(balances)
 }
 
-async fn call(node: &Node, block: B256, accounts: &[Address], tokens: &[Address], chunk: Chunk) -> Result<Told, Stop> {
+async fn call(node: &Node, at: BlockRef, accounts: &[Address], tokens: &[Address], chunk: Chunk) -> Result<Told, Stop> {
     let subject = "balances";
     let question = question(&accounts[chunk.accounts.0..chunk.accounts.1], &tokens[chunk.tokens.0..chunk.tokens.1]);
     let params = json!([
         { "to": READER, "data": question },
-        { "blockHash": block },
+        { "blockHash": B256::from(at.hash.0) },
         { (format!("{READER:?}")): { "code": RUNTIME.trim() } },
     ]);
     let smaller = |why: String| match chunk.halves() {
         Some(halves) => Ok(Told { balances: Vec::new(), rest: halves.into() }),
         None => Err(Stop::NoOverride(why)),
     };
-    match node.ask::<Bytes>("eth_call", params, subject).await {
+    let asked = node.ask::<Bytes>("eth_call", params, subject).await;
+    match told_of_state(node, at, asked).await {
         Ok(answer) => told(chunk, &answer).map_err(|why| match why {
             Untold::Nothing => Stop::NoOverride("it is ignored".into()),
             Untold::Nonsense(why) => Stop::Failed(node.unreadable(subject, Fault::Garbled, why)),
         }),
-        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => Err(Stop::Failed(error)),
         Err(Refusal::Absent(why)) => Err(Stop::NoState(why)),
         Err(Refusal::NoMethod(why)) => Err(Stop::NoOverride(why)),
-        // of one account in one token, single calls will say what is wrong
+        // Of one account in one token, single calls will say what is wrong
         Err(refusal) => smaller(refusal.in_words().map_err(Stop::Failed)?),
     }
 }
@@ -228,15 +229,15 @@ fn rest(chunk: Chunk, words: usize, read: usize, balances: &mut Vec<((usize, usi
 /// The slow way: `eth_getBalance`, and `eth_call` of `balanceOf`.
 pub(crate) async fn one_by_one(
     node: &Node,
-    block: B256,
+    at: BlockRef,
     accounts: &[Address],
     tokens: &[Address],
 ) -> Result<Balances, NodeError> {
-    let at = json!({ "blockHash": block });
-    let native = accounts.iter().map(|account| json!([account, at])).collect();
+    let block = json!({ "blockHash": B256::from(at.hash.0) });
+    let native = accounts.iter().map(|account| json!([account, block])).collect();
     let mut balances = Vec::with_capacity(accounts.len());
     for answer in node.ask_many::<U256>("eth_getBalance", native, "a balance").await? {
-        match answer {
+        match told_of_state(node, at, answer).await {
             Ok(balance) => balances.push(vec![Ok(Amount(balance))]),
             Err(Refusal::Absent(why)) => return Ok(Err(why)),
             Err(refusal) => return Err(refusal).or_fail(node, "a balance"),
@@ -244,12 +245,12 @@ pub(crate) async fn one_by_one(
     }
     let mut has_code = HashMap::new();
     for token in tokens {
-        let calls = accounts.iter().map(|account| json!([balance_of(*token, *account), at])).collect();
+        let calls = accounts.iter().map(|account| json!([balance_of(*token, *account), block])).collect();
         let answers = node.ask_many::<Bytes>("eth_call", calls, "a token's balance").await?;
         for (row, answer) in balances.iter_mut().zip(answers) {
-            row.push(match answer {
+            row.push(match told_of_state(node, at, answer).await {
                 Ok(answer) if answer.len() >= 32 => Ok(Amount(U256::from_be_slice(&answer[..32]))),
-                Ok(answer) if answer.is_empty() && !code_is_there(node, &at, *token, &mut has_code).await? => {
+                Ok(answer) if answer.is_empty() && !code_is_there(node, &block, *token, &mut has_code).await? => {
                     Ok(Amount::ZERO)
                 }
                 Ok(_) => Err("balanceOf answers with less than an amount".into()),
@@ -260,6 +261,14 @@ pub(crate) async fn one_by_one(
         }
     }
     Ok(Ok(balances))
+}
+
+/// The same, where it is an answer; what a refusal means.
+async fn told_of_state<T>(node: &Node, at: BlockRef, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+    match answer {
+        Err(refusal) => Err(meant(node, at, Of::Balances, refusal).await),
+        answer => answer,
+    }
 }
 
 pub(crate) fn balance_of(token: Address, account: Address) -> Value {

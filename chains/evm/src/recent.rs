@@ -85,6 +85,11 @@ impl Recent {
         unrest
     }
 
+    /// Its last block, by what it said last.
+    pub(crate) fn head(&self) -> Option<Height> {
+        self.said().head.map(|(head, _)| head)
+    }
+
     /// Is it to be looked whether there is a block above this, its head? At first, and while the head does not rise.
     pub(crate) fn must_probe(&self, head: Height, now: Instant) -> bool {
         match self.said().head {

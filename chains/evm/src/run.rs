@@ -20,6 +20,7 @@ use revm::state::AccountInfo;
 use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
+use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::reader::{CALL_GAS, READER};
 use crate::state::checked;
@@ -68,7 +69,11 @@ impl Call<'_> {
         let block = json!({ "blockHash": B256::from(self.at.hash.0) });
         let subject = format!("the proof of contract {address} at block {}", self.at.height);
         let prove = async |keys: &[B256]| {
-            self.node.ask::<AccountProof>("eth_getProof", json!([address, keys, block]), &subject).await
+            let told = self.node.ask::<AccountProof>("eth_getProof", json!([address, keys, block]), &subject).await;
+            match told {
+                Err(refusal) => Err(meant(self.node, self.at, Of::Proofs, refusal).await),
+                proof => proof,
+            }
         };
         let proof = match prove(&keys).await {
             Err(Refusal::Absent(_)) if matches!(prove(&[]).await, Err(Refusal::Absent(_))) => return Ok(false),

@@ -19,6 +19,7 @@ use assay_types::{Amount, BlockRef, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
+use crate::horizon::{Of, meant};
 use crate::kept;
 use crate::layout::Layout;
 use crate::node::{Node, Refusal};
@@ -311,8 +312,7 @@ impl Token<'_> {
 
     /// `balanceOf`, by a call for each account; `None` where it fails.
     async fn read_again(&self, accounts: Vec<Address>) -> Result<Vec<Option<Amount>>, NodeError> {
-        let block = B256::from(self.at.hash.0);
-        let read = reader::one_by_one(self.node, block, &accounts, &[self.address]).await?;
+        let read = reader::one_by_one(self.node, self.at, &accounts, &[self.address]).await?;
         let last = |mut row: Vec<reader::Balance>| row.pop().and_then(Result::ok);
         Ok(read.map_or_else(|_| vec![None; accounts.len()], |rows| rows.into_iter().map(last).collect()))
     }
@@ -358,7 +358,7 @@ impl Token<'_> {
                 self.node.proofs.refuse(self.node, &subject, &why).map(|()| Storage::NoProof)
             }
             Err(refusal) => {
-                let why = refusal.in_words()?;
+                let why = meant(self.node, self.at, Of::Proofs, refusal).await.in_words()?;
                 tracing::debug!(node = self.node.name, "no proof: {subject}: {why}");
                 Ok(Storage::NoProof)
             }

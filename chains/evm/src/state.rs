@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::fetch::{self, gone_or_missing};
+use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::slots::{Held, Slots, Token};
 use crate::{diagnose, kept, reader, verify};
@@ -81,12 +82,13 @@ pub(crate) enum Answer {
 
 /// Reads every account in every asset. A node that fails is an error; what it cannot know is in the readings.
 pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer, NodeError> {
-    let hash = B256::from(question.at.hash.0);
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
     let is_wanted = |(number, _): &&(AccountNo, Address)| question.prove.wants(*number, Asset::Native);
     let wanted: Vec<(AccountNo, Address)> = question.accounts.iter().filter(is_wanted).copied().collect();
-    let (balances, proven) =
-        tokio::try_join!(reader::balances(node, hash, &addresses, question.tokens), proofs(node, question, &wanted))?;
+    let (balances, proven) = tokio::try_join!(
+        reader::balances(node, question.at, &addresses, question.tokens),
+        proofs(node, question, &wanted)
+    )?;
     match balances {
         Ok(balances) => {
             let mut readings = readings(node, question, balances, &proven);
@@ -113,10 +115,9 @@ const BY_THEMSELVES: usize = 64;
 /// Reads these accounts in the question's tokens again. Few by calls of their own, so that what the batch said can be held against it.
 pub(crate) async fn read_tokens(node: &Node, question: &Question<'_>) -> Result<Vec<Reading>, NodeError> {
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
-    let block = B256::from(question.at.hash.0);
     let balances = match addresses.len() {
-        ..=BY_THEMSELVES => reader::one_by_one(node, block, &addresses, question.tokens).await?,
-        _ => reader::balances(node, block, &addresses, question.tokens).await?,
+        ..=BY_THEMSELVES => reader::one_by_one(node, question.at, &addresses, question.tokens).await?,
+        _ => reader::balances(node, question.at, &addresses, question.tokens).await?,
     };
     let columns = 1 + question.tokens.len();
     let balances = balances.unwrap_or_else(|why| addresses.iter().map(|_| vec![Err(why.clone()); columns]).collect());
@@ -248,7 +249,13 @@ pub(crate) async fn each_proof<K: Copy, T>(
                 }
                 Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject(), &why)?,
                 Err(Refusal::Absent(why)) => tracing::debug!(node = node.name, "no proof: {}: {why}", subject()),
-                Err(refusal) => return Err(refusal).or_fail(node, &subject()),
+                Err(refusal) => match meant(node, at, Of::Proofs, refusal).await {
+                    Refusal::Absent(why) => {
+                        tracing::debug!(node = node.name, "no proofs of block {}: {why}", at.height);
+                        return Ok(proven);
+                    }
+                    refusal => return Err(refusal).or_fail(node, &subject()),
+                },
             }
         }
     }

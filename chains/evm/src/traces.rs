@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::codec::Place;
 use crate::diagnose;
 use crate::digest::Digest;
+use crate::horizon::{Of, meant};
 use crate::node::{Node, Refusal};
 use crate::trace::{Calls, Trace};
 
@@ -49,7 +50,7 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
             Ok(Traces::OneByOne)
         }
         Err(refusal) => {
-            let why = refusal.in_words()?;
+            let why = meant(node, at, Of::Balances, refusal).await.in_words()?;
             tracing::debug!(node = node.name, block = at.height.0, "no traces: {why}");
             Ok(Traces::None)
         }

@@ -1,0 +1,50 @@
+//! How far back a node keeps state, where it does not say so in words that are known here: Besu answers null (its issue 6926), others say
+//! it in words of their own.
+
+use alloy::primitives::{Address, B256};
+use assay_types::{BlockHash, BlockRef};
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use crate::fetch;
+use crate::node::{Node, Refusal};
+
+/// Every node keeps the state of so many of its last blocks. geth keeps that of 128.
+const KEPT: u64 = 64;
+
+/// What is asked for of state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Balances,
+    Proofs,
+}
+
+/// What a refusal of state at this block means: that it is gone, where the block is an old one and the node refuses the same of an address
+/// that nobody picked, there and at the block below. Who leaves out something in between is told apart by that.
+pub(crate) async fn meant(node: &Node, at: BlockRef, of: Of, refusal: Refusal) -> Refusal {
+    let (Refusal::Null(_) | Refusal::Other(_)) = refusal else { return refusal };
+    let is_old = node.recent.head().is_some_and(|head| at.height.0 + KEPT <= head.0);
+    if !is_old || !refuses(node, at.hash, of).await {
+        return refusal;
+    }
+    let below = match at.height.previous() {
+        Some(below) => fetch::hash_at(node, below).await.ok().flatten(),
+        None => Some(at.hash),
+    };
+    match (below, refusal) {
+        (Some(below), refusal) if !refuses(node, below, of).await => refusal,
+        (Some(_), Refusal::Other(why)) => Refusal::Absent(why),
+        (Some(_), _) => Refusal::Absent("the answer is null, as that of the block below".into()),
+        (None, refusal) => refusal,
+    }
+}
+
+async fn refuses(node: &Node, block: BlockHash, of: Of) -> bool {
+    let block = json!({ "blockHash": B256::from(block.0) });
+    let (method, params) = match of {
+        Of::Balances => ("eth_getBalance", json!([Address::ZERO, block])),
+        Of::Proofs => ("eth_getProof", json!([Address::ZERO, [], block])),
+    };
+    let answer = node.ask::<Option<IgnoredAny>>(method, params, "a state").await;
+    matches!(answer, Ok(None) | Err(Refusal::Absent(_) | Refusal::Other(_)))
+}
