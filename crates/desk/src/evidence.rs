@@ -126,7 +126,7 @@ fn open<'a>(source: &'a Source, question: &Question<'_>, notices: &mut Vec<Findi
     let found = match &store {
         Ok(store) => {
             let found = up_to_date(block(store, source, question, named, notices)?, source, question);
-            still_there(found, source, store, notices)?
+            settled(still_there(found, source, store, notices)?, store)?
         }
         Err(reason) => Block::unknown(reason.clone()),
     };
@@ -162,6 +162,12 @@ fn still_there(found: Block, source: &Source, store: &Store, notices: &mut Vec<F
         Some(header) if is_lost(header.height) => Block::unknown(departure.why),
         _ => found,
     })
+}
+
+/// Above a block after which not everyone was looked at yet there is no B.
+fn settled(found: Block, store: &Store) -> Result<Block, DeskError> {
+    let why = found.header.as_ref().map(|header| store.unsettled(header.height)).transpose()?.flatten();
+    Ok(why.map_or(found, Block::unknown))
 }
 
 /// What the chain's nodes disagree about at block B. While they do, it is final for nobody.

@@ -271,10 +271,14 @@ impl Source {
             Slot { followed: None, .. } | Slot { trouble: Some(_), .. } => return true,
             Slot { followed: Some(followed), .. } => followed.at_tip,
         };
+        let is_settled = |at: Height| store.unsettled(at).map_or(true, |why| why.is_none());
         match named {
-            Some(named) => store.tip().map_or(true, |tip| tip.is_some_and(|tip| named.height <= tip.height)),
+            Some(named) => store
+                .tip()
+                .map_or(true, |tip| tip.is_some_and(|tip| named.height <= tip.height) && is_settled(named.height)),
             None => {
-                let later = store.first_later_than(as_of).map_or(true, |later| later.is_some());
+                let later = store.first_later_than(as_of);
+                let later = later.map_or(true, |later| later.is_some_and(|later| is_settled(later.height)));
                 later || as_of > now || at_tip.is_some_and(|at| at > as_of)
             }
         }

@@ -15,7 +15,8 @@ impl Indexer<'_> {
         let mut unknown = Vec::new();
         for (number, _) in watch.by_number() {
             for asset in &fresh {
-                let is_unknown = matches!(self.store.coverage(number, *asset, last.height)?, Coverage::Unknown(_));
+                let is_unknown =
+                    matches!(self.store.noted_coverage(number, *asset, last.height)?, Coverage::Unknown(_));
                 let has_moved = self.store.movements(number, *asset, last.height, Height(u64::MAX))?.next().is_some();
                 if is_unknown && !has_moved {
                     unknown.push((number, *asset));

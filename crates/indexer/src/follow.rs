@@ -405,12 +405,15 @@ impl<'a> Indexer<'a> {
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
         let span = self.span(&watch, from, to, &|_| None);
         let is_long = self.is_long(&watch, from, to);
-        if is_long {
-            self.store.set_must_read_everyone(true)?;
-        }
         let in_turn = !self.chain.proves_by_walking() && !self.settings.turns.are_few(&watch);
         if in_turn {
             self.find_holders(&watch)?;
+        }
+        let was_unsettled = self.store.unsettled_above()?;
+        if in_turn && from < to {
+            // Who holds what is looked at after the last of these blocks: until then those before are not known.
+            let above = from.previous().unwrap_or(from).max(self.chain.first());
+            self.store.set_unsettled_above(Some(was_unsettled.map_or(above, |before| before.min(above))))?;
         }
         let mut applier = self.store.applier(&watch, undo, self.are_many(from, to))?;
         let check = |block: &mut Block, below: &Below<'_>, applier: &mut Applier<'_>| {
@@ -430,14 +433,17 @@ impl<'a> Indexer<'a> {
             done.applied += 1;
             progress(Progress { at, from, to, filling_in: false });
         })?;
-        self.read_everyone_if_due(&watch)
+        match was_unsettled {
+            None if !is_long => Ok(self.store.set_unsettled_above(None)?),
+            _ => self.read_everyone_if_due(&watch),
+        }
     }
 
     /// What ended a long stretch, before everyone was read after it, or while they were, is made up for.
     fn read_everyone_if_due(&self, watch: &Watch) -> Result<(), Break> {
-        if let (true, Some(last)) = (self.store.must_read_everyone()?, self.store.tip()?) {
+        if let (Some(_), Some(last)) = (self.store.unsettled_above()?, self.store.tip()?) {
             self.read_everyone(&last, watch)?;
-            self.store.set_must_read_everyone(false)?;
+            self.store.set_unsettled_above(None)?;
         }
         Ok(())
     }
@@ -529,7 +535,7 @@ impl<'a> Indexer<'a> {
         // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
         let mut doubtful = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            if self.store.coverage(pair.0, pair.2, parent.height)? != Coverage::Verified {
+            if self.store.noted_coverage(pair.0, pair.2, parent.height)? != Coverage::Verified {
                 doubtful.push(pair);
             }
         }
@@ -588,7 +594,7 @@ impl<'a> Indexer<'a> {
         for Reading { account, asset, balance, proven, .. } in self.read_again(at, pairs)? {
             let Ok(state) = balance else { continue };
             let ours = self.store.balance(account, asset, at.height)?;
-            let is_known = !matches!(self.store.coverage(account, asset, at.height)?, Coverage::Unknown(_));
+            let is_known = !matches!(self.store.noted_coverage(account, asset, at.height)?, Coverage::Unknown(_));
             if is_known && ours != state && (proven || asset != Asset::Native) {
                 return Ok(Some(self.wrong_answer(at, account, ours, Held { amount: state, proven })));
             }

@@ -209,7 +209,7 @@ impl Indexer<'_> {
             self.store.publish_unproven(round, first)?;
         } else {
             if !walked && round.to.0 - round.from.0 > self.settings.turns.few {
-                self.store.set_must_read_everyone(true)?; // blocks read those among them that they moved
+                self.store.set_unsettled_above(Some(first))?; // blocks read those among them that they moved
             }
             self.store.publish(round)?;
         }

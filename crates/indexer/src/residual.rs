@@ -171,7 +171,7 @@ impl Indexer<'_> {
             let is_told = self.store.last_known(*pair, below)? == Some(below);
             if !is_told
                 || seen.contains_key(&below)
-                || self.store.coverage(pair.0, pair.1, below)? == Coverage::Verified
+                || self.store.noted_coverage(pair.0, pair.1, below)? == Coverage::Verified
             {
                 continue;
             }

@@ -16,7 +16,7 @@ impl Indexer<'_> {
             let read = block.readings.iter().find(|read| (read.account, read.asset) == (account, asset) && read.proven);
             let (Asset::Native, Some(Ok(state))) = (asset, read.map(|read| &read.balance)) else { continue };
             let before = self.store.balance(account, asset, parent.height)?;
-            if self.store.coverage(account, asset, parent.height)? != Coverage::Verified
+            if self.store.noted_coverage(account, asset, parent.height)? != Coverage::Verified
                 && !self.is_proven(parent, (account, asset), before)?
             {
                 continue;

@@ -121,7 +121,7 @@ impl Store {
             changes.delete(Family::Accounts, key)?;
             if *balance != self.balance(*account, *asset, at.height)? {
                 differing.push(*account);
-            } else if matches!(self.coverage(*account, *asset, at.height)?, Coverage::Unknown(_)) {
+            } else if matches!(self.noted_coverage(*account, *asset, at.height)?, Coverage::Unknown(_)) {
                 let key = Coverage::key(&account_prefix(*account, *asset), at.height);
                 changes.put(Family::Coverage, key, Coverage::Unproven.value())?;
             }

@@ -8,7 +8,7 @@ use crate::standing::{Pair, UNFOLLOWED, pair_of};
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";
-const UNREAD_KEY: &[u8] = b"unread";
+const UNSETTLED_KEY: &[u8] = b"unread";
 /// A coinbase output can be spent once it has this many confirmations.
 const COINBASE_MATURITY: u64 = 100;
 
@@ -101,29 +101,41 @@ impl Store {
         self.commit(batch, true)
     }
 
-    /// Have blocks been applied, many at a time, whose end was not reached or after which not everyone was read yet?
+    /// Above which block others were applied after which not everyone was looked at yet: what changed there and left no trace is not known.
+    /// `None` where everyone was.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn must_read_everyone(&self) -> Result<bool, StoreError> {
-        Ok(self.get(Family::Meta, UNREAD_KEY)?.is_some())
+    pub fn unsettled_above(&self) -> Result<Option<Height>, StoreError> {
+        let Some(row) = self.get(Family::Meta, UNSETTLED_KEY)? else { return Ok(None) };
+        // Versions before noted no height.
+        self.read(Family::Meta, UNSETTLED_KEY, if row.is_empty() { Some(Height(0)) } else { height_of(&row) }).map(Some)
     }
 
-    /// Notes that, before the first of them is applied, and that it is done.
+    /// Notes that, before the first of these blocks is applied, and that it is done.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn set_must_read_everyone(&self, must: bool) -> Result<(), StoreError> {
-        if self.must_read_everyone()? == must {
+    pub fn set_unsettled_above(&self, height: Option<Height>) -> Result<(), StoreError> {
+        if self.unsettled_above()? == height {
             return Ok(());
         }
         let mut batch = rocksdb::WriteBatch::default();
         let meta = self.family(Family::Meta)?;
-        match must {
-            true => batch.put_cf(meta, UNREAD_KEY, []),
-            false => batch.delete_cf(meta, UNREAD_KEY),
+        match height {
+            Some(height) => batch.put_cf(meta, UNSETTLED_KEY, height_key(height)),
+            None => batch.delete_cf(meta, UNSETTLED_KEY),
         }
         self.commit(batch, true)
+    }
+
+    /// Why nothing is said of the state after this block yet, where that is so.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn unsettled(&self, at: Height) -> Result<Option<String>, StoreError> {
+        let above = self.unsettled_above()?.filter(|above| *above < at);
+        Ok(above.map(|above| format!("after block {above} not everyone was looked at yet: run assay index to its end")))
     }
 
     /// The balance after the block at this height: the last movement up to it, or zero. Says nothing about coverage.
@@ -214,6 +226,17 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn coverage(&self, account: AccountNo, asset: Asset, at: Height) -> Result<Coverage, StoreError> {
+        match self.unsettled(at)? {
+            Some(why) => Ok(Coverage::Unknown(why)),
+            None => self.noted_coverage(account, asset, at),
+        }
+    }
+
+    /// The same by what is noted of it, whether everyone was looked at or not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn noted_coverage(&self, account: AccountNo, asset: Asset, at: Height) -> Result<Coverage, StoreError> {
         let prefix = account_prefix(account, asset);
         match self.last_coverage(&prefix, at)? {
             Some((_, grade)) => Ok(grade),
@@ -252,6 +275,13 @@ impl Store {
         }
         rows.status().map_err(|error| self.database(error))?;
         unknown.extend(open.filter(|_| from <= to).map(|(since, why)| (since, to, why)));
+        if let (Some(above), Some(why)) = (self.unsettled_above()?, self.unsettled(to)?) {
+            unknown.retain(|(since, ..)| *since <= above);
+            if let Some((_, last, _)) = unknown.last_mut() {
+                *last = above.min(*last);
+            }
+            unknown.push((above.next().max(from), to, why));
+        }
         Ok(unknown)
     }
 

@@ -314,6 +314,9 @@ impl Lookup<'_> {
     /// # Errors
     /// When the database fails.
     pub fn unknown_since(&mut self, pair: Pair, at: Height) -> Result<Option<Height>, StoreError> {
+        if let Some(above) = self.store.unsettled_above()?.filter(|above| *above < at) {
+            return Ok(Some(above.next()));
+        }
         let last = self.last_coverage(pair, at)?;
         Ok(last.and_then(|(from, grade)| matches!(grade, Coverage::Unknown(_)).then_some(from)))
     }
