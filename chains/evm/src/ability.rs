@@ -37,9 +37,11 @@ impl Ability {
         lost.is_none_or(|since| now.duration_since(since) >= PAUSE)
     }
 
-    /// It did it.
+    /// It did it; should it lose that, it is news.
     pub(crate) fn show(&self) {
-        self.shown.store(true, Ordering::Relaxed);
+        if !self.shown.swap(true, Ordering::Relaxed) {
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// It failed at it without a word: did it do it the last time that it was asked? If not, it may be that it cannot.

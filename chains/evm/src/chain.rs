@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,8 @@ pub struct EvmChain {
     exposed: Exposed,
     /// The balances of tokens that none of the nodes knew, and when that was.
     nobody_knows: Mutex<HashMap<(AccountNo, Asset), Instant>>,
+    /// Do its headers hash to their hashes, as was seen where one did not?
+    is_sealed: AtomicBool,
 }
 
 impl EvmChain {
@@ -97,6 +99,7 @@ impl EvmChain {
             slots: Slots::default(),
             exposed: Exposed::default(),
             nobody_knows: Mutex::default(),
+            is_sealed: AtomicBool::new(false),
         })
     }
 
@@ -208,6 +211,9 @@ impl EvmChain {
         }
         let senders = if reads.signed { Senders::All } else { Senders::Of(watch) };
         let mut fetched = fetch::block(node, at, senders).await?;
+        if fetched.sealed.is_foreign && self.is_sealed.load(Ordering::Relaxed) {
+            return Err(not_sealed(node.name.clone(), at.height));
+        }
         let mut effects = extract::effects(&fetched.digest, watch, &self.is_token);
         if told::hold_against_state(node, at, &mut fetched, &effects, watch).await? {
             effects = extract::effects(&fetched.digest, watch, &self.is_token);
@@ -284,7 +290,7 @@ impl EvmChain {
             let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
             let each = || {
                 while let Some(some) = next() {
-                    let proven = assay_http::wait(holders(some))?;
+                    let proven = assay_http::wait(holders(some)).inspect_err(|_| while next().is_some() {})?;
                     opened.lock().unwrap_or_else(PoisonError::into_inner).extend(proven);
                 }
                 Ok(())
@@ -379,25 +385,21 @@ impl Chain for EvmChain {
         self.with_who_knows(async |node| self.block_of(node, at, watch, reads).await, |block| &block.readings)
     }
 
-    /// Time does not run backwards, and a family whose headers could be checked stays one.
+    /// Time does not run backwards, and a family whose headers could be checked stays one: from then on a node that gives others is not
+    /// listened to.
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
         let Some(parent) = header.height.previous().and_then(|height| ancestors.header(height)) else { return Ok(()) };
+        let node = || self.nodes[self.current.load(Ordering::Relaxed)].name.clone();
         let was_checked = |header: &Header| header.seal != EMPTY_ROOT_HASH.as_slice();
-        let (subject, why) = if header.time < parent.time {
-            ("time", format!("{} is before {}", header.time, parent.time))
-        } else if was_checked(&parent) && !was_checked(header) {
-            let why = "its fields do not hash to its hash, as the parent's did: an upgrade, for which you need a newer version, or a lie";
-            ("header", why.into())
-        } else {
-            return Ok(());
-        };
-        Err(NodeError::Contradiction {
-            node: self.nodes[self.current.load(Ordering::Relaxed)].name.clone(),
-            subject: format!("the {subject} of block {}", header.height),
-            against: "its parent's".into(),
-            why,
-            fault: Fault::Forged,
-        })
+        if header.time < parent.time {
+            let why = format!("{} is before {}", header.time, parent.time);
+            return Err(against_its_parent(node(), "time", header.height, why));
+        }
+        if was_checked(&parent) && !was_checked(header) {
+            self.is_sealed.store(true, Ordering::Relaxed);
+            return Err(not_sealed(node(), header.height));
+        }
+        Ok(())
     }
 
     /// Where the node gives no proof, the balance is read and not proven, or unknown with the reason.
@@ -495,6 +497,16 @@ fn no_state_to_begin_with(node: &Node, at: BlockRef, why: &str) -> NodeError {
     let subject = format!("the state of block {}, where coverage begins", at.height);
     let hint = "begin at a block whose state the node still has, or use an archive node";
     node.missing(&subject, None, format!("{why} ({hint})"))
+}
+
+fn not_sealed(node: String, at: Height) -> NodeError {
+    let why = "its fields do not hash to its hash, as the parent's did: an upgrade, for which you need a newer version, or a lie";
+    against_its_parent(node, "header", at, why.into())
+}
+
+fn against_its_parent(node: String, subject: &str, at: Height, why: String) -> NodeError {
+    let subject = format!("the {subject} of block {at}");
+    NodeError::Contradiction { node, subject, against: "its parent's".into(), why, fault: Fault::Forged }
 }
 
 /// What a kept header commits to.

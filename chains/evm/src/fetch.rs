@@ -135,6 +135,9 @@ pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockH
 }
 
 /// The hashes from this height on, at most so many; fewer where the node's active chain ends.
+///
+/// # Errors
+/// Where it says that it goes on, and leaves one out.
 pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
     let asked = Instant::now();
     let heights = from.0..from.0.saturating_add(count);
@@ -150,6 +153,14 @@ pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<
             }
             Ok(None) | Err(Refusal::Absent(_) | Refusal::Null(_)) => break,
             Err(refusal) => return Err(refusal).or_fail(node, &subject),
+        }
+    }
+    let next = Height(from.0 + hashes.len() as u64);
+    if next.0 < from.0 + count && node.recent.head().is_some_and(|head| next <= head) {
+        let head = head(node).await?.header.number; // it may have become shorter
+        if next.0 <= head && hash_at(node, next).await?.is_none() {
+            let why = format!("its chain goes to {head}");
+            return Err(node.missing(&format!("block {next}"), Some(Fault::Omitted), why));
         }
     }
     Ok(hashes)

@@ -34,6 +34,8 @@ const KEYS: usize = 100;
 const AT_ONCE: usize = 4;
 /// How many accounts that hold something must agree with a slot.
 const HOLDERS: usize = 6;
+/// Of so many of them the token's code must say so too.
+const RUN: usize = 2;
 /// So few accounts may hold something else than their slot says: a stopped one, of tokens that keep that in the same word.
 const EXCEPTIONS: usize = 8;
 /// Of so many balances at most the code is run, where no slot is known.
@@ -226,7 +228,7 @@ impl Token<'_> {
         let again = self.read_again(holders.iter().map(|holder| holder.account).collect()).await?;
         let again = holders.iter().zip(again).filter_map(|(holder, read)| Some(Held { balance: read?, ..*holder }));
         let holders = largest(&again.collect::<Vec<_>>());
-        let Some((first, others)) = holders.split_first() else { return Ok(Some(Search::Nothing)) };
+        let Some(first) = holders.first() else { return Ok(Some(Search::Nothing)) };
         let layouts = Layout::all();
         let keys: Vec<B256> = layouts.iter().map(|layout| layout.key(first.account)).collect();
         let words = match self.ask(&keys).await? {
@@ -235,7 +237,7 @@ impl Token<'_> {
             Storage::Words(words) => words,
         };
         for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| word.value == first.balance.0) {
-            if self.fits(layout, others).await? {
+            if self.fits(layout, &holders).await? {
                 tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
                 self.slots.note(self.address, Known::Found(layout));
                 return Ok(Some(Search::Found(layout)));
@@ -244,15 +246,23 @@ impl Token<'_> {
         Ok(None)
     }
 
-    /// Where one does not, the token's code decides whether that is not its slot, or not its balance.
+    /// Of the largest holders the token's code must say so: else whoever chooses what `balanceOf` says would choose the slot. Where another one's
+    /// balance is not its word, the code decides whether that is not its slot, or not its balance.
     async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<bool, NodeError> {
         let Storage::Words(words) = self.words(layout, holders).await? else { return Ok(false) };
-        let differs = |(word, holder): &(&Word, &Held)| word.value != holder.balance.0;
-        let Some((word, holder)) = words.iter().zip(holders).find(differs) else { return Ok(true) };
-        match self.run(holder.account).await? {
-            Some(returned) if returned.0 == word.value => Err(self.lie(holder.account, holder.balance, returned)),
-            _ => Ok(false),
+        for (nth, (word, holder)) in words.iter().zip(holders).enumerate() {
+            let differs = word.value != holder.balance.0;
+            if !differs && nth >= RUN {
+                continue;
+            }
+            match self.run(holder.account).await? {
+                Some(returned) if returned.0 != word.value => return Ok(false),
+                Some(returned) if differs => return Err(self.lie(holder.account, holder.balance, returned)),
+                Some(_) => {}
+                None => return Ok(false),
+            }
         }
+        Ok(true)
     }
 
     /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself. If its slot is still something else,

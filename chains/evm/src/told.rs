@@ -38,8 +38,17 @@ pub(crate) async fn hold_against_state(
     if payees.asked.is_empty() || !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
         return Ok(false);
     }
-    let Judged { denied, mut doubtful, unsure, is_lie } = judge(node, at, fetched, payees.asked, is_watched).await?;
-    for address in denied.iter().chain(unsure.iter().filter(|address| is_lie.contains(*address))) {
+    let Judged { mut denied, mut doubtful, unsure, is_lie } =
+        judge(node, at, fetched, payees.asked, is_watched).await?;
+    // Those that are watched, of whom such a contract is said to have paid more than they have.
+    let paid = costly.iter().flat_map(|tx| &fetched.digest.transactions[*tx as usize].frames);
+    let paid = paid.filter(|frame| unsure.contains(&frame.from) && is_watched(&frame.to)).map(|frame| frame.to);
+    let paid: BTreeSet<Address> = paid.collect();
+    if !paid.is_empty() {
+        denied.extend(judge(node, at, fetched, paid, |_| false).await?.denied);
+    }
+    denied.extend(is_lie);
+    for address in &denied {
         tracing::warn!(
             kind = Fault::Forged.as_str(),
             "{}: the traces of block {} contradict the proof of {address}, and are not believed of it {}",
@@ -103,6 +112,8 @@ async fn judge(
     let before = before(node, at, fetched, after.keys()).await?;
     let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
     let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
+    // Before EIP-6780 a contract could end as if it had never been one.
+    let may_vanish = fetched.sealed.header.excess_blob_gas.is_none();
     let pays_itself = !fetched.sealed.header.difficulty.is_zero();
     for (address, after) in &after {
         let before = before.get(address);
@@ -116,7 +127,8 @@ async fn judge(
             before.map(|before| flows(digest, *address, before.balance, after.balance, may_have_code))
         else {
             if is_watched(address) && !may_have_code {
-                if all_are_told { &mut judged.denied } else { &mut judged.doubtful }.insert(*address);
+                let is_sure = all_are_told && !may_vanish;
+                if is_sure { &mut judged.denied } else { &mut judged.doubtful }.insert(*address);
             }
             continue;
         };

@@ -206,7 +206,8 @@ pub(crate) async fn ask_batch<'q>(
     let questions: Vec<_> = (first..).zip(questions).map(|(id, params)| Question::new(id, method, params)).collect();
     let body = serde_json::to_vec(&questions).map_err(|error| Failure::Broken(Broken::NotRpc(error)))?;
     let read = |answer: Answer| {
-        let read = read_batch(&answer, first, questions.len());
+        let (read, status) = (read_batch(&answer, first, questions.len()), answer.status);
+        endpoint.take_back(answer);
         let (refused, all) = match &read {
             Ok(told) => {
                 let errors = told.iter().filter_map(|answer| answer.as_ref().err());
@@ -216,8 +217,8 @@ pub(crate) async fn ask_batch<'q>(
             Err(_) => (0, 1),
         };
         match refused {
-            _ if is_refusal(answer.status) => Reply::Refused(match read {
-                Err(Broken::NotRpc(_) | Broken::NotAnswers(..)) => Err(Broken::Status(answer.status)),
+            _ if is_refusal(status) => Reply::Refused(match read {
+                Err(Broken::NotRpc(_) | Broken::NotAnswers(..)) => Err(Broken::Status(status)),
                 read => read,
             }),
             0 => Reply::Answered(read),

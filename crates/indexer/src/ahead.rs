@@ -232,9 +232,14 @@ fn fetch(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched {
     let reads = span.turns.at(span.watch, height, is_last, span.turns.is_long(span.coming));
     patiently(span.stop, || {
         let hash = hashes.at(height)?;
-        // A hash that was wrong is asked for again as well.
         let block = span.chain.block(BlockRef { height, hash }, span.watch, &reads);
-        let block = block.inspect_err(|_| hashes.forget())?;
+        // A hash that was wrong is asked for again as well.
+        let is_away = |error: &NodeError| matches!(error, NodeError::Unreachable { .. } | NodeError::Limited { .. });
+        let block = block.inspect_err(|error| {
+            if !is_away(error) {
+                hashes.forget()
+            }
+        })?;
         assert_eq!(block.header.at(), BlockRef { height, hash }, "a chain gives the block that it was asked for");
         Ok(block)
     })

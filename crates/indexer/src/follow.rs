@@ -2,9 +2,10 @@
 
 use std::borrow::Borrow;
 use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use assay_store::{Applier, Coverage, Left, Store, StoreError, Undo};
+use assay_store::{Applier, Coverage, Left, Pair, Store, StoreError, Undo};
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Reading,
     Reads, Tip, Watch,
@@ -349,8 +350,11 @@ impl<'a> Indexer<'a> {
         Ok(true)
     }
 
-    /// Takes these back, which are the last ones, from the tip on.
+    /// Takes these back, which are the last ones, from the tip on. Who holds what is looked up anew.
     fn take_back(&self, left: Vec<BlockRef>, done: &mut Done) -> Result<(), IndexError> {
+        if !left.is_empty() {
+            self.holders.take();
+        }
         // Final is what is still there: noted first, so that it holds wherever this is interrupted.
         let fork = left.last().map(|block| block.height.previous());
         if let Some(fork) = fork
@@ -504,7 +508,8 @@ impl<'a> Indexer<'a> {
                     .into())
             }
             None if header.height != from => Err(Break::Reorganised),
-            _ => Ok(self.chain.check_header(header, below)?),
+            // Another node may have it right, or this one the next time.
+            _ => self.chain.check_header(header, below).map_err(|error| Break::Doubt(Vec::new(), Box::new(error))),
         }
     }
 
@@ -523,9 +528,9 @@ impl<'a> Indexer<'a> {
             return Ok(());
         }
         let pairs = self.with_bytes(&surprised)?;
+        let of: HashMap<Pair, usize> = block.readings.iter().map(Reading::pair).zip(0..).collect();
         for again in self.read_again(&block.header, &pairs)? {
-            let same = |reading: &&mut Reading| (reading.account, reading.asset) == (again.account, again.asset);
-            let Some(first) = block.readings.iter_mut().find(same) else { continue };
+            let Some(first) = of.get(&again.pair()).map(|place| &mut block.readings[*place]) else { continue };
             if again.proven {
                 *first = again;
             } else if again.balance != first.balance {
@@ -624,6 +629,7 @@ impl<'a> Indexer<'a> {
     /// Takes blocks back until state agrees with these balances, or undo ends.
     fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
         let pairs = self.with_bytes(pairs)?;
+        self.holders.take();
         while let Some(last) = self.store.tip()? {
             if self.first_disagreement(&last, &pairs)?.is_none() {
                 break;

@@ -10,6 +10,7 @@ mod stand;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Contract, Fault, Header,
@@ -33,6 +34,8 @@ pub struct Quorum {
     /// The place of the one that gives blocks.
     current: AtomicUsize,
     stands: Mutex<Stands>,
+    /// When all of them were last waited for.
+    heard_all: Mutex<Option<Instant>>,
 }
 
 impl Quorum {
@@ -51,7 +54,7 @@ impl Quorum {
             return Err(NodeError::Unsupported(why));
         }
         let (id, current, stands) = (first.node.id().clone(), AtomicUsize::new(0), Mutex::new(Stands::of(&seats)));
-        Ok(Quorum { id, seats, need, current, stands })
+        Ok(Quorum { id, seats, need, current, stands, heard_all: Mutex::default() })
     }
 
     fn now(&self) -> &dyn Chain {
@@ -170,16 +173,29 @@ impl Quorum {
         block: &Block,
         open: impl Fn(&dyn Chain) -> Result<Block, NodeError>,
     ) -> Result<(), NodeError> {
-        let holders = |block: &Block| block.readings.iter().map(|one| (one.account, one.asset)).collect::<HashSet<_>>();
-        let (ours, others) = (holders(block), self.order().into_iter().filter(|place| *place != giver));
-        for place in others.take(if block.blank.is_empty() { 0 } else { self.need - 1 }) {
-            if holders(&open(&*self.seats[place].node)?) != ours {
-                let subject = format!("who holds something at block {}", block.header.height);
-                let why = format!("{} names others", self.name(giver));
-                return Err(NodeError::Unreadable { node: self.name(place), subject, why, fault: Fault::MixedForks });
+        if block.blank.is_empty() {
+            return Ok(());
+        }
+        let (mut failed, mut agree) = (None, 1);
+        for place in self.order().into_iter().filter(|place| *place != giver) {
+            if agree == self.need {
+                return Ok(());
+            }
+            match open(&*self.seats[place].node) {
+                Ok(theirs) if hold_the_same(block, &theirs) => agree += 1,
+                Ok(_) => {
+                    let (node, subject) =
+                        (self.name(place), format!("who holds something at block {}", block.header.height));
+                    let why = format!("{} names others", self.name(giver));
+                    return Err(NodeError::Unreadable { node, subject, why, fault: Fault::MixedForks });
+                }
+                Err(error) => {
+                    self.fault(place, &error);
+                    failed = Some(NodeError::or_worse(failed, error));
+                }
             }
         }
-        Ok(())
+        if agree == self.need { Ok(()) } else { Err(failed.unwrap_or_else(|| self.too_few())) }
     }
 
     /// What as many other nodes as are needed say of these balances.
@@ -207,6 +223,15 @@ impl Quorum {
             _ => Ok(said),
         }
     }
+}
+
+/// Do both blocks name the same ones that hold something? Who could not be read in one of them says nothing.
+fn hold_the_same(one: &Block, other: &Block) -> bool {
+    let pairs = |block: &Block, is_known| -> HashSet<(AccountNo, Asset)> {
+        block.readings.iter().filter(|read| read.balance.is_ok() == is_known).map(Reading::pair).collect()
+    };
+    let unread = &pairs(one, false) | &pairs(other, false);
+    (&pairs(one, true) ^ &pairs(other, true)).is_subset(&unread)
 }
 
 impl Chain for Quorum {

@@ -12,9 +12,9 @@ impl Indexer<'_> {
         if !is_all_told(block) {
             return Ok(());
         }
-        for (account, asset) in self.store.surprises(block)? {
-            let read = block.readings.iter().find(|read| (read.account, read.asset) == (account, asset) && read.proven);
-            let (Asset::Native, Some(Ok(state))) = (asset, read.map(|read| &read.balance)) else { continue };
+        for (account, asset) in self.store.surprises(block)?.into_iter().filter(|(_, asset)| *asset == Asset::Native) {
+            let read = block.readings.iter().find(|read| read.pair() == (account, asset) && read.proven);
+            let Some(Ok(state)) = read.map(|read| &read.balance) else { continue };
             let before = self.store.balance(account, asset, parent.height)?;
             if self.store.noted_coverage(account, asset, parent.height)? != Coverage::Verified
                 && !self.is_proven(parent, (account, asset), before)?

@@ -158,6 +158,13 @@ pub struct Reading {
     pub proof: Option<Proof>,
 }
 
+impl Reading {
+    /// Whose, in what.
+    pub fn pair(&self) -> (AccountNo, Asset) {
+        (self.account, self.asset)
+    }
+}
+
 /// What shows a balance to whoever knows the block's hash and asks no node, as its chain encodes it: see [`crate::Addresses::show_proof`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof(pub Arc<[u8]>);

@@ -10,6 +10,9 @@ use super::Quorum;
 
 /// For how long the others are waited for once enough have answered: to hear at once of those who disagree.
 const GRACE: Duration = Duration::from_millis(100);
+/// And from time to time: to hear of those who are slow.
+const LONG_GRACE: Duration = Duration::from_secs(1);
+pub(super) const LONG_EACH: Duration = Duration::from_secs(5);
 
 /// One node.
 pub(super) struct Seat {
@@ -29,6 +32,10 @@ impl Seat {
         let name = node.source().unwrap_or_else(|| "the node".into());
         Seat { node, name, open: Mutex::default() }
     }
+
+    fn is_asked(&self) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
+    }
 }
 
 impl Quorum {
@@ -40,9 +47,32 @@ impl Quorum {
         self.ask_these(0..self.seats.len(), question)
     }
 
+    /// The same, and from time to time waits longer.
+    pub(super) fn ask_all<T: Send + 'static>(
+        &self,
+        question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
+    ) -> Answers<T> {
+        let mut heard_all = self.heard_all.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = heard_all.is_none_or(|at| at.elapsed() >= LONG_EACH) && !self.seats.iter().any(Seat::is_asked);
+        if is_time {
+            *heard_all = Some(Instant::now());
+        }
+        drop(heard_all);
+        self.ask_within(if is_time { LONG_GRACE } else { GRACE }, 0..self.seats.len(), question)
+    }
+
     /// Asks these nodes.
     pub(super) fn ask_these<T: Send + 'static>(
         &self,
+        places: impl Iterator<Item = usize>,
+        question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
+    ) -> Answers<T> {
+        self.ask_within(GRACE, places, question)
+    }
+
+    fn ask_within<T: Send + 'static>(
+        &self,
+        grace: Duration,
         places: impl Iterator<Item = usize>,
         question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
     ) -> Answers<T> {
@@ -50,7 +80,7 @@ impl Quorum {
         let (mut answers, mut open) = (Answers::new(), Vec::new());
         for place in places {
             let seat = &self.seats[place];
-            if seat.open.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0 {
+            if seat.is_asked() {
                 answers.push((place, Err(self.silent(place))));
                 continue;
             }
@@ -62,7 +92,7 @@ impl Quorum {
             });
         }
         drop(tell);
-        self.gather(&told, &mut answers);
+        self.gather(grace, &told, &mut answers);
         for (place, token) in open {
             if !answers.iter().any(|(answered, _)| *answered == place) {
                 *self.seats[place].open.lock().unwrap_or_else(PoisonError::into_inner) = token;
@@ -73,12 +103,12 @@ impl Quorum {
         answers
     }
 
-    fn gather<T>(&self, told: &Receiver<(usize, Result<T, NodeError>)>, answers: &mut Answers<T>) {
+    fn gather<T>(&self, grace: Duration, told: &Receiver<(usize, Result<T, NodeError>)>, answers: &mut Answers<T>) {
         let mut enough_since: Option<Instant> = None;
         loop {
             let next = match enough_since {
                 None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(since) => told.recv_timeout(GRACE.saturating_sub(since.elapsed())),
+                Some(since) => told.recv_timeout(grace.saturating_sub(since.elapsed())),
             };
             let Ok(answer) = next else { return };
             answers.push(answer);
@@ -112,7 +142,8 @@ impl Quorum {
         NodeError::Unreachable { node: self.id.to_string(), why: format!("fewer than {} nodes answer", self.need) }
     }
 
-    fn silent(&self, place: usize) -> NodeError {
+    /// What a node that is not waited for is told as.
+    pub(super) fn silent(&self, place: usize) -> NodeError {
         let node = self.name(place);
         if self.seats[place].node.is_refused() {
             return NodeError::Limited { node, why: "refuses whatever it is asked, as too much".into() };

@@ -9,7 +9,7 @@ use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError, Standing, Tip};
 
 use super::Quorum;
 use super::agree::most;
-use super::ask::{Answers, Seat};
+use super::ask::{Answers, LONG_EACH, Seat};
 
 /// A node may have so many blocks less than another while they travel.
 const ON_THEIR_WAY: u64 = 1;
@@ -21,6 +21,8 @@ const FAULT_LASTS: Duration = Duration::from_secs(60);
 /// How the nodes stood when they were last looked at.
 pub(super) struct Stands {
     each: Vec<Standing>,
+    /// When each was last heard of where the chain stands.
+    heard: Vec<Option<Instant>>,
     /// What was wrong with an answer of each beside that, and when.
     faults: Vec<Option<(NodeError, Instant)>>,
     pub(super) disagreement: Option<NodeError>,
@@ -30,8 +32,14 @@ impl Stands {
     pub(super) fn of(seats: &[Seat]) -> Stands {
         let standing =
             |seat: &Seat| Standing { node: seat.name.clone(), head: None, state: Standing::AGREES, why: None };
-        let (each, faults) = (seats.iter().map(standing).collect(), vec![None; seats.len()]);
-        Stands { each, faults, disagreement: None }
+        let (each, heard, faults) =
+            (seats.iter().map(standing).collect(), vec![None; seats.len()], vec![None; seats.len()]);
+        Stands { each, heard, faults, disagreement: None }
+    }
+
+    /// Who is slow, and was heard a moment ago, stands as then.
+    fn was_heard(&self, place: usize) -> bool {
+        self.heard[place].is_some_and(|at| at.elapsed() < 3 * LONG_EACH)
     }
 
     fn fault(&self, place: usize) -> Option<&NodeError> {
@@ -81,7 +89,7 @@ impl Quorum {
 
     /// Asks all nodes where the chain stands, and finds the last block that enough of them have.
     pub(super) fn look_around(&self) -> Result<Tip, NodeError> {
-        let answers = self.ask(|node| node.tip());
+        let answers = self.ask_all(|node| node.tip());
         let tips: Vec<(usize, Tip)> =
             answers.iter().filter_map(|(place, tip)| Some((*place, *tip.as_ref().ok()?))).collect();
         let found = match tips.len() < self.need {
@@ -197,11 +205,20 @@ impl Quorum {
             };
             Standing { node, head, state, why }
         };
-        let each: Vec<Standing> = answers.iter().map(stand).collect();
+        let mut each: Vec<Standing> = answers.iter().map(stand).collect();
         let is_on =
             |(place, one): &(usize, &Standing)| one.head.is_some() && !parted.iter().any(|(parted, _)| parted == place);
         let on_chain: Vec<usize> = each.iter().enumerate().filter(is_on).map(|(place, _)| place).collect();
         let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, answer) in answers {
+            match answer {
+                Ok(_) => stands.heard[*place] = Some(Instant::now()),
+                Err(error) if *error == self.silent(*place) && stands.was_heard(*place) => {
+                    each[*place].clone_from(&stands.each[*place]);
+                }
+                Err(_) => {}
+            }
+        }
         for (now, before) in each.iter().zip(&stands.each).filter(|(now, before)| now.state != before.state) {
             let (node, was, why) = (&now.node, before.state, now.why.as_deref());
             match now.state {
