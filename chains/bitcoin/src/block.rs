@@ -77,6 +77,7 @@ pub(crate) fn extract(
         blank: vec![],
         remarks: vec![],
         sealed: None,
+        checked: true,
         opening: false,
         body,
     })

@@ -14,7 +14,7 @@ use assay_http::Endpoint;
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Contract, Effect,
     Fault, Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip,
-    TxId, Watch,
+    Told, TxId, Watch,
 };
 
 use crate::contract::{self, Exposed};
@@ -335,8 +335,13 @@ impl EvmChain {
             blank: vec![],
             remarks: vec![],
             sealed: None,
+            checked: fetched.is_checked,
             opening: false,
-            body: Box::new(EvmBody { digest: fetched.digest, is_token: self.is_token.clone() }),
+            body: Box::new(EvmBody {
+                digest: fetched.digest,
+                is_denied: fetched.is_denied,
+                is_token: self.is_token.clone(),
+            }),
         }
     }
 }
@@ -539,6 +544,8 @@ fn header_of(sealed: &SealedHeader) -> Header {
 /// The rest of a block: what its transactions paid to others.
 struct EvmBody {
     digest: Digest,
+    /// Does its header commit to what could not be held against it?
+    is_denied: bool,
     is_token: Arc<HashSet<Address>>,
 }
 
@@ -550,7 +557,11 @@ impl Body for EvmBody {
         }
     }
 
-    fn is_told(&self, tx: u32) -> bool {
-        usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx)).is_some_and(|tx| tx.is_told)
+    fn told(&self, tx: u32) -> Told {
+        match usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx)) {
+            _ if self.is_denied => Told::Nothing,
+            Some(tx) if tx.is_told => Told::All,
+            _ => Told::NotCalls,
+        }
     }
 }

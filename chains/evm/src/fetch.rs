@@ -37,6 +37,9 @@ pub(crate) struct Fetched {
     pub(crate) txids: Vec<B256>,
     /// Was everything held against the header? What a chain of another family has beside Ethereum's cannot be.
     pub(crate) is_checked: bool,
+    /// Were receipts not what its header, of which every field is known here, commits to? By their type they may be of a family that writes
+    /// them otherwise: nothing is settled by them.
+    pub(crate) is_denied: bool,
     pub(crate) digest: Digest,
 }
 
@@ -201,7 +204,13 @@ pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, wh
 pub(crate) async fn block_without_movements(node: &Node, at: BlockRef) -> Result<Fetched, NodeError> {
     let contents = read_body(node, at, body(node, at).await, Senders::All).await?;
     let digest = Digest { beneficiary: contents.sealed.header.beneficiary, ..Digest::default() };
-    Ok(Fetched { txids: contents.txids(), sealed: contents.sealed, is_checked: contents.is_checked, digest })
+    Ok(Fetched {
+        txids: contents.txids(),
+        sealed: contents.sealed,
+        is_checked: contents.is_checked,
+        is_denied: false,
+        digest,
+    })
 }
 
 /// Whose signatures are checked.
@@ -242,7 +251,8 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
         Err(Refusal::Null(_)) => return Err(gone_or_missing(node, at, &subject, None).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
-    let is_checked = check_receipts(node, &contents, &subject, &receipts)?;
+    let are_committed = check_receipts(node, &contents, &subject, &receipts)?;
+    let (is_checked, is_denied) = (contents.is_checked && are_committed, !contents.sealed.is_foreign && !are_committed);
     let txids = contents.txids();
     let committed = contents.committed().iter().map(|transaction| is_checked && !transaction.is_foreign());
     let committed: Vec<bool> = committed.chain([false]).collect();
@@ -255,7 +265,7 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     // Since EIP-6780, which came with what headers say of blobs (Cancun), who destroys itself for its own benefit mostly burns nothing.
     let burns = sealed.header.excess_blob_gas.is_none();
     traces::explain(node, at, &mut digest, traces?, burns).await?;
-    Ok(Fetched { sealed, txids, is_checked, digest })
+    Ok(Fetched { sealed, txids, is_checked, is_denied, digest })
 }
 
 async fn body(node: &Node, at: BlockRef) -> Result<Option<BlockJson<Transaction>>, Refusal> {
@@ -497,11 +507,11 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
     if all != expected {
         return Err(contradiction("its transactions", format!("{all} receipts for {expected} transactions")));
     }
-    let checked = match contents.is_checked {
-        true => verify::receipts(committed, header),
-        false => Err("the header commits to what is not known here".into()),
+    let checked = match contents.sealed.is_foreign {
+        false => verify::receipts(committed, header),
+        true => Err("the header commits to what is not known here".into()),
     };
-    let is_strange = || !contents.is_checked || contents.committed().iter().any(Transaction::is_foreign);
+    let is_strange = || contents.sealed.is_foreign || contents.committed().iter().any(Transaction::is_foreign);
     match checked {
         Err(why) if !is_strange() || codec::knows(node.chain_number) => Err(contradiction("its header", why)),
         checked if receipts.iter().all(|receipt| receipt.succeeded.is_some()) => {

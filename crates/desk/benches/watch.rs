@@ -167,6 +167,7 @@ fn block(store: &Store, credits: impl Iterator<Item = u32>, readings: Vec<Readin
         blank: Vec::new(),
         remarks: Vec::new(),
         sealed: None,
+        checked: true,
         opening: height == Height(0),
         body: Box::new(NoBody),
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use assay_store::{Store, StoreError};
-use assay_types::{Account, AccountNo, Asset, BlockRef, Chain, ChainId, Payment, Statement, TxId};
+use assay_types::{Account, AccountNo, Asset, BlockRef, Chain, ChainId, Payment, Statement, Told, TxId};
 use assay_verifier::{Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
 
 use crate::evidence::{Opened, Question, flights, scale};
@@ -122,9 +122,18 @@ fn in_a_block(
             spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
         }
     }
-    let paid = paid(world, chain, transaction.payments)?;
-    let coin = || Some(world.directory.deployed(&chain.id, Asset::Native)?.0.symbol.clone());
-    let untold = if transaction.is_told { None } else { coin() };
+    let mut paid = paid(world, chain, transaction.payments)?;
+    let coin = || world.directory.deployed(&chain.id, Asset::Native).map(|(entry, _)| entry.symbol.clone());
+    let all = || world.directory.assets.iter().filter(|entry| entry.deployed_on(&chain.id).next().is_some());
+    let untold = match transaction.told {
+        Told::All => vec![],
+        Told::NotCalls => coin().into_iter().collect(),
+        Told::Nothing => {
+            // What came to the exchange's own accounts, state shows.
+            paid.retain(|payment| is_own(question, chain, &payment.to));
+            all().map(|entry| entry.symbol.clone()).collect()
+        }
+    };
     Ok(Some(Found::Block { at: header.at(), paid, spent, untold }))
 }
 
@@ -135,7 +144,7 @@ fn beside(store: &Store, txid: TxId) -> Result<Option<Found>, DeskError> {
 }
 
 fn nothing_known_at(at: BlockRef) -> Found {
-    Found::Block { at, paid: vec![], spent: vec![], untold: None }
+    Found::Block { at, paid: vec![], spent: vec![], untold: vec![] }
 }
 
 /// What moved the exchange's own accounts in a block, and no transaction is known to have moved.

@@ -126,6 +126,7 @@ impl Sealed {
             blank: Vec::new(),
             remarks: Vec::new(),
             sealed: None,
+            checked: true,
             opening: self.header.height == Height(0),
             body: Box::new(NoBody),
         }

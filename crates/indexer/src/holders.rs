@@ -5,12 +5,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_store::{Applier, Pair};
+use assay_store::{Applier, Coverage, Pair};
 use assay_types::{Account, AccountNo, Amount, Asset, Block, Watch};
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
 
+/// So many balances that are not known are read at a block.
+const UNREAD: usize = 50_000;
 /// So many holders tell whether a change is everyone's.
 const SAMPLE: usize = 8;
 
@@ -22,7 +24,7 @@ pub(crate) struct Holders {
     of: BTreeMap<Asset, BTreeMap<AccountNo, Amount>>,
     /// The one of each token that is read at every block.
     largest: BTreeMap<Asset, AccountNo>,
-    /// Balances that could not be read where they were to be: at the last block perhaps they can.
+    /// Balances that are not known, or could not be read where they were to be: at the last block perhaps they can.
     unread: BTreeSet<Pair>,
 }
 
@@ -63,16 +65,28 @@ impl Holders {
 }
 
 impl Indexer<'_> {
-    /// Looks up who holds tokens among the accounts that came since this was asked last.
+    /// Looks up who holds tokens among the accounts that came since this was asked last, and of what they hold is not known.
     pub(crate) fn find_holders(&self, watch: &Watch) -> Result<(), Break> {
         let mut holders = self.holders.borrow_mut();
-        let next = watch.next().0;
-        if holders.next < next {
-            for (pair, amount) in self.store.token_holders(holders.next..next)? {
-                holders.note(pair, amount);
+        let new = holders.next..watch.next().0;
+        if let (false, Some(tip)) = (new.is_empty(), self.store.tip()?) {
+            let mut lookup = self.store.lookup()?;
+            for (pair, amount) in self.store.token_holders(new.clone())? {
+                if !matches!(lookup.standing(pair, tip.height)?.coverage, Coverage::Unknown(_)) {
+                    holders.note(pair, amount);
+                }
             }
-            holders.next = next;
+            let (assets, unread) = (self.chain.assets(), &mut holders.unread);
+            let pairs = new.clone().flat_map(|number| assets.iter().map(move |asset| (AccountNo(number), *asset)));
+            let mut pairs = pairs.peekable();
+            lookup.each_coverage(new, tip.height, |pair, coverage| {
+                unread.extend(std::iter::from_fn(|| pairs.next_if(|next| *next < pair)));
+                let is_followed = pairs.next_if_eq(&pair).is_some();
+                unread.extend((is_followed && matches!(coverage, Coverage::Unknown(_))).then_some(pair));
+            })?;
+            unread.extend(pairs);
         }
+        holders.next = watch.next().0;
         Ok(())
     }
 
@@ -86,7 +100,7 @@ impl Indexer<'_> {
         is_long: bool,
     ) -> Result<(), Break> {
         if is_last {
-            let unread = self.holders.borrow().unread.clone();
+            let unread: Vec<Pair> = self.holders.borrow().unread.iter().take(UNREAD).copied().collect();
             self.read_beside(block, unread)?;
         }
         if is_long {
@@ -117,11 +131,11 @@ impl Indexer<'_> {
         self.read_beside(block, changed.iter().flat_map(|asset| holders.all(*asset)))
     }
 
-    /// What blocks say of holders from now on. What could not be read is tried once, at the last block of a stretch.
+    /// What blocks say of holders from now on. What is not known is tried once, at the last block of a stretch.
     pub(crate) fn note_holders(&self, block: &Block, is_last: bool) {
         let mut holders = self.holders.borrow_mut();
         if is_last {
-            holders.unread.clear();
+            (0..UNREAD).for_each(|_| _ = holders.unread.pop_first());
         }
         for reading in &block.readings {
             let pair = (reading.account, reading.asset);

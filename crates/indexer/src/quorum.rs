@@ -166,6 +166,34 @@ impl Quorum {
         }
     }
 
+    /// One that could not be held against its header is asked of others as well: where one gives it whole, the first gave another.
+    fn whole(
+        &self,
+        giver: usize,
+        block: Block,
+        ask: impl Fn(&dyn Chain) -> Result<Block, NodeError>,
+    ) -> (usize, Block) {
+        let mut alike = 1;
+        for place in self.order().into_iter().filter(|place| *place != giver) {
+            if block.checked || alike == self.need {
+                break;
+            }
+            match ask(&*self.seats[place].node) {
+                Ok(theirs) if theirs.checked => {
+                    let (node, subject) = (self.name(giver), format!("block {}", block.header.height));
+                    let (against, fault) = (format!("what {} gives", self.name(place)), Fault::Forged);
+                    let why = "it has what is not known here, and there everything is".into();
+                    self.fault(giver, &NodeError::Contradiction { node, subject, against, why, fault });
+                    self.current.store(place, Ordering::Relaxed);
+                    return (place, theirs);
+                }
+                Ok(_) => alike += 1,
+                Err(error) => self.fault(place, &error),
+            }
+        }
+        (giver, block)
+    }
+
     /// That very many accounts hold nothing is said by none of their readings: others must name the same ones that hold something.
     fn confirm_blank(
         &self,
@@ -280,7 +308,8 @@ impl Chain for Quorum {
 
     /// All of it from one node, by a hash on which enough agree.
     fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
-        let (giver, mut block) = self.one(|node| node.block(at, watch, reads))?;
+        let (giver, block) = self.one(|node| node.block(at, watch, reads))?;
+        let (giver, mut block) = self.whole(giver, block, |node| node.block(at, watch, reads));
         self.confirm(giver, &mut block, watch)?;
         self.confirm_blank(giver, &block, |node| node.block(at, watch, reads))?;
         Ok(block)

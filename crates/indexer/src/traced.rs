@@ -1,7 +1,7 @@
 //! Movements that only a trace tells of. Nothing commits to a trace: it explains, and state decides.
 
 use assay_store::{Coverage, Pair};
-use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg};
+use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg, Told};
 
 use crate::follow::{Break, Indexer};
 
@@ -58,7 +58,7 @@ impl Indexer<'_> {
 
 /// Is it told of every transaction what it called?
 pub(crate) fn is_all_told(block: &Block) -> bool {
-    (0..).zip(&block.txids).all(|(tx, _)| block.body.is_told(tx))
+    (0..).zip(&block.txids).all(|(tx, _)| block.body.told(tx) == Told::All)
 }
 
 fn is_native(leg: &Leg, account: AccountNo) -> bool {

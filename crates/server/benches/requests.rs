@@ -108,6 +108,7 @@ fn apply(store: &Store) {
         blank: Vec::new(),
         remarks: Vec::new(),
         sealed: None,
+        checked: true,
         opening: height == Height(0),
         body: Box::new(NoBody),
     };

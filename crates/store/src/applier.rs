@@ -510,7 +510,7 @@ impl<'a> Applier<'a> {
                     }
                 });
                 let row = row.unwrap_or_default();
-                if block.body.is_told(tx) { row } else { Transaction::untold_into(row) }
+                Transaction::told_into(row, block.body.told(tx))
             },
         );
         past.note(Family::Transactions, &key, before.as_deref());

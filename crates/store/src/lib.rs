@@ -64,8 +64,8 @@ pub const FORMAT: u32 = 8;
 pub struct Store {
     db: DB,
     path: PathBuf,
-    /// A reader's private files; removed with it.
-    _private: Option<tempfile::TempDir>,
+    /// Is this the one process that writes?
+    writes: bool,
     pen: Mutex<()>,
     amended: AtomicU64,
 }
@@ -165,8 +165,8 @@ families! {
 }
 
 impl Store {
-    pub(crate) fn new(db: DB, path: PathBuf, private: Option<tempfile::TempDir>) -> Store {
-        Store { db, path, _private: private, pen: Mutex::default(), amended: AtomicU64::default() }
+    pub(crate) fn new(db: DB, path: PathBuf, writes: bool) -> Store {
+        Store { db, path, writes, pen: Mutex::default(), amended: AtomicU64::default() }
     }
 
     /// Whoever follows the chain holds this while blocks are written, and whoever announces accounts while these are.

@@ -38,8 +38,30 @@ impl Store {
         store.check_identity(chain, mode)?;
         if mode == Mode::Write {
             store.forget_unnumbered()?;
+            store.merge_small_tables()?;
         }
         Ok(store)
+    }
+
+    /// Each opening leaves a small table of every family behind, and RocksDB never merges those whose keys only rise.
+    fn merge_small_tables(&self) -> Result<(), StoreError> {
+        const SMALL_BYTES: usize = 1 << 20;
+        const MANY: usize = 16;
+        const MUCH_BYTES: usize = 256 << 20;
+        let tables = self.db.live_files().map_err(|error| self.database(error))?;
+        for family in Family::ALL {
+            let all = || tables.iter().filter(|table| table.column_family_name == family.name());
+            let small: Vec<_> = all().filter(|table| table.size < SMALL_BYTES).collect();
+            let (from, to) = (small.iter().map(|it| &it.start_key).min(), small.iter().map(|it| &it.end_key).max());
+            let (Some(Some(from)), Some(Some(to)), true) = (from, to, small.len() > MANY) else { continue };
+            let between = all().filter(|it| it.start_key.as_ref() <= Some(to) && it.end_key.as_ref() >= Some(from));
+            if between.map(|table| table.size).sum::<usize>() < MUCH_BYTES {
+                let mut options = rocksdb::CompactOptions::default();
+                options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+                self.db.compact_range_cf_opt(self.family(*family)?, Some(from), Some(to), &options);
+            }
+        }
+        Ok(())
     }
 
     /// Makes a copy in this folder, as of now, that can be opened by itself: files are linked where the disk allows, so that it costs
@@ -59,7 +81,7 @@ impl Store {
 
     /// Is this the one process that writes?
     pub fn is_writer(&self) -> bool {
-        self._private.is_none()
+        self.writes
     }
 
     fn check_identity(&self, chain: &ChainId, mode: Mode) -> Result<(), StoreError> {
@@ -118,23 +140,21 @@ fn open_to_write(path: &Path) -> Result<Store, StoreError> {
     std::fs::create_dir_all(path)
         .map_err(|error| StoreError::Database { path: path.into(), why: format!("cannot be made: {error}") })?;
     let db = DB::open_cf_descriptors(&database_options(), path, families()).map_err(|error| failure(path, error))?;
-    Ok(Store::new(db, path.into(), None))
+    Ok(Store::new(db, path.into(), true))
 }
 
+/// Without a lock, and as strictly as whoever writes: every table must be there, whole.
 fn open_to_read(path: &Path) -> Result<Store, StoreError> {
     if !path.join("CURRENT").exists() {
         return Err(StoreError::Absent(path.into()));
     }
     let mut attempt = 0;
     loop {
-        let private = tempfile::Builder::new().prefix("assay-reader-").tempdir();
-        let private = private.map_err(|error| StoreError::Database { path: path.into(), why: error.to_string() })?;
-        let db = DB::open_cf_descriptors_as_secondary(&database_options(), path, private.path(), families());
         let logs = write_ahead_logs(path);
-        match db.and_then(|db| db.try_catch_up_with_primary().map(|()| db)) {
+        match DB::open_cf_descriptors_read_only(&database_options(), path, families(), false) {
             // A log that went meanwhile may have taken rows with it whose table was not listed yet.
             Ok(_) if attempt < READER_ATTEMPTS && !logs.is_subset(&write_ahead_logs(path)) => {}
-            Ok(db) => return Ok(Store::new(db, path.into(), Some(private))),
+            Ok(db) => return Ok(Store::new(db, path.into(), false)),
             Err(_) if is_half_made(path) => return Err(StoreError::Absent(path.into())),
             // The writer may replace or remove files between our listing and our opening them.
             Err(_) if attempt < READER_ATTEMPTS => std::thread::sleep(Duration::from_millis(25)),

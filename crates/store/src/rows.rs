@@ -1,7 +1,8 @@
 //! The rows of each column family: what a key and a value mean. `FORMAT.md` specifies them.
 
 use assay_types::{
-    Account, AccountNo, Amount, Asset, BlockHash, Direction, Header, Height, Kind, Outpoint, Payment, Timestamp, TxId,
+    Account, AccountNo, Amount, Asset, BlockHash, Direction, Header, Height, Kind, Outpoint, Payment, Timestamp, Told,
+    TxId,
 };
 
 use crate::bytes::{Reader, Writer};
@@ -59,8 +60,8 @@ pub struct Transaction {
     pub debits: Vec<(AccountNo, Asset, Amount)>,
     /// What it paid: to anyone if it took from a watched account, else to watched accounts.
     pub payments: Vec<Payment>,
-    /// Is everything told that it paid in the chain's own coin? What calls paid is not, where no trace of them was to be had.
-    pub is_told: bool,
+    /// How much of what it paid is told.
+    pub told: Told,
 }
 
 /// A watched unspent output.
@@ -195,7 +196,7 @@ impl Unspent {
 
 impl Transaction {
     pub(crate) fn nothing_yet(height: Height) -> Transaction {
-        Transaction { height, debits: vec![], payments: vec![], is_told: true }
+        Transaction { height, debits: vec![], payments: vec![], told: Told::All }
     }
 
     /// A row up to its payments.
@@ -204,9 +205,14 @@ impl Transaction {
         debits.iter().fold(row, |row, (account, asset, amount)| row.account(*account).asset(*asset).amount(*amount))
     }
 
-    /// That not everything is told: a payment to nobody.
-    pub(crate) fn untold_into(row: Writer) -> Writer {
-        Transaction::payment_into(row, None, &[], Asset::Native, Amount::ZERO)
+    /// That not everything is told, or nothing: a payment to nobody, of 0 or of 1.
+    pub(crate) fn told_into(row: Writer, told: Told) -> Writer {
+        let amount = match told {
+            Told::All => return row,
+            Told::NotCalls => Amount::ZERO,
+            Told::Nothing => Amount::from(1),
+        };
+        Transaction::payment_into(row, None, &[], Asset::Native, amount)
     }
 
     /// One payment more.
@@ -219,7 +225,7 @@ impl Transaction {
         let mut row = Reader(value);
         let (height, count) = (Height(row.count()?), row.count()?);
         let debits = (0..count).map(|_| Some((row.account()?, row.asset()?, row.amount()?))).collect::<Option<_>>()?;
-        let (mut payments, mut is_told) = (Vec::new(), true);
+        let (mut payments, mut told) = (Vec::new(), Told::All);
         while !row.0.is_empty() {
             let index = match row.count()? {
                 0 => None,
@@ -229,11 +235,12 @@ impl Transaction {
             let to = Account::new(row.raw(length)?);
             let payment = Payment { index, to, asset: row.asset()?, amount: row.amount()? };
             match length {
-                0 => is_told = false,
+                0 if payment.amount.is_zero() => told = Told::NotCalls,
+                0 => told = Told::Nothing,
                 _ => payments.push(payment),
             }
         }
-        Some(Transaction { height, debits, payments, is_told })
+        Some(Transaction { height, debits, payments, told })
     }
 }
 
@@ -263,12 +270,14 @@ mod tests {
         }
         let payment = Payment { index: None, to: Account::new(&[1, 2]), asset: Asset::Native, amount: Amount::from(5) };
         let debits = vec![(AccountNo(4), Asset::Native, Amount::from(6))];
-        let transaction = Transaction { height: Height(1), debits, payments: vec![payment], is_told: true };
+        let transaction = Transaction { height: Height(1), debits, payments: vec![payment], told: Told::All };
         let row = Transaction::head_into(Writer::default(), Height(1), &transaction.debits);
         let row = Transaction::payment_into(row, None, &[1, 2], Asset::Native, Amount::from(5)).0;
         assert_eq!(Transaction::read(&row), Some(transaction.clone()));
-        let row = Transaction::untold_into(Writer(row)).0;
-        assert_eq!(Transaction::read(&row), Some(Transaction { is_told: false, ..transaction }));
+        for told in [Told::NotCalls, Told::Nothing] {
+            let row = Transaction::told_into(Writer(row.clone()), told).0;
+            assert_eq!(Transaction::read(&row), Some(Transaction { told, ..transaction.clone() }));
+        }
         for coverage in [Coverage::Verified, Coverage::Unproven, Coverage::Unknown("why".into())] {
             assert_eq!(Coverage::read(&coverage.value()), Some(coverage));
         }

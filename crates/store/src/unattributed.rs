@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment, TxId};
+use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment, Told, TxId};
 
 use crate::bytes::{Reader, Writer};
 use crate::settle::Step;
@@ -111,6 +111,6 @@ impl Store {
         let row = all.payments.iter().fold(row, |row, Payment { index, to, asset, amount }| {
             Transaction::payment_into(row, *index, &to.0, *asset, *amount)
         });
-        Ok((before, Transaction::untold_into(row).0))
+        Ok((before, Transaction::told_into(row, Told::NotCalls).0))
     }
 }

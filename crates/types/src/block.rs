@@ -206,6 +206,17 @@ pub struct Payment {
 /// What takes a payment: as [`Payment`] has it, but the recipient's bytes are lent only.
 pub type TakePayment<'t> = dyn FnMut(Option<u32>, &[u8], Asset, Amount) + 't;
 
+/// How much is told of what a transaction paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Everything.
+    All,
+    /// What it paid in the chain's own coin by calls is not: no trace of them was to be had.
+    NotCalls,
+    /// What the node says of it could not be held against the header, which commits to it: nothing follows from that.
+    Nothing,
+}
+
 /// The rest of a block, asked only for the few transactions that moved a watched account.
 pub trait Body: Send {
     /// Calls `take` for everything that the transaction at this place in [`Block::txids`] paid, in order.
@@ -220,10 +231,10 @@ pub trait Body: Send {
         payments
     }
 
-    /// Is everything told that it paid in the chain's own coin?
-    fn is_told(&self, tx: u32) -> bool {
+    /// How much of what it paid is told.
+    fn told(&self, tx: u32) -> Told {
         let _ = tx;
-        true
+        Told::All
     }
 
     /// These inputs, which are among those of [`Block::spends`] and stand in the same order.
@@ -254,6 +265,8 @@ pub struct Block {
     pub remarks: Vec<Remark>,
     /// Where the proofs of its readings are to be kept ([`crate::Reads::keep`]): its header, as the bytes whose hash is the block's.
     pub sealed: Option<Vec<u8>>,
+    /// Was all of it held against its header? What a family has that is not known here cannot be.
+    pub checked: bool,
     /// Is this where coverage begins? Then what the readings show is an opening balance.
     pub opening: bool,
     /// The rest.
@@ -264,8 +277,8 @@ impl Block {
     /// Nothing but its header: one that is taken to have moved no watched account, without having been read.
     pub fn unread(header: Header) -> Block {
         let (txids, effects, spends, overwritten, readings, blank, remarks) = Default::default();
-        let (sealed, opening, body) = (None, false, Box::new(Unread));
-        Block { header, txids, effects, spends, overwritten, readings, blank, remarks, sealed, opening, body }
+        let (sealed, checked, opening, body) = (None, true, false, Box::new(Unread));
+        Block { header, txids, effects, spends, overwritten, readings, blank, remarks, sealed, checked, opening, body }
     }
 
     /// All its inputs, by place.

@@ -207,8 +207,8 @@ pub enum Found {
         paid: Vec<Paid>,
         /// What accounts that the exchange declares put into it. Several of an asset are summed.
         spent: Vec<Spent>,
-        /// The coin of which it is not told what else it paid: of a call that was not traced.
-        untold: Option<String>,
+        /// The assets of which it is not told what else it paid: a call that was not traced, or nothing that could be held against the header.
+        untold: Vec<String>,
     },
 }
 

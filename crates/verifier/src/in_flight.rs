@@ -276,8 +276,8 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
     }
     for ((chain, txid), numbers) in by_transaction {
         let (payments, complete, untold) = match transactions.get(&(chain, txid)) {
-            Some(Found::Mempool { payments, complete }) => (payments, *complete, &None),
-            Some(Found::Block { paid, untold, .. }) => (paid, true, untold),
+            Some(Found::Mempool { payments, complete }) => (payments, *complete, &[][..]),
+            Some(Found::Block { paid, untold, .. }) => (paid, true, &untold[..]),
             Some(Found::Nowhere { .. }) | None => continue,
         };
         let uses: Vec<Use<'_>> = numbers
@@ -290,7 +290,7 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
             forgive_the_untold(&uses, &mut fits);
         }
         for (one, fit) in uses.iter().zip(&mut fits) {
-            let is_untold = one.list == List::PendingWithdrawals && untold.as_deref() == Some(one.symbol);
+            let is_untold = one.list == List::PendingWithdrawals && untold.iter().any(|it| it == one.symbol);
             if is_untold && matches!(fit, Fit::Elsewhere | Fit::Less(_)) {
                 *fit = Fit::Untold;
             }

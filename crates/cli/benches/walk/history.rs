@@ -56,6 +56,7 @@ pub fn ten_million_movements() {
             blank: vec![],
             remarks: vec![],
             sealed: None,
+            checked: true,
             opening: false,
             body: Box::new(NoBody),
         };

@@ -489,6 +489,7 @@ impl Chain for Fake {
                 blank,
                 remarks: Vec::new(),
                 sealed: None,
+                checked: true,
                 opening,
                 body: Box::new(Paid(block.payment(), inputs)),
             })

@@ -1,6 +1,6 @@
 //! What is found out later of a block is kept as if it had been known when that was applied, and goes with it.
 
-use assay_types::{AccountNo, Asset, Height, Payment, Reading, TxId};
+use assay_types::{AccountNo, Asset, Height, Payment, Reading, Told, TxId};
 use proptest::prelude::*;
 
 use super::world::{Event, Said, TOKEN, World};
@@ -105,7 +105,7 @@ fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
         let moved = store.unattributed(&at(5)).unwrap().unwrap();
         assert_eq!(moved.debits, [(FIRST, Asset::Native, sats(3))]);
         let [Payment { to, amount, .. }] = &moved.payments[..] else { panic!("{moved:?}") };
-        assert_eq!((to, *amount, moved.is_told), (&account(1), sats(5), false));
+        assert_eq!((to, *amount, moved.told), (&account(1), sats(5), Told::NotCalls));
         let beside = |byte: u8| store.unattributed_beside(&TxId([byte; 32])).unwrap();
         assert_eq!([7, 8, 9].map(beside), [None, Some(Height(5)), Some(Height(5))]);
         let (block, above) = (at(5), at(6));

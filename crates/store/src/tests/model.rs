@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use assay_types::{Account, AccountNo, Asset, Direction, Height, Kind, TxId, Wide};
+use assay_types::{Account, AccountNo, Asset, Direction, Height, Kind, Told, TxId, Wide};
 
 use super::world::{Event, Said, Sealed, TOKEN};
 use super::{account, sats};
@@ -281,7 +281,7 @@ fn is_debit(block: &Sealed, place: u32, kind: Kind) -> bool {
 }
 
 fn empty(block: &Sealed) -> Transaction {
-    Transaction { height: block.header.height, debits: Vec::new(), payments: Vec::new(), is_told: true }
+    Transaction { height: block.header.height, debits: Vec::new(), payments: Vec::new(), told: Told::All }
 }
 
 fn note(row: &mut Transaction, block: &Sealed, tx: u32, numbers: &HashMap<Account, u32>) {

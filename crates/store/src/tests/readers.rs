@@ -90,11 +90,52 @@ fn only_the_right_program_opens_it_and_only_one_writes() {
 fn a_reader_leaves_no_files_behind() {
     let folder = folder();
     grow(&open(folder.path(), Mode::Write).unwrap(), 0, 3);
-    let reader = open(folder.path(), Mode::Read).unwrap();
-    let private = reader._private.as_ref().unwrap().path().to_path_buf();
-    assert!(private.exists());
-    drop(reader);
-    assert!(!private.exists());
+    let files = || -> std::collections::BTreeSet<_> {
+        std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect()
+    };
+    let before = files();
+    drop(open(folder.path(), Mode::Read).unwrap());
+    assert_eq!(files(), before);
+}
+
+#[test]
+fn a_table_that_is_missing_or_shorter_is_told_to_readers() {
+    let folder = folder();
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    grow(&writer, 0, 3);
+    writer.db.flush_cf(writer.family(Family::Movements).unwrap()).unwrap();
+    drop(writer);
+    let tables = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    let tables: Vec<_> = tables.filter(|path| path.extension().is_some_and(|kind| kind == "sst")).collect();
+    assert!(!tables.is_empty());
+    for table in tables {
+        let whole = std::fs::read(&table).unwrap();
+        for rest in [None, Some(&whole[..whole.len() - 1])] {
+            match rest {
+                None => std::fs::remove_file(&table).unwrap(),
+                Some(rest) => std::fs::write(&table, rest).unwrap(),
+            }
+            let refused = open(folder.path(), Mode::Read).err();
+            assert!(matches!(refused, Some(StoreError::Damaged { .. } | StoreError::Database { .. })), "{refused:?}");
+        }
+        std::fs::write(&table, whole).unwrap();
+        assert!(open(folder.path(), Mode::Read).is_ok());
+    }
+}
+
+#[test]
+fn many_openings_leave_few_tables() {
+    let folder = folder();
+    for round in 0..60 {
+        let writer = open(folder.path(), Mode::Write).unwrap();
+        grow(&writer, 3 * round, 3 * round + 3);
+    }
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    let tables = writer.db.live_files().unwrap();
+    let most = Family::ALL
+        .iter()
+        .map(|family| tables.iter().filter(|table| table.column_family_name == family.name()).count());
+    assert!(most.clone().all(|tables| tables <= 20), "{:?}", most.collect::<Vec<_>>());
 }
 
 #[test]

@@ -175,6 +175,7 @@ impl Sealed {
             blank: Vec::new(),
             remarks: Vec::new(),
             sealed: Some(self.header.hash.0[..9].to_vec()),
+            checked: true,
             opening: self.opening,
             body: Box::new(Paid((0..).take(self.txids.len()).map(|tx| self.payments(tx)).collect(), inputs)),
         }

@@ -58,7 +58,7 @@ fn a_pending_withdrawal_is_owed_unless_it_was_settled() {
 #[test]
 fn what_no_trace_tells_of_settles_nothing_and_leaves_the_verdict_open() {
     let untold = |found: Found| match found {
-        Found::Block { at, paid, spent, .. } => Found::Block { at, paid, spent, untold: Some("BTC".into()) },
+        Found::Block { at, paid, spent, .. } => Found::Block { at, paid, spent, untold: vec!["BTC".into()] },
         other => other,
     };
     let judge = |spent: u64, paid_out: Vec<Paid>, amounts: &[u64]| {
@@ -186,7 +186,7 @@ fn where_b_is_unknown_debts_count_and_nothing_is_deducted() {
     let other_branch = || {
         let mut fork = at(B);
         fork.hash.0 = [77; 32];
-        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: None }
+        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: vec![] }
     };
     assert_eq!(outcome(&world().unconfirmed(item(9, 0, 5)).tx(9, other_branch())), (0, 0, vec![WARNING.into()]));
     assert_eq!(outcome(&world().uncredited(item(9, 0, 5)).tx(9, other_branch())), (5, 0, vec![WARNING.into()]));
