@@ -263,3 +263,28 @@ fn a_header_of_another_family_is_told_and_not_proven() {
     lab.write("assay.toml", &text.replace("eip155:31337", "eip155:1"));
     assert_named(&lab.assay(&["index", "--once"]), 4, "forged");
 }
+
+/// What one node tells of a block so that it cannot be held against its header, another one may give whole.
+#[test]
+fn a_quorum_asks_others_for_a_block_that_cannot_be_checked() {
+    let (world, accounts) = small(&[]);
+    let no_bytes = Rule::always(&["eth_getRawTransactionByHash"], Fault::Refuse(-32601, "the method does not exist"));
+    let foreign = alter(|block| {
+        if block.is_object() {
+            block["l1BlockNumber"] = json!("0x1");
+            block["timestamp"] = json!("0xffffffff");
+        }
+    });
+    let foreign = Rule::always(&["eth_getBlockByHash"], foreign);
+    for rules in [vec![retype(), no_bytes], vec![foreign]] {
+        let (liar, honest) = (Proxy::with(&world.anvil.url, rules), Proxy::new(&world.anvil.url));
+        let lab = followed(&liar.url, &accounts);
+        let text = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+        let text = text.replace("[[chain.node]]", "quorum = 2\n[[chain.node]]");
+        lab.write("assay.toml", &format!("{text}\n[[chain.node]]\nrpc = \"{}\"\n", honest.url));
+        let ran = lab.assay(&["index", "--once"]);
+        let named = ran.stderr.contains(&format!("{}: block ", liar.url)) && ran.stderr.contains("(kind: forged)");
+        assert!(ran.code == 0 && named, "{}: {}", ran.code, ran.stderr);
+        assert_true(&world, &lab, &accounts, |_| "verified");
+    }
+}

@@ -84,6 +84,14 @@ fn what_leaves_final_blocks_is_told_until_it_is_accepted() {
             assert!(unknown["reason"].as_str().unwrap().contains(beyond), "{unknown}");
         }
         lab.json(&["balance", &user, "--chain", "evm", "--at", &fork.to_string()], 0);
+        let history = lab.json(&["history", &user, "--chain", "evm"], 3);
+        for row in history["movements"].as_array().unwrap() {
+            let has_left = row["height"].as_u64().unwrap() > fork;
+            assert_eq!(row["balance"].is_null(), has_left, "{row}");
+            assert!(!has_left || row["final"] == false, "{row}");
+        }
+        let unknown = history["unknown"].as_array().unwrap().last().unwrap();
+        assert_eq!(unknown["from"], fork + 1, "{unknown}");
 
         if beyond == "beyond finality" {
             let tip = world.hash(world.height());

@@ -395,6 +395,28 @@ fn what_one_node_does_not_know_is_asked_of_the_others() {
     }
 }
 
+/// Where the nodes are asked in order, one that leaves out the header of a height, or gives one that hashes to nothing, is not the last.
+#[test]
+fn a_header_that_one_node_leaves_out_or_makes_up_is_asked_of_the_next() {
+    let ([a, b], token) = anvils::<2>();
+    let is_fourth = |name: &str, asked: &Value| name == "eth_getBlockByNumber" && asked[0] == "0x4";
+    let null = Rule::when(is_fourth, alter(|answer| *answer = Value::Null));
+    let foreign = alter(|block| {
+        if block.is_object() && block["number"] != "0x2" && block["number"] != "0x3" {
+            block["l1BlockNumber"] = json!("0x1");
+            block["timestamp"] = json!("0xffffffff");
+        }
+    });
+    for (rule, kind) in [(null, "(kind: omitted)"), (Rule::always(&["eth_getBlockBy"], foreign), "(kind: forged)")] {
+        let proxy = Proxy::with(&a.anvil.url, vec![rule]);
+        let lab = lab(&[&proxy.url, &b.anvil.url], 1, token);
+        let (code, said) = index(&lab);
+        let named = said.lines().any(|line| line.contains(&proxy.url) && line.contains(kind));
+        assert!(code == 0 && named, "{code}: {said}");
+        assert_eq!(agrees(&lab, &b), TIP);
+    }
+}
+
 #[test]
 fn what_a_token_says_of_itself_must_be_said_by_enough() {
     let ([a, b, c], token) = anvils();

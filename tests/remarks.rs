@@ -4,9 +4,12 @@
 #[path = "lab/contracts.rs"]
 mod contracts;
 mod lab;
+#[path = "lab/proxy.rs"]
+mod proxy;
 
 use contracts::{Address, World};
 use lab::Lab;
+use proxy::{Fault, Proxy, Rule, alter};
 use serde_json::{Value, json};
 
 struct Story {
@@ -125,19 +128,12 @@ fn a_token_whose_balances_depend_on_more_than_its_state_makes_no_node_a_liar() {
     }
 }
 
-/// Of more accounts than are read at every block: whoever holds a token that changes by itself is read at that block all the same.
-#[test]
-fn a_rebase_is_read_of_all_holders_among_many_accounts() {
-    let world = World::new(&[]);
-    let token = world.deploy("RebasingToken", abi!["Rebasing", "REB", 6, 0]);
-    let holders = &world.users[1..5];
-    for (holder, amount) in holders.iter().zip([9_000_000, 5_000_000, 1_000, 3]) {
-        world.invoke(world.users[0], token, 0, "mint(address,uint256)", abi![*holder, amount]);
-    }
-    world.mine();
+/// Follows these and 600 others behind this URL, from the world's last block on.
+fn many(world: &World, url: &str, token: Address, holders: &[Address]) -> Lab {
     let lab = Lab::new();
-    let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
-    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("REB", token, 6)));
+    let chain = lab::evm_chain(url, world.height(), 1);
+    let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}{policy}", contracts::asset("REB", token, 6)));
     lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
     let others = (0..600u16).map(|nth| {
         let [high, low] = nth.to_be_bytes();
@@ -145,6 +141,26 @@ fn a_rebase_is_read_of_all_holders_among_many_accounts() {
     });
     lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
     lab.index();
+    lab
+}
+
+/// A token that rebases, held by four.
+fn rebasing() -> (World, Address, Vec<Address>) {
+    let world = World::new(&[]);
+    let token = world.deploy("RebasingToken", abi!["Rebasing", "REB", 6, 0]);
+    let holders = world.users[1..5].to_vec();
+    for (holder, amount) in holders.iter().zip([9_000_000, 5_000_000, 1_000, 3]) {
+        world.invoke(world.users[0], token, 0, "mint(address,uint256)", abi![*holder, amount]);
+    }
+    world.mine();
+    (world, token, holders)
+}
+
+/// Of more accounts than are read at every block: whoever holds a token that changes by itself is read at that block all the same.
+#[test]
+fn a_rebase_is_read_of_all_holders_among_many_accounts() {
+    let (world, token, holders) = rebasing();
+    let lab = many(&world, &world.anvil.url, token, &holders);
     // In the last of the blocks that are indexed together, in the first, and in the one alone.
     for (rebase, before, after) in [((51, 50), 2, 0), ((23, 25), 0, 3), ((2, 1), 0, 0)] {
         (0..before).for_each(|_| world.mine());
@@ -153,10 +169,78 @@ fn a_rebase_is_read_of_all_holders_among_many_accounts() {
         world.mine();
         (0..after).for_each(|_| world.mine());
         lab.index();
-        let held = world.balances(world.height(), holders, &[Some(token)]);
+        let held = world.balances(world.height(), &holders, &[Some(token)]);
         for (holder, held) in holders.iter().zip(held) {
             let answer = lab.json(&["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB"], 0);
             assert_eq!(answer["units"], held.unwrap().to_string(), "{answer:#}");
         }
     }
+}
+
+/// What changed without a trace is found at the end of a stretch: until it is there, nothing is said of its blocks.
+#[test]
+fn a_stretch_that_is_not_at_its_end_accuses_nobody_and_excuses_nobody() {
+    let (world, token, holders) = rebasing();
+    let proxy = Proxy::new(&world.anvil.url);
+    let lab = many(&world, &proxy.url, token, &holders);
+    let first = world.height();
+    world.invoke(world.users[0], token, 0, "rebase(uint256,uint256)", abi![2, 1]);
+    (0..9).for_each(|_| world.mine());
+    let last = world.hash(world.height());
+    let is_last = move |name: &str, params: &Value| name == "eth_getBlockByHash" && params.to_string().contains(&last);
+    proxy.set(vec![Rule::when(is_last, Fault::Refuse(-32000, "for the test"))]);
+    assert_eq!(lab.assay(&["index", "--once"]).code, 3);
+    let at = first + 5;
+    let held: u64 =
+        world.balances(at, &holders, &[Some(token)]).into_iter().map(|held| held.unwrap().0.to::<u64>()).sum();
+    let time = assay_types::Timestamp::from_unix_s(i64::try_from(world.time(at)).unwrap()).to_string();
+    let verdict = |owed: u64, code: i32| {
+        let blocks = json!({ "evm": { "height": at, "hash": world.hash(at) } });
+        let coins = format!("{}.{:06}", owed / 1_000_000, owed % 1_000_000);
+        let statement = json!({
+            "format": "assay.statement/1", "exchange": "acme", "as_of": { "time": time, "blocks": blocks },
+            "assets": [{ "asset": "REB", "customers": coins }],
+        });
+        let file = lab.write("statement.json", &statement.to_string());
+        let verdict = lab.json(&["verify", "acme", "--statement", file.to_str().unwrap(), "--now", &time], code);
+        verdict["verdict"].as_str().unwrap().to_owned()
+    };
+    let balance = |at: u64, code: i32| {
+        let question =
+            ["balance", &holders[0].to_string(), "--chain", "evm", "--asset", "REB", "--at", &at.to_string()];
+        lab.json(&question, code)["units"].clone()
+    };
+    assert_eq!((balance(first, 0), balance(at, 3)), (json!("9000000"), Value::Null));
+    assert_eq!([verdict(held, 3), verdict(held + 1, 3)], ["indeterminate"; 2]);
+    proxy.set(vec![]);
+    lab.index();
+    assert_eq!(balance(at, 0), "18000000");
+    assert_eq!([verdict(held, 0), verdict(held + 1, 1)], ["backed", "short"]);
+}
+
+/// Whoever chooses what `balanceOf` says does not choose which of a token's slots proves it.
+#[test]
+fn a_slot_that_the_tokens_code_does_not_return_proves_nothing() {
+    let world = World::new(&[]);
+    let token = world.deploy("Stoppable", vec![]);
+    let holders = &world.users[1..3];
+    for holder in holders {
+        world.invoke(world.users[0], token, 0, "mint(address,uint256)", abi![*holder, 5_000_000]);
+        world.invoke(world.users[0], token, 0, "setBlacklisted(address,bool)", abi![*holder, 1]);
+    }
+    world.mine();
+    // It says of each balance what stands in the mapping of those that are stopped.
+    let one = |number: u64| format!("{number:064x}");
+    let lie = alter(move |words| {
+        if let Some(text) = words.as_str() {
+            *words = json!(text.replace(&one(5_000_000), &one(1)));
+        }
+    });
+    let proxy = Proxy::with(&world.anvil.url, vec![Rule::always(&["eth_call"], lie)]);
+    let lab = Lab::new();
+    let chain = lab::evm_chain(&proxy.url, world.height(), 1);
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("STOP", token, 6)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
+    let ran = lab.assay(&["index", "--once"]);
+    assert!(ran.code == 4 && ran.stderr.contains("(kind: forged)"), "{}: {}", ran.code, ran.stderr);
 }

@@ -186,6 +186,49 @@ fn what_moved_in_blocks_whose_state_is_gone_may_have_moved_in_any_of_them() {
     assert_eq!(found, (&json!("unattributed"), &json!(last), &json!(first)), "{history:#}");
 }
 
+/// Nodes that keep no old states say so in many words, or by `null`: of an old block it is that, if the block below is refused as well.
+#[test]
+fn a_state_that_is_gone_is_known_whatever_the_node_says() {
+    let world = World::new(&[]);
+    let accounts = [world.users[1], Address::fresh(1)];
+    let pay = || {
+        world.pay(accounts[0], accounts[1], 7);
+        world.mine();
+    };
+    let rule = |heights: std::ops::RangeInclusive<u64>, fault: Fault| {
+        let hashes: Vec<String> = heights.map(|height| world.hash(height)).collect();
+        let is_state = |name: &str| ["eth_call", "eth_getBalance", "eth_getProof"].contains(&name);
+        Rule::when(move |name, asked| is_state(name) && hashes.iter().any(|it| asked.to_string().contains(it)), fault)
+    };
+    let null = || alter(|answer| *answer = Value::Null);
+    let ask = |lab: &Lab, height: u64, code: i32| {
+        let question = ["balance", &accounts[1].to_string(), "--chain", "evm", "--at", &height.to_string()];
+        lab.json(&question, code)["units"].clone()
+    };
+    pay();
+    let labs = [null(), Fault::Refuse(-32603, "Internal error")].map(|fault| {
+        let proxy = Proxy::new(&world.anvil.url);
+        let lab = followed(&proxy.url, &accounts);
+        lab.index();
+        (lab, proxy, fault)
+    });
+    (0..4).for_each(|_| pay());
+    let gone = world.height();
+    world.call("anvil_mine", json!(["0x50"]));
+    pay();
+    for (lab, proxy, fault) in labs {
+        proxy.set(vec![rule(0..=gone, fault)]);
+        lab.index();
+        assert_eq!((ask(&lab, gone, 3), ask(&lab, world.height(), 0)), (Value::Null, json!("42")));
+    }
+    // Not of young blocks, nor where the block below is known.
+    for heights in [world.height() - 1..=world.height(), gone..=gone] {
+        let proxy = Proxy::with(&world.anvil.url, vec![rule(heights, null())]);
+        let ran = followed(&proxy.url, &accounts).assay(&["index", "--once"]);
+        assert!(ran.code == 3 && ran.stderr.contains("(kind: omitted)"), "{}: {}", ran.code, ran.stderr);
+    }
+}
+
 /// An exchange is not short because a payee, or anyone, makes its trace unreadable; nor is it backed.
 #[test]
 fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {
@@ -236,7 +279,7 @@ fn a_call_that_a_contracts_balance_denies_settles_nothing() {
     assert_eq!(verdict(&world, (payer, paid, &settled), calls(&settled, hide, paid)), "indeterminate");
     let proxy = Proxy::with(&world.anvil.url, calls(&settled, hide, paid));
     let said = followed(&proxy.url, &[payer]).assay(&["index", "--once"]).stderr;
-    assert!(said.contains("contradict the proof of") && said.contains("(kind: forged)"), "{said}");
+    assert!(said.contains("contradicts the proof of") && said.contains("(kind: forged)"), "{said}");
 }
 
 /// What one transaction's trace does not tell of speaks against no other's, and against no node.

@@ -374,6 +374,10 @@ impl Chain for EvmChain {
         self.nodes.get(self.current.load(Ordering::Relaxed)).map(|node| node.name.clone())
     }
 
+    fn doubt(&self) -> Option<NodeError> {
+        self.nodes.iter().find_map(Node::take_doubt)
+    }
+
     fn tip(&self) -> Result<Tip, NodeError> {
         self.with_a_node(async |node| self.tip_of(node).await)
     }

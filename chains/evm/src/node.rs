@@ -102,6 +102,8 @@ pub(crate) struct Node {
     pub(crate) overrides: Ability,
     /// What it has said lately, by which its answers are held against each other.
     pub(crate) recent: Recent,
+    /// What of that was not believed, though the rest counts.
+    doubt: Mutex<Option<NodeError>>,
 }
 
 impl Node {
@@ -126,7 +128,18 @@ impl Node {
             ),
             overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),
             recent: Recent::default(),
+            doubt: Mutex::default(),
         }
+    }
+
+    /// Says that something is not believed, and keeps it for whoever compares nodes.
+    pub(crate) fn doubt(&self, error: NodeError) {
+        tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}");
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    pub(crate) fn take_doubt(&self) -> Option<NodeError> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Makes sure that the node is of the chain that it is configured for: from time to time, for what stands behind a URL may change.

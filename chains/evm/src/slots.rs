@@ -183,13 +183,9 @@ impl Token<'_> {
     }
 
     fn warn_of(&self, balances: usize) {
-        tracing::warn!(
-            node = self.node.name,
-            block = self.at.height.0,
-            token = %self.address,
-            kind = Fault::Forged.as_str(),
-            "{balances} balances that were read are not those that were proven, which count"
-        );
+        let subject = format!("{balances} balances of token {} at block {}", self.address, self.at.height);
+        let why = "what was read is not what counts";
+        self.node.doubt(self.node.contradiction(&subject, "their proofs", Fault::Forged, why));
     }
 
     /// Where the token keeps its balances, from memory or by trying. Without a holder any empty slot would do: then only

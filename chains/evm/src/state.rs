@@ -176,14 +176,9 @@ fn readings(
             readings.push(match (asset, proven.get(account)) {
                 (Asset::Native, Some(Shown { amount, proof })) => {
                     if reading.balance.as_ref().is_ok_and(|read| read != amount) {
-                        tracing::warn!(
-                            kind = Fault::Forged.as_str(),
-                            node = node.name,
-                            block = question.at.height.0,
-                            account = %address,
-                            "the balance that was read is not the one that was proven, which counts {}",
-                            Fault::Forged
-                        );
+                        let subject = format!("the balance of {address} at block {}", question.at.height);
+                        let why = "what was read is not what counts";
+                        node.doubt(node.contradiction(&subject, "its proof", Fault::Forged, why));
                     }
                     Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), ..reading }
                 }

@@ -49,13 +49,8 @@ pub(crate) async fn hold_against_state(
     }
     denied.extend(is_lie);
     for address in &denied {
-        tracing::warn!(
-            kind = Fault::Forged.as_str(),
-            "{}: the traces of block {} contradict the proof of {address}, and are not believed of it {}",
-            node.name,
-            at.height,
-            Fault::Forged
-        );
+        let (subject, against) = (format!("the traces of block {}", at.height), format!("the proof of {address}"));
+        node.doubt(node.contradiction(&subject, &against, Fault::Forged, "they are not believed of it"));
     }
     // Of those that are watched state decides.
     doubtful.retain(|address| !is_watched(address));

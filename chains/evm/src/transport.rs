@@ -325,6 +325,9 @@ fn answers_to<T>(asked: std::ops::Range<u64>, answers: &[Response<'_, T>]) -> Re
             Ok(id) if open.remove(&id) => {}
             Ok(id) if asked.contains(&id) => return Err((format!("question {id} is answered twice"), Fault::Forged)),
             Err(_) if said == "null" && answer.error.is_some() => without_id += 1,
+            Err(_) if said == "null" && answer.result.is_none() => {
+                return Err(("it is neither an answer nor an error".into(), Fault::Omitted));
+            }
             _ => return Err((format!("it answers question {said}, which is another one"), Fault::Reordered)),
         }
     }

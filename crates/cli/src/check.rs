@@ -3,7 +3,7 @@
 use assay_desk::{Holder, kept_proof};
 use assay_indexer::{ChainLeft, IndexError};
 use assay_store::{Mode, Store};
-use assay_types::{Asset, Chain, Contract, NodeError, Standing};
+use assay_types::{Asset, Chain, Contract, Height, NodeError, Standing};
 use serde::Serialize;
 
 use crate::config::ChainConfig;
@@ -264,6 +264,9 @@ fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
     match late.count() {
         0 => {}
         count => report.warn(&subject, format!("{count} declared accounts are not indexed yet: run assay index")),
+    }
+    if let Ok(Some(why)) = store.unsettled(Height(u64::MAX)) {
+        report.warn(&subject, format!("{why}: balances above are unknown until then"));
     }
     if deep {
         match store.audit().map_err(IndexError::from) {

@@ -6,6 +6,8 @@ use assay_store::{Lookup, Movement, Pair, Store, StoreError};
 use assay_types::{ChainId, Height, Kind};
 use serde_json::{Value, json};
 
+use crate::left_at;
+
 /// What is said of each movement, in the order of a file's columns.
 pub const MOVEMENT_FIELDS: [&str; 11] =
     ["height", "hash", "time", "txid", "index", "asset", "direction", "amount", "balance", "kind", "final"];
@@ -19,6 +21,8 @@ pub struct Movements<'a> {
     decimals: u8,
     /// The last height that may be relied upon.
     final_height: Option<Height>,
+    /// The first block that the chain left for good, as far as its node says.
+    left: Option<Height>,
     known: RefCell<Lookup<'a>>,
 }
 
@@ -34,7 +38,8 @@ impl<'a> Movements<'a> {
         (symbol, decimals): (&'a str, u8),
     ) -> Result<Movements<'a>, StoreError> {
         let (final_height, known) = (store.final_height()?, RefCell::new(store.lookup()?));
-        Ok(Movements { store, chain, pair, symbol, decimals, final_height, known })
+        let left = store.left()?.map(|left| left.block.height);
+        Ok(Movements { store, chain, pair, symbol, decimals, final_height, left, known })
     }
 
     /// All movements within these heights, both inclusive, oldest first.
@@ -59,7 +64,8 @@ impl<'a> Movements<'a> {
         let header = self.store.header(movement.height)?;
         let show = |hash: &[u8; 32]| self.chain.show_hash(hash);
         let mut known = self.known.borrow_mut();
-        let is_known = known.unknown_since(self.pair, movement.height)?.is_none();
+        let is_there = self.left.is_none_or(|left| movement.height < left);
+        let is_known = is_there && known.unknown_since(self.pair, movement.height)?.is_none();
         let mut row = json!({
             "height": movement.height,
             "hash": header.as_ref().map(|header| show(&header.hash.0)),
@@ -71,7 +77,7 @@ impl<'a> Movements<'a> {
             "amount": movement.amount.to_coins(self.decimals),
             "balance": is_known.then(|| movement.balance.to_coins(self.decimals)),
             "kind": movement.kind.as_str(),
-            "final": self.final_height.is_some_and(|height| movement.height <= height),
+            "final": is_there && self.final_height.is_some_and(|height| movement.height <= height),
         });
         if movement.kind == Kind::Unattributed
             && let Some(below) = movement.height.previous()
@@ -87,8 +93,13 @@ impl<'a> Movements<'a> {
     /// # Errors
     /// When the database fails.
     pub fn unknown(&self, from: Height, to: Height) -> Result<Vec<Value>, StoreError> {
-        let unknown = self.store.unknown_within(self.pair, from, to)?.into_iter();
-        Ok(unknown.map(|(from, to, reason)| json!({ "from": from, "to": to, "reason": reason })).collect())
+        let end = self.left.and_then(Height::previous).map_or(to, |there| there.min(to));
+        let mut unknown = self.store.unknown_within(self.pair, from, end)?;
+        if let Some(left) = self.left.filter(|left| *left <= to) {
+            let why = left_at(self.store, self.chain, left)?.unwrap_or_default();
+            unknown.push((left.max(from), to, why));
+        }
+        Ok(unknown.into_iter().map(|(from, to, reason)| json!({ "from": from, "to": to, "reason": reason })).collect())
     }
 }
 

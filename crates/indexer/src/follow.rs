@@ -350,11 +350,8 @@ impl<'a> Indexer<'a> {
         Ok(true)
     }
 
-    /// Takes these back, which are the last ones, from the tip on. Who holds what is looked up anew.
+    /// Takes these back, which are the last ones, from the tip on.
     fn take_back(&self, left: Vec<BlockRef>, done: &mut Done) -> Result<(), IndexError> {
-        if !left.is_empty() {
-            self.holders.take();
-        }
         // Final is what is still there: noted first, so that it holds wherever this is interrupted.
         let fork = left.last().map(|block| block.height.previous());
         if let Some(fork) = fork
@@ -364,11 +361,22 @@ impl<'a> Indexer<'a> {
         }
         for block in left {
             tracing::info!(height = block.height.0, hash = %block.hash, "block left the active chain");
-            match self.store.remove_tip() {
+            match self.remove(block.height) {
                 Err(StoreError::UndoGone(_)) => return Err(self.left(block, None)?),
                 removed => removed?,
-            };
+            }
             done.removed += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the last block back, and what it said of holders.
+    fn remove(&self, last: Height) -> Result<(), StoreError> {
+        let touched = self.store.touched(last)?;
+        self.store.remove_tip()?;
+        let mut holders = self.holders.borrow_mut();
+        for (account, asset) in touched.into_iter().flatten() {
+            holders.note((account, asset), self.store.balance(account, asset, last)?);
         }
         Ok(())
     }
@@ -629,15 +637,14 @@ impl<'a> Indexer<'a> {
     /// Takes blocks back until state agrees with these balances, or undo ends.
     fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
         let pairs = self.with_bytes(pairs)?;
-        self.holders.take();
         while let Some(last) = self.store.tip()? {
             if self.first_disagreement(&last, &pairs)?.is_none() {
                 break;
             }
-            match self.store.remove_tip() {
+            match self.remove(last.height) {
                 Err(StoreError::UndoGone(_)) => break,
                 removed => removed?,
-            };
+            }
             done.removed += 1;
         }
         Ok(())

@@ -29,7 +29,7 @@ pub(crate) struct Holders {
 }
 
 impl Holders {
-    fn note(&mut self, (account, asset): Pair, amount: Amount) {
+    pub(crate) fn note(&mut self, (account, asset): Pair, amount: Amount) {
         let Asset::Token(_) = asset else { return };
         match amount {
             Amount::ZERO => {

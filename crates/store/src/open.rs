@@ -143,22 +143,34 @@ fn open_to_write(path: &Path) -> Result<Store, StoreError> {
     Ok(Store::new(db, path.into(), true))
 }
 
-/// Without a lock, and as strictly as whoever writes: every table must be there, whole.
 fn open_to_read(path: &Path) -> Result<Store, StoreError> {
     if !path.join("CURRENT").exists() {
         return Err(StoreError::Absent(path.into()));
     }
+    match open_read_only(path, &database_options(), families) {
+        Ok(db) => Ok(Store::new(db, path.into(), false)),
+        Err(_) if is_half_made(path) => Err(StoreError::Absent(path.into())),
+        Err(error) => Err(failure(path, error)),
+    }
+}
+
+/// Without a lock, and as strictly as whoever writes: every table must be there, whole.
+pub(crate) fn open_read_only(
+    path: &Path,
+    options: &Options,
+    families: impl Fn() -> Vec<ColumnFamilyDescriptor>,
+) -> Result<DB, rocksdb::Error> {
     let mut attempt = 0;
     loop {
         let logs = write_ahead_logs(path);
-        match DB::open_cf_descriptors_read_only(&database_options(), path, families(), false) {
+        match DB::open_cf_descriptors_read_only(options, path, families(), false) {
             // A log that went meanwhile may have taken rows with it whose table was not listed yet.
             Ok(_) if attempt < READER_ATTEMPTS && !logs.is_subset(&write_ahead_logs(path)) => {}
-            Ok(db) => return Ok(Store::new(db, path.into(), false)),
-            Err(_) if is_half_made(path) => return Err(StoreError::Absent(path.into())),
             // The writer may replace or remove files between our listing and our opening them.
-            Err(_) if attempt < READER_ATTEMPTS => std::thread::sleep(Duration::from_millis(25)),
-            Err(error) => return Err(failure(path, error)),
+            Err(_) if attempt < READER_ATTEMPTS && !is_half_made(path) => {
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            opened => return opened,
         }
         attempt += 1;
     }

@@ -275,7 +275,7 @@ impl Store {
         }
         rows.status().map_err(|error| self.database(error))?;
         unknown.extend(open.filter(|_| from <= to).map(|(since, why)| (since, to, why)));
-        if let (Some(above), Some(why)) = (self.unsettled_above()?, self.unsettled(to)?) {
+        if let (true, Some(above), Some(why)) = (from <= to, self.unsettled_above()?, self.unsettled(to)?) {
             unknown.retain(|(since, ..)| *since <= above);
             if let Some((_, last, _)) = unknown.last_mut() {
                 *last = above.min(*last);

@@ -9,7 +9,7 @@ use rocksdb::{
 };
 
 use crate::StoreError;
-use crate::open::{CACHE, failure};
+use crate::open::{CACHE, failure, open_read_only};
 
 /// The version of the desk's rows.
 pub const RECORDS_FORMAT: u32 = 1;
@@ -62,8 +62,6 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 pub struct Records {
     db: DB,
     path: PathBuf,
-    /// What a reader keeps beside it, gone with it.
-    _private: Option<tempfile::TempDir>,
 }
 
 impl Records {
@@ -76,7 +74,7 @@ impl Records {
             .map_err(|error| StoreError::Database { path: path.into(), why: format!("cannot be made: {error}") })?;
         let db = DB::open_cf_descriptors(&Records::options(), path, Records::families());
         let db = db.map_err(|error| failure(path, error))?;
-        let records = Records { db, path: path.into(), _private: None };
+        let records = Records { db, path: path.into() };
         match records.get(Table::Meta, FORMAT_KEY)? {
             None => {
                 let value = Some(RECORDS_FORMAT.to_be_bytes().to_vec());
@@ -92,29 +90,13 @@ impl Records {
     /// # Errors
     /// Of another format, damaged.
     pub fn open_to_read(path: &Path) -> Result<Option<Records>, StoreError> {
-        const ATTEMPTS: u32 = 20;
         if !path.join("CURRENT").exists() {
             return Ok(None);
         }
-        let mut attempt = 0;
-        loop {
-            let private = tempfile::Builder::new().prefix("assay-reader-").tempdir();
-            let private =
-                private.map_err(|error| StoreError::Database { path: path.into(), why: error.to_string() })?;
-            let (options, families) = (Records::options(), Records::families());
-            let db = DB::open_cf_descriptors_as_secondary(&options, path, private.path(), families);
-            match db.and_then(|db| db.try_catch_up_with_primary().map(|()| db)) {
-                Ok(db) => {
-                    let records = Records { db, path: path.into(), _private: Some(private) };
-                    let Some(found) = records.get(Table::Meta, FORMAT_KEY)? else { return Ok(None) };
-                    return records.check(&found).map(|()| Some(records));
-                }
-                // The writer may replace files between our listing and our opening them.
-                Err(_) if attempt < ATTEMPTS => std::thread::sleep(std::time::Duration::from_millis(25)),
-                Err(error) => return Err(failure(path, error)),
-            }
-            attempt += 1;
-        }
+        let db = open_read_only(path, &Records::options(), || Records::families().into());
+        let records = Records { db: db.map_err(|error| failure(path, error))?, path: path.into() };
+        let Some(found) = records.get(Table::Meta, FORMAT_KEY)? else { return Ok(None) };
+        records.check(&found).map(|()| Some(records))
     }
 
     fn check(&self, found: &[u8]) -> Result<(), StoreError> {

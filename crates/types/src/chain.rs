@@ -447,6 +447,11 @@ pub trait Chain: Send + Sync {
         vec![]
     }
 
+    /// What a node said since this was asked last and was not believed, though the rest of what it said counts.
+    fn doubt(&self) -> Option<NodeError> {
+        None
+    }
+
     /// What the nodes do not agree on above the last [`Chain::tip`], so that the chain cannot go on:
     /// [`NodeError::Disagreement`].
     fn disagreement(&self) -> Option<NodeError> {

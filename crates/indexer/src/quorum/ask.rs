@@ -124,7 +124,12 @@ impl Quorum {
         for (place, answer) in answers {
             match answer {
                 Ok(answer) => good.push((place, answer)),
-                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
+                Err(error) => {
+                    if error.fault().is_some() {
+                        self.fault(place, &error);
+                    }
+                    failed = Some(NodeError::or_worse(failed, error));
+                }
             }
         }
         match failed {

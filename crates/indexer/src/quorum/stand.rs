@@ -83,6 +83,11 @@ impl Quorum {
             return; // the chain did that
         }
         tracing::warn!(kind = error.fault().map(Fault::as_str), %error, "another node is asked");
+        self.remember(place, error);
+    }
+
+    /// The same, of what it has said in the log itself.
+    pub(super) fn remember(&self, place: usize, error: &NodeError) {
         let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
         stands.faults[place] = Some((error.clone(), Instant::now()));
     }
@@ -212,7 +217,14 @@ impl Quorum {
         let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
         for (place, answer) in answers {
             match answer {
-                Ok(_) => stands.heard[*place] = Some(Instant::now()),
+                Ok(_) => {
+                    stands.heard[*place] = Some(Instant::now());
+                    // What it did not have yet it has by now.
+                    let was_late = |(error, _): &(NodeError, Instant)| error.fault() == Some(Fault::Stale);
+                    if each[*place].state == Standing::AGREES && stands.faults[*place].as_ref().is_some_and(was_late) {
+                        stands.faults[*place] = None;
+                    }
+                }
                 Err(error) if *error == self.silent(*place) && stands.was_heard(*place) => {
                     each[*place].clone_from(&stands.each[*place]);
                 }

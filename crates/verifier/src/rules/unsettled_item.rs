@@ -71,7 +71,10 @@ fn concern(judged: &Judged<'_>) -> Option<(Severity, String)> {
         (Place::Mempool, ..) => (Notice, "its transaction waits in the mempool".to_owned()),
         (Place::UpTo(at), PendingWithdrawals, Fit::Untold) => (
             Warning,
-            format!("what its transaction paid by calls in block {} is not known, as no trace tells", at.height),
+            format!(
+                "not all that its transaction paid in block {} is told, or can be held against that block",
+                at.height
+            ),
         ),
         (Place::UpTo(at), PendingWithdrawals, _) => (Warning, format!("it was settled in block {}", at.height)),
         (Place::UpTo(_), UncreditedDeposits, _) => return None,
@@ -81,9 +84,10 @@ fn concern(judged: &Judged<'_>) -> Option<(Severity, String)> {
         (Place::After(at), UncreditedDeposits, _) => {
             (Warning, format!("it came after the statement's block, in block {}", at.height))
         }
-        (Place::After(at), UnconfirmedCredits, _) if !judged.untold.is_zero() => {
-            (Warning, format!("what it brought by calls in block {} is not known, as no trace tells", at.height))
-        }
+        (Place::After(at), UnconfirmedCredits, _) if !judged.untold.is_zero() => (
+            Warning,
+            format!("not all that it brought in block {} is told, or can be held against that block", at.height),
+        ),
         (Place::After(_), UnconfirmedCredits, _) => return None,
     };
     Some((severity, why))
