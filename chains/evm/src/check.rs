@@ -26,17 +26,19 @@ pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Resu
 
 /// A balancer before nodes on two branches leaves out what is on the other one: does it say now this and now that of one height?
 async fn by_turns(node: &Node) -> Option<NodeError> {
-    const LOOKS: usize = 8;
+    const LOOKS: usize = 4;
+    /// One of two branches may be longer by some blocks.
+    const DEEP: u64 = 4;
     let mixed = |error: NodeError| (error.fault() == Some(Fault::MixedForks)).then_some(error);
     let last = match fetch::header_at(node, json!("latest"), "the latest header").await {
-        Ok(last) => Height(last.header.number),
+        Ok(last) => last.header.number,
         Err(Refusal::Failed(error)) => return mixed(error),
         Err(_) => return None,
     };
     for _ in 0..LOOKS {
-        // Three at a time: of two by turns each height would always ask the same one.
-        for height in [Some(last), Some(last), last.previous()].into_iter().flatten() {
-            if let Some(error) = fetch::hash_at(node, height).await.err().and_then(mixed) {
+        // Twice each, so that who takes turns gives both.
+        for height in (last.saturating_sub(DEEP)..=last).flat_map(|height| [height; 2]) {
+            if let Some(error) = fetch::hash_at(node, Height(height)).await.err().and_then(mixed) {
                 return Some(error);
             }
         }

@@ -415,6 +415,9 @@ async fn are_passed_on(node: &Node, at: BlockRef, transactions: &[Transaction], 
     let subject = format!("the blobs of block {}", at.height);
     let questions = with_blobs.iter().map(|transaction| json!([transaction.id])).collect();
     let answers = node.ask_many::<Bytes>("eth_getRawTransactionByHash", questions, &subject).await?;
+    if let Some(Err(Refusal::Null(error))) = answers.iter().find(|answer| matches!(answer, Err(Refusal::Null(_)))) {
+        return Err(error.clone());
+    }
     let passed_on = |(transaction, answer): (&&Transaction, Result<Bytes, Refusal>)| {
         Some((transaction.id, answer.ok().filter(|bytes| transaction.is_passed_on_as(bytes))?))
     };

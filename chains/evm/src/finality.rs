@@ -69,6 +69,7 @@ pub(crate) fn final_block(
 ) -> Result<Option<BlockRef>, NodeError> {
     let SealedHeader { header, hash, .. } = match tagged {
         Ok(sealed) => sealed,
+        Err(Refusal::Null(_)) => return Ok(None),
         Err(refusal) => return refusal.in_words().map(|_| None),
     };
     if header.number > head.header.number {
