@@ -19,7 +19,8 @@ use assay_types::{
 
 use crate::contract::{self, Exposed};
 use crate::digest::{Digest, promised};
-use crate::fetch::{self, Fetched, SealedHeader, Senders};
+use crate::fetch::{self, Fetched, Senders};
+use crate::headers::{self, SealedHeader};
 use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
@@ -187,12 +188,12 @@ impl EvmChain {
         let at = |head: &SealedHeader| BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
         Ok(match self.finality {
             Finality::Confirmations(n) => {
-                let head = at(&fetch::head(node).await?);
+                let head = at(&headers::head(node).await?);
                 let final_height = (head.height.0 + 1).checked_sub(n.max(1)).map(Height);
                 Tip { head, final_height, final_hash: None }
             }
             Finality::Tag(tag) => {
-                let (latest, tagged) = tokio::join!(fetch::head(node), finality::tagged(node, tag));
+                let (latest, tagged) = tokio::join!(headers::head(node), finality::tagged(node, tag));
                 let latest = latest?;
                 let last = finality::final_block(node, tag, &latest, tagged)?;
                 let head = at(&latest);
@@ -383,11 +384,11 @@ impl Chain for EvmChain {
     }
 
     fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
-        self.with_a_node(async |node| fetch::hash_at(node, height).await)
+        self.with_a_node(async |node| headers::hash_at(node, height).await)
     }
 
     fn hashes(&self, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
-        self.with_a_node(async |node| fetch::hashes(node, from, count).await)
+        self.with_a_node(async |node| headers::hashes(node, from, count).await)
     }
 
     fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {

@@ -5,8 +5,9 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Contract, Fault, Height, NodeError, Notice};
 use serde_json::{Value, json};
 
-use crate::fetch::{self, SealedHeader, Senders};
+use crate::fetch::{self, Senders};
 use crate::finality::{Finality, final_block, tagged};
+use crate::headers::{self, SealedHeader};
 use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::checked;
@@ -30,7 +31,7 @@ async fn by_turns(node: &Node) -> Option<NodeError> {
     /// One of two branches may be longer by some blocks.
     const DEEP: u64 = 4;
     let mixed = |error: NodeError| (error.fault() == Some(Fault::MixedForks)).then_some(error);
-    let last = match fetch::header_at(node, json!("latest"), "the latest header").await {
+    let last = match headers::header_at(node, json!("latest"), "the latest header").await {
         Ok(last) => last.header.number,
         Err(Refusal::Failed(error)) => return mixed(error),
         Err(_) => return None,
@@ -38,7 +39,7 @@ async fn by_turns(node: &Node) -> Option<NodeError> {
     for _ in 0..LOOKS {
         // Twice each, so that who takes turns gives both.
         for height in (last.saturating_sub(DEEP)..=last).flat_map(|height| [height; 2]) {
-            if let Some(error) = fetch::hash_at(node, Height(height)).await.err().and_then(mixed) {
+            if let Some(error) = headers::hash_at(node, Height(height)).await.err().and_then(mixed) {
                 return Some(error);
             }
         }
@@ -47,7 +48,7 @@ async fn by_turns(node: &Node) -> Option<NodeError> {
 }
 
 async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
-    let head = fetch::head(node).await?;
+    let head = headers::head(node).await?;
     let SealedHeader { header, hash, .. } = &head;
     let hash = *hash;
     let at = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
@@ -85,7 +86,7 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
 pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, NodeError> {
     /// The first bytes of the hash of `decimals()`.
     const DECIMALS: &str = "0x313ce567";
-    let at = json!({ "blockHash": fetch::head(node).await?.hash });
+    let at = json!({ "blockHash": headers::head(node).await?.hash });
     let subject = format!("the code of {token}");
     let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
     let call = json!([{ "to": token, "data": DECIMALS }, at]);
@@ -124,7 +125,7 @@ async fn horizon(
 /// Does it prove the state of this block?
 async fn proves_at(node: &Node, height: Height) -> Result<bool, NodeError> {
     let subject = format!("the header at height {height}");
-    let header = fetch::header_at(node, json!(format!("{:#x}", height.0)), &subject).await.or_fail(node, &subject)?;
+    let header = headers::header_at(node, json!(format!("{:#x}", height.0)), &subject).await.or_fail(node, &subject)?;
     // A test node's genesis commits to the empty state, whatever it holds: that proves nothing.
     match proofs(node, &header).await {
         Ok(()) => Ok(header.header.state_root != EMPTY_ROOT_HASH),
@@ -162,7 +163,7 @@ async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -
     };
     Ok(match final_block(node, tag, head, tagged(node, tag).await)? {
         Some(last) => {
-            let found = fetch::hash_at(node, last.height).await?;
+            let found = headers::hash_at(node, last.height).await?;
             if let Some(found) = found.filter(|found| *found != last.hash) {
                 let (said, found) = (B256::from(last.hash.0), B256::from(found.0));
                 let why = format!("it is {said} at height {}, where its chain has {found}", last.height);
@@ -247,7 +248,7 @@ async fn state_at(node: &Node, height: Height) -> Result<Notice, NodeError> {
 /// Or why not, as it says.
 async fn has_state(node: &Node, height: Height) -> Result<Result<(), String>, NodeError> {
     let subject = format!("state at block {height}");
-    let Some(hash) = fetch::hash_at(node, height).await? else { return Ok(Err("the block is not there".into())) };
+    let Some(hash) = headers::hash_at(node, height).await? else { return Ok(Err("the block is not there".into())) };
     let params = json!([Address::ZERO, { "blockHash": B256::from(hash.0) }]);
     match node.ask::<U256>("eth_getBalance", params, &subject).await {
         Ok(_) => Ok(Ok(())),

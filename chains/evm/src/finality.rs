@@ -3,7 +3,7 @@
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use serde_json::json;
 
-use crate::fetch::{self, SealedHeader};
+use crate::headers::{self, SealedHeader};
 use crate::node::{Node, Refusal};
 
 /// When a block may be relied upon.
@@ -49,7 +49,7 @@ const SLOT_S: u64 = 12;
 
 /// What the node names by this tag.
 pub(crate) async fn tagged(node: &Node, tag: FinalityTag) -> Result<SealedHeader, Refusal> {
-    fetch::header_at(node, json!(tag.as_str()), &subject(tag)).await
+    headers::header_at(node, json!(tag.as_str()), &subject(tag)).await
 }
 
 fn subject(tag: FinalityTag) -> String {

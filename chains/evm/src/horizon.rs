@@ -6,7 +6,7 @@ use assay_types::{BlockHash, BlockRef};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use crate::fetch;
+use crate::headers;
 use crate::node::{Node, Refusal};
 
 /// Every node keeps the state of so many of its last blocks. geth keeps that of 128.
@@ -28,7 +28,7 @@ pub(crate) async fn meant(node: &Node, at: BlockRef, of: Of, refusal: Refusal) -
         return refusal;
     }
     let below = match at.height.previous() {
-        Some(below) => fetch::hash_at(node, below).await.ok().flatten(),
+        Some(below) => headers::hash_at(node, below).await.ok().flatten(),
         None => Some(at.hash),
     };
     match (below, refusal) {

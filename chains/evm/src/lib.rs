@@ -1,13 +1,12 @@
 //! EVM nodes: JSON-RPC; a block becomes movements; state proofs.
 //!
-//! A block is asked for by its hash, from one node, and every part is checked against its header before anything is made
-//! of it (`json`, `codec`, `verify`; `trie`, `proof`, `keccak`); of what kind an answer is that fails is found out afterwards (`diagnose`,
-//! `recent`); what a refusal means, by its words (`meaning`) or by where state ends
-//! (`horizon`). What the header commits to gives the movements (`extract`); a trace, to which
-//! nothing commits, explains internal payments (`traces`, `trace`), as far as proofs do not deny it (`told`); state is read beside them and
-//! decides (`state`, `reader`), and is proven: native coins by accounts, tokens by slots of their storage where these can be found (`slots`,
-//! `layout`), and by their code where these and the node's word part (`run`). A proof can be kept, and checked again by whoever has no node
-//! (`kept`).
+//! A block is asked for by its hash, from one node (`headers`, `fetch`), and every part is checked against its header before anything is
+//! made of it (`json`, `codec`, `verify`; `trie`, `proof`, `keccak`); of what kind an answer is that fails is found out afterwards
+//! (`diagnose`, `recent`); what a refusal means, by its words (`meaning`) or by where state ends (`horizon`). What the header commits to
+//! gives the movements (`extract`); a trace, to which nothing commits, explains internal payments (`traces`, `trace`), as far as proofs do
+//! not deny it (`told`); state is read beside them and decides (`state`, `reader`), and is proven: native coins by accounts, tokens by slots
+//! of their storage where these can be found (`slots`, `layout`), and by their code where these and the node's word part (`run`). A proof can
+//! be kept, and checked again by whoever has no node (`kept`).
 //!
 //! This crate knows no store, and compares nothing with what was before: where the sum of movements and the state that
 //! was read part is for its caller to see.
@@ -24,6 +23,7 @@ mod digest;
 mod extract;
 mod fetch;
 mod finality;
+mod headers;
 mod horizon;
 mod json;
 mod keccak;

@@ -10,7 +10,8 @@ use assay_types::{AccountNo, Amount, Asset, BlockRef, Fault, Height, NodeError, 
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
-use crate::fetch::{self, gone_or_missing};
+use crate::fetch::gone_or_missing;
+use crate::headers;
 use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::slots::{Held, Slots, Token};
@@ -294,7 +295,7 @@ async fn wrong_proof(
     let diagnose = || diagnose::proof(proof, address, keys, (at, state_root), &node.recent.roots());
     match diagnose() {
         Fault::Forged => {
-            let below = (at.0.saturating_sub(BELOW)..at.0).map(|height| fetch::hash_at(node, Height(height)));
+            let below = (at.0.saturating_sub(BELOW)..at.0).map(|height| headers::hash_at(node, Height(height)));
             futures_util::future::join_all(below).await; // what they say is in their headers, which are noted
             diagnose()
         }

@@ -13,7 +13,8 @@ use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, NodeErr
 use serde_json::json;
 
 use crate::digest::Digest;
-use crate::fetch::{self, Fetched};
+use crate::fetch::Fetched;
+use crate::headers;
 use crate::node::{Node, OrFail};
 use crate::state::each_proof;
 use crate::trace::Frame;
@@ -201,7 +202,7 @@ async fn before(
 ) -> Result<BTreeMap<Address, AccountProof>, NodeError> {
     let Some(below) = at.height.previous() else { return Ok(BTreeMap::new()) };
     let subject = format!("the header at height {below}");
-    let parent = fetch::header_at(node, json!(format!("{:#x}", below.0)), &subject).await.or_fail(node, &subject)?;
+    let parent = headers::header_at(node, json!(format!("{:#x}", below.0)), &subject).await.or_fail(node, &subject)?;
     if parent.hash != fetched.sealed.header.parent_hash {
         return Err(NodeError::Gone(at));
     }

@@ -1,24 +1,22 @@
-//! The loop: go back to the fork, apply what is new, and go on with filling in late accounts.
+//! The loop: go back to the fork (`fork`), apply what is new, ask again where it does not agree with state (`doubts`), and go on with filling in
+//! late accounts.
 
 use std::borrow::Borrow;
 use std::cell::{Ref, RefCell};
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use assay_store::{Applier, Coverage, Left, Pair, Store, StoreError, Undo};
+use assay_store::{Applier, Store, StoreError, Undo};
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Reading,
-    Reads, Tip, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, Chain, Fault, Header, Height, NodeError, Tip, Watch,
 };
 
+use crate::IndexError;
 use crate::ahead::Span;
 use crate::holders::Holders;
 use crate::late::Late;
 use crate::patience::{MOMENT_MS, Stop, patiently};
-use crate::residual::Held;
 use crate::stretch::{Below, MANY, apply_each};
 use crate::turns::Turns;
-use crate::{ChainLeft, IndexError};
 
 /// How a chain is followed.
 #[derive(Debug, Clone)]
@@ -65,9 +63,9 @@ pub struct Reached {
 
 /// How many blocks were written and taken back so far.
 #[derive(Default)]
-struct Done {
+pub(crate) struct Done {
     applied: u64,
-    removed: u64,
+    pub(crate) removed: u64,
 }
 
 /// One chain and its store.
@@ -285,119 +283,6 @@ impl<'a> Indexer<'a> {
         Ok(Some(Reached { tip: last, final_height, applied, removed, asked, filling_in }))
     }
 
-    pub(crate) fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {
-        let now = patiently(&self.stop, || self.chain.hash_at(block.height))?;
-        Ok(now == Some(block.hash))
-    }
-
-    /// Takes blocks back until the last one is on the node's active chain; none, when that is not allowed. Where the node's chain
-    /// ends within ours, nothing speaks against our blocks: one that is late says the same. If this one may be, the answer is `false`.
-    fn back_to_the_fork(&self, tip: &Tip, done: &mut Done, may_be_late: bool) -> Result<bool, IndexError> {
-        let accepted = self.settings.accept_reorg == Some(tip.head.hash);
-        let final_height = self.store.final_height()?.filter(|_| !accepted);
-        let mut left = Vec::new();
-        let mut ours = self.store.tip()?;
-        while let Some(header) = ours {
-            if header.at() == tip.head {
-                break;
-            }
-            let theirs = match patiently(&self.stop, || self.chain.hash_at(header.height)) {
-                // They agreed on it once, and do not any more.
-                Err(NodeError::Disagreement { .. }) => None,
-                theirs => theirs?,
-            };
-            if theirs == Some(header.hash) {
-                break;
-            }
-            let disagreement = self.chain.disagreement();
-            if theirs.is_none() && left.is_empty() && !accepted && self.is_ours(tip.head)? {
-                let (node, head, ours) = (self.node(), tip.head.height, header.height);
-                let kind = Fault::Stale;
-                if disagreement.is_none() {
-                    tracing::warn!(
-                        kind = kind.as_str(),
-                        "{node}: its chain ends at block {head}, ours at {ours} {kind}"
-                    );
-                }
-                if may_be_late {
-                    return Ok(false);
-                }
-            }
-            match (final_height.filter(|height| header.height <= *height), theirs) {
-                (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?),
-                (Some(final_height), None) => {
-                    let Some(disagreement) = disagreement else {
-                        if header.height <= tip.head.height {
-                            let (subject, why) =
-                                (format!("block {}", header.height), format!("its chain goes to {}", tip.head.height));
-                            let fault = Some(Fault::Omitted);
-                            return Err(NodeError::Missing { node: self.node(), subject, why, fault }.into());
-                        }
-                        return Err(IndexError::NodeBehind { head: tip.head.height, final_height });
-                    };
-                    self.take_back(left, done)?;
-                    return Err(IndexError::Node(disagreement));
-                }
-                (None, _) if left.len() as u64 > self.settings.undo_depth => {
-                    return Err(self.left(header.at(), None)?);
-                }
-                (None, _) => left.push(header.at()),
-            }
-            ours = header.height.previous().map_or(Ok(None), |below| self.store.header(below))?;
-        }
-        self.take_back(left, done)?;
-        self.store.set_left(None)?;
-        Ok(true)
-    }
-
-    /// Takes these back, which are the last ones, from the tip on.
-    fn take_back(&self, left: Vec<BlockRef>, done: &mut Done) -> Result<(), IndexError> {
-        // Final is what is still there: noted first, so that it holds wherever this is interrupted.
-        let fork = left.last().map(|block| block.height.previous());
-        if let Some(fork) = fork
-            && fork < self.store.final_height()?
-        {
-            self.store.set_final(fork)?;
-        }
-        for block in left {
-            tracing::info!(height = block.height.0, hash = %block.hash, "block left the active chain");
-            match self.remove(block.height) {
-                Err(StoreError::UndoGone(_)) => return Err(self.left(block, None)?),
-                removed => removed?,
-            }
-            done.removed += 1;
-        }
-        Ok(())
-    }
-
-    /// Takes the last block back, and what it said of holders.
-    fn remove(&self, last: Height) -> Result<(), StoreError> {
-        let touched = self.store.touched(last)?;
-        self.store.remove_tip()?;
-        let mut holders = self.holders.borrow_mut();
-        for (account, asset) in touched.into_iter().flatten() {
-            holders.note((account, asset), self.store.balance(account, asset, last)?);
-        }
-        Ok(())
-    }
-
-    /// That the chain left this block, which stays, is remembered with the first block that left: whoever reads the store is to know it.
-    fn left(&self, block: BlockRef, final_height: Option<Height>) -> Result<IndexError, IndexError> {
-        let (mut low, mut first) = (self.store.first_height()?.unwrap_or(block.height), block);
-        while low < first.height {
-            let middle = Height(low.0 + (first.height.0 - low.0) / 2);
-            let ours = self.store.header(middle)?.ok_or(StoreError::UndoGone(middle))?.at();
-            if self.is_still_there(ours)? { low = middle.next() } else { first = ours }
-        }
-        let left = Left { block: first, final_height };
-        self.store.set_left(Some(left))?;
-        Ok(ChainLeft::new(self.chain.id(), left).into())
-    }
-
-    fn is_ours(&self, block: BlockRef) -> Result<bool, StoreError> {
-        Ok(self.store.header(block.height)?.is_some_and(|header| header.hash == block.hash))
-    }
-
     /// The node that answered last, for people.
     pub(crate) fn node(&self) -> String {
         self.chain.source().unwrap_or_else(|| "the node".into())
@@ -521,159 +406,8 @@ impl<'a> Indexer<'a> {
         }
     }
 
-    /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
-    /// parent: if it already differed there, an earlier answer was wrong, and the difference does not belong to this block.
-    pub(crate) fn ask_state(
-        &self,
-        block: &mut Block,
-        parent: Option<&Header>,
-        watch: &Watch,
-        applier: &mut Applier<'_>,
-    ) -> Result<(), Break> {
-        let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
-        let surprised = applier.surprises(block)?;
-        if surprised.is_empty() {
-            return Ok(());
-        }
-        let pairs = self.with_bytes(&surprised)?;
-        let of: HashMap<Pair, usize> = block.readings.iter().map(Reading::pair).zip(0..).collect();
-        for again in self.read_again(&block.header, &pairs)? {
-            let Some(first) = of.get(&again.pair()).map(|place| &mut block.readings[*place]) else { continue };
-            if again.proven {
-                *first = again;
-            } else if again.balance != first.balance {
-                *first = self.read_a_third_time(&block.header, first, again)?;
-            }
-        }
-        // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
-        let mut doubtful = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            if self.store.noted_coverage(pair.0, pair.2, parent.height)? != Coverage::Verified {
-                doubtful.push(pair);
-            }
-        }
-        if self.settings.turns.are_few(watch) {
-            if let Some(why) = self.first_disagreement(parent, &doubtful)? {
-                return Err(Break::Doubt(surprised, Box::new(why)));
-            }
-        } else if self.explain_parted(parent, &doubtful)? {
-            return Err(Break::Corrected);
-        }
-        self.explain_again(block, watch)?;
-        self.drop_denied(block, parent)
-    }
-
-    /// Where state is right and the movements of the native coin do not lead to it, they are asked for again: nothing
-    /// commits to a trace, and one that was wrong the first time explains nothing.
-    fn explain_again(&self, block: &mut Block, watch: &Watch) -> Result<(), Break> {
-        let unexplained = |block: &Block| -> Result<usize, StoreError> {
-            Ok(self.store.surprises(block)?.iter().filter(|(_, asset)| *asset == Asset::Native).count())
-        };
-        let before = unexplained(block)?;
-        if before == 0 {
-            return Ok(());
-        }
-        let again = patiently(&self.stop, || self.chain.block(block.header.at(), watch, &Reads::MOVED))?;
-        if again.effects != block.effects {
-            let (readings, sealed, remarks) = (block.readings.clone(), block.sealed.clone(), block.remarks.clone());
-            let again = Block { readings, sealed, remarks, ..again };
-            if unexplained(&again)? < before {
-                tracing::warn!(height = block.header.height.0, "the node explains this block in another way now");
-                *block = again;
-            }
-        }
-        Ok(())
-    }
-
-    /// What nothing proves counts when two of three answers agree, and is unknown otherwise.
-    fn read_a_third_time(&self, at: &Header, first: &Reading, second: Reading) -> Result<Reading, IndexError> {
-        let pairs = self.with_bytes(&[(first.account, first.asset)])?;
-        let third = self.read_again(at, &pairs)?.into_iter().next();
-        let units = |reading: &Reading| reading.balance.as_ref().map_or_else(String::clone, ToString::to_string);
-        let said = [Some(first), Some(&second), third.as_ref()].into_iter().flatten().map(units).collect::<Vec<_>>();
-        let (height, node, account) = (at.height.0, self.node(), &pairs[0].1);
-        tracing::warn!(height, node, "of {account} the node does not say the same twice: {}", said.join(", then "));
-        let agreed = third.filter(|third| third.balance == first.balance || third.balance == second.balance);
-        let differs = || Reading { balance: Err("the node says something else each time".into()), ..second };
-        Ok(agreed.unwrap_or_else(differs))
-    }
-
-    /// The first of these balances of which the store knows something else than state says at this block.
-    fn first_disagreement(
-        &self,
-        at: &Header,
-        pairs: &[(AccountNo, Account, Asset)],
-    ) -> Result<Option<NodeError>, IndexError> {
-        for Reading { account, asset, balance, proven, .. } in self.read_again(at, pairs)? {
-            let Ok(state) = balance else { continue };
-            let ours = self.store.balance(account, asset, at.height)?;
-            let is_known = !matches!(self.store.noted_coverage(account, asset, at.height)?, Coverage::Unknown(_));
-            if is_known && ours != state && (proven || asset != Asset::Native) {
-                return Ok(Some(self.wrong_answer(at, account, ours, Held { amount: state, proven })));
-            }
-        }
-        Ok(None)
-    }
-
-    /// What state says at this block; nothing where the node keeps none so far back.
-    pub(crate) fn read_again(
-        &self,
-        at: &Header,
-        pairs: &[(AccountNo, Account, Asset)],
-    ) -> Result<Vec<Reading>, IndexError> {
-        match patiently(&self.stop, || self.chain.read_again(at, pairs)) {
-            Err(NodeError::Missing { .. }) => Ok(Vec::new()),
-            readings => Ok(readings?),
-        }
-    }
-
-    pub(crate) fn with_bytes(
-        &self,
-        pairs: &[(AccountNo, Asset)],
-    ) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
-        pairs.iter().map(|(number, asset)| Ok((*number, self.store.account(*number)?, *asset))).collect()
-    }
-
-    /// Takes blocks back until state agrees with these balances, or undo ends.
-    fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
-        let pairs = self.with_bytes(pairs)?;
-        while let Some(last) = self.store.tip()? {
-            if self.first_disagreement(&last, &pairs)?.is_none() {
-                break;
-            }
-            match self.remove(last.height) {
-                Err(StoreError::UndoGone(_)) => break,
-                removed => removed?,
-            }
-            done.removed += 1;
-        }
-        Ok(())
-    }
-
     pub(crate) fn cover(&self) -> Result<(), StoreError> {
         if self.chain.proves_by_walking() { self.store.cover_by_walking(self.chain.first()) } else { Ok(()) }
-    }
-
-    /// What was final stays final, unless the operator accepted that it does not. A block that the node calls final must be
-    /// ours; where we have none at that height, nothing tells whether it is.
-    fn note_final(&self, tip: &Tip, last: Height) -> Result<(), Break> {
-        let mut height = tip.final_height.map(|height| height.min(last));
-        if let (Some(claimed), Some(hash)) = (tip.final_height, tip.final_hash) {
-            match self.store.header(claimed)? {
-                None => height = None,
-                Some(ours) if ours.hash == hash => {}
-                Some(ours) if self.is_still_there(ours.at())? => {
-                    let (node, subject) = (self.node(), format!("the final block {claimed}"));
-                    let (why, fault) = (format!("it is {hash}, and {} on its own chain", ours.hash), Fault::MixedForks);
-                    // A balancer before honest nodes does the same for a moment.
-                    let error = NodeError::Unreadable { node, subject, why, fault };
-                    return Err(Break::Doubt(Vec::new(), Box::new(error)));
-                }
-                Some(_) => return Err(Break::Reorganised),
-            }
-        }
-        let height = height.max(self.store.final_height()?.filter(|_| self.settings.accept_reorg.is_none()));
-        Ok(self.store.set_final(height)?)
     }
 }
 

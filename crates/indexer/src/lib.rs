@@ -6,7 +6,9 @@
 mod ahead;
 mod announce;
 mod assets;
+mod doubts;
 mod follow;
+mod fork;
 mod holders;
 mod late;
 mod patience;

@@ -1,0 +1,187 @@
+//! Headers: one whose fields hash to its hash, and what a node says of its chain by them.
+
+use std::time::Instant;
+
+use alloy::consensus::Header;
+use alloy::eips::eip4895::Withdrawal;
+use alloy::primitives::B256;
+use assay_types::{BlockHash, Fault, Height, NodeError};
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+
+use crate::codec;
+use crate::diagnose;
+use crate::json::{self, FromJson, Json, Wrong};
+use crate::node::{Node, OrFail, Refusal};
+use crate::verify;
+
+/// A header whose fields hash to its hash.
+#[derive(Debug)]
+pub(crate) struct SealedHeader {
+    pub(crate) header: Header,
+    pub(crate) hash: B256,
+    /// It does not, and has fields that are not known here: one of another family, on a chain that is none of ours. Nothing can be held
+    /// against it.
+    pub(crate) is_foreign: bool,
+}
+
+/// A block's JSON, by parts.
+pub(crate) struct BlockJson<T> {
+    /// Without what is below.
+    header: Vec<u8>,
+    hash: B256,
+    pub(crate) transactions: Vec<T>,
+    pub(crate) withdrawals: Option<Vec<Withdrawal>>,
+}
+
+impl<T: FromJson> FromJson for BlockJson<T> {
+    fn from_json(json: &mut Json<'_>) -> Result<BlockJson<T>, Wrong> {
+        let (mut header, mut hash, mut transactions, mut withdrawals) = (vec![b'{'], None, None, None);
+        json.fields(|name, json| {
+            if name == b"transactions" {
+                transactions = Some(Vec::from_json(json)?);
+                return Ok(());
+            }
+            let value = json.skip()?;
+            match name {
+                b"hash" => hash = json::hash(value),
+                b"withdrawals" => {
+                    let read = serde_json::from_slice(value);
+                    withdrawals = read.map_err(|_| Wrong::Field("withdrawals"))?;
+                }
+                _ => {
+                    let separator = if header.len() > 1 { ",\"" } else { "\"" };
+                    for part in [separator.as_bytes(), name, b"\":", value] {
+                        header.extend_from_slice(part);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        header.push(b'}');
+        Ok(BlockJson {
+            header,
+            hash: hash.ok_or(Wrong::Missing("hash"))?,
+            transactions: transactions.ok_or(Wrong::Missing("transactions"))?,
+            withdrawals,
+        })
+    }
+}
+
+impl<'de, T: FromJson> Deserialize<'de> for BlockJson<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<BlockJson<T>, D::Error> {
+        json::deserialize(json)
+    }
+}
+
+/// The header at a height or tag of the node's active chain.
+pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &str) -> Result<SealedHeader, Refusal> {
+    let (wanted, asked) = (height_of(&number), Instant::now());
+    let block: Option<BlockJson<B256>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
+    read_header(node, &block.ok_or_else(|| node.null(subject))?, wanted, asked, subject).map_err(Refusal::Failed)
+}
+
+/// A header that was asked for then, at this height if it was not by a tag.
+fn read_header(
+    node: &Node,
+    block: &BlockJson<B256>,
+    wanted: Option<Height>,
+    asked: Instant,
+    subject: &str,
+) -> Result<SealedHeader, NodeError> {
+    let sealed = sealed(node, block, subject)?;
+    let (height, hash) = (Height(sealed.header.number), BlockHash(sealed.hash.0));
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != height) {
+        let (fault, why) = (diagnose::of_another_block(wanted, height), format!("it is of height {height}"));
+        return Err(node.contradiction(subject, "what was asked for", fault, why));
+    }
+    match node.recent.look(height, hash, asked, Instant::now()) {
+        None => Ok(sealed),
+        Some(other) => {
+            let why = format!("block {height} is {hash} and {other} by turns");
+            Err(node.unreadable(subject, Fault::MixedForks, why))
+        }
+    }
+}
+
+/// A height as it is asked for; `None` for a tag.
+fn height_of(number: &serde_json::Value) -> Option<Height> {
+    u64::from_str_radix(number.as_str()?.strip_prefix("0x")?, 16).ok().map(Height)
+}
+
+/// The hash at a height of the node's active chain; `None` above its tip.
+pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockHash>, NodeError> {
+    let subject = format!("the header at height {height}");
+    match header_at(node, json!(format!("{:#x}", height.0)), &subject).await {
+        Ok(sealed) => Ok(Some(BlockHash(sealed.hash.0))),
+        Err(Refusal::Absent(_) | Refusal::Null(_)) => Ok(None),
+        Err(refusal) => Err(refusal).or_fail(node, &subject),
+    }
+}
+
+/// The hashes from this height on, at most so many; fewer where the node's active chain ends.
+///
+/// # Errors
+/// Where it says that it goes on, and leaves one out.
+pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
+    let asked = Instant::now();
+    let heights = from.0..from.0.saturating_add(count);
+    let questions = heights.clone().map(|height| json!([format!("{height:#x}"), false])).collect();
+    let answers = node.ask_many::<Option<BlockJson<B256>>>("eth_getBlockByNumber", questions, "headers").await?;
+    let mut hashes = Vec::with_capacity(answers.len());
+    for (height, answer) in heights.zip(answers) {
+        let subject = format!("the header at height {height}");
+        match answer {
+            Ok(Some(block)) => {
+                let sealed = read_header(node, &block, Some(Height(height)), asked, &subject)?;
+                hashes.push(BlockHash(sealed.hash.0));
+            }
+            Ok(None) | Err(Refusal::Absent(_) | Refusal::Null(_)) => break,
+            Err(refusal) => return Err(refusal).or_fail(node, &subject),
+        }
+    }
+    let next = Height(from.0 + hashes.len() as u64);
+    if next.0 < from.0 + count && node.recent.head().is_some_and(|head| next <= head) {
+        let head = head(node).await?.header.number; // it may have become shorter
+        if next.0 <= head && hash_at(node, next).await?.is_none() {
+            let why = format!("its chain goes to {head}");
+            return Err(node.missing(&format!("block {next}"), Some(Fault::Omitted), why));
+        }
+    }
+    Ok(hashes)
+}
+
+/// The last block of the node's active chain, by its own words. While it does not rise, it is looked whether the node has a
+/// block above, which an answer that was kept too long would hide.
+pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
+    let subject = "the latest header";
+    let latest = async || header_at(node, json!("latest"), subject).await.or_fail(node, subject);
+    let mut head = latest().await?;
+    let height = Height(head.header.number);
+    let probe = node.recent.must_probe(height, Instant::now());
+    if probe && hash_at(node, height.next()).await?.is_some() {
+        head = latest().await?; // it may have come meanwhile
+        if head.header.number <= height.0 {
+            let why = format!("it is of block {height}, and the node has block {}", height.next());
+            return Err(node.unreadable(subject, Fault::Stale, why));
+        }
+    }
+    node.recent.settle(Height(head.header.number), probe, Instant::now());
+    Ok(head)
+}
+
+/// A block's header, its fields hashed.
+pub(crate) fn sealed<T>(node: &Node, block: &BlockJson<T>, subject: &str) -> Result<SealedHeader, NodeError> {
+    let BlockJson { header: fields, hash, .. } = block;
+    let header: Header = serde_json::from_slice(fields).map_err(|error| node.not_read(subject, &error))?;
+    let checked = verify::header(&header, *hash);
+    let is_foreign = checked.is_err() && !codec::knows(node.chain_number) && verify::has_foreign_fields(fields);
+    if !is_foreign {
+        checked
+            .map_err(|why| node.contradiction(&format!("the header of {subject}"), "its hash", Fault::Forged, why))?;
+        node.recent.note(Height(header.number), header.state_root);
+    } else {
+        node.known.lose(node, "the header has fields that are not known here");
+    }
+    Ok(SealedHeader { header, hash: *hash, is_foreign })
+}

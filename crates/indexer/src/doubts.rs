@@ -1,0 +1,142 @@
+//! Where state is not what our sums say: what was asked once is asked again, and what state proves counts.
+
+use std::collections::HashMap;
+
+use assay_store::{Applier, Coverage, Pair, StoreError};
+use assay_types::{Account, AccountNo, Asset, Block, Header, NodeError, Reading, Reads, Watch};
+
+use crate::IndexError;
+use crate::follow::{Break, Done, Indexer};
+use crate::patience::patiently;
+use crate::residual::Held;
+
+impl Indexer<'_> {
+    /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
+    /// parent: if it already differed there, an earlier answer was wrong, and the difference does not belong to this block.
+    pub(crate) fn ask_state(
+        &self,
+        block: &mut Block,
+        parent: Option<&Header>,
+        watch: &Watch,
+        applier: &mut Applier<'_>,
+    ) -> Result<(), Break> {
+        let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
+        let surprised = applier.surprises(block)?;
+        if surprised.is_empty() {
+            return Ok(());
+        }
+        let pairs = self.with_bytes(&surprised)?;
+        let of: HashMap<Pair, usize> = block.readings.iter().map(Reading::pair).zip(0..).collect();
+        for again in self.read_again(&block.header, &pairs)? {
+            let Some(first) = of.get(&again.pair()).map(|place| &mut block.readings[*place]) else { continue };
+            if again.proven {
+                *first = again;
+            } else if again.balance != first.balance {
+                *first = self.read_a_third_time(&block.header, first, again)?;
+            }
+        }
+        // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
+        let mut doubtful = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            if self.store.noted_coverage(pair.0, pair.2, parent.height)? != Coverage::Verified {
+                doubtful.push(pair);
+            }
+        }
+        if self.settings.turns.are_few(watch) {
+            if let Some(why) = self.first_disagreement(parent, &doubtful)? {
+                return Err(Break::Doubt(surprised, Box::new(why)));
+            }
+        } else if self.explain_parted(parent, &doubtful)? {
+            return Err(Break::Corrected);
+        }
+        self.explain_again(block, watch)?;
+        self.drop_denied(block, parent)
+    }
+
+    /// Where state is right and the movements of the native coin do not lead to it, they are asked for again: nothing
+    /// commits to a trace, and one that was wrong the first time explains nothing.
+    fn explain_again(&self, block: &mut Block, watch: &Watch) -> Result<(), Break> {
+        let unexplained = |block: &Block| -> Result<usize, StoreError> {
+            Ok(self.store.surprises(block)?.iter().filter(|(_, asset)| *asset == Asset::Native).count())
+        };
+        let before = unexplained(block)?;
+        if before == 0 {
+            return Ok(());
+        }
+        let again = patiently(&self.stop, || self.chain.block(block.header.at(), watch, &Reads::MOVED))?;
+        if again.effects != block.effects {
+            let (readings, sealed, remarks) = (block.readings.clone(), block.sealed.clone(), block.remarks.clone());
+            let again = Block { readings, sealed, remarks, ..again };
+            if unexplained(&again)? < before {
+                tracing::warn!(height = block.header.height.0, "the node explains this block in another way now");
+                *block = again;
+            }
+        }
+        Ok(())
+    }
+
+    /// What nothing proves counts when two of three answers agree, and is unknown otherwise.
+    fn read_a_third_time(&self, at: &Header, first: &Reading, second: Reading) -> Result<Reading, IndexError> {
+        let pairs = self.with_bytes(&[(first.account, first.asset)])?;
+        let third = self.read_again(at, &pairs)?.into_iter().next();
+        let units = |reading: &Reading| reading.balance.as_ref().map_or_else(String::clone, ToString::to_string);
+        let said = [Some(first), Some(&second), third.as_ref()].into_iter().flatten().map(units).collect::<Vec<_>>();
+        let (height, node, account) = (at.height.0, self.node(), &pairs[0].1);
+        tracing::warn!(height, node, "of {account} the node does not say the same twice: {}", said.join(", then "));
+        let agreed = third.filter(|third| third.balance == first.balance || third.balance == second.balance);
+        let differs = || Reading { balance: Err("the node says something else each time".into()), ..second };
+        Ok(agreed.unwrap_or_else(differs))
+    }
+
+    /// The first of these balances of which the store knows something else than state says at this block.
+    fn first_disagreement(
+        &self,
+        at: &Header,
+        pairs: &[(AccountNo, Account, Asset)],
+    ) -> Result<Option<NodeError>, IndexError> {
+        for Reading { account, asset, balance, proven, .. } in self.read_again(at, pairs)? {
+            let Ok(state) = balance else { continue };
+            let ours = self.store.balance(account, asset, at.height)?;
+            let is_known = !matches!(self.store.noted_coverage(account, asset, at.height)?, Coverage::Unknown(_));
+            if is_known && ours != state && (proven || asset != Asset::Native) {
+                return Ok(Some(self.wrong_answer(at, account, ours, Held { amount: state, proven })));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What state says at this block; nothing where the node keeps none so far back.
+    pub(crate) fn read_again(
+        &self,
+        at: &Header,
+        pairs: &[(AccountNo, Account, Asset)],
+    ) -> Result<Vec<Reading>, IndexError> {
+        match patiently(&self.stop, || self.chain.read_again(at, pairs)) {
+            Err(NodeError::Missing { .. }) => Ok(Vec::new()),
+            readings => Ok(readings?),
+        }
+    }
+
+    pub(crate) fn with_bytes(
+        &self,
+        pairs: &[(AccountNo, Asset)],
+    ) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
+        pairs.iter().map(|(number, asset)| Ok((*number, self.store.account(*number)?, *asset))).collect()
+    }
+
+    /// Takes blocks back until state agrees with these balances, or undo ends.
+    pub(crate) fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
+        let pairs = self.with_bytes(pairs)?;
+        while let Some(last) = self.store.tip()? {
+            if self.first_disagreement(&last, &pairs)?.is_none() {
+                break;
+            }
+            match self.remove(last.height) {
+                Err(StoreError::UndoGone(_)) => break,
+                removed => removed?,
+            }
+            done.removed += 1;
+        }
+        Ok(())
+    }
+}

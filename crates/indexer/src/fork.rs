@@ -1,0 +1,145 @@
+//! Where the chain left our blocks: back to the last one that is still there, and never below what was final.
+
+use assay_store::{Left, StoreError};
+use assay_types::{BlockRef, Fault, Height, NodeError, Tip};
+
+use crate::follow::{Break, Done, Indexer};
+use crate::patience::patiently;
+use crate::{ChainLeft, IndexError};
+
+impl Indexer<'_> {
+    pub(crate) fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {
+        let now = patiently(&self.stop, || self.chain.hash_at(block.height))?;
+        Ok(now == Some(block.hash))
+    }
+
+    /// Takes blocks back until the last one is on the node's active chain; none, when that is not allowed. Where the node's chain
+    /// ends within ours, nothing speaks against our blocks: one that is late says the same. If this one may be, the answer is `false`.
+    pub(crate) fn back_to_the_fork(&self, tip: &Tip, done: &mut Done, may_be_late: bool) -> Result<bool, IndexError> {
+        let accepted = self.settings.accept_reorg == Some(tip.head.hash);
+        let final_height = self.store.final_height()?.filter(|_| !accepted);
+        let mut left = Vec::new();
+        let mut ours = self.store.tip()?;
+        while let Some(header) = ours {
+            if header.at() == tip.head {
+                break;
+            }
+            let theirs = match patiently(&self.stop, || self.chain.hash_at(header.height)) {
+                // They agreed on it once, and do not any more.
+                Err(NodeError::Disagreement { .. }) => None,
+                theirs => theirs?,
+            };
+            if theirs == Some(header.hash) {
+                break;
+            }
+            let disagreement = self.chain.disagreement();
+            if theirs.is_none() && left.is_empty() && !accepted && self.is_ours(tip.head)? {
+                let (node, head, ours) = (self.node(), tip.head.height, header.height);
+                let kind = Fault::Stale;
+                if disagreement.is_none() {
+                    tracing::warn!(
+                        kind = kind.as_str(),
+                        "{node}: its chain ends at block {head}, ours at {ours} {kind}"
+                    );
+                }
+                if may_be_late {
+                    return Ok(false);
+                }
+            }
+            match (final_height.filter(|height| header.height <= *height), theirs) {
+                (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?),
+                (Some(final_height), None) => {
+                    let Some(disagreement) = disagreement else {
+                        if header.height <= tip.head.height {
+                            let (subject, why) =
+                                (format!("block {}", header.height), format!("its chain goes to {}", tip.head.height));
+                            let fault = Some(Fault::Omitted);
+                            return Err(NodeError::Missing { node: self.node(), subject, why, fault }.into());
+                        }
+                        return Err(IndexError::NodeBehind { head: tip.head.height, final_height });
+                    };
+                    self.take_back(left, done)?;
+                    return Err(IndexError::Node(disagreement));
+                }
+                (None, _) if left.len() as u64 > self.settings.undo_depth => {
+                    return Err(self.left(header.at(), None)?);
+                }
+                (None, _) => left.push(header.at()),
+            }
+            ours = header.height.previous().map_or(Ok(None), |below| self.store.header(below))?;
+        }
+        self.take_back(left, done)?;
+        self.store.set_left(None)?;
+        Ok(true)
+    }
+
+    /// Takes these back, which are the last ones, from the tip on.
+    fn take_back(&self, left: Vec<BlockRef>, done: &mut Done) -> Result<(), IndexError> {
+        // Final is what is still there: noted first, so that it holds wherever this is interrupted.
+        let fork = left.last().map(|block| block.height.previous());
+        if let Some(fork) = fork
+            && fork < self.store.final_height()?
+        {
+            self.store.set_final(fork)?;
+        }
+        for block in left {
+            tracing::info!(height = block.height.0, hash = %block.hash, "block left the active chain");
+            match self.remove(block.height) {
+                Err(StoreError::UndoGone(_)) => return Err(self.left(block, None)?),
+                removed => removed?,
+            }
+            done.removed += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the last block back, and what it said of holders.
+    pub(crate) fn remove(&self, last: Height) -> Result<(), StoreError> {
+        let touched = self.store.touched(last)?;
+        self.store.remove_tip()?;
+        let mut holders = self.holders.borrow_mut();
+        for (account, asset) in touched.into_iter().flatten() {
+            holders.note((account, asset), self.store.balance(account, asset, last)?);
+        }
+        Ok(())
+    }
+
+    /// That the chain left this block, which stays, is remembered with the first block that left: whoever reads the store is to know it.
+    fn left(&self, block: BlockRef, final_height: Option<Height>) -> Result<IndexError, IndexError> {
+        let (mut low, mut first) = (self.store.first_height()?.unwrap_or(block.height), block);
+        while low < first.height {
+            let middle = Height(low.0 + (first.height.0 - low.0) / 2);
+            let ours = self.store.header(middle)?.ok_or(StoreError::UndoGone(middle))?.at();
+            if self.is_still_there(ours)? { low = middle.next() } else { first = ours }
+        }
+        let left = Left { block: first, final_height };
+        self.store.set_left(Some(left))?;
+        Ok(ChainLeft::new(self.chain.id(), left).into())
+    }
+
+    fn is_ours(&self, block: BlockRef) -> Result<bool, StoreError> {
+        Ok(self.store.header(block.height)?.is_some_and(|header| header.hash == block.hash))
+    }
+
+    /// What was final stays final, unless the operator accepted that it does not. A block that the node calls final must be
+    /// ours; where we have none at that height, nothing tells whether it is.
+    pub(crate) fn note_final(&self, tip: &Tip, last: Height) -> Result<(), Break> {
+        let mut height = tip.final_height.map(|height| height.min(last));
+        if let (Some(claimed), Some(hash)) = (tip.final_height, tip.final_hash) {
+            match self.store.header(claimed)? {
+                None => height = None,
+                Some(ours) if ours.hash == hash => {}
+                Some(ours) if self.is_still_there(ours.at())? => {
+                    let (node, subject) = (self.node(), format!("the final block {claimed}"));
+                    let (why, fault) = (format!("it is {hash}, and {} on its own chain", ours.hash), Fault::MixedForks);
+                    // A balancer before honest nodes does the same for a moment.
+                    let error = NodeError::Unreadable { node, subject, why, fault };
+                    return Err(Break::Doubt(Vec::new(), Box::new(error)));
+                }
+                Some(_) => return Err(Break::Reorganised),
+            }
+        }
+        let height = height.max(self.store.final_height()?.filter(|_| self.settings.accept_reorg.is_none()));
+        Ok(self.store.set_final(height)?)
+    }
+}
