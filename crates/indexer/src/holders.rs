@@ -135,7 +135,8 @@ impl Indexer<'_> {
     pub(crate) fn note_holders(&self, block: &Block, is_last: bool) {
         let mut holders = self.holders.borrow_mut();
         if is_last {
-            (0..UNREAD).for_each(|_| _ = holders.unread.pop_first());
+            let next = holders.unread.iter().nth(UNREAD).copied();
+            holders.unread = next.map_or_else(BTreeSet::new, |next| holders.unread.split_off(&next));
         }
         for reading in &block.readings {
             let pair = (reading.account, reading.asset);
