@@ -136,6 +136,16 @@ fn blobs_are_paid_for_also_where_the_block_commits_to_them() {
     });
     let proxy = Proxy::with(&world.anvil.url, vec![Rule::always(&["eth_getBlockByHash"], forge)]);
     assert_named(&followed(&proxy.url, &[user]).assay(&["index", "--once"]), 4, "forged");
+    // So are they in another order, which is told.
+    proxy.set(vec![Rule::always(
+        &["eth_getBlockByHash"],
+        alter(|block| {
+            if let Some(transactions) = block["transactions"].as_array_mut() {
+                transactions.reverse();
+            }
+        }),
+    )]);
+    assert_named(&followed(&proxy.url, &[user]).assay(&["index", "--once"]), 4, "reordered");
 }
 
 /// A transaction with so many blobs of zeros, whose commitments and proofs are the point at infinity, as nodes take it.

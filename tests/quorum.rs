@@ -262,6 +262,7 @@ fn two_of_three_go_on_without_the_third_whatever_it_is() {
             0,
         ),
         altered("cut", &["eth_getBlockByHash"], Fault::Cut, "truncated", 0),
+        balancer(&c, &fork),
     ];
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -273,6 +274,26 @@ fn two_of_three_go_on_without_the_third_whatever_it_is() {
             });
         }
     });
+}
+
+/// Two nodes behind one address, one of them on another and longer branch, which answer by turns.
+fn balancer(one: &World, other: &World) -> Odd {
+    let turn = std::sync::Arc::new(AtomicUsize::new(0));
+    let by_turns = |name: String, header: Value| {
+        let turn = turn.clone();
+        let alter = alter(move |answer| {
+            if turn.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                answer.clone_from(&header);
+            }
+        });
+        Rule::when(move |method, params| method == "eth_getBlockByNumber" && params[0] == name.as_str(), alter)
+    };
+    let header = |number: &str| other.call("eth_getBlockByNumber", json!([number, false]));
+    let heights = (TIP - 4..=other.height()).map(|height| format!("{height:#x}"));
+    let rules = heights.chain(["latest".into()]).map(|name| by_turns(name.clone(), header(&name))).collect();
+    let proxy = Proxy::with(&one.anvil.url, rules);
+    let (what, url, kind) = ("a balancer", proxy.url.clone(), "mixed-forks");
+    Odd { what, url, kind, code: 0, _proxy: Some(proxy) }
 }
 
 fn without(odd: &Odd, [a, b]: [&World; 2], token: Address) {

@@ -62,6 +62,7 @@ impl Ability {
 
     /// It cannot; says so once.
     pub(crate) fn lose(&self, node: &Node, why: &str) {
+        self.shown.store(false, Ordering::Relaxed);
         let before = self.lost.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
         if before.is_none() {
             tracing::warn!(node = node.name, "no {}: {why}", self.what);

@@ -3,6 +3,8 @@
 //! An answer that is right elsewhere is told by where: of an older block it is stale, of another block at the same height it
 //! comes from another fork. What is right in another order was reordered. What is less was omitted, everything else forged.
 
+use std::collections::HashSet;
+
 use alloy::consensus::proofs::calculate_withdrawals_root;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::{Address, B256, Bloom, Bytes, keccak256};
@@ -47,15 +49,21 @@ fn has_gap(numbers: impl Iterator<Item = u64>) -> bool {
     sorted.windows(2).any(|two| two[1] - two[0] > 1)
 }
 
-/// Transactions that do not rebuild this root; `count` of them there are, where that is known.
-pub(crate) fn transactions(transactions: &[Transaction], root: B256, at: BlockRef, count: Option<usize>) -> Fault {
+/// Transactions whose `bytes` do not rebuild this root; `count` of them there are, where that is known.
+pub(crate) fn transactions<'t>(
+    transactions: &'t [Transaction],
+    bytes: impl Fn(&'t Transaction) -> &'t [u8],
+    root: B256,
+    at: BlockRef,
+    count: Option<usize>,
+) -> Fault {
     if let Some(fault) = elsewhere(transactions.iter().map(|transaction| transaction.place), at) {
         return fault;
     }
     let index = |transaction: &Transaction| transaction.place.transaction_index.map_or(u64::MAX, |index| index.to());
     let mut sorted: Vec<&Transaction> = transactions.iter().collect();
     sorted.sort_by_key(|transaction| index(transaction));
-    if verify::root_of(sorted.iter().map(|transaction| &transaction.bytes[..])) == root {
+    if verify::root_of(sorted.into_iter().map(bytes)) == root {
         return Fault::Reordered;
     }
     // Numbers begin at 0, so that one before them shows what is left out in front.
@@ -144,7 +152,7 @@ pub(crate) fn proof(
     }
     if !is_of(address, root) {
         let claimed = alloy::rlp::encode(proof.leaf());
-        return of_path(&proof.account_proof, (root, &claimed), keccak256(address), |path| {
+        return of_path(&proof.account_proof, (root, &claimed), keccak256(address), &HashSet::new(), |path| {
             verify::account(&AccountProof { account_proof: path.to_vec(), ..proof.clone() }, address, root).is_ok()
         });
     }
@@ -154,21 +162,30 @@ pub(crate) fn proof(
     }
     let is_word = |slot: &SlotProof, key: B256| verify::word(slot, key, proof.storage_hash).is_ok();
     let is_known = |slot: &SlotProof| keys.iter().any(|key| is_word(slot, *key));
-    if slots.iter().all(is_known) && keys.iter().all(|key| slots.iter().any(|slot| is_word(slot, *key))) {
+    let mut wrong = slots.iter().zip(keys).filter(|(slot, key)| !is_word(slot, **key));
+    // Where one alone is wrong it has no other's place.
+    let (Some((slot, key)), others) = (wrong.next(), wrong.count()) else { return Fault::Forged };
+    if others > 0 && slots.iter().all(is_known) && keys.iter().all(|key| slots.iter().any(|slot| is_word(slot, *key))) {
         return Fault::Reordered;
     }
-    let wrong = slots.iter().zip(keys).find(|(slot, key)| !is_word(slot, **key));
-    wrong.map_or(Fault::Forged, |(slot, key)| {
-        of_path(&slot.proof, (proof.storage_hash, &alloy::rlp::encode(slot.value)), keccak256(key), |path| {
-            is_word(&SlotProof { proof: path.to_vec(), ..slot.clone() }, *key)
-        })
+    // The nodes that lead to others show what is left out of these.
+    let beside: HashSet<B256> = slots.iter().flat_map(|slot| &slot.proof).map(keccak256).collect();
+    of_path(&slot.proof, (proof.storage_hash, &alloy::rlp::encode(slot.value)), keccak256(key), &beside, |path| {
+        is_word(&SlotProof { proof: path.to_vec(), ..slot.clone() }, *key)
     })
 }
 
-/// What is wrong with the nodes of a trie that should lead from this root along this key. `leads`: do they, in this order?
-fn of_path(nodes: &[Bytes], (root, claimed): (B256, &[u8]), key: B256, leads: impl FnOnce(&[Bytes]) -> bool) -> Fault {
+/// What is wrong with the nodes of a trie that should lead from this root along this key, of which some are known from `beside` them. `leads`: do
+/// they, in this order?
+fn of_path(
+    nodes: &[Bytes],
+    (root, claimed): (B256, &[u8]),
+    key: B256,
+    beside: &HashSet<B256>,
+    leads: impl FnOnce(&[Bytes]) -> bool,
+) -> Fault {
     let key = Nibbles::unpack(key);
-    match follow(nodes, root, &key) {
+    match follow(nodes, root, &key, beside) {
         _ if leads_elsewhere(nodes, root, &key, claimed) => Fault::Reordered,
         None => Fault::Omitted,
         Some(path) if path.len() == nodes.len() && leads(&path) => Fault::Reordered,
@@ -210,9 +227,9 @@ fn leads_elsewhere(nodes: &[Bytes], root: B256, key: &Nibbles, claimed: &[u8]) -
 }
 
 /// The nodes in the order in which they lead along the key, to an end of it. Where the node that must come next is not among
-/// them, the first that is left stands in for it, as one that was altered. `None`: that does not come to an end, so that one is
-/// missing.
-fn follow(nodes: &[Bytes], root: B256, key: &Nibbles) -> Option<Vec<Bytes>> {
+/// them, the first that is left stands in for it, as one that was altered. `None`: that does not come to an end, or the one that must come next is
+/// among those `beside` them, so that it is missing.
+fn follow(nodes: &[Bytes], root: B256, key: &Nibbles, beside: &HashSet<B256>) -> Option<Vec<Bytes>> {
     let (mut left, mut path, mut depth, mut altered) = (nodes.to_vec(), Vec::with_capacity(nodes.len()), 0, false);
     let mut next = RlpNode::word_rlp(&root);
     loop {
@@ -221,6 +238,9 @@ fn follow(nodes: &[Bytes], root: B256, key: &Nibbles) -> Option<Vec<Bytes>> {
             None => Bytes::copy_from_slice(&next),
             Some(hash) => {
                 let place = left.iter().position(|node| keccak256(node) == hash);
+                if place.is_none() && beside.contains(&hash) {
+                    return None;
+                }
                 altered |= place.is_none();
                 (!left.is_empty()).then(|| path.push(left.remove(place.unwrap_or(0))))?;
                 path.last()?.clone()

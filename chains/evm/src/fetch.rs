@@ -182,14 +182,16 @@ async fn check_transactions(
     let committed = contents.transactions.len() - usize::from(contents.apart);
     let is_whole = bytes_of_foreign(node, at, &mut contents.transactions[..committed]).await?;
     let (header, transactions) = (&contents.sealed.header, contents.committed());
-    if is_whole
-        && let Err(why) = verify::transactions(transactions, header.transactions_root)
-        && !are_passed_on(node, at, transactions, header.transactions_root).await?
-    {
-        let count = count(node, header, at).await;
-        let fault = diagnose::transactions(transactions, header.transactions_root, at, count);
-        let subject = format!("the transactions of block {}", at.height);
-        return Err(node.contradiction(&subject, "its header", fault, why));
+    let root = header.transactions_root;
+    if is_whole && let Err(why) = verify::transactions(transactions, root) {
+        let passed_on = passed_on(node, at, transactions).await?;
+        let bytes = |transaction| bytes_of(transaction, &passed_on);
+        if passed_on.is_empty() || verify::root_of(transactions.iter().map(bytes)) != root {
+            let count = count(node, header, at).await;
+            let fault = diagnose::transactions(transactions, bytes, root, at, count);
+            let subject = format!("the transactions of block {}", at.height);
+            return Err(node.contradiction(&subject, "its header", fault, why));
+        }
     }
     let known: Vec<&Transaction> = transactions.iter().filter(|transaction| !transaction.bytes.is_empty()).collect();
     let hashes = keccak::of_each(&known.iter().map(|transaction| &transaction.bytes[..]).collect::<Vec<_>>());
@@ -250,11 +252,15 @@ async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) ->
     Ok(is_whole)
 }
 
-/// Test nodes commit to transactions as networks pass them on, with their blobs: do these rebuild the root?
-async fn are_passed_on(node: &Node, at: BlockRef, transactions: &[Transaction], root: B256) -> Result<bool, NodeError> {
+/// Test nodes commit to transactions as networks pass them on, with their blobs: the bytes of those that have some.
+async fn passed_on(
+    node: &Node,
+    at: BlockRef,
+    transactions: &[Transaction],
+) -> Result<BTreeMap<B256, Bytes>, NodeError> {
     let with_blobs: Vec<&Transaction> = transactions.iter().filter(|transaction| transaction.blobs.is_some()).collect();
     if with_blobs.is_empty() {
-        return Ok(false);
+        return Ok(BTreeMap::new());
     }
     let subject = format!("the blobs of block {}", at.height);
     let questions = with_blobs.iter().map(|transaction| json!([transaction.id])).collect();
@@ -262,13 +268,15 @@ async fn are_passed_on(node: &Node, at: BlockRef, transactions: &[Transaction], 
     if let Some(Err(Refusal::Null(error))) = answers.iter().find(|answer| matches!(answer, Err(Refusal::Null(_)))) {
         return Err(error.clone());
     }
-    let passed_on = |(transaction, answer): (&&Transaction, Result<Bytes, Refusal>)| {
+    let told = |(transaction, answer): (&&Transaction, Result<Bytes, Refusal>)| {
         Some((transaction.id, answer.ok().filter(|bytes| transaction.is_passed_on_as(bytes))?))
     };
-    let told: BTreeMap<B256, Bytes> = with_blobs.iter().zip(answers).filter_map(passed_on).collect();
-    let bytes =
-        transactions.iter().map(|transaction| told.get(&transaction.id).map_or(&transaction.bytes[..], |it| it));
-    Ok(verify::root_of(bytes) == root)
+    Ok(with_blobs.iter().zip(answers).filter_map(told).collect())
+}
+
+/// Its bytes as such a node commits to them.
+fn bytes_of<'t>(transaction: &'t Transaction, passed_on: &'t BTreeMap<B256, Bytes>) -> &'t [u8] {
+    passed_on.get(&transaction.id).map_or(&transaction.bytes, |bytes| bytes)
 }
 
 /// How many transactions the block has, by receipts that its header commits to; nothing where the node does not give them.

@@ -162,6 +162,10 @@ pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
     if probe && hash_at(node, height.next()).await?.is_some() {
         head = latest().await?; // it may have come meanwhile
         if head.header.number <= height.0 {
+            // One of several behind a balancer may be late, or be on another branch, which takes it more than a turn to show.
+            for _ in 0..3 {
+                hash_at(node, height).await?;
+            }
             let why = format!("it is of block {height}, and the node has block {}", height.next());
             return Err(node.unreadable(subject, Fault::Stale, why));
         }

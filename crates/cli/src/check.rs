@@ -167,7 +167,8 @@ fn quorum(chain: &str, all: &dyn Chain, report: &mut Report) -> bool {
 /// What one node can and cannot do, or that nothing is known of it; then others may be enough.
 fn node(chain: &str, node: &dyn Chain, others_do: bool, report: &mut Report) {
     let subject = format!("{chain} node");
-    match node.tip().and_then(|_| node.check()) {
+    // What it says of itself first: of a balancer before two branches that is more than that its last block is not the last.
+    match node.check().and_then(|found| node.tip().map(|_| found)) {
         Err(error) => node_error(&subject, error, others_do, report),
         Ok(notices) => {
             for notice in notices {

@@ -12,6 +12,11 @@ const BEGINNING: usize = 1 << 10;
 /// How an answer begins.
 const VERSION: &[u8] = b"HTTP/1.";
 
+/// For how long it is looked whether an answer that is too long comes to an end.
+pub(crate) fn passed_over_for(deadline: Duration) -> Duration {
+    (deadline / 4).min(Duration::from_secs(1))
+}
+
 /// What an answer's head says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -68,6 +73,21 @@ pub(crate) fn within(length: u64, limit: usize) -> Result<usize, Broken> {
     usize::try_from(length).ok().filter(|length| *length <= limit).ok_or_else(too_large)
 }
 
+/// Room for so many bytes of a body that may come to `limit`, held before it is taken.
+fn grow(
+    body: &mut Vec<u8>,
+    bytes: usize,
+    limit: usize,
+    hold: &dyn Fn(usize) -> Result<(), HttpError>,
+) -> Result<(), Broken> {
+    if bytes > body.capacity() {
+        let room = bytes.max(body.capacity().saturating_mul(2).min(limit));
+        hold(room).map_err(Broken::Http)?;
+        body.reserve_exact(room - body.len());
+    }
+    Ok(())
+}
+
 /// An answer as it comes.
 pub(crate) struct Incoming<'l> {
     line: &'l mut TcpStream,
@@ -79,6 +99,8 @@ pub(crate) struct Incoming<'l> {
     has_head: bool,
     /// Bytes of the body that were read.
     body: usize,
+    /// Since when there are more of them than are wanted.
+    too_long: Option<Instant>,
 }
 
 impl<'l> Incoming<'l> {
@@ -91,6 +113,7 @@ impl<'l> Incoming<'l> {
             has_begun: false,
             has_head: false,
             body: 0,
+            too_long: None,
         }
     }
 
@@ -151,7 +174,7 @@ impl<'l> Incoming<'l> {
         limit: usize,
         hold: &dyn Fn(usize) -> Result<(), HttpError>,
     ) -> Result<Vec<u8>, Broken> {
-        let mut body = Vec::new();
+        let (mut body, mut length) = (Vec::new(), 0usize);
         loop {
             let size = self.text_line()?;
             let size = size.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
@@ -159,13 +182,19 @@ impl<'l> Incoming<'l> {
             let size = size.ok_or_else(|| garbled("is followed by a chunk without a length"))?;
             if size == 0 {
                 while !self.text_line()?.is_empty() {}
+                within(length as u64, limit)?;
                 return Ok(body);
             }
-            let from = body.len();
-            self.is_within(from.saturating_add(size), limit)?;
-            hold(from + size).map_err(Broken::Http)?;
-            body.resize(from + size, 0);
-            self.fill(&mut body[from..])?;
+            length = length.saturating_add(size);
+            if length > limit {
+                body = Vec::new();
+                self.pass_over(size)?;
+            } else {
+                grow(&mut body, length, limit, hold)?;
+                let from = body.len();
+                body.resize(length, 0);
+                self.fill(&mut body[from..])?;
+            }
             if !self.text_line()?.is_empty() {
                 return Err(garbled("is followed by a chunk of another length"));
             }
@@ -181,9 +210,13 @@ impl<'l> Incoming<'l> {
         let mut body = std::mem::take(&mut self.begun);
         loop {
             self.body = body.len();
-            self.is_within(body.len(), limit)?;
-            hold(body.len()).map_err(Broken::Http)?;
+            if body.len() > limit {
+                drop(body);
+                self.pass_over(usize::MAX)?;
+                return Err(Broken::Http(HttpError::TooLarge(self.body as u64, limit)));
+            }
             let from = body.len();
+            grow(&mut body, from + HEAD_BYTES, limit + HEAD_BYTES, hold)?;
             body.resize(from + HEAD_BYTES, 0);
             let count = self.read(&mut body[from..])?;
             body.truncate(from + count);
@@ -193,9 +226,27 @@ impl<'l> Incoming<'l> {
         }
     }
 
-    fn is_within(&self, bytes: usize, limit: usize) -> Result<(), Broken> {
-        let never_ending = HttpError::NeverEnding { read: bytes, within: self.since.elapsed() };
-        if bytes > limit { Err(Broken::Http(never_ending)) } else { Ok(()) }
+    /// So many bytes of a body that is too long, or all that are left: does it come to an end soon?
+    fn pass_over(&mut self, bytes: usize) -> Result<(), Broken> {
+        let since = *self.too_long.get_or_insert_with(Instant::now);
+        let here = self.begun.len().min(bytes);
+        self.begun.drain(..here);
+        self.body += here;
+        let (mut left, mut some) = (bytes - here, [0; HEAD_BYTES]);
+        loop {
+            if since.elapsed() >= passed_over_for(self.deadline) {
+                return Err(Broken::Http(HttpError::NeverEnding { read: self.body, within: self.since.elapsed() }));
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            let most = some.len().min(left);
+            match self.read(&mut some[..most])? {
+                0 if bytes == usize::MAX => return Ok(()),
+                0 => return Err(self.cut()),
+                count => (left, self.body) = (left - count, self.body.saturating_add(count)),
+            }
+        }
     }
 
     fn text_line(&mut self) -> Result<Vec<u8>, Broken> {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use assay_types::Fault;
 use flight::Flight;
+use incoming::passed_over_for;
 use line::Lines;
 
 pub use pace::{Pace, Reply};
@@ -74,8 +75,8 @@ pub enum HttpError {
     /// Ended before its stated length.
     #[error("the answer broke off after {0} bytes")]
     Truncated(usize),
-    /// Announced to be longer than we are willing to read.
-    #[error("the answer is longer than {1} bytes: {0} are announced")]
+    /// Longer than we are willing to read, or announced to be.
+    #[error("the answer is longer than {1} bytes: it has {0}")]
     TooLarge(u64, usize),
     /// It began, and was not over after so many bytes, or when the time was.
     #[error("no whole answer within {:.1} s: {read} bytes, and no end", .within.as_secs_f32())]
@@ -396,7 +397,17 @@ impl Endpoint {
         let mut body = Vec::with_capacity(announced);
         while let Some(chunk) = response.chunk().await.map_err(|error| failure(error, body.len()))? {
             if body.len() + chunk.len() > limit {
-                return Err(HttpError::NeverEnding { read: body.len() + chunk.len(), within: since.elapsed() });
+                let mut read = body.len() + chunk.len();
+                drop(body);
+                // Does it come to an end soon?
+                let too_long = Instant::now();
+                while let Some(chunk) = response.chunk().await.map_err(|error| failure(error, read))? {
+                    read = read.saturating_add(chunk.len());
+                    if too_long.elapsed() >= passed_over_for(self.deadline) {
+                        return Err(HttpError::NeverEnding { read, within: since.elapsed() });
+                    }
+                }
+                return Err(HttpError::TooLarge(read as u64, limit));
             }
             flight.hold(body.len() + chunk.len(), self.deadline.saturating_sub(since.elapsed())).await?;
             body.extend_from_slice(&chunk);
@@ -537,6 +548,20 @@ mod tests {
     fn a_truncated_answer_is_no_answer() {
         let url = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nhi".to_vec(), false);
         assert_eq!(ask(&url), Err(HttpError::Truncated(2)));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_looked_at_for_an_end() {
+        let ask = |answer: Vec<u8>| ask(&serve(answer, false));
+        let rest = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b' '; 3_000_000]].concat();
+        assert_eq!(ask(rest), Err(HttpError::TooLarge(3_000_000, 1_000_000)));
+        let chunk = [b"f4240\r\n".to_vec(), vec![b' '; 1_000_000], b"\r\n".to_vec()].concat();
+        let chunks = |end: &[u8]| {
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            [head.to_vec(), chunk.repeat(3), end.to_vec()].concat()
+        };
+        assert_eq!(ask(chunks(b"0\r\n\r\n")), Err(HttpError::TooLarge(3_000_000, 1_000_000)));
+        assert_eq!(ask(chunks(b"")), Err(HttpError::Truncated(3_000_000)));
     }
 
     #[test]

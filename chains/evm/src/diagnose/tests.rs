@@ -127,4 +127,16 @@ fn a_proof_of_slots_is_told_by_its_slots() {
     assert_eq!(kind(&|slots| drop(slots[0].proof.pop())), Fault::Omitted);
     assert_eq!(kind(&|slots| slots[0].proof.reverse()), Fault::Reordered);
     assert_eq!(kind(&|slots| slots[0] = slots[1].clone()), Fault::Reordered, "of another slot");
+    // What denies a slot denies others too, as far as it goes: so many are asked for where a token's is looked for.
+    let keys: Vec<B256> = (100..165).map(slot).collect();
+    let (root, honest) = contract(&(100..165).collect::<Vec<_>>());
+    let kind = |nth: usize, last: bool| {
+        let mut given = honest.clone();
+        let nodes = &mut given.storage_proof.as_mut().unwrap()[nth].proof;
+        nodes.remove(if last { nodes.len() - 1 } else { 0 });
+        proof(&given, CONTRACT, &keys, (Height(9), root), &[])
+    };
+    for nth in 0..keys.len() {
+        assert_eq!([kind(nth, true), kind(nth, false)], [Fault::Omitted; 2], "of slot {nth}");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError, Standing, Tip};
+use assay_types::{BlockHash, BlockRef, Chain, Fault, Height, NodeError, Standing, Tip};
 
 use super::Quorum;
 use super::agree::most;
@@ -182,7 +182,7 @@ impl Quorum {
     fn note(&self, answers: &Answers<Tip>, agreed: Option<&Agreed>, disagreement: Option<NodeError>) -> Vec<usize> {
         let tip_of =
             |place: usize| answers.iter().find(|(one, _)| *one == place).and_then(|(_, tip)| tip.as_ref().ok());
-        let parted = agreed.map(|agreed| self.parted(answers, agreed)).unwrap_or_default();
+        let (parted, unsure) = agreed.map(|agreed| self.parted(answers, agreed)).unwrap_or_default();
         let said = match &disagreement {
             Some(NodeError::Disagreement { height, said }) => {
                 said.iter().map(|(name, hash)| (name, *height, hash)).collect()
@@ -190,7 +190,7 @@ impl Quorum {
             _ => Vec::new(),
         };
         let highest = (0..self.seats.len())
-            .filter(|place| !parted.iter().any(|(one, _)| one == place))
+            .filter(|place| !parted.iter().any(|(one, _)| one == place) && !unsure.contains(place))
             .filter_map(|place| tip_of(place).map(|tip| tip.head.height))
             .max();
         let stand = |(place, answer): &(usize, Result<Tip, NodeError>)| {
@@ -246,15 +246,22 @@ impl Quorum {
         on_chain
     }
 
-    /// Who has another block than the one that is agreed on, and which: at that height, or at its own last one below it.
-    fn parted(&self, answers: &Answers<Tip>, agreed: &Agreed) -> Vec<(usize, BlockRef)> {
+    /// Who has another block than the one that is agreed on, and which: at that height, or at its own last one below it. And who has more blocks,
+    /// and does not say that they stand on that one. They are asked twice, so that who takes turns gives both.
+    fn parted(&self, answers: &Answers<Tip>, agreed: &Agreed) -> (Vec<(usize, BlockRef)>, Vec<usize>) {
         let tips = answers.iter().filter_map(|(place, tip)| Some((*place, tip.as_ref().ok()?.head)));
         let Agreed { head, .. } = agreed;
         let (below, level): (Vec<_>, Vec<_>) = tips.partition(|(_, tip)| tip.height < head.height);
         let above = level.iter().filter(|(_, tip)| tip.height > head.height).map(|(place, _)| *place);
         let height = head.height;
-        let mut has: Vec<(usize, BlockRef)> = self
-            .ask_these(above, move |node| node.hash_at(height))
+        let ours = head.hash;
+        let other = move |node: &dyn Chain| {
+            let twice = [node.hash_at(height)?, node.hash_at(height)?];
+            Ok(twice.into_iter().find(|hash| *hash != Some(ours)).unwrap_or(Some(ours)))
+        };
+        let said = self.ask_these(above, other);
+        let unsure = said.iter().filter(|(_, hash)| !matches!(hash, Ok(Some(_)))).map(|(place, _)| *place).collect();
+        let mut has: Vec<(usize, BlockRef)> = said
             .into_iter()
             .filter_map(|(place, hash)| Some((place, BlockRef { height, hash: hash.ok()?? })))
             .chain(level.iter().filter(|(_, tip)| tip.height == head.height).copied())
@@ -265,7 +272,7 @@ impl Quorum {
             let ours = good.and_then(|good| self.seats[good].node.hash_at(tip.height).ok().flatten());
             has.extend(ours.filter(|ours| *ours != tip.hash).map(|_| (place, tip)));
         }
-        has
+        (has, unsure)
     }
 }
 
