@@ -1,20 +1,20 @@
 //! The chain as the indexer sees it.
 
-use std::cell::RefCell;
+mod failover;
+mod opening;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_http::Endpoint;
 use assay_types::{
-    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Contract, Effect,
-    Fault, Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip,
-    Told, TxId, Watch,
+    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Contract, Effect, Fault,
+    Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip, Told,
+    TxId, Watch,
 };
 
 use crate::contract::{self, Exposed};
@@ -27,17 +27,11 @@ use crate::state::{self, Answer, Prove, Question};
 use crate::wanted::{Wanted, addresses};
 use crate::{Finality, check, extract, finality, told};
 
-/// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.
-const EACH_OPENED: usize = 20_000;
-
 /// So many blocks are on their way from a node that is near, and from one whose small answers take so long; it is looked at where so many come.
 const NEAR_AT_ONCE: usize = 4;
 const FAR_AT_ONCE: usize = 16;
 const FAR: Duration = Duration::from_millis(5);
 const MANY_BLOCKS: u64 = 100;
-
-/// For how long what no node knows is not asked of the others again.
-const NOBODY_KNOWS: Duration = Duration::from_secs(300);
 
 /// How a chain is followed.
 #[derive(Clone)]
@@ -102,86 +96,6 @@ impl EvmChain {
             nobody_knows: Mutex::default(),
             is_sealed: AtomicBool::new(false),
         })
-    }
-
-    /// Lets one node do a whole piece of work, and the next one all of it anew when that node does not answer: what
-    /// belongs to one block never comes from two nodes.
-    fn with_a_node<T>(&self, work: impl AsyncFn(&Node) -> Result<T, NodeError>) -> Result<T, NodeError> {
-        let first = self.current.load(Ordering::Relaxed);
-        let mut failed: Option<NodeError> = None;
-        for turn in 0..self.nodes.len() {
-            let place = (first + turn) % self.nodes.len();
-            let node = &self.nodes[place];
-            let done = assay_http::wait(async {
-                node.make_sure_of_chain().await?;
-                work(node).await
-            });
-            match done {
-                Ok(result) => {
-                    self.current.store(place, Ordering::Relaxed);
-                    return Ok(result);
-                }
-                Err(error) if error.another_may_know() => {
-                    if self.nodes.len() > 1 {
-                        tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}");
-                    }
-                    failed = Some(NodeError::or_worse(failed, error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
-    }
-
-    /// The same, where a node may answer and yet not know every balance: then the next one does all of it. Whoever knows most counts.
-    fn with_who_knows<T>(
-        &self,
-        work: impl AsyncFn(&Node) -> Result<T, NodeError>,
-        readings: impl Fn(&T) -> &[Reading],
-    ) -> Result<T, NodeError> {
-        let (most, left_out) = (RefCell::<Option<(T, usize)>>::default(), RefCell::new(Vec::new()));
-        let whole = self.with_a_node(async |node| {
-            let done = work(node).await?;
-            let Some((unknown, why)) = self.unknown(readings(&done)) else { return Ok(done) };
-            if readings(&done).iter().any(|reading| reading.balance.is_ok()) {
-                left_out.borrow_mut().push(node.missing("a balance", Some(Fault::Omitted), &why));
-            }
-            let mut most = most.borrow_mut();
-            if most.as_ref().is_none_or(|(_, before)| unknown < *before) {
-                *most = Some((done, unknown));
-            }
-            Err(node.missing("a balance", None, why))
-        });
-        match (whole, most.into_inner()) {
-            (Ok(done), _) => {
-                for error in left_out.into_inner() {
-                    tracing::warn!(kind = Fault::Omitted.as_str(), "{error}: another node knows it");
-                }
-                Ok(done)
-            }
-            (Err(_), Some((done, _))) => {
-                self.note_nobody_knows(readings(&done));
-                Ok(done)
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    /// How many of these balances are unknown that another node may know, and why the first of them is. What none of them knew lately is not asked of all of
-    /// them again: some tokens answer nobody.
-    fn unknown(&self, readings: &[Reading]) -> Option<(usize, String)> {
-        let nobody_knows = self.nobody_knows.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_lately = |pair| nobody_knows.get(&pair).is_some_and(|at| at.elapsed() < NOBODY_KNOWS);
-        let unknown = readings.iter().filter(|one| one.balance.is_err() && !is_lately((one.account, one.asset)));
-        let first = unknown.clone().next()?.balance.as_ref().err()?.clone();
-        (self.nodes.len() > 1).then(|| (unknown.count(), first))
-    }
-
-    fn note_nobody_knows(&self, readings: &[Reading]) {
-        let mut nobody_knows = self.nobody_knows.lock().unwrap_or_else(PoisonError::into_inner);
-        let tokens = readings.iter().filter(|one| one.balance.is_err() && one.asset != Asset::Native);
-        nobody_knows.retain(|_, at| at.elapsed() < NOBODY_KNOWS);
-        nobody_knows.extend(tokens.map(|one| ((one.account, one.asset), Instant::now())));
     }
 
     async fn tip_of(&self, node: &Node) -> Result<Tip, NodeError> {
@@ -250,59 +164,6 @@ impl EvmChain {
         let (tokens, prove, slots) = (&self.tokens, Prove::nothing(), &self.slots);
         let question = Question { at, state_root, accounts, tokens, prove, keep: false, slots };
         contract::remarks(node, &self.exposed, &question, readings).await
-    }
-
-    /// What everyone holds where coverage begins. Of very many accounts only what they hold is proven; those who hold nothing are told of by
-    /// the assets in which that is so.
-    async fn open(
-        &self,
-        node: &Node,
-        at: BlockRef,
-        state_root: B256,
-        watch: &Watch,
-        keep: bool,
-    ) -> Result<(Vec<Reading>, Vec<Asset>), NodeError> {
-        let read = async |accounts: &[(AccountNo, Address)], prove: Prove<'_>| {
-            let (tokens, slots) = (&self.tokens, &self.slots);
-            match state::read(node, &Question { at, state_root, accounts, tokens, prove, keep, slots }).await? {
-                Answer::Read(readings) => Ok(readings),
-                Answer::NoState { why, .. } => Err(no_state_to_begin_with(node, at, &why)),
-            }
-        };
-        if watch.len() <= EACH_OPENED {
-            return Ok((read(&addresses(watch.by_number()), Prove::all()).await?, Vec::new()));
-        }
-        let holders = async |some: Vec<(AccountNo, Address)>| {
-            let holds = read(&some, Prove::nothing()).await?.into_iter().filter(|it| it.balance != Ok(Amount::ZERO));
-            let holds: HashSet<_> = holds.map(|reading| (reading.account, reading.asset)).collect();
-            let holders: HashSet<_> = holds.iter().map(|(account, _)| *account).collect();
-            let some: Vec<_> = some.into_iter().filter(|(account, _)| holders.contains(account)).collect();
-            let mut proven = read(&some, Prove { whose: 0..0, these: &holds }).await?;
-            proven.retain(|it| holds.contains(&(it.account, it.asset)));
-            Ok::<_, NodeError>(proven)
-        };
-        let (all, opened) = (Mutex::new(watch.by_number()), Mutex::new(Vec::new()));
-        let next = || {
-            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            Some(addresses(all.by_ref().take(EACH_OPENED))).filter(|some| !some.is_empty())
-        };
-        // On threads of their own: what there is to be read of a million accounts keeps every processor busy.
-        std::thread::scope(|scope| {
-            let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-            let each = || {
-                while let Some(some) = next() {
-                    let proven = assay_http::wait(holders(some)).inspect_err(|_| while next().is_some() {})?;
-                    opened.lock().unwrap_or_else(PoisonError::into_inner).extend(proven);
-                }
-                Ok(())
-            };
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(each)).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })?;
-        let mut opened = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
-        opened.sort_by_key(|reading| reading.account);
-        let tokens = self.tokens.iter().map(|token| Asset::Token((*token).into()));
-        Ok((opened, std::iter::once(Asset::Native).chain(tokens).collect()))
     }
 
     fn holdings(
@@ -501,12 +362,6 @@ impl Chain for EvmChain {
         }
         Ok(notices)
     }
-}
-
-fn no_state_to_begin_with(node: &Node, at: BlockRef, why: &str) -> NodeError {
-    let subject = format!("the state of block {}, where coverage begins", at.height);
-    let hint = "begin at a block whose state the node still has, or use an archive node";
-    node.missing(&subject, None, format!("{why} ({hint})"))
 }
 
 fn not_sealed(node: String, at: Height) -> NodeError {
