@@ -113,6 +113,7 @@ fn who_watches_is_told_at_once() {
     lab.write("intake/acme/.coming", &statement(&world));
     std::fs::rename(lab.path("intake/acme/.coming"), lab.path("intake/acme/1.json")).unwrap();
     serving.wait("/v1/exchanges/acme/verdicts", |kept| !kept["verdicts"].as_array().unwrap().is_empty());
+    serving.wait("/v1/exchanges/acme/gate", |gates| gates["gates"][0]["blind"] == false);
     let snapshot = world.call("evm_snapshot", json!([]));
     mine(&world, 6, 1);
     serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
@@ -130,4 +131,7 @@ fn who_watches_is_told_at_once() {
         let mut each = alerts["alerts"].as_array().unwrap().iter();
         each.any(|one| one["rule"] == "beyond-finality" && one["state"] == "firing")
     });
+    // Nothing is known of now, and that is not waited for.
+    let gate = serving.wait("/v1/exchanges/acme/gate", |gates| gates["gates"][0]["blind"] == true);
+    assert!(gate["gates"][0]["reason"].as_str().unwrap().contains("has not been followed since"), "{gate:#}");
 }

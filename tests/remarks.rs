@@ -244,3 +244,36 @@ fn a_slot_that_the_tokens_code_does_not_return_proves_nothing() {
     let ran = lab.assay(&["index", "--once"]);
     assert!(ran.code == 4 && ran.stderr.contains("(kind: forged)"), "{}: {}", ran.code, ran.stderr);
 }
+
+/// A token that keeps a fee tells of the whole amount. What came less is no deduction of the exchange's, and what it got is.
+#[test]
+fn of_a_credit_in_flight_counts_what_came_and_not_what_the_event_says() {
+    let world = World::new(&[]);
+    let (held, other) = (Address::fresh(1), world.users[0]);
+    let token = world.deploy("FeeToken", abi!["Fee", "FEE", 0, 1_000_000, 100, Address::fresh(2)]);
+    world.invoke(other, token, 0, "mint(address,uint256)", abi![held, 500]);
+    world.mine();
+    let before = world.height();
+    let txid = world.invoke(other, token, 0, "transfer(address,uint256)", abi![held, 1_000]);
+    world.mine();
+    let lab = Lab::new();
+    let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
+    let chain = lab::evm_chain(&world.anvil.url, 1, 1);
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}{policy}", contracts::asset("FEE", token, 0)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[held]));
+    lab.index();
+    let time = assay_types::Timestamp::from_unix_s(i64::try_from(world.time(before)).unwrap()).to_string();
+    let of = |came: u64, code: i32| {
+        let credit = json!({ "chain": "evm", "amount": came.to_string(), "txid": txid });
+        let statement = json!({
+            "format": "assay.statement/1", "exchange": "acme",
+            "as_of": { "time": time, "blocks": { "evm": { "height": before, "hash": world.hash(before) } } },
+            "assets": [{ "asset": "FEE", "customers": (500 + came).to_string(), "unconfirmed_credits": [credit] }],
+        });
+        let file = lab.write("statement.json", &statement.to_string());
+        let found = lab.json(&["verify", "acme", "--statement", file.to_str().unwrap()], code);
+        (found["verdict"].clone(), found["lines"][0]["deductions"].clone())
+    };
+    assert_eq!(of(990, 0), (json!("backed"), json!("990")));
+    assert_eq!(of(1_000, 3), (json!("indeterminate"), json!("990")));
+}

@@ -229,6 +229,44 @@ fn a_state_that_is_gone_is_known_whatever_the_node_says() {
     }
 }
 
+/// From Cancun on the tracer of a widely used node says of who destroys himself to his own benefit that he paid again what he paid before. Who pays
+/// twice, the second time by that, is told the same way.
+#[test]
+fn who_pays_again_by_destroying_itself_paid_twice_and_who_keeps_it_did_not() {
+    let world = World::new(&["--hardfork", "prague"]);
+    let paid = Address::fresh(9);
+    let pay = format!("0x5f5f5f5f600773{}5af150", &paid.to_string()[2..]);
+    let [to_him, to_itself] = [Address::fresh(1), Address::fresh(2)];
+    for (account, end) in [(to_him, format!("73{}ff", &paid.to_string()[2..])), (to_itself, "30ff".into())] {
+        world.call("anvil_setCode", json!([account.to_string(), format!("{pay}{end}")]));
+        world.call("anvil_setBalance", json!([account.to_string(), "0xe"]));
+    }
+    world.mine();
+    let txids = [to_him, to_itself].map(|account| world.send(world.users[1], Some(account), 0, &[]));
+    world.mine();
+    let of = |account: Address, txid: &str, units: &str| {
+        let withdrawal =
+            json!({ "chain": "evm", "address": paid.to_string(), "amount": format!("0.{units:0>18}"), "txid": txid });
+        verdict_at(&world, world.height(), (account, 0), ("pending_withdrawals", withdrawal), vec![])
+    };
+    let [twice, once] = txids;
+    assert_eq!([of(to_him, &twice, "14"), of(to_him, &twice, "15")], ["backed", "short"]);
+    assert_eq!([of(to_itself, &once, "7"), of(to_itself, &once, "14")], ["backed", "short"]);
+    let lab = followed(&world.anvil.url, &[to_him, to_itself, paid]);
+    let ran = lab.assay(&["index", "--once"]);
+    assert!(ran.code == 0 && !ran.stderr.contains("kind"), "{}", ran.stderr);
+    for account in [to_him, to_itself, paid] {
+        let movements = lab.json(&["history", &account.to_string(), "--chain", "evm"], 0);
+        assert!(!movements.to_string().contains("unattributed"), "{movements:#}");
+    }
+    // Where nothing is proven that stays open.
+    let unproven = vec![Rule::always(&["eth_getProof"], Fault::Refuse(-32601, "no such method"))];
+    let withdrawal =
+        json!({ "chain": "evm", "address": paid.to_string(), "amount": "0.000000000000000014", "txid": twice });
+    let open = verdict_at(&world, world.height(), (to_him, 0), ("pending_withdrawals", withdrawal), unproven);
+    assert_eq!(open, "indeterminate");
+}
+
 /// An exchange is not short because a payee, or anyone, makes its trace unreadable; nor is it backed.
 #[test]
 fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {

@@ -25,7 +25,7 @@ use crate::node::Node;
 use crate::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
 use crate::wanted::{Wanted, addresses};
-use crate::{Finality, check, extract, finality, told};
+use crate::{Finality, check, extract, finality, repeated, told};
 
 /// So many blocks are on their way from a node that is near, and from one whose small answers take so long; it is looked at where so many come.
 const NEAR_AT_ONCE: usize = 4;
@@ -129,11 +129,13 @@ impl EvmChain {
         if fetched.sealed.is_foreign && self.is_sealed.load(Ordering::Relaxed) {
             return Err(not_sealed(node.name.clone(), at.height));
         }
+        repeated::settle(node, at, &mut fetched, watch).await?;
         let mut effects = extract::effects(&fetched.digest, watch, &self.is_token);
         if told::hold_against_state(node, at, &mut fetched, &effects, watch).await? {
             effects = extract::effects(&fetched.digest, watch, &self.is_token);
         }
-        let wanted = Wanted::new(reads, &effects, &fetched.digest, watch, &self.is_token);
+        let is_stored = |token| self.slots.is_found(token);
+        let wanted = Wanted::new(reads, &effects, &fetched.digest, watch, &self.is_token, is_stored);
         let (accounts, tokens) = (wanted.accounts(watch), wanted.tokens(&self.tokens));
         let (state_root, slots) = (committed_state(&fetched.sealed), &self.slots);
         let prove = if fetched.is_checked { wanted.prove() } else { Prove::nothing() };
@@ -240,6 +242,11 @@ impl Chain for EvmChain {
         self.nodes.iter().find_map(Node::take_doubt)
     }
 
+    fn identify(&self) -> Result<(), NodeError> {
+        self.nodes.iter().for_each(Node::forget_chain);
+        self.with_a_node(async |_| Ok(()))
+    }
+
     fn tip(&self) -> Result<Tip, NodeError> {
         self.with_a_node(async |node| self.tip_of(node).await)
     }
@@ -256,13 +263,13 @@ impl Chain for EvmChain {
         self.with_who_knows(async |node| self.block_of(node, at, watch, reads).await, |block| &block.readings)
     }
 
-    /// Time does not run backwards, and a family whose headers could be checked stays one: from then on a node that gives others is not
-    /// listened to.
+    /// A family whose headers could be checked stays one: from then on a node that gives others is not listened to. Where nothing commits to its time,
+    /// that does not run backwards.
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
         let Some(parent) = header.height.previous().and_then(|height| ancestors.header(height)) else { return Ok(()) };
         let node = || self.nodes[self.current.load(Ordering::Relaxed)].name.clone();
         let was_checked = |header: &Header| header.seal != EMPTY_ROOT_HASH.as_slice();
-        if header.time < parent.time {
+        if !was_checked(header) && header.time < parent.time {
             let why = format!("{} is before {}", header.time, parent.time);
             return Err(against_its_parent(node(), "time", header.height, why));
         }

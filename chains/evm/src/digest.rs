@@ -58,6 +58,8 @@ pub(crate) struct Tx {
     pub(crate) authorizations: Vec<SignedAuthorization>,
     /// What its calls moved, as the node's trace says, in the order of execution. Nothing where there is no trace.
     pub(crate) frames: Vec<Frame>,
+    /// What its trace says again, with the place among those: moved once more, or told twice.
+    pub(crate) repeated: Vec<(usize, Frame)>,
     /// The contracts that were created, as its trace says.
     pub(crate) created: Vec<Address>,
     /// Is it known what it paid by calls?
@@ -162,6 +164,7 @@ fn digested(
         logs: receipt.logs,
         authorizations: sent.authorizations.clone(),
         frames: Vec::new(),
+        repeated: Vec::new(),
         created: Vec::new(),
         // One that failed paid nobody.
         is_told: gas <= PLAIN_GAS || !succeeded,

@@ -134,6 +134,7 @@ mod tests {
             logs: vec![],
             authorizations: vec![],
             frames: vec![],
+            repeated: vec![],
             created: vec![],
             is_told: true,
         }

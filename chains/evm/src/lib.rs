@@ -4,7 +4,7 @@
 //! made of it (`json`, `codec`, `verify`; `trie`, `proof`, `keccak`); of what kind an answer is that fails is found out afterwards
 //! (`diagnose`, `recent`); what a refusal means, by its words (`meaning`) or by where state ends (`horizon`). What the header commits to
 //! gives the movements (`extract`); a trace, to which nothing commits, explains internal payments (`traces`, `trace`), as far as proofs do
-//! not deny it (`told`); state is read beside them and decides (`state`, `reader`), and is proven: native coins by accounts, tokens by slots
+//! not deny it (`told`, `repeated`); state is read beside them and decides (`state`, `reader`), and is proven: native coins by accounts, tokens by slots
 //! of their storage where these can be found (`slots`, `layout`), and by their code where these and the node's word part (`run`). A proof can
 //! be kept, and checked again by whoever has no node (`kept`).
 //!
@@ -34,6 +34,7 @@ mod node;
 mod proof;
 mod reader;
 mod recent;
+mod repeated;
 mod run;
 mod slots;
 mod state;

@@ -158,6 +158,11 @@ impl Node {
         Ok(())
     }
 
+    /// It is asked again of which chain it is.
+    pub(crate) fn forget_chain(&self) {
+        *self.right_chain.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     async fn chain_id(&self) -> Result<U64, NodeError> {
         let subject = "its chain id";
         self.ask("eth_chainId", Value::Array(vec![]), subject).await.or_fail(self, subject)

@@ -67,6 +67,11 @@ impl Slots {
         })
     }
 
+    /// Is a balance of this token known to be a word of its storage, which nothing but its own code changes?
+    pub(crate) fn is_found(&self, token: Address) -> bool {
+        matches!(self.known().get(&token), Some(Known::Found(_)))
+    }
+
     fn note(&self, token: Address, known: Known) {
         self.known().insert(token, known);
     }

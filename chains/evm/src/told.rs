@@ -194,7 +194,7 @@ fn has_code(proof: &AccountProof) -> bool {
 }
 
 /// What these were before the block, as far as it can be proven.
-async fn before(
+pub(crate) async fn before(
     node: &Node,
     at: BlockRef,
     fetched: &Fetched,
@@ -213,7 +213,7 @@ async fn before(
 }
 
 /// What an account had before, and got as all is told; and what it has after, and paid. One without code pays by no calls.
-fn flows(digest: &Digest, address: Address, before: U256, after: U256, by_calls: bool) -> (U256, U256) {
+pub(crate) fn flows(digest: &Digest, address: Address, before: U256, after: U256, by_calls: bool) -> (U256, U256) {
     let (mut held, mut told) = (after, before);
     let add = |sum: &mut U256, is_its: bool, amount: U256| {
         if is_its {

@@ -81,17 +81,21 @@ impl Calls {
     }
 
     /// What the calls within moved, in the order of execution. `burns`: whoever destroys himself is gone with what he has at the end of the
-    /// transaction; since EIP-6780 only where he was created in it.
-    pub(crate) fn frames(&self, burns: bool) -> Vec<Frame> {
-        let (created, accounts, mut moved) = (self.created(), self.accounts(), Vec::new());
+    /// transaction; since EIP-6780 only where he was created in it. And what is said again right after it was, with its place among those: a widely
+    /// used tracer tells the transfer before once more where someone destroys himself to his own benefit, and stays; and he may as well have paid twice.
+    pub(crate) fn frames(&self, burns: bool) -> (Vec<Frame>, Vec<(usize, Frame)>) {
+        let (created, accounts, mut moved, mut repeated) = (self.created(), self.accounts(), Vec::new(), Vec::new());
         // What came to those who had destroyed themselves.
         let mut late: Vec<(Address, U256)> = Vec::new();
         let mut last = None;
         for (place, kind, from, to, value) in self.done() {
             let is_gone = kind == Kind::SelfDestruct && (burns || created.contains(&from));
-            // Of who destroys himself to his own benefit, and stays, a widely used tracer tells the transfer before that once more.
-            let is_echo = kind == Kind::SelfDestruct && !is_gone && last == Some((from, to, value));
-            if kind == Kind::SelfDestruct && (accounts[self.list[place].within] != from || is_echo) {
+            let is_again = kind == Kind::SelfDestruct && !is_gone && last == Some((from, to, value));
+            if kind == Kind::SelfDestruct && accounts[self.list[place].within] != from {
+                continue;
+            }
+            if is_again {
+                repeated.push((moved.len(), Frame { from, to, value, kind }));
                 continue;
             }
             if !value.is_zero() && from != to {
@@ -113,7 +117,7 @@ impl Calls {
         }
         let burnt = late.into_iter().filter(|(_, left)| !left.is_zero());
         moved.extend(burnt.map(|(gone, value)| Frame { from: gone, to: gone, value, kind: Kind::SelfDestruct }));
-        moved
+        (moved, repeated)
     }
 
     /// The account in which each call runs.
@@ -242,7 +246,7 @@ mod tests {
             json!({ "type": "STATICCALL", "from": address(2), "to": address(9) }),
         ]);
         let calls = |json: serde_json::Value| serde_json::from_value::<Calls>(json).unwrap();
-        let read = |json: serde_json::Value| calls(json).frames(false);
+        let read = |json: serde_json::Value| calls(json).frames(false).0;
         let mut root = call("CALL", 1, 2, "0xff", inner);
         let frame =
             |from, to, value: u64, kind| Frame { from: address(from), to: address(to), value: U256::from(value), kind };
@@ -260,7 +264,7 @@ mod tests {
         };
         assert_eq!(read(burnt("CREATE2")), [frame(3, 3, 7, Kind::SelfDestruct)]);
         assert!(read(burnt("CALL")).is_empty(), "it keeps it");
-        let before = calls(burnt("CALL")).frames(true);
+        let before = calls(burnt("CALL")).frames(true).0;
         assert_eq!(before, [frame(3, 3, 7, Kind::SelfDestruct)]);
         // What comes to one that has destroyed itself goes with it.
         let gone = json!([
@@ -274,14 +278,14 @@ mod tests {
             frame(3, 3, 6, Kind::SelfDestruct),
         ];
         let gone = calls(call("CALL", 1, 2, "0x0", gone));
-        assert_eq!((gone.frames(false), gone.created()), (moved.to_vec(), vec![address(3)]));
+        assert_eq!((gone.frames(false).0, gone.created()), (moved.to_vec(), vec![address(3)]));
         root["error"] = json!("out of gas");
         assert!(read(root).is_empty());
     }
 
-    /// As revm's tracer has it from Cancun on: a contract that destroys itself to its own benefit, and stays, is told as the transfer before.
+    /// As revm's tracer has it from Cancun on: of a contract that destroys itself to its own benefit, and stays, the transfer before is told again.
     #[test]
-    fn a_transfer_that_is_told_again_as_a_self_destruct_is_one() {
+    fn a_transfer_that_is_told_again_as_a_self_destruct_stands_apart() {
         let call = |kind: &str, from: u8, to: u8, value: &str, calls: serde_json::Value| json!({ "type": kind, "from": Address::repeat_byte(from), "to": Address::repeat_byte(to), "value": value, "calls": calls });
         let none = || json!([]);
         let echo = |of: u8| json!([call("SELFDESTRUCT", of, 3, "0x7", none())]);
@@ -292,8 +296,12 @@ mod tests {
             call("DELEGATECALL", 2, 6, "0x0", json!([call("SELFDESTRUCT", 2, 4, "0x1", none())])),
         ]);
         let calls: Calls = serde_json::from_value(call("CALL", 1, 2, "0x0", told)).unwrap();
-        let to = |burns: bool| calls.frames(burns).iter().map(|frame| (frame.from[0], frame.to[0])).collect::<Vec<_>>();
+        let ends = |frame: &Frame| (frame.from[0], frame.to[0]);
+        let to = |burns: bool| calls.frames(burns).0.iter().map(ends).collect::<Vec<_>>();
         assert_eq!(to(false), [(2, 3), (2, 5), (5, 3), (2, 4)]);
+        let again = calls.frames(false).1;
+        let again: Vec<_> = again.iter().map(|(place, frame)| (*place, ends(frame))).collect();
+        assert_eq!(again, [(3, (5, 3))]);
         assert_eq!(to(true), [(2, 3), (2, 5), (5, 3), (5, 3), (2, 4)], "before Cancun nothing is told so");
     }
 

@@ -172,7 +172,7 @@ fn note(
         let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
         return contradiction(fault, format!("the trace of {} is not of its call", tx.id));
     }
-    let frames = calls.frames(burns);
+    let (frames, repeated) = calls.frames(burns);
     // One that failed moved nothing.
     let is_contrary = if tx.succeeded { calls.failed() } else { !frames.is_empty() };
     if is_contrary {
@@ -181,7 +181,8 @@ fn note(
         return contradiction(Fault::Forged, format!("the trace of {} says that it {said}", tx.id));
     }
     let tx = &mut digest.transactions[place];
-    (tx.is_told, tx.frames, tx.created) = (true, frames, if tx.succeeded { calls.created() } else { Vec::new() });
+    (tx.is_told, tx.frames, tx.repeated) = (true, frames, repeated);
+    tx.created = if tx.succeeded { calls.created() } else { Vec::new() };
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Whose state is read at a block: those that it moved, in what it moved, and those whose turn it is, in everything.
+//! Whose state is read at a block: those that it moved, in what it moved and in what may follow from that, and those whose turn it is, in everything.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,6 +12,10 @@ pub(crate) struct Wanted<'a> {
     reads: &'a Reads,
     /// The balances that the block touched, as far as that is known.
     moved: HashSet<(AccountNo, Asset)>,
+    /// Of whom.
+    movers: BTreeSet<u32>,
+    /// Tokens whose balances may be made of anything, as of native coins.
+    derived: BTreeSet<Address>,
 }
 
 impl Wanted<'_> {
@@ -21,6 +25,7 @@ impl Wanted<'_> {
         digest: &Digest,
         watch: &Watch,
         tokens: &HashSet<Address>,
+        is_stored: impl Fn(Address) -> bool,
     ) -> Wanted<'a> {
         let paid = watch.number(digest.beneficiary.as_slice()).map(|account| (account, Asset::Native));
         let mut moved: HashSet<_> =
@@ -29,21 +34,23 @@ impl Wanted<'_> {
             let asset = Asset::Token(log.address.into());
             moved.extend(mentioned(log).filter_map(|address| Some((watch.number(address)?, asset))));
         }
-        Wanted { reads, moved }
+        let movers = moved.iter().map(|(account, _)| account.0).collect();
+        let derived = tokens.iter().copied().filter(|token| !is_stored(*token)).collect();
+        Wanted { reads, moved, movers, derived }
     }
 
     pub(crate) fn accounts(&self, watch: &Watch) -> Vec<(AccountNo, Address)> {
         let mut accounts = addresses(watch.among(self.reads.read.clone()));
-        let moved: BTreeSet<u32> = self.moved.iter().map(|(account, _)| account.0).collect();
-        let others = moved.into_iter().filter(|number| !self.reads.read.contains(number));
-        accounts.extend(others.flat_map(|number| addresses(watch.among(number..number + 1))));
+        let others = self.movers.iter().filter(|number| !self.reads.read.contains(number));
+        accounts.extend(others.flat_map(|number| addresses(watch.among(*number..number + 1))));
         accounts
     }
 
     /// Of these tokens.
     pub(crate) fn tokens(&self, all: &[Address]) -> Vec<Address> {
         let moved: HashSet<Asset> = self.moved.iter().map(|(_, asset)| *asset).collect();
-        let is_wanted = |token: &&Address| moved.contains(&Asset::Token((**token).into()));
+        let is_derived = |token: &Address| !self.movers.is_empty() && self.derived.contains(token);
+        let is_wanted = |token: &&Address| moved.contains(&Asset::Token((**token).into())) || is_derived(token);
         all.iter().filter(|token| !self.reads.read.is_empty() || is_wanted(token)).copied().collect()
     }
 
@@ -52,7 +59,11 @@ impl Wanted<'_> {
     }
 
     pub(crate) fn has(&self, account: AccountNo, asset: Asset) -> bool {
-        self.reads.read.contains(&account.0) || self.moved.contains(&(account, asset))
+        let is_derived = || match asset {
+            Asset::Token(token) => self.movers.contains(&account.0) && self.derived.contains(&Address::from(token)),
+            _ => false,
+        };
+        self.reads.read.contains(&account.0) || self.moved.contains(&(account, asset)) || is_derived()
     }
 }
 

@@ -1,11 +1,13 @@
 //! What became of a statement's items in flight: where their transactions are, and what these pay. Nodes are asked only what no block can tell: the
 //! mempool, and of a transaction that no block is known to tell of, which one it is in.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use assay_store::{Store, StoreError};
-use assay_types::{Account, AccountNo, Asset, BlockRef, Chain, ChainId, Payment, Statement, Told, TxId};
-use assay_verifier::{Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
+use assay_store::{Coverage, Movement, Store, StoreError, Transaction};
+use assay_types::{
+    Account, AccountNo, Amount, Asset, BlockRef, Chain, ChainId, Direction, Kind, Payment, Statement, Told, TxId,
+};
+use assay_verifier::{Doubted, Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
 
 use crate::evidence::{Opened, Question, flights, scale};
 use crate::{DeskError, Source, World};
@@ -114,6 +116,7 @@ fn in_a_block(
 ) -> Result<Option<Found>, DeskError> {
     let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
     let Some(header) = store.header(transaction.height)? else { return Ok(None) };
+    let doubted = doubted(world, question, chain, store, (txid, &transaction))?;
     let mut spent = Vec::new();
     for (number, asset, amount) in transaction.debits {
         if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset)
@@ -134,7 +137,62 @@ fn in_a_block(
             all().map(|entry| entry.symbol.clone()).collect()
         }
     };
-    Ok(Some(Found::Block { at: header.at(), paid, spent, untold }))
+    Ok(Some(Found::Block { at: header.at(), paid, spent, untold, doubted }))
+}
+
+/// What a transaction moved of tokens, by their events, and the state of the exchange's own accounts does not bear out: in the same block as much moved
+/// the other way, and nothing says by what. So may coins that it brought have been passed on by calls of which no trace tells.
+fn doubted(
+    world: &World,
+    question: &Question<'_>,
+    chain: &Source,
+    store: &Store,
+    (txid, transaction): (TxId, &Transaction),
+) -> Result<Vec<Doubted>, DeskError> {
+    let mut told: BTreeMap<(AccountNo, Asset), [Wide; 2]> = BTreeMap::new();
+    let mut add = |number, asset, way: Direction, amount: Amount| {
+        if asset != Asset::Native || way == Direction::Credit && transaction.told != Told::All {
+            told.entry((number, asset)).or_default()[usize::from(way == Direction::Debit)] += Wide::from(amount.0);
+        }
+    };
+    for (number, asset, amount) in &transaction.debits {
+        add(*number, *asset, Direction::Debit, *amount);
+    }
+    for Payment { to, asset, amount, .. } in &transaction.payments {
+        if let Some((number, _)) = store.number(to)? {
+            add(number, *asset, Direction::Credit, *amount);
+        }
+    }
+    let at = transaction.height;
+    let mut doubted = Vec::new();
+    for ((number, asset), told) in told {
+        let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) else { continue };
+        if !is_own(question, chain, &store.account(number)?) {
+            continue;
+        }
+        let mut denied = told;
+        if !matches!(store.coverage(number, asset, at)?, Coverage::Unknown(_)) {
+            let (mut borne_out, mut against) = ([Wide::ZERO; 2], [Wide::ZERO; 2]);
+            for movement in store.movements(number, asset, at, at)? {
+                let Movement { direction, amount, kind, txid: by, .. } = movement?;
+                let is_debit = direction == Direction::Debit;
+                if kind == Kind::Unattributed {
+                    against[usize::from(!is_debit)] += Wide::from(amount.0);
+                } else if by == Some(txid) {
+                    borne_out[usize::from(is_debit)] += Wide::from(amount.0);
+                }
+            }
+            let of = |way: usize| told[way].saturating_sub(borne_out[way]) + borne_out[way].min(against[way]);
+            denied = [0, 1].map(|way| of(way).min(told[way]));
+        }
+        if denied != [Wide::ZERO; 2] {
+            // Of its finest deployment.
+            let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
+            let scale = |units: Wide| units * finer;
+            doubted.push(Doubted { symbol: entry.symbol.clone(), came: scale(denied[0]), went: scale(denied[1]) });
+        }
+    }
+    Ok(doubted)
 }
 
 /// One that is not known to have moved anyone, in a block in which something moved that no transaction is known to have moved.
@@ -144,7 +202,7 @@ fn beside(store: &Store, txid: TxId) -> Result<Option<Found>, DeskError> {
 }
 
 fn nothing_known_at(at: BlockRef) -> Found {
-    Found::Block { at, paid: vec![], spent: vec![], untold: vec![] }
+    Found::Block { at, paid: vec![], spent: vec![], untold: vec![], doubted: vec![] }
 }
 
 /// What moved the exchange's own accounts in a block, and no transaction is known to have moved.

@@ -245,8 +245,12 @@ impl Source {
         self.why_behind(is_good)
     }
 
-    /// The same of now: has it been too long since the store was at the node's tip?
+    /// The same of now: has it been too long since the store was at the node's tip? What does not go on by itself, as where the chain left blocks that
+    /// were final, is not waited for.
     pub(crate) fn behind_now(&self, now: Timestamp, allowed_s: i64) -> Option<String> {
+        if let Slot { trouble: Some(Trouble { lasting: true, since, .. }), trouble_is_old: false, .. } = &*self.slot() {
+            return Some(format!("{} has not been followed since {since}", self.name));
+        }
         let starts = |followed: Followed| followed.at_tip.is_none() && now.seconds_since(followed.since) <= allowed_s;
         if self.slot().followed.is_some_and(starts) {
             return None;

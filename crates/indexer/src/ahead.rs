@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Watch};
 
@@ -13,8 +14,11 @@ use crate::turns::Turns;
 
 /// How many blocks may wait for each thread, fetched or being fetched, for the one before them: what bounds memory.
 const AHEAD: u64 = 6;
-/// For how many blocks the node is asked for their hashes at once.
+/// For how many blocks the node is asked for their hashes at once: first, and at most. What comes within a moment is followed by twice as many, so
+/// that nobody waits long for the first block, nor for a stop.
+const FIRST_HASHES: u64 = 32;
 const HASHES: u64 = 2_000;
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What to fetch.
 pub(crate) struct Span<'a> {
@@ -184,13 +188,28 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 /// The hashes of blocks to come, many at a time.
 struct Hashes<'a> {
     span: &'a Span<'a>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
     /// The first height, and the hashes from there on.
-    known: Mutex<(u64, Vec<BlockHash>)>,
+    first: u64,
+    hashes: Vec<BlockHash>,
+    /// How many to ask for next.
+    next: u64,
+}
+
+impl Known {
+    fn find(&self, height: Height) -> Option<BlockHash> {
+        let place = height.0.checked_sub(self.first).and_then(|place| usize::try_from(place).ok())?;
+        self.hashes.get(place).copied()
+    }
 }
 
 impl Hashes<'_> {
     fn forget(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).hashes.clear();
     }
 
     fn at(&self, height: Height) -> Result<BlockHash, NodeError> {
@@ -199,16 +218,14 @@ impl Hashes<'_> {
         }
         // Who comes meanwhile waits for the same answer.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let find = |(first, hashes): &(u64, Vec<BlockHash>)| {
-            let place = height.0.checked_sub(*first).and_then(|place| usize::try_from(place).ok())?;
-            hashes.get(place).copied()
-        };
-        if let Some(hash) = find(&known) {
+        if let Some(hash) = known.find(height) {
             return Ok(hash);
         }
-        let count = HASHES.min(self.span.to.0 + 1 - height.0);
-        *known = (height.0, self.span.chain.hashes(height, count)?);
-        find(&known).ok_or_else(|| above_the_tip(height))
+        let count = known.next.clamp(FIRST_HASHES, HASHES).min(self.span.to.0 + 1 - height.0);
+        let asked = Instant::now();
+        (known.first, known.hashes) = (height.0, self.span.chain.hashes(height, count)?);
+        known.next = if asked.elapsed() < MOMENT { 2 * count } else { count / 2 };
+        known.find(height).ok_or_else(|| above_the_tip(height))
     }
 }
 

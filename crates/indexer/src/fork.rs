@@ -106,6 +106,7 @@ impl Indexer<'_> {
 
     /// That the chain left this block, which stays, is remembered with the first block that left: whoever reads the store is to know it.
     fn left(&self, block: BlockRef, final_height: Option<Height>) -> Result<IndexError, IndexError> {
+        patiently(&self.stop, || self.chain.identify())?;
         let (mut low, mut first) = (self.store.first_height()?.unwrap_or(block.height), block);
         while low < first.height {
             let middle = Height(low.0 + (first.height.0 - low.0) / 2);

@@ -452,6 +452,14 @@ pub trait Chain: Send + Sync {
         None
     }
 
+    /// Makes sure once more that the nodes are of this chain: before it is said that the chain itself did what it must not.
+    ///
+    /// # Errors
+    /// Where one is of another chain.
+    fn identify(&self) -> Result<(), NodeError> {
+        Ok(())
+    }
+
     /// What the nodes do not agree on above the last [`Chain::tip`], so that the chain cannot go on:
     /// [`NodeError::Disagreement`].
     fn disagreement(&self) -> Option<NodeError> {

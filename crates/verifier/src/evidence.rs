@@ -209,7 +209,21 @@ pub enum Found {
         spent: Vec<Spent>,
         /// The assets of which it is not told what else it paid: a call that was not traced, or nothing that could be held against the header.
         untold: Vec<String>,
+        /// What of it the chain's state may deny.
+        doubted: Vec<Doubted>,
     },
+}
+
+/// What a transaction is said to have moved, and the state of the exchange's own accounts after its block does not bear out, or is not known: so much
+/// of it at most did not move, or not to stay. Something else may have moved as much the other way, as where a token rebases in that block.
+#[derive(Debug, Clone)]
+pub struct Doubted {
+    /// The asset's symbol.
+    pub symbol: String,
+    /// Of what came to these accounts together, in base units of the asset's finest deployment.
+    pub came: Wide,
+    /// Of what went from them.
+    pub went: Wide,
 }
 
 /// What moved in a block, by the chain's state, and no transaction is known to have moved.

@@ -116,7 +116,7 @@ pub(crate) struct Judged<'a> {
     pub(crate) fit: Fit,
     /// What of it is deducted: only ever of an unconfirmed credit in a block after B.
     pub(crate) granted: Share,
-    /// What of a withdrawal may be settled, or of an unconfirmed credit have come, by calls that nobody can tell of.
+    /// What of a withdrawal may be settled, or of an unconfirmed credit have come, that nobody can tell, or that state does not bear out.
     pub(crate) untold: Wide,
 }
 
@@ -156,7 +156,7 @@ impl Judged<'_> {
 
     /// Is less of it granted than its transaction pays, because that only moves the exchange's own coins?
     pub(crate) fn is_own_coins(&self) -> bool {
-        self.brings().is_some_and(|share| self.granted.total() < share.total())
+        self.brings().is_some_and(|share| self.granted.total() + self.untold < share.total())
     }
 
     pub(crate) fn block(&self) -> Option<BlockRef> {
@@ -275,9 +275,9 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
         }
     }
     for ((chain, txid), numbers) in by_transaction {
-        let (payments, complete, untold) = match transactions.get(&(chain, txid)) {
-            Some(Found::Mempool { payments, complete }) => (payments, *complete, &[][..]),
-            Some(Found::Block { paid, untold, .. }) => (paid, true, &untold[..]),
+        let (payments, complete, untold, doubted) = match transactions.get(&(chain, txid)) {
+            Some(Found::Mempool { payments, complete }) => (payments, *complete, &[][..], &[][..]),
+            Some(Found::Block { paid, untold, doubted, .. }) => (paid, true, &untold[..], &doubted[..]),
             Some(Found::Nowhere { .. }) | None => continue,
         };
         let uses: Vec<Use<'_>> = numbers
@@ -290,8 +290,12 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
             forgive_the_untold(&uses, &mut fits);
         }
         for (one, fit) in uses.iter().zip(&mut fits) {
-            let is_untold = one.list == List::PendingWithdrawals && untold.iter().any(|it| it == one.symbol);
-            if is_untold && matches!(fit, Fit::Elsewhere | Fit::Less(_)) {
+            let is_untold = match fit {
+                Fit::Elsewhere | Fit::Less(_) => untold.iter().any(|it| it == one.symbol),
+                Fit::Pays(_) => doubted.iter().any(|it| it.symbol == one.symbol && !it.went.is_zero()),
+                Fit::UsedBefore | Fit::Untold => false,
+            };
+            if is_untold && one.list == List::PendingWithdrawals {
                 *fit = Fit::Untold;
             }
         }
@@ -302,19 +306,23 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
 }
 
 /// Grants deductions: what credits in blocks after B bring, net of what the same transaction took from the exchange's
-/// own accounts. Moving one's own coins brings nothing.
+/// own accounts. Moving one's own coins brings nothing. What state does not bear out may not have come.
 fn grant(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Owners<'_>) {
-    let mut open: HashMap<(&ChainId, TxId, &str), Share> = HashMap::new();
+    let mut open: HashMap<(&ChainId, TxId, &str), (Share, Wide)> = HashMap::new();
     let mut larger_first: Vec<&mut Judged<'_>> = judged.iter_mut().filter(|one| one.brings().is_some()).collect();
     larger_first.sort_by_key(|one| std::cmp::Reverse(one.item.amount));
     for one in larger_first {
         let (Some(share), Some(txid)) = (one.brings(), one.tx) else { continue };
         let chain = &one.item.chain;
-        let open = open.entry((chain, txid, one.symbol)).or_insert_with(|| {
-            transactions.get(&(chain, txid)).map_or(Share::default(), |found| net(found, chain, one.symbol, owners))
+        let (open, doubted) = open.entry((chain, txid, one.symbol)).or_insert_with(|| {
+            transactions
+                .get(&(chain, txid))
+                .map_or_else(Default::default, |found| net(found, chain, one.symbol, owners))
         });
         one.granted = Share { clear: share.clear.min(open.clear), contested: share.contested.min(open.contested) };
+        one.untold = (share.total() - one.granted.total()).min(*doubted);
         *open = Share { clear: open.clear - one.granted.clear, contested: open.contested - one.granted.contested };
+        *doubted -= one.untold;
     }
     // Where B is unknown the credit may well come after it: not known is no excuse, and no accusation either.
     let unplaced =
@@ -391,9 +399,10 @@ fn spent(found: Option<&&Found>, symbol: &str) -> Wide {
     spent.iter().filter(|spent| spent.symbol == symbol).map(|spent| wide(spent.amount)).sum()
 }
 
-/// What a transaction in a block brought to the exchange's accounts in one asset, beyond what it took from them.
-fn net(found: &Found, chain: &ChainId, symbol: &str, owners: &Owners<'_>) -> Share {
-    let Found::Block { paid, .. } = found else { return Share::default() };
+/// What a transaction in a block brought to the exchange's accounts in one asset, beyond what it took from them; and how much more, if what state
+/// does not bear out came.
+fn net(found: &Found, chain: &ChainId, symbol: &str, owners: &Owners<'_>) -> (Share, Wide) {
+    let Found::Block { paid, doubted, .. } = found else { return Default::default() };
     let spent = spent(Some(&found), symbol);
     let paid_to = |owner: Owner| -> Wide {
         let to = |paid: &&Paid| paid.symbol == symbol && owners.of(chain, &paid.to) == owner;
@@ -401,8 +410,10 @@ fn net(found: &Found, chain: &ChainId, symbol: &str, owners: &Owners<'_>) -> Sha
     };
     let clear = paid_to(Owner::Declared);
     let all = (clear + paid_to(Owner::Shared)).saturating_sub(spent);
-    let clear = clear.saturating_sub(spent);
-    Share { clear, contested: all - clear }
+    let doubted: Wide = doubted.iter().filter(|one| one.symbol == symbol).map(|one| one.came).sum();
+    let doubted = doubted.min(all);
+    let clear = clear.saturating_sub(spent).saturating_sub(doubted);
+    (Share { clear, contested: all - doubted - clear.min(all - doubted) }, doubted)
 }
 
 /// Whose the accounts are that the named transactions pay: few, however many are declared.

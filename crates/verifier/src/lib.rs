@@ -39,8 +39,8 @@ use in_flight::Place;
 pub use again::again;
 pub use coins::{Balanced, Coins, SignedCoins, Wide};
 pub use evidence::{
-    AccountEvidence, At, Balance, BlockUsed, Evidence, Found, ItemEvidence, Paid, ProvenEvidence, ProvenPart, Spent,
-    SumEvidence, Unattributed, When,
+    AccountEvidence, At, Balance, BlockUsed, Doubted, Evidence, Found, ItemEvidence, Paid, ProvenEvidence, ProvenPart,
+    Spent, SumEvidence, Unattributed, When,
 };
 pub use first_steps::{FIRST_STEPS, first_steps};
 pub use holdings::{Example, Unknown};

@@ -114,8 +114,8 @@ pub(crate) fn line(
     let contested = "paid after the block to accounts that other exchanges declare too";
     held.add_open(items.iter().map(|item| item.granted.contested).sum(), contested);
     for (list, what) in [
-        (List::PendingWithdrawals, "perhaps paid to pending withdrawals, by calls that no trace tells of"),
-        (List::UnconfirmedCredits, "perhaps come after the block, by calls that no trace tells of"),
+        (List::PendingWithdrawals, "perhaps paid to pending withdrawals, which is not told or not borne out by state"),
+        (List::UnconfirmedCredits, "perhaps come after the block, which is not told or not borne out by state"),
     ] {
         held.add_open(items.iter().filter(|item| item.list == list).map(|item| item.untold).sum(), what);
     }

@@ -1,7 +1,7 @@
 //! Every cell of the table of items in flight, and every way in which an item can be wrong.
 
 use assay_types::{Amount, InFlight, Placement};
-use assay_verifier::{Found, Paid, Standing, Verdict};
+use assay_verifier::{Doubted, Found, Paid, Standing, Verdict, Wide};
 
 use crate::world::*;
 
@@ -58,7 +58,9 @@ fn a_pending_withdrawal_is_owed_unless_it_was_settled() {
 #[test]
 fn what_no_trace_tells_of_settles_nothing_and_leaves_the_verdict_open() {
     let untold = |found: Found| match found {
-        Found::Block { at, paid, spent, .. } => Found::Block { at, paid, spent, untold: vec!["BTC".into()] },
+        Found::Block { at, paid, spent, doubted, .. } => {
+            Found::Block { at, paid, spent, untold: vec!["BTC".into()], doubted }
+        }
         other => other,
     };
     let judge = |spent: u64, paid_out: Vec<Paid>, amounts: &[u64]| {
@@ -75,6 +77,38 @@ fn what_no_trace_tells_of_settles_nothing_and_leaves_the_verdict_open() {
     assert_eq!(judge(0, vec![], &[5]), (5, Verdict::Short, "5".into(), vec![ERROR.into()]));
     assert_eq!(judge(7, vec![], &[5, 5]), (10, Verdict::Short, "3".into(), warned(2)));
     assert_eq!(judge(7, vec![paid(0, 200, 5)], &[5, 4]).1, Verdict::Short);
+}
+
+#[test]
+fn what_events_tell_and_state_does_not_bear_out_counts_for_nobody() {
+    let doubted = |found: Found, [came, went]: [u64; 2]| match found {
+        Found::Block { at, paid, spent, untold, .. } => {
+            let doubted = Doubted { symbol: "BTC".into(), came: Wide::from(came), went: Wide::from(went) };
+            Found::Block { at, paid, spent, untold, doubted: vec![doubted] }
+        }
+        other => other,
+    };
+    // Of ten that are said to have come a part may not have.
+    let credit = |units: u64, came: u64| {
+        let world = World::new(1_000 + units, 1_000).unconfirmed(item(9, 0, units));
+        let world = world.tx(9, doubted(in_block(B + 1, vec![paid(0, 1, 10)]), [came, 0]));
+        let (_, deducted, findings) = outcome(&world);
+        (deducted, world.line().verdict, findings)
+    };
+    let warned = || vec![WARNING.to_owned()];
+    assert_eq!(credit(10, 0), (10, Verdict::Backed, vec![]));
+    assert_eq!(credit(9, 1), (9, Verdict::Backed, vec![]));
+    assert_eq!(credit(10, 1), (9, Verdict::Indeterminate, warned()));
+    assert_eq!(credit(10, 10), (0, Verdict::Indeterminate, warned()));
+    // A withdrawal settles wholly or not.
+    let withdrawn = |went: u64| {
+        let world = world().pending(withdrawal(9, 200, 5));
+        let world = world.tx(9, doubted(spending(in_block(B, vec![paid(0, 200, 5)]), 5), [0, went]));
+        let (owed, _, findings) = outcome(&world);
+        (owed, world.line().verdict, findings)
+    };
+    assert_eq!(withdrawn(0), (0, Verdict::Backed, warned()));
+    assert_eq!(withdrawn(1), (5, Verdict::Indeterminate, warned()));
 }
 
 #[test]
@@ -186,7 +220,7 @@ fn where_b_is_unknown_debts_count_and_nothing_is_deducted() {
     let other_branch = || {
         let mut fork = at(B);
         fork.hash.0 = [77; 32];
-        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: vec![] }
+        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: vec![], doubted: vec![] }
     };
     assert_eq!(outcome(&world().unconfirmed(item(9, 0, 5)).tx(9, other_branch())), (0, 0, vec![WARNING.into()]));
     assert_eq!(outcome(&world().uncredited(item(9, 0, 5)).tx(9, other_branch())), (5, 0, vec![WARNING.into()]));

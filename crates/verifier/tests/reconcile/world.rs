@@ -135,13 +135,14 @@ pub fn paid(index: u32, to: u8, units: u64) -> Paid {
 }
 
 pub fn in_block(height: u64, paid: Vec<Paid>) -> Found {
-    Found::Block { at: at(height), paid, spent: vec![], untold: vec![] }
+    Found::Block { at: at(height), paid, spent: vec![], untold: vec![], doubted: vec![] }
 }
 
 pub fn spending(found: Found, units: u64) -> Found {
     match found {
-        Found::Block { at, paid, untold, .. } => {
-            Found::Block { at, paid, spent: vec![Spent { symbol: "BTC".into(), amount: Amount::from(units) }], untold }
+        Found::Block { at, paid, untold, doubted, .. } => {
+            let spent = vec![Spent { symbol: "BTC".into(), amount: Amount::from(units) }];
+            Found::Block { at, paid, spent, untold, doubted }
         }
         other => other,
     }

@@ -1,0 +1,58 @@
+//! What a trace says again: a contract that pays someone, and then destroys itself to the benefit of the same one with as much left, moved it twice;
+//! of one that destroys itself to its own benefit, and stays, a widely used tracer says the same, and it moved once. What the payer has after the
+//! block decides.
+
+use std::collections::BTreeSet;
+
+use alloy::primitives::{Address, U256};
+use alloy_trie::EMPTY_ROOT_HASH;
+use assay_types::{BlockRef, NodeError, Watch};
+
+use crate::digest::Tx;
+use crate::fetch::Fetched;
+use crate::node::Node;
+use crate::state::each_proof;
+use crate::told::{before, flows};
+
+/// Takes in what moved again, of the transactions that concern a watched account. Where that cannot be found out, not all is told of them.
+pub(crate) async fn settle(node: &Node, at: BlockRef, fetched: &mut Fetched, watch: &Watch) -> Result<(), NodeError> {
+    let is_watched = |address: Address| watch.number(&address[..]).is_some();
+    let concerns = |tx: &&Tx| {
+        let all = tx.frames.iter().chain(tx.repeated.iter().map(|(_, frame)| frame));
+        let mut all = all.flat_map(|frame| [frame.from, frame.to]).chain([tx.sender, tx.recipient]);
+        !tx.repeated.is_empty() && all.any(is_watched)
+    };
+    let concerned = fetched.digest.transactions.iter().filter(concerns);
+    let payers: BTreeSet<Address> = concerned.flat_map(|tx| tx.repeated.iter().map(|(_, frame)| frame.from)).collect();
+    if payers.is_empty() {
+        return Ok(());
+    }
+    let (mut twice, mut once) = (BTreeSet::new(), BTreeSet::new());
+    let state_root = fetched.sealed.header.state_root;
+    if fetched.is_checked && state_root != EMPTY_ROOT_HASH {
+        let asked: Vec<(Address, Address)> = payers.iter().map(|payer| (*payer, *payer)).collect();
+        let after = each_proof(node, at, state_root, &asked, |payer, proof| (payer, proof)).await?;
+        let before = before(node, at, fetched, payers.iter()).await?;
+        for (payer, after) in after {
+            let Some(before) = before.get(&payer) else { continue };
+            let (told, held) = flows(&fetched.digest, payer, before.balance, after.balance, true);
+            let repeated = fetched.digest.transactions.iter().flat_map(|tx| &tx.repeated);
+            let paid: U256 = repeated.filter(|(_, frame)| frame.from == payer).map(|(_, frame)| frame.value).sum();
+            if told == held {
+                once.insert(payer);
+            } else if told == held.saturating_add(paid) {
+                twice.insert(payer);
+            }
+        }
+    }
+    for tx in &mut fetched.digest.transactions {
+        for (place, frame) in std::mem::take(&mut tx.repeated).into_iter().rev() {
+            if twice.contains(&frame.from) {
+                tx.frames.insert(place, frame);
+            } else if !once.contains(&frame.from) {
+                tx.is_told = false;
+            }
+        }
+    }
+    Ok(())
+}
