@@ -4,12 +4,15 @@
 #[path = "lab/contracts.rs"]
 mod contracts;
 mod lab;
+#[path = "lab/proxy.rs"]
+mod proxy;
 #[path = "lab/serving.rs"]
 mod serving;
 
 use assay_types::Timestamp;
 use contracts::{Address, World};
 use lab::Lab;
+use proxy::Proxy;
 use serde_json::{Value, json};
 use serving::Serving;
 
@@ -134,4 +137,40 @@ fn who_watches_is_told_at_once() {
     // Nothing is known of now, and that is not waited for.
     let gate = serving.wait("/v1/exchanges/acme/gate", |gates| gates["gates"][0]["blind"] == true);
     assert!(gate["gates"][0]["reason"].as_str().unwrap().contains("has not been followed since"), "{gate:#}");
+}
+
+/// What stands behind an address may change while a chain is followed: that is said of the node, and not of the chain.
+#[test]
+fn a_node_of_another_chain_is_none_that_left_final_blocks() {
+    let [world, other] = [World::new(&[]), World::new(&["--chain-id", "777", "--timestamp", "1700000000"])];
+    mine(&world, 6, 1);
+    mine(&other, 9, 2);
+    let proxy = Proxy::new(&world.anvil.url);
+    let lab = lab(&world, "finality = { confirmations = 3 }");
+    let configured = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &configured.replace(&world.anvil.url, &proxy.url));
+    let serving = Serving::start(&lab, "");
+    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
+    proxy.before(&other.anvil.url);
+    let chains = serving.wait("/v1/chains", |chains| chains["chains"][0]["trouble"]["lasting"] == true);
+    let why = chains["chains"][0]["trouble"]["why"].as_str().unwrap();
+    assert!(why.contains("eip155:777") && !why.contains("finality"), "{why}");
+    proxy.before(&world.anvil.url);
+    mine(&world, 1, 1);
+    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
+}
+
+/// A header commits to its time, whatever that is: clocks of private chains are set back.
+#[test]
+fn a_clock_that_was_set_back_is_no_lie() {
+    let world = World::new(&[]);
+    mine(&world, 2, 1);
+    let time = world.time(world.height());
+    world.call("evm_setTime", json!([(time - 50) * 1_000]));
+    mine(&world, 2, 1);
+    assert!(world.time(world.height()) < time);
+    let lab = lab(&world, "finality = { confirmations = 1 }");
+    lab.index();
+    let held = lab.json(&["balance", &world.users[0].to_string(), "--chain", "evm"], 0);
+    assert_eq!(held["at"]["height"], world.height(), "{held:#}");
 }

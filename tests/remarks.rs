@@ -177,6 +177,29 @@ fn a_rebase_is_read_of_all_holders_among_many_accounts() {
     }
 }
 
+/// Of a token that is the native coin under another name balances move with that, and no event says so.
+#[test]
+fn a_balance_that_follows_from_another_is_read_where_that_one_moves() {
+    let world = World::new(&[]);
+    let token = Address::fresh(0xce);
+    // `balanceOf` gives BALANCE.
+    world.call("anvil_setCode", json!([token.to_string(), "0x600435315f5260205ff3"]));
+    world.mine();
+    let (largest, holder) = (world.users[1], Address::fresh(0xcf));
+    let lab = many(&world, &world.anvil.url, token, &[largest, holder]);
+    let first = world.height();
+    for amount in [1, 20, 300] {
+        world.pay(world.users[0], holder, amount);
+        world.mine();
+    }
+    lab.index();
+    for (at, expected) in (first..).zip(["0", "1", "21", "321"]) {
+        let at = at.to_string();
+        let asked = ["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB", "--at", &at];
+        assert_eq!(lab.json(&asked, 0)["units"], expected, "at {at}");
+    }
+}
+
 /// What changed without a trace is found at the end of a stretch: until it is there, nothing is said of its blocks.
 #[test]
 fn a_stretch_that_is_not_at_its_end_accuses_nobody_and_excuses_nobody() {

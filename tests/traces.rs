@@ -229,6 +229,24 @@ fn a_state_that_is_gone_is_known_whatever_the_node_says() {
     }
 }
 
+/// What came may have been passed on by the transaction that brought it: without a trace that is not known, and deducts nothing.
+#[test]
+fn a_credit_that_may_have_been_passed_on_is_no_deduction() {
+    let world = World::new(&[]);
+    let (passing, paid) = (Address::fresh(1), Address::fresh(2));
+    // Pays on what it gets.
+    let code = format!("0x5f5f5f5f3473{}5af100", &paid.to_string()[2..]);
+    world.call("anvil_setCode", json!([passing.to_string(), code]));
+    world.mine();
+    let before = world.height();
+    let txid = world.send(world.users[1], Some(passing), 7, &[]);
+    world.mine();
+    let credit = json!({ "chain": "evm", "amount": "0.000000000000000007", "txid": txid });
+    let of = |rules| verdict_at(&world, before, (passing, 7), ("unconfirmed_credits", credit.clone()), rules);
+    assert_eq!(of(vec![]), "short");
+    assert_eq!(of(vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))]), "indeterminate");
+}
+
 /// From Cancun on the tracer of a widely used node says of who destroys himself to his own benefit that he paid again what he paid before. Who pays
 /// twice, the second time by that, is told the same way.
 #[test]
