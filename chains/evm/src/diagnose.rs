@@ -3,7 +3,7 @@
 //! An answer that is right elsewhere is told by where: of an older block it is stale, of another block at the same height it
 //! comes from another fork. What is right in another order was reordered. What is less was omitted, everything else forged.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use alloy::consensus::proofs::calculate_withdrawals_root;
 use alloy::eips::eip4895::Withdrawal;
@@ -152,7 +152,7 @@ pub(crate) fn proof(
     }
     if !is_of(address, root) {
         let claimed = alloy::rlp::encode(proof.leaf());
-        return of_path(&proof.account_proof, (root, &claimed), keccak256(address), &HashSet::new(), |path| {
+        return of_path(&proof.account_proof, (root, &claimed), keccak256(address), &HashMap::new(), |path| {
             verify::account(&AccountProof { account_proof: path.to_vec(), ..proof.clone() }, address, root).is_ok()
         });
     }
@@ -169,7 +169,7 @@ pub(crate) fn proof(
         return Fault::Reordered;
     }
     // The nodes that lead to others show what is left out of these.
-    let beside: HashSet<B256> = slots.iter().flat_map(|slot| &slot.proof).map(keccak256).collect();
+    let beside = slots.iter().flat_map(|slot| &slot.proof).map(|node| (keccak256(node), node)).collect();
     of_path(&slot.proof, (proof.storage_hash, &alloy::rlp::encode(slot.value)), keccak256(key), &beside, |path| {
         is_word(&SlotProof { proof: path.to_vec(), ..slot.clone() }, *key)
     })
@@ -181,7 +181,7 @@ fn of_path(
     nodes: &[Bytes],
     (root, claimed): (B256, &[u8]),
     key: B256,
-    beside: &HashSet<B256>,
+    beside: &HashMap<B256, &Bytes>,
     leads: impl FnOnce(&[Bytes]) -> bool,
 ) -> Fault {
     let key = Nibbles::unpack(key);
@@ -227,10 +227,11 @@ fn leads_elsewhere(nodes: &[Bytes], root: B256, key: &Nibbles, claimed: &[u8]) -
 }
 
 /// The nodes in the order in which they lead along the key, to an end of it. Where the node that must come next is not among
-/// them, the first that is left stands in for it, as one that was altered. `None`: that does not come to an end, or the one that must come next is
-/// among those `beside` them, so that it is missing.
-fn follow(nodes: &[Bytes], root: B256, key: &Nibbles, beside: &HashSet<B256>) -> Option<Vec<Bytes>> {
-    let (mut left, mut path, mut depth, mut altered) = (nodes.to_vec(), Vec::with_capacity(nodes.len()), 0, false);
+/// them, it may be known from `beside` them; else the first that is left stands in for it, as one that was altered. `None`: that does not come to an
+/// end, or one that was known from beside is all that it lacks, so that it is missing.
+fn follow(nodes: &[Bytes], root: B256, key: &Nibbles, beside: &HashMap<B256, &Bytes>) -> Option<Vec<Bytes>> {
+    let (mut left, mut path, mut depth) = (nodes.to_vec(), Vec::with_capacity(nodes.len()), 0);
+    let (mut altered, mut is_known) = (false, false);
     let mut next = RlpNode::word_rlp(&root);
     loop {
         // A short node stands within its parent.
@@ -238,12 +239,17 @@ fn follow(nodes: &[Bytes], root: B256, key: &Nibbles, beside: &HashSet<B256>) ->
             None => Bytes::copy_from_slice(&next),
             Some(hash) => {
                 let place = left.iter().position(|node| keccak256(node) == hash);
-                if place.is_none() && beside.contains(&hash) {
-                    return None;
+                match beside.get(&hash).filter(|_| place.is_none()) {
+                    Some(node) => {
+                        is_known = true;
+                        (*node).clone()
+                    }
+                    None => {
+                        altered |= place.is_none();
+                        (!left.is_empty()).then(|| path.push(left.remove(place.unwrap_or(0))))?;
+                        path.last()?.clone()
+                    }
                 }
-                altered |= place.is_none();
-                (!left.is_empty()).then(|| path.push(left.remove(place.unwrap_or(0))))?;
-                path.last()?.clone()
             }
         };
         match TrieNode::decode(&mut &node[..]) {
@@ -253,7 +259,7 @@ fn follow(nodes: &[Bytes], root: B256, key: &Nibbles, beside: &HashSet<B256>) ->
                 match branch.as_ref().children().find(|(at, _)| *at == nibble).and_then(|(_, child)| child) {
                     Some(child) => next = child.clone(),
                     None if altered && !left.is_empty() => return None,
-                    None => return Some(path),
+                    None => return (!is_known || !left.is_empty()).then_some(path),
                 }
             }
             Ok(TrieNode::Extension(extension)) if key.slice(depth..).starts_with(&extension.key) => {
@@ -261,7 +267,7 @@ fn follow(nodes: &[Bytes], root: B256, key: &Nibbles, beside: &HashSet<B256>) ->
                 next = extension.child;
             }
             Ok(TrieNode::Leaf(leaf)) if depth + leaf.key.len() != key.len() => return None,
-            _ => return Some(path),
+            _ => return (!is_known || !left.is_empty()).then_some(path),
         }
     }
 }

@@ -167,9 +167,6 @@ fn doubted(
     let mut doubted = Vec::new();
     for ((number, asset), told) in told {
         let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) else { continue };
-        if !is_own(question, chain, &store.account(number)?) {
-            continue;
-        }
         let mut denied = told;
         if !matches!(store.coverage(number, asset, at)?, Coverage::Unknown(_)) {
             let (mut borne_out, mut against) = ([Wide::ZERO; 2], [Wide::ZERO; 2]);
@@ -185,7 +182,8 @@ fn doubted(
             let of = |way: usize| told[way].saturating_sub(borne_out[way]) + borne_out[way].min(against[way]);
             denied = [0, 1].map(|way| of(way).min(told[way]));
         }
-        if denied != [Wide::ZERO; 2] {
+        // Of the many that an exchange may have each is looked at, which is put off until it matters.
+        if denied != [Wide::ZERO; 2] && is_own(question, chain, &store.account(number)?) {
             // Of its finest deployment.
             let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
             let scale = |units: Wide| units * finer;

@@ -130,13 +130,20 @@ fn a_proof_of_slots_is_told_by_its_slots() {
     // What denies a slot denies others too, as far as it goes: so many are asked for where a token's is looked for.
     let keys: Vec<B256> = (100..165).map(slot).collect();
     let (root, honest) = contract(&(100..165).collect::<Vec<_>>());
-    let kind = |nth: usize, last: bool| {
+    let kind = |nth: usize, last: bool, alter: fn(&mut Vec<Bytes>, usize)| {
         let mut given = honest.clone();
         let nodes = &mut given.storage_proof.as_mut().unwrap()[nth].proof;
-        nodes.remove(if last { nodes.len() - 1 } else { 0 });
+        alter(nodes, if last { nodes.len() - 1 } else { 0 });
         proof(&given, CONTRACT, &keys, (Height(9), root), &[])
     };
+    let nudge = |nodes: &mut Vec<Bytes>, place: usize| {
+        let mut bytes = nodes[place].to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        nodes[place] = bytes.into();
+    };
     for nth in 0..keys.len() {
-        assert_eq!([kind(nth, true), kind(nth, false)], [Fault::Omitted; 2], "of slot {nth}");
+        assert_eq!([true, false].map(|last| kind(nth, last, nudge)), [Fault::Forged; 2], "of slot {nth}");
+        let without = [true, false].map(|last| kind(nth, last, |nodes, place| drop(nodes.remove(place))));
+        assert_eq!(without, [Fault::Omitted; 2], "of slot {nth}");
     }
 }
