@@ -413,7 +413,7 @@ fn net(found: &Found, chain: &ChainId, symbol: &str, owners: &Owners<'_>) -> (Sh
     let doubted: Wide = doubted.iter().filter(|one| one.symbol == symbol).map(|one| one.came).sum();
     let doubted = doubted.min(all);
     let clear = clear.saturating_sub(spent).saturating_sub(doubted);
-    (Share { clear, contested: all - doubted - clear.min(all - doubted) }, doubted)
+    (Share { clear, contested: all - doubted - clear }, doubted)
 }
 
 /// Whose the accounts are that the named transactions pay: few, however many are declared.
