@@ -10,6 +10,7 @@ mod incoming;
 mod limits;
 mod line;
 mod pace;
+mod rate;
 mod url;
 
 use std::future::Future;

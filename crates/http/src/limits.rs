@@ -2,12 +2,14 @@
 //!
 //! How many requests may be under way rises by one with each round that is answered and is halved by a refusal, as TCP's window
 //! does (AIMD; RFC 5681, section 3.1). After a refusal nothing is asked for a while that doubles, each time up to a random part
-//! shorter, so that those who were refused together do not come back together.
+//! shorter, so that those who were refused together do not come back together. How many are sent in a second is learned ([`Rate`]).
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 use tokio::time::Instant;
+
+use crate::rate::Rate;
 
 /// Requests that may be under way at most, and at first: a node of one's own is not to be slowed down before it says so.
 const MOST: u32 = 64;
@@ -34,6 +36,13 @@ pub(crate) enum Turn {
     Never,
 }
 
+/// What had its turn, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) at: Instant,
+    pub(crate) requests: u32,
+}
+
 /// A question that waits for its turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish {
@@ -54,7 +63,11 @@ pub(crate) struct Limits {
     sent: VecDeque<(Instant, u32)>,
     /// When the next one would be sent evenly.
     evenly: Option<Instant>,
+    /// What the node bears.
+    rate: Rate,
     under_way: u32,
+    /// When the last one ended.
+    ended: Option<Instant>,
     /// How many that were refused wait to be asked again: they come first, else two by turns might be refused for ever.
     again: u32,
     most: u32,
@@ -77,7 +90,9 @@ impl Limits {
             cap,
             sent: VecDeque::new(),
             evenly: None,
+            rate: Rate::default(),
             under_way: 0,
+            ended: None,
             again: 0,
             most: MOST,
             answered: 0,
@@ -103,6 +118,9 @@ impl Limits {
         if self.under_way >= self.most || (self.again > 0 && !again) {
             return Turn::WhenOneEnds;
         }
+        if let Some(next) = self.rate.next().and_then(|next| next.checked_sub(EARLY)).filter(|next| *next > now) {
+            return Turn::At(next);
+        }
         if let Some(cap) = self.cap {
             let requests = requests.min(cap.get());
             let earliest = self.earliest(now, requests, cap);
@@ -112,6 +130,8 @@ impl Limits {
             self.sent.push_back((now, requests));
             self.evenly = Some(self.evenly.map_or(now, |evenly| evenly.max(now)) + WINDOW * requests / cap.get());
         }
+        let free_since = self.ended.max(self.closed_until).filter(|_| self.under_way == 0).unwrap_or(now);
+        self.rate.sent(now, requests, free_since);
         self.under_way += 1;
         Turn::Now
     }
@@ -136,10 +156,11 @@ impl Limits {
     }
 
     /// What was asked then was answered.
-    pub(crate) fn answered(&mut self, asked: Instant, now: Instant) {
+    pub(crate) fn answered(&mut self, asked: Asked, now: Instant) {
         self.last_answer = Some(now);
         self.refusing = None;
-        if self.cut.is_some_and(|cut| asked < cut) {
+        self.rate.answered(now, asked.requests);
+        if self.cut.is_some_and(|cut| asked.at < cut) {
             return; // it says nothing of how we ask now
         }
         self.refusals = 0;
@@ -153,12 +174,13 @@ impl Limits {
     /// What was asked then was refused since it was too much. Says for how long nothing else is heard.
     pub(crate) fn refused(
         &mut self,
-        asked: Instant,
+        asked: Asked,
         now: Instant,
         retry_after: Option<Duration>,
         jitter: impl Fn(Duration) -> Duration,
     ) -> Duration {
         self.leave_alone(now, retry_after);
+        self.rate.refused(now, asked.requests);
         self.overdue(asked, now, jitter);
         let (first, last) = self.refusing.get_or_insert((now, now));
         *last = now;
@@ -169,13 +191,14 @@ impl Limits {
     /// pause does not become longer.
     pub(crate) fn refused_many(
         &mut self,
-        asked: Instant,
+        asked: Asked,
         now: Instant,
         retry_after: Option<Duration>,
         jitter: impl Fn(Duration) -> Duration,
     ) {
         let refusals = self.refusals;
         self.leave_alone(now, retry_after);
+        self.rate.refused(now, asked.requests);
         self.overdue(asked, now, jitter);
         self.refusals = refusals;
     }
@@ -183,13 +206,14 @@ impl Limits {
     /// What was asked then was answered, but that it was too much in part, or for now.
     pub(crate) fn partly(
         &mut self,
-        asked: Instant,
+        asked: Asked,
         now: Instant,
         retry_after: Option<Duration>,
         jitter: impl Fn(Duration) -> Duration,
     ) {
         (self.last_answer, self.refusing) = (Some(now), None);
         self.leave_alone(now, retry_after);
+        self.rate.refused(now, asked.requests);
         self.overdue(asked, now, jitter);
     }
 
@@ -200,8 +224,8 @@ impl Limits {
     }
 
     /// What was asked then found no answer in time, or not all of it.
-    pub(crate) fn overdue(&mut self, asked: Instant, now: Instant, jitter: impl Fn(Duration) -> Duration) {
-        if self.cut.is_some_and(|cut| asked < cut) {
+    pub(crate) fn overdue(&mut self, asked: Asked, now: Instant, jitter: impl Fn(Duration) -> Duration) {
+        if self.cut.is_some_and(|cut| asked.at < cut) {
             return; // it was on its way when another one was refused
         }
         (self.cut, self.answered) = (Some(now), 0);
@@ -217,8 +241,9 @@ impl Limits {
     }
 
     /// One that had its turn ended, however.
-    pub(crate) fn ended(&mut self) {
+    pub(crate) fn ended(&mut self, now: Instant) {
         self.under_way -= 1;
+        self.ended = Some(now);
     }
 
     /// Since when nothing but refusals is heard.
@@ -245,6 +270,10 @@ mod tests {
         Wish { requests, since, patience: Duration::from_secs(1_000), again: false }
     }
 
+    fn one(at: Instant) -> Asked {
+        Asked { at, requests: 1 }
+    }
+
     /// Asks as soon as it may; gives when that was.
     fn next(limits: &mut Limits, mut now: Instant, requests: u32) -> Instant {
         loop {
@@ -268,8 +297,8 @@ mod tests {
             while now < start + Duration::from_secs(10) {
                 let requests = if nth % 4 == 3 { batch } else { 1 };
                 now = next(&mut limits, now, requests);
-                limits.answered(now, now);
-                limits.ended();
+                limits.answered(Asked { at: now, requests }, now);
+                limits.ended(now);
                 sent.push((now, requests));
                 nth += 1;
             }
@@ -303,8 +332,8 @@ mod tests {
         assert_eq!(limits.ask(start, wish(start, 1)), Turn::WhenOneEnds);
         // Of those that were on their way together, one refusal counts.
         for _ in 0..MOST {
-            limits.refused(start, start + FIRST_PAUSE, None, whole);
-            limits.ended();
+            limits.refused(one(start), start + FIRST_PAUSE, None, whole);
+            limits.ended(start + FIRST_PAUSE);
         }
         assert_eq!(limits.most, MOST / 2);
         let mut now = start + FIRST_PAUSE;
@@ -315,16 +344,16 @@ mod tests {
         }
         assert_eq!(limits.ask(now, wish(now, 1)), Turn::WhenOneEnds);
         for _ in 0..MOST / 2 {
-            limits.answered(now, now);
-            limits.ended();
+            limits.answered(one(now), now);
+            limits.ended(now);
         }
         assert_eq!(limits.most, MOST / 2 + 1);
         // Never below one, and each pause twice as long as the one before, up to a bound.
         let mut pauses = Vec::new();
         for _ in 0..40 {
             now = next(&mut limits, now, 1);
-            limits.refused(now, now, None, whole);
-            limits.ended();
+            limits.refused(one(now), now, None, whole);
+            limits.ended(now);
             pauses.push(limits.closed_until.unwrap().duration_since(now));
         }
         assert_eq!(limits.most, 1);
@@ -332,10 +361,10 @@ mod tests {
         assert_eq!(pauses[39], LONGEST_PAUSE);
         // One answer, and the next refusal begins anew.
         now = next(&mut limits, now, 1);
-        limits.answered(now, now);
-        limits.ended();
+        limits.answered(one(now), now);
+        limits.ended(now);
         now = next(&mut limits, now, 1);
-        limits.refused(now, now, None, whole);
+        limits.refused(one(now), now, None, whole);
         assert_eq!(limits.closed_until, Some(now + FIRST_PAUSE));
     }
 
@@ -344,12 +373,12 @@ mod tests {
         let (mut limits, start) = limits(None);
         let s = Duration::from_secs;
         assert_eq!(next(&mut limits, start, 1), start);
-        assert_eq!(limits.refused(start, start, Some(s(7)), |pause| pause), s(0));
-        limits.ended();
+        assert_eq!(limits.refused(one(start), start, Some(s(7)), |pause| pause), s(0));
+        limits.ended(start);
         assert_eq!(limits.ask(start + s(6), wish(start, 1)), Turn::At(start + s(7)));
         assert_eq!(limits.last_sign(), Some(start + s(7)));
         assert_eq!(next(&mut limits, start + s(6), 1), start + s(7));
-        limits.ended();
+        limits.ended(start + s(7));
         // One that was refused comes before others.
         limits.wants_again(true);
         let at = start + s(7);
@@ -358,13 +387,13 @@ mod tests {
         limits.wants_again(false);
         // For how long it refuses is told. Whoever waits, and is not willing to bear that, is not asked; who comes later is, and an answer
         // ends it.
-        assert_eq!(limits.refused(at, at + s(1), Some(s(100_000)), |pause| pause), s(8));
-        limits.ended();
+        assert_eq!(limits.refused(one(at), at + s(1), Some(s(100_000)), |pause| pause), s(8));
+        limits.ended(at + s(1));
         let now = at + s(2);
         let mut ask = |since, patience| limits.ask(now, Wish { patience: s(patience), ..wish(since, 1) });
         let later = Turn::At(at + s(1) + LONGEST_RETRY_AFTER);
         assert_eq!([ask(at, 8), ask(at, 9), ask(now, 8)], [Turn::Never, later, later]);
-        limits.answered(at, now);
+        limits.answered(one(at), now);
         assert_eq!(limits.refusing_since(), None);
         assert_eq!(limits.ask(now, Wish { patience: s(8), ..wish(at, 1) }), later);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::limits::{LONGEST_RETRY_AFTER, Limits, Turn, Wish};
+use crate::limits::{Asked, LONGEST_RETRY_AFTER, Limits, Turn, Wish};
 use crate::{Answer, HttpError};
 
 /// For how long a node that only refuses is asked again, unless [`Pace::patience`] says otherwise.
@@ -116,7 +116,8 @@ impl Pace {
             let turn = self.limits().ask(Instant::now(), wish);
             match turn {
                 Turn::Now => {
-                    return Some(Ticket { pace: self.clone(), asked: Instant::now(), is_batch: wish.requests > 1 });
+                    let asked = Asked { at: Instant::now(), requests: wish.requests };
+                    return Some(Ticket { pace: self.clone(), asked });
                 }
                 Turn::Never => return None,
                 Turn::At(then) => sleep_until(then).await,
@@ -129,8 +130,7 @@ impl Pace {
 /// A request that is under way, until it is dropped.
 pub(crate) struct Ticket {
     pace: Pace,
-    asked: Instant,
-    is_batch: bool,
+    asked: Asked,
 }
 
 impl Ticket {
@@ -151,7 +151,7 @@ impl Ticket {
     /// It was refused; nothing where it is not worth asking again, after so many attempts.
     pub(crate) fn refused(&self, attempts: u32, retry_after: Option<Duration>, deadline: Duration) -> Option<Again> {
         let (now, patience) = (Instant::now(), self.pace.patience.min(deadline));
-        let is_worth_it = if self.is_batch {
+        let is_worth_it = if self.asked.requests > 1 {
             self.pace.limits().refused_many(self.asked, now, retry_after, jittered);
             attempts < ATTEMPTS_OF_MANY
         } else {
@@ -167,7 +167,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.pace.limits().ended();
+        self.pace.limits().ended(Instant::now());
         self.pace.shared.room.notify_waiters();
     }
 }
