@@ -152,6 +152,9 @@ impl Chain for BitcoinChain {
     fn tip(&self) -> Result<Tip, NodeError> {
         self.ask(|node| {
             let state: ChainState = node.call("the tip", "getblockchaininfo", &[])?;
+            if state.blocks > Height::HIGHEST.0 {
+                return Err(node.unreadable("the tip", format!("it is of height {}", state.blocks)));
+            }
             let hash = self.parse_hash(node, "the tip", &state.bestblockhash)?;
             let head = BlockRef { height: Height(state.blocks), hash };
             *self.tip.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn what_was_shown_and_is_refused_is_left_out_and_is_asked_for_again() {
         let endpoint = Endpoint::new("http://127.0.0.1:1", Login::None).unwrap_or_else(|error| panic!("{error}"));
-        let (node, ability) = (Node::new(endpoint, 1), Ability::assumed("proofs"));
+        let (node, ability) = (Node::new(endpoint, 1, false), Ability::assumed("proofs"));
         ability.show();
         let refused = ability.refuse(&node, "a proof", "no such method").unwrap_err();
         assert_eq!(refused.fault(), Some(Fault::Omitted));

@@ -17,6 +17,7 @@ use assay_types::{
     TxId, Watch,
 };
 
+use crate::codec;
 use crate::contract::{self, Exposed};
 use crate::digest::{Digest, promised};
 use crate::fetch::{self, Fetched, Senders};
@@ -46,6 +47,8 @@ pub struct EvmConfig {
     pub finality: Finality,
     /// The tokens that are assets, by contract. No other contract's events count, whatever they say.
     pub tokens: Vec<[u8; 20]>,
+    /// Its headers are hashed otherwise than Ethereum's: nothing is held against them, and nothing is proven.
+    pub foreign_headers: bool,
 }
 
 /// An EVM chain through its nodes.
@@ -74,8 +77,7 @@ impl EvmChain {
     /// # Errors
     /// [`NodeError::Unsupported`] when the id is none of an EVM chain, or there is no node.
     pub fn connect(config: EvmConfig) -> Result<EvmChain, NodeError> {
-        let number = (config.id.namespace() == "eip155").then(|| config.id.reference().parse::<u64>().ok()).flatten();
-        let number = number
+        let number = number_of(&config.id)
             .ok_or_else(|| NodeError::Unsupported(format!("{} is not an EVM chain's id: eip155:N", config.id)))?;
         if config.nodes.is_empty() {
             return Err(NodeError::Unsupported(format!("{} has no node", config.id)));
@@ -85,7 +87,11 @@ impl EvmChain {
         tokens.dedup();
         Ok(EvmChain {
             id: config.id,
-            nodes: config.nodes.into_iter().map(|endpoint| Node::new(endpoint, number)).collect(),
+            nodes: config
+                .nodes
+                .into_iter()
+                .map(|endpoint| Node::new(endpoint, number, config.foreign_headers))
+                .collect(),
             current: AtomicUsize::new(0),
             start: config.start,
             finality: config.finality,
@@ -369,6 +375,15 @@ impl Chain for EvmChain {
         }
         Ok(notices)
     }
+}
+
+/// Can every block of this chain be rebuilt here, so that one that cannot be is a lie, or newer than we are?
+pub fn knows(id: &ChainId) -> bool {
+    number_of(id).is_some_and(codec::knows)
+}
+
+fn number_of(id: &ChainId) -> Option<u64> {
+    (id.namespace() == "eip155").then(|| id.reference().parse().ok())?
 }
 
 fn not_sealed(node: String, at: Height) -> NodeError {

@@ -91,7 +91,9 @@ pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, No
     let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
     let call = json!([{ "to": token, "data": DECIMALS }, at]);
     let decimals = match node.ask::<Bytes>("eth_call", call, "a token's decimals").await {
-        Err(Refusal::Failed(error) | Refusal::Null(error)) => return Err(error),
+        Err(Refusal::Failed(error) | Refusal::Null(error) | Refusal::Late(error) | Refusal::Huge(error)) => {
+            return Err(error);
+        }
         // No word, and no number that small, are no decimals.
         said => said.ok().and_then(|word| U256::try_from_be_slice(&word).filter(|_| word.len() == 32)?.try_into().ok()),
     };

@@ -47,7 +47,7 @@ pub(crate) struct Tx {
     pub(crate) succeeded: bool,
     /// What arrived; zero when it failed.
     pub(crate) value: U256,
-    /// What the sender paid for gas and blobs.
+    /// What the sender paid for gas and blobs, and on the OP stack for its bytes on the chain below and to the operator.
     pub(crate) fee: U256,
     /// The beneficiary's part of it.
     pub(crate) tip: U256,
@@ -64,6 +64,8 @@ pub(crate) struct Tx {
     pub(crate) created: Vec<Address>,
     /// Is it known what it paid by calls?
     pub(crate) is_told: bool,
+    /// Polygon's state sync: nobody sent it, and nodes leave its trace out, or begin it with a call of their own.
+    pub(crate) is_state_sync: bool,
 }
 
 /// What a transaction costs that calls nobody, and brings nothing along.
@@ -80,9 +82,10 @@ pub(crate) struct TokenTransfer {
 
 impl Digest {
     /// Joins transactions and receipts, of which there must be equally many. `Err` says which transaction's receipt
-    /// cannot be, and why.
+    /// cannot be, and why. `is_price_told`: what gas costs is as the receipts say, for it may follow another rule than Ethereum's.
     pub(crate) fn new(
         header: &Header,
+        is_price_told: bool,
         sent: Vec<Transaction>,
         receipts: Vec<Receipt>,
         withdrawals: &[Withdrawal],
@@ -101,7 +104,9 @@ impl Digest {
         let mut transactions = Vec::with_capacity(sent.len());
         for (sent, receipt) in sent.into_iter().zip(receipts) {
             let id = sent.id;
-            let tx = digested(header, &sent, receipt, is_of_op_stack, first_log, &mut gas_before)
+            let costs_below = is_of_op_stack && !sent.is_deposit();
+            let price = receipt.gas_price.filter(|_| is_price_told);
+            let tx = digested(header, &sent, receipt, price, costs_below, first_log, &mut gas_before)
                 .map_err(|why| (id, why))?;
             first_log += u32::try_from(tx.logs.len()).map_err(|_| (id, "it has more logs than can be".to_owned()))?;
             transactions.push(tx);
@@ -121,7 +126,8 @@ fn digested(
     header: &Header,
     sent: &Transaction,
     receipt: Receipt,
-    is_of_op_stack: bool,
+    price: Option<u128>,
+    costs_below: bool,
     first_log: u32,
     gas_before: &mut u64,
 ) -> Result<Tx, String> {
@@ -131,7 +137,7 @@ fn digested(
     *gas_before = receipt.gas;
     let succeeded = receipt.succeeded == Some(true);
     let base_fee = header.base_fee_per_gas.unwrap_or(0);
-    let price = sent.gas_price(base_fee);
+    let price = price.unwrap_or_else(|| sent.gas_price(base_fee));
     let tip_price = price.saturating_sub(base_fee.into());
     let blob_fee = blob_fee(sent, receipt.blob_gas_price)?;
     let is_blob_price_known = blob_fee.is_zero() || receipt.blob_gas_price.is_some_and(|price| may_cost(header, price));
@@ -146,19 +152,18 @@ fn digested(
     };
     // neither product can overflow: 64 bits by 128 bits, and as much again
     let fee = U256::from(gas) * U256::from(price) + blob_fee;
+    let below = if costs_below { receipt.l1_fee.saturating_add(receipt.operator_fee(gas)) } else { U256::ZERO };
     Ok(Tx {
         id: sent.id,
         sender: sent.sender,
         recipient,
         creates,
         is_committed: is_blob_price_known,
-        input: (gas > PLAIN_GAS && !sent.is_foreign()).then(|| sent.input().to_vec()),
+        input: (gas > PLAIN_GAS && !sent.is_foreign).then(|| sent.input().to_vec()),
         succeeded,
         mint: sent.mint,
         value: if succeeded { sent.value } else { U256::ZERO },
-        fee: fee
-            .checked_add(if is_of_op_stack { receipt.l1_fee } else { U256::ZERO })
-            .ok_or("its fee on the chain below is more than there is")?,
+        fee: fee.checked_add(below).ok_or("its fee on the chain below is more than there is")?,
         tip: U256::from(gas) * U256::from(tip_price),
         first_log,
         logs: receipt.logs,
@@ -168,6 +173,7 @@ fn digested(
         created: Vec::new(),
         // One that failed paid nobody.
         is_told: gas <= PLAIN_GAS || !succeeded,
+        is_state_sync: false,
     })
 }
 

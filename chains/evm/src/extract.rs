@@ -137,6 +137,7 @@ mod tests {
             repeated: vec![],
             created: vec![],
             is_told: true,
+            is_state_sync: false,
         }
     }
 

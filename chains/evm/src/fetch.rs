@@ -98,14 +98,23 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     let are_committed = check_receipts(node, &contents, &subject, &receipts)?;
     let (is_checked, is_denied) = (contents.is_checked && are_committed, !contents.sealed.is_foreign && !are_committed);
     let txids = contents.txids();
-    let committed = contents.committed().iter().map(|transaction| is_checked && !transaction.is_foreign());
+    let committed = contents.committed().iter().map(|transaction| is_checked && !transaction.is_foreign);
     let committed: Vec<bool> = committed.chain([false]).collect();
-    let Contents { sealed, transactions, withdrawals, .. } = contents;
-    let withdrawals = withdrawals.unwrap_or_default();
-    let mut digest = Digest::new(&sealed.header, transactions, receipts, &withdrawals).map_err(|(id, why)| {
-        node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", Fault::Forged, why)
-    })?;
+    let Contents { sealed, transactions, withdrawals, apart, .. } = contents;
+    let withdrawals = withdrawals.filter(|_| codec::pays_withdrawals(node.chain_number)).unwrap_or_default();
+    let is_state_sync =
+        apart || transactions.last().is_some_and(|last| codec::is_state_sync(node.chain_number, last.kind));
+    let is_of_another_family = sealed.is_foreign
+        || !codec::knows(node.chain_number) && transactions.iter().any(|transaction| transaction.is_foreign);
+    let mut digest = Digest::new(&sealed.header, is_of_another_family, transactions, receipts, &withdrawals).map_err(
+        |(id, why)| {
+            node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", Fault::Forged, why)
+        },
+    )?;
     digest.transactions.iter_mut().zip(committed).for_each(|(tx, committed)| tx.is_committed &= committed);
+    if let Some(last) = digest.transactions.last_mut().filter(|_| is_state_sync) {
+        (last.is_state_sync, last.is_told) = (true, false);
+    }
     // Since EIP-6780, which came with what headers say of blobs (Cancun), who destroys itself for its own benefit mostly burns nothing.
     let burns = sealed.header.excess_blob_gas.is_none();
     traces::explain(node, at, &mut digest, traces?, burns).await?;
@@ -160,6 +169,9 @@ async fn read_body(
         return Err(node.contradiction(&subject, "what was asked for", fault, why));
     }
     let is_checked = !sealed.is_foreign;
+    if let Some(field) = transactions.iter().find_map(|transaction| transaction.lacks).filter(|_| is_checked) {
+        return Err(node.not_read(&subject, &serde::de::Error::missing_field(field)));
+    }
     let apart = transactions.last().is_some_and(|last| Some(last.id) == codec::state_sync(node.chain_number, at));
     let mut contents = Contents { sealed, transactions, apart, is_checked, withdrawals };
     if contents.is_checked {
@@ -221,7 +233,10 @@ fn check_withdrawals(contents: &Contents) -> Result<(), (Fault, String)> {
 /// Asks for the bytes of transactions whose type is not known here, so that these can be held against the root at least. `false` where the
 /// node does not give them.
 async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) -> Result<bool, NodeError> {
-    let foreign: Vec<&mut Transaction> = all.iter_mut().filter(|transaction| transaction.is_foreign()).collect();
+    for deposit in all.iter_mut().filter(|one| one.is_deposit() && codec::has_own_deposits(node.chain_number)) {
+        (deposit.is_foreign, deposit.bytes) = (true, Vec::new());
+    }
+    let foreign: Vec<&mut Transaction> = all.iter_mut().filter(|transaction| transaction.is_foreign).collect();
     let Some(kind) = foreign.first().map(|transaction| transaction.kind) else { return Ok(true) };
     let subject = format!("the bytes of transactions of type {kind:#x} in block {}", at.height);
     let questions = foreign.iter().map(|transaction| json!([transaction.id])).collect();
@@ -241,8 +256,9 @@ async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) ->
             Err(refusal) => _ = refusal.in_words()?,
         }
     }
-    let is_whole = told > 0 && all.iter().all(|transaction| !transaction.bytes.is_empty());
-    if !is_whole && codec::knows(node.chain_number) {
+    let mut without = all.iter().filter(|transaction| transaction.bytes.is_empty()).map(|transaction| transaction.kind);
+    let is_whole = told > 0 && without.clone().next().is_none();
+    if without.any(|kind| !codec::is_state_sync(node.chain_number, kind)) && codec::knows(node.chain_number) {
         let why = format!(
             "block {} has a transaction of type {kind:#x}, which this chain did not have when this was written",
             at.height
@@ -350,7 +366,8 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
         false => verify::receipts(committed, header),
         true => Err("the header commits to what is not known here".into()),
     };
-    let is_strange = || contents.sealed.is_foreign || contents.committed().iter().any(Transaction::is_foreign);
+    let is_strange =
+        || contents.sealed.is_foreign || contents.committed().iter().any(|transaction| transaction.is_foreign);
     match checked {
         Err(why) if !is_strange() || codec::knows(node.chain_number) => Err(contradiction("its header", why)),
         checked if receipts.iter().all(|receipt| receipt.succeeded.is_some()) => {
@@ -396,7 +413,7 @@ pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transactio
     let Some(found) = found else { return Ok(None) };
     is_asked_for(node, &subject, txid, found.id)?;
     let is_pending = found.place.block_hash.is_none() && found.place.block_number.is_none();
-    if !is_pending || found.is_foreign() {
+    if !is_pending || found.is_foreign {
         return Ok(None);
     }
     found

@@ -30,6 +30,9 @@ impl Wrong {
 
 /// What can be read from a place in a JSON document.
 pub(crate) trait FromJson: Sized {
+    /// No list has more of them.
+    const MOST: usize = usize::MAX;
+
     fn from_json(json: &mut Json<'_>) -> Result<Self, Wrong>;
 }
 
@@ -52,7 +55,12 @@ impl<T: FromJson> FromJson for Vec<T> {
     fn from_json(json: &mut Json<'_>) -> Result<Vec<T>, Wrong> {
         // A transaction or a receipt has about so many bytes. To make room for another time takes longer than to have some too much.
         let mut items = Vec::with_capacity(json.rest.len() / 640);
-        json.items(|json| T::from_json(json).map(|item| items.push(item)))?;
+        json.items(|json| {
+            if items.len() == T::MOST {
+                return Err(Wrong::Not("that few"));
+            }
+            T::from_json(json).map(|item| items.push(item))
+        })?;
         Ok(items)
     }
 }

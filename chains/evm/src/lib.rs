@@ -47,6 +47,6 @@ mod verify;
 mod wanted;
 
 pub use addresses::EvmAddresses;
-pub use chain::{EvmChain, EvmConfig};
+pub use chain::{EvmChain, EvmConfig, knows};
 pub use finality::{Finality, FinalityTag};
 pub use verify::{AccountProof, account as verify_account};

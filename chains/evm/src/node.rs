@@ -1,11 +1,11 @@
 //! One node: questions, answers, and what its refusals mean.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use alloy::primitives::U64;
+use alloy::primitives::{Address, U64};
 use alloy::rpc::json_rpc::ErrorPayload;
 use assay_http::{Answer, Endpoint, HttpError};
 use assay_types::{Fault, NodeError};
@@ -79,6 +79,8 @@ pub(crate) struct Node {
     /// The number of the next question.
     next: AtomicU64,
     pub(crate) chain_number: u64,
+    /// See [`crate::EvmConfig`].
+    pub(crate) foreign_headers: bool,
     /// When it last said that it is of that chain.
     right_chain: Mutex<Option<Instant>>,
     /// JSON-RPC batches.
@@ -104,10 +106,12 @@ pub(crate) struct Node {
     pub(crate) recent: Recent,
     /// What of that was not believed, though the rest counts.
     doubt: Mutex<Option<NodeError>>,
+    /// The tokens of which it made up a balance.
+    lied_of: Mutex<BTreeSet<Address>>,
 }
 
 impl Node {
-    pub(crate) fn new(endpoint: Endpoint, chain_number: u64) -> Node {
+    pub(crate) fn new(endpoint: Endpoint, chain_number: u64, foreign_headers: bool) -> Node {
         Node {
             name: endpoint.shown(),
             batch: BatchSize::new(endpoint.pace().largest_batch()),
@@ -115,6 +119,7 @@ impl Node {
             hurried: endpoint.within(endpoint.deadline() / 2),
             endpoint,
             chain_number,
+            foreign_headers,
             right_chain: Mutex::new(None),
             batches: Ability::assumed("batches"),
             traces: Ability::assumed("traces, so internal payments are found by reading state"),
@@ -129,7 +134,17 @@ impl Node {
             overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),
             recent: Recent::default(),
             doubt: Mutex::default(),
+            lied_of: Mutex::default(),
         }
+    }
+
+    /// Has it made up a balance of this token?
+    pub(crate) fn has_lied_of(&self, token: Address) -> bool {
+        self.lied_of.lock().unwrap_or_else(PoisonError::into_inner).contains(&token)
+    }
+
+    pub(crate) fn note_lie_of(&self, token: Address) {
+        self.lied_of.lock().unwrap_or_else(PoisonError::into_inner).insert(token);
     }
 
     /// Says that something is not believed, and keeps it for whoever compares nodes.
@@ -250,6 +265,9 @@ impl Node {
                 let ask = async |nth: usize| (nth, self.ask(method, questions[nth].clone(), subject).await);
                 let mut singles = futures_util::stream::iter(open).map(ask).buffer_unordered(AT_ONCE);
                 while let Some((nth, answer)) = singles.next().await {
+                    if let Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) = answer {
+                        return Err(error); // nor are the others worth waiting for
+                    }
                     answers[nth] = Some(answer);
                     self.batch.answered(1);
                 }
@@ -451,7 +469,7 @@ mod tests {
     use assay_http::Login;
 
     fn node() -> Node {
-        Node::new(Endpoint::new("http://user:secret@127.0.0.1:1/key", Login::None).unwrap(), 1)
+        Node::new(Endpoint::new("http://user:secret@127.0.0.1:1/key", Login::None).unwrap(), 1, false)
     }
 
     #[test]

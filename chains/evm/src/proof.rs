@@ -19,6 +19,9 @@ pub(crate) enum Broken {
 
 /// How many half bytes a key has.
 const HALVES: usize = 64;
+/// A path has no more nodes, each of which may stand in the one above it and be repeated; and none has more bytes: a branch has 532, a leaf with an account 150.
+const MOST_NODES: usize = 2 * (HALVES + 1);
+const LARGEST_NODE: usize = 1_024;
 
 /// What stands under this key in the trie of this root; `None` where nothing does. Each of the nodes must be needed, and they must come in order,
 /// from the root.
@@ -26,6 +29,9 @@ pub(crate) fn value(root: B256, key: B256, nodes: &[Bytes]) -> Result<Option<&[u
     let is_empty = nodes.iter().all(|node| node[..] == [EMPTY_STRING_CODE]) && nodes.len() < 2;
     if is_empty {
         return if root == EMPTY_ROOT_HASH { Ok(None) } else { Err(Broken::Begin) };
+    }
+    if nodes.len() > MOST_NODES || nodes.iter().any(|node| node.len() > LARGEST_NODE) {
+        return Err(Broken::Node);
     }
     let nodes: Vec<&[u8]> = nodes.iter().map(|node| &node[..]).collect();
     let hashes = keccak::of_each(&nodes);

@@ -79,8 +79,10 @@ impl Recent {
             look.at = now;
         }
         let unrest = look.back.filter(|back| now.duration_since(*back) < UNREST).and(look.before);
-        if looks.len() > REMEMBERED {
-            looks.pop_first();
+        if looks.len() > REMEMBERED
+            && let Some(oldest) = looks.iter().min_by_key(|(_, look)| look.at).map(|(height, _)| *height)
+        {
+            looks.remove(&oldest);
         }
         unrest
     }

@@ -12,7 +12,7 @@ use crate::digest::Tx;
 use crate::fetch::Fetched;
 use crate::node::Node;
 use crate::state::each_proof;
-use crate::told::{before, flows};
+use crate::told::{MOST_BESIDE, before, flows};
 
 /// Takes in what moved again, of the transactions that concern a watched account. Where that cannot be found out, not all is told of them.
 pub(crate) async fn settle(node: &Node, at: BlockRef, fetched: &mut Fetched, watch: &Watch) -> Result<(), NodeError> {
@@ -27,6 +27,8 @@ pub(crate) async fn settle(node: &Node, at: BlockRef, fetched: &mut Fetched, wat
     if payers.is_empty() {
         return Ok(());
     }
+    let (watched, others): (Vec<Address>, Vec<Address>) = payers.into_iter().partition(|payer| is_watched(*payer));
+    let payers: Vec<Address> = watched.into_iter().chain(others.into_iter().take(MOST_BESIDE)).collect();
     let (mut twice, mut once) = (BTreeSet::new(), BTreeSet::new());
     let state_root = fetched.sealed.header.state_root;
     if fetched.is_checked && state_root != EMPTY_ROOT_HASH {

@@ -38,8 +38,10 @@ const HOLDERS: usize = 6;
 const RUN: usize = 2;
 /// So few accounts may hold something else than their slot says: a stopped one, of tokens that keep that in the same word.
 const EXCEPTIONS: usize = 8;
-/// Of so many balances at most the code is run, where no slot is known.
+/// Where no slot is known, of the largest balance the code is run and of so many others that nobody can foretell; of a token of which the node lied,
+/// and where it gives no balance, of so many.
 const SAMPLED: usize = 2;
+const SUSPECTED: usize = 64;
 /// For how many blocks a token is left alone whose slot was not found: an hour, on Ethereum.
 const PAUSE: u64 = 300;
 
@@ -153,8 +155,8 @@ impl Token<'_> {
         Ok(proven.map(|(held, word)| (held.account, shown(&held.account, word))).collect())
     }
 
-    /// Of a token whose slots are not known, a few balances that nobody can foretell are held against what its code returns. Those where one call
-    /// of the node was wrong and another was not are told.
+    /// Of a token whose slots are not known, a few balances are held against what its code returns. Those where one call of the node was wrong and
+    /// another was not are told.
     async fn sample(&self, held: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
         let mut told = HashMap::new();
         if !self.node.proofs.is_there() {
@@ -163,7 +165,14 @@ impl Token<'_> {
         let mut wanted: Vec<&Held> = held.iter().filter(|held| held.prove).collect();
         let chance = RandomState::new();
         wanted.sort_by_cached_key(|held| chance.hash_one(held.account));
-        for Held { account, balance, .. } in wanted.into_iter().take(SAMPLED) {
+        let mut count = if self.node.has_lied_of(self.address) { SUSPECTED } else { SAMPLED };
+        // Who makes up coins makes up many.
+        let largest = (0..wanted.len()).max_by_key(|place| wanted[*place].balance);
+        if let Some(largest) = largest.filter(|place| wanted[*place].balance != Amount::ZERO) {
+            wanted[..=largest].rotate_right(1);
+            count += 1;
+        }
+        for Held { account, balance, .. } in wanted.into_iter().take(count) {
             let Some(returned) = self.run(*account).await?.filter(|returned| returned != balance) else { continue };
             let again = self.read_again(vec![*account]).await?.pop().flatten();
             if again.is_some_and(|again| again != returned) {
@@ -171,6 +180,25 @@ impl Token<'_> {
             }
             self.warn_of(1);
             told.insert(*account, Shown { amount: returned, proof: None });
+        }
+        Ok(told)
+    }
+
+    /// The balances of these accounts, of whom the node gives none, as far as the token's code gives one.
+    pub(crate) async fn rescue(&self, failed: &[Address]) -> Result<HashMap<Address, Shown>, NodeError> {
+        let mut told = HashMap::new();
+        if self.state_root == EMPTY_ROOT_HASH || !self.node.proofs.is_there() {
+            return Ok(told);
+        }
+        for account in failed.iter().take(SUSPECTED) {
+            let Some(amount) = self.run(*account).await? else { break };
+            told.insert(*account, Shown { amount, proof: None });
+        }
+        if !told.is_empty() {
+            self.node.note_lie_of(self.address);
+            let subject = format!("balanceOf of token {} at block {}", self.address, self.at.height);
+            let why = format!("it gives {} accounts no amount, and run on proven storage its code does", failed.len());
+            self.node.doubt(self.node.contradiction(&subject, "the token's code", Fault::Omitted, why));
         }
         Ok(told)
     }
@@ -184,6 +212,7 @@ impl Token<'_> {
     fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
         let subject = format!("the balance of {account} in token {} at block {}", self.address, self.at.height);
         let why = format!("balanceOf says {said}, and run on proven storage its code returns {returned}");
+        self.node.note_lie_of(self.address);
         self.node.contradiction(&subject, "the token's code", Fault::Forged, why)
     }
 
@@ -244,7 +273,11 @@ impl Token<'_> {
                 return Ok(Some(Search::Found(layout)));
             }
         }
-        Ok(None)
+        // A balance that is made up hides the slot of all others.
+        match self.run(first.account).await? {
+            Some(returned) if returned != first.balance => Err(self.lie(first.account, first.balance, returned)),
+            _ => Ok(None),
+        }
     }
 
     /// Of the largest holders the token's code must say so, where it can be run: else whoever chooses what `balanceOf` says would choose the slot.

@@ -130,31 +130,42 @@ pub(crate) async fn read_tokens(node: &Node, question: &Question<'_>) -> Result<
 
 /// Proves what is to be proven of the tokens, where that can be done.
 async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Reading]) -> Result<(), NodeError> {
-    if question.prove.is_nothing() {
-        return Ok(()); // of very many accounts even to go through them takes its time
+    /// Of very many accounts even to go through them takes its time.
+    const MANY: usize = 10_000;
+    let is_all_read = || readings.len() > MANY || readings.iter().all(|reading| reading.balance.is_ok());
+    if question.prove.is_nothing() && is_all_read() {
+        return Ok(());
     }
     let addresses: HashMap<AccountNo, Address> = question.accounts.iter().copied().collect();
-    let mut by_token: HashMap<Asset, Vec<Held>> = HashMap::new();
-    for reading in readings.iter().filter(|reading| reading.asset != Asset::Native) {
-        if let (Some(account), Ok(balance)) = (addresses.get(&reading.account), &reading.balance) {
-            let prove = question.prove.wants(reading.account, reading.asset);
-            by_token.entry(reading.asset).or_default().push(Held { account: *account, balance: *balance, prove });
+    let mut by_token: HashMap<Asset, (Vec<Held>, Vec<Address>)> = HashMap::new();
+    for reading in readings.iter() {
+        let Asset::Token(token) = reading.asset else { continue };
+        let Some(account) = addresses.get(&reading.account) else { continue };
+        let prove = question.prove.wants(reading.account, reading.asset);
+        let (held, failed) = by_token.entry(reading.asset).or_default();
+        match &reading.balance {
+            Ok(balance) => held.push(Held { account: *account, balance: *balance, prove }),
+            Err(_) if prove || node.has_lied_of(token.into()) => failed.push(*account),
+            Err(_) => {}
         }
     }
+    let nobody = Default::default();
     let mut answers = futures_util::stream::iter(question.tokens)
         .map(async |address| {
             let asset = Asset::Token((*address).into());
             let Question { at, state_root, slots, keep, .. } = *question;
             let token = Token { node, slots, at, state_root, keep, address: *address };
-            let held = by_token.get(&asset).map_or(&[][..], Vec::as_slice);
-            token.prove(held).await.map(|proven| (asset, proven))
+            let (held, failed) = by_token.get(&asset).unwrap_or(&nobody);
+            let mut proven = token.prove(held).await?;
+            proven.extend(token.rescue(failed).await?);
+            Ok((asset, proven))
         })
         .buffer_unordered(TOKENS_AT_ONCE);
     let mut proven: HashMap<Asset, HashMap<Address, Shown>> = HashMap::new();
     while let Some((asset, shown)) = answers.try_next().await? {
         proven.insert(asset, shown);
     }
-    for reading in readings.iter_mut().filter(|reading| reading.balance.is_ok()) {
+    for reading in readings {
         let account = addresses.get(&reading.account);
         if let Some(shown) = account.and_then(|account| proven.get_mut(&reading.asset)?.remove(account)) {
             (reading.balance, reading.proven, reading.proof) = (Ok(shown.amount), true, shown.proof);

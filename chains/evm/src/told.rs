@@ -22,7 +22,7 @@ use crate::verify::AccountProof;
 
 /// Of so many are proofs asked that a block's transactions paid beside what cost a watched account something: whoever makes a contract pay can pay
 /// thousands of strangers along with it.
-const MOST_BESIDE: usize = 64;
+pub(crate) const MOST_BESIDE: usize = 64;
 
 /// Takes away what is not to be believed: of watched accounts what they are said to have paid, and of others what a transaction that cost a
 /// watched account something is said to have paid them, for that may be what it owed. Says whether movements may be among that.

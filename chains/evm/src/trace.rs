@@ -206,6 +206,8 @@ impl Trace {
 }
 
 impl FromJson for Trace {
+    const MOST: usize = 1 << 17;
+
     fn from_json(json: &mut Json<'_>) -> Result<Trace, Wrong> {
         let (mut tx_hash, mut calls, mut error) = (None, None, None);
         json.fields(|name, json| {
@@ -217,6 +219,9 @@ impl FromJson for Trace {
             }
             Ok(())
         })?;
+        if calls.is_none() && error.is_none() {
+            return Err(Wrong::Missing("result"));
+        }
         Ok(Trace { tx_hash, calls, error })
     }
 }

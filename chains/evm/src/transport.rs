@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use alloy::rpc::json_rpc::ErrorPayload;
 use assay_http::{Answer, Endpoint, HttpError, Reply};
 use assay_types::Fault;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -138,6 +138,37 @@ impl<T> Response<'_, T> {
     }
 }
 
+/// No batch has more questions, nor more answers.
+const MOST_ANSWERS: usize = 1_024;
+
+/// The answers to a batch, as many as there can be.
+struct Responses<'a>(Vec<Response<'a, &'a RawValue>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Responses<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Each<'a>(std::marker::PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Each<'a> {
+            type Value = Responses<'a>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a batch of answers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut answers: A) -> Result<Responses<'a>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(answer) = answers.next_element()? {
+                    if all.len() == MOST_ANSWERS {
+                        return Err(A::Error::custom("more answers than there can be"));
+                    }
+                    all.push(answer);
+                }
+                Ok(Responses(all))
+            }
+        }
+        json.deserialize_seq(Each(std::marker::PhantomData))
+    }
+}
+
 /// Is it that the node did not come to an end with so many questions, or not to one that we can read?
 pub(crate) fn is_too_much(failure: &Failure) -> bool {
     matches!(failure, Failure::Broken(Broken::Http(error)) if error.is_too_much())
@@ -242,7 +273,7 @@ pub(crate) fn read_one<T: DeserializeOwned>(answer: &Answer, id: u64) -> Result<
     }
     let response: Response<'_, &RawValue> = match serde_json::from_slice(&answer.body) {
         Ok(response) => response,
-        Err(_) if serde_json::from_slice::<Vec<Response<'_, &RawValue>>>(&answer.body).is_ok() => {
+        Err(_) if serde_json::from_slice::<Vec<IgnoredAny>>(&answer.body).is_ok() => {
             let why = "a batch of answers to one question".into();
             return Err(Failure::Broken(Broken::NotAnswers(why, Fault::Forged)));
         }
@@ -279,8 +310,8 @@ pub(crate) fn read_large<T: FromJson + DeserializeOwned>(answer: &Answer, id: u6
 }
 
 fn read_batch(answer: &Answer, first: u64, count: usize) -> Result<Told, Broken> {
-    let responses: Vec<Response<'_, &RawValue>> = match serde_json::from_slice(&answer.body) {
-        Ok(responses) => responses,
+    let responses = match serde_json::from_slice(&answer.body) {
+        Ok(Responses(responses)) => responses,
         Err(error) => {
             return Err(match serde_json::from_slice::<Response<'_, &RawValue>>(&answer.body) {
                 Ok(Response { error: Some(error), .. }) => Broken::BatchRefused(error),

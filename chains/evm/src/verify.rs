@@ -249,6 +249,33 @@ pub(crate) mod tests {
         (root, proof)
     }
 
+    /// Real blocks: the first transaction on Ethereum, before receipts had a status, and one of OP Sepolia with its deposit.
+    #[test]
+    fn recorded_blocks_are_what_their_headers_commit_to() {
+        use crate::headers::BlockJson;
+        for name in ["ethereum-46147", "op-sepolia-26207960"] {
+            let path = format!("{}/../../tests/blocks/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            let told: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            let (block, receipts) = (told["block"].to_string(), told["receipts"].to_string());
+            let fields: Header = serde_json::from_str(&block).unwrap();
+            let hash: B256 = serde_json::from_value(told["block"]["hash"].clone()).unwrap();
+            let block: BlockJson<Transaction> = serde_json::from_str(&block).unwrap();
+            let receipts: Vec<Receipt> =
+                crate::json::FromJson::from_json(&mut crate::json::Json::new(receipts.as_bytes())).unwrap();
+            assert_eq!(header(&fields, hash), Ok(()), "{name}");
+            assert_eq!(transactions(&block.transactions, fields.transactions_root), Ok(()), "{name}");
+            assert_eq!(super::receipts(&receipts, &fields), Ok(()), "{name}");
+            for one in &block.transactions {
+                assert_eq!(
+                    (one.check(keccak256(&one.bytes)), one.check_sender()),
+                    (Ok(()), Ok(())),
+                    "{name}: {}",
+                    one.id
+                );
+            }
+        }
+    }
+
     /// Of an EIP-1559 transaction that succeeded.
     pub(crate) fn receipt_of(gas: u64, logs: Vec<Log>) -> Receipt {
         Receipt {
@@ -263,6 +290,9 @@ pub(crate) mod tests {
             contract: None,
             blob_gas_price: None,
             l1_fee: U256::ZERO,
+            gas_price: None,
+            operator: Default::default(),
+            state_root: None,
         }
     }
 

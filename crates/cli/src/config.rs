@@ -61,6 +61,8 @@ pub struct ChainConfig {
     pub start: Height,
     /// How many of the nodes must agree. With one they are asked in order, the next one where one cannot answer.
     pub quorum: usize,
+    /// See [`assay_evm::EvmConfig`].
+    pub foreign_headers: bool,
     pub nodes: Vec<NodeConfig>,
 }
 
@@ -144,6 +146,7 @@ struct ChainBlock {
     read_within: Option<Spanned<u64>>,
     start: Option<u64>,
     quorum: Option<Spanned<u32>>,
+    foreign_headers: Option<Spanned<bool>>,
     native: Option<Spanned<NativeBlock>>,
     #[serde(default)]
     node: Vec<Spanned<NodeBlock>>,
@@ -335,11 +338,23 @@ impl ChainReader<'_> {
         let nodes = block.node.iter().enumerate().map(|(nth, node)| self.node(&id, nth, node, others));
         let nodes: Vec<NodeConfig> = nodes.collect::<Result<_, _>>()?;
         let quorum = self.quorum(block, &nodes)?;
+        let foreign_headers = self.foreign_headers(&id, block)?;
         let native = block.native.as_ref().map(|native| {
             let NativeBlock { symbol, decimals } = native.get_ref();
             Native { symbol: symbol.clone(), decimals: *decimals }
         });
-        Ok(ChainConfig { name: name.clone(), id, native, finality, undo_depth, turns, start, quorum, nodes })
+        Ok(ChainConfig {
+            name: name.clone(),
+            id,
+            native,
+            finality,
+            undo_depth,
+            turns,
+            start,
+            quorum,
+            foreign_headers,
+            nodes,
+        })
     }
 
     fn error(&self, at: usize, field: &str, why: impl std::fmt::Display) -> InputError {
@@ -405,6 +420,16 @@ impl ChainReader<'_> {
                 Err(self.error(self.at, "start", "Bitcoin is followed from its first block: remove `start`"))
             }
             (_, None) => Ok(Height(0)),
+        }
+    }
+
+    fn foreign_headers(&self, id: &ChainId, block: &ChainBlock) -> Result<bool, InputError> {
+        let Some(written) = &block.foreign_headers else { return Ok(false) };
+        let refuse = |why: String| Err(self.error(written.span().start, "foreign_headers", why));
+        match *written.get_ref() {
+            true if id.namespace() != "eip155" => refuse("is for EVM chains: remove it".into()),
+            true if assay_evm::knows(id) => refuse(format!("the headers of {id} are known, and checked: remove it")),
+            is_foreign => Ok(is_foreign),
         }
     }
 

@@ -156,8 +156,9 @@ impl Setup {
             Asset::Token(contract) => Some(contract),
             Asset::Native => None,
         });
-        let (id, start, finality) = (chain.id.clone(), chain.start, chain.finality);
-        Ok(EvmChain::connect(EvmConfig { id, nodes, start, finality, tokens: tokens.collect() })?)
+        let (id, tokens) = (chain.id.clone(), tokens.collect());
+        let ChainConfig { start, finality, foreign_headers, .. } = *chain;
+        Ok(EvmChain::connect(EvmConfig { id, nodes, start, finality, tokens, foreign_headers })?)
     }
 }
 

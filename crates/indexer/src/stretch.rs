@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::Scope;
+use std::time::{Duration, Instant};
 
 use assay_store::{Applier, Scratch, Store, StoreError, Window};
 use assay_types::{Ancestors, Block, Header, Height};
@@ -15,6 +16,8 @@ use crate::follow::Break;
 pub(crate) const MANY: u64 = if cfg!(test) { 6 } else { 50 };
 /// What is written at once when many blocks come: beyond that nothing gets faster.
 const WINDOW_BYTES: usize = 8 << 20;
+/// For no longer is anything unwritten while blocks come: what a process that is killed has not written is asked for again.
+const LONGEST: Duration = Duration::from_secs(2);
 /// How many headers below the next one its checks need at most: one period of the difficulty rule.
 const RECENT: usize = 2_017;
 
@@ -30,7 +33,7 @@ pub(crate) fn apply_each(
         let mut writing = Writing::new(store, (span.threads > 1).then_some(scope));
         let mut below = Below { store, recent: VecDeque::new() };
         let mut broken = false;
-        let mut waiting = 0;
+        let (mut waiting, mut since) = (0, Instant::now());
         let walked = each_block(span, |mut block| {
             check(&mut block, &below, applier)?;
             // Where this block, or a window before it, could not be written, nothing that comes later may be.
@@ -39,14 +42,17 @@ pub(crate) fn apply_each(
             let height = block.header.height;
             below.push(block.header);
             waiting += 1;
+            let is_overdue = since.elapsed() >= LONGEST;
             if applier.must_write() {
                 writing.wait()?;
                 store.write(&applier.give(), height == span.to)?;
-                waiting = 0;
-            } else if is_enough(applier.waiting_bytes(), waiting, span.to.0 - height.0, || writing.is_free()) {
+                (waiting, since) = (0, Instant::now());
+            } else if is_overdue
+                || is_enough(applier.waiting_bytes(), waiting, span.to.0 - height.0, || writing.is_free())
+            {
                 writing.wait()?;
                 writing.write(applier)?;
-                waiting = 0;
+                (waiting, since) = (0, Instant::now());
             }
             broken = false;
             done(height);

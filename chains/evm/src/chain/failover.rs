@@ -37,7 +37,12 @@ impl EvmChain {
                     }
                     failed = Some(NodeError::or_worse(failed, error));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if failed.is_some() && matches!(error, NodeError::Gone(_)) {
+                        self.current.store(place, Ordering::Relaxed); // the one before said that it stands there, and did not have it
+                    }
+                    return Err(error);
+                }
             }
         }
         Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))

@@ -12,13 +12,14 @@ use crate::json::{self, FromJson, Json, Wrong};
 pub(crate) struct Receipt {
     pub(crate) place: Place,
     pub(crate) kind: u8,
-    /// `None` before the Byzantium fork, which put a state root there.
     pub(crate) succeeded: Option<bool>,
+    /// What there was instead before the Byzantium fork (EIP-658).
+    pub(crate) state_root: Option<B256>,
     /// By it and all before it in the block.
     pub(crate) gas: u64,
     pub(crate) bloom: Bloom,
     pub(crate) logs: Vec<Log>,
-    /// A deposit's nonce, and the version of its receipt, which say how it is encoded.
+    /// A deposit's nonce, and the version of its receipt, without which the root leaves the nonce out too (op-geth's `EncodeIndex`).
     pub(crate) deposit: [Option<u64>; 2],
     /// The contract that a deposit created, to which no root commits.
     pub(crate) contract: Option<Address>,
@@ -26,22 +27,48 @@ pub(crate) struct Receipt {
     pub(crate) blob_gas_price: Option<u128>,
     /// What its sender paid for its bytes on the chain below (OP stack), to which no root commits.
     pub(crate) l1_fee: U256,
+    /// What it paid for each gas, by the node's word.
+    pub(crate) gas_price: Option<u128>,
+    pub(crate) operator: Operator,
     /// The greatest of its logs' numbers within the block.
     pub(crate) last_log: Option<u64>,
+}
+
+/// OP stack since Isthmus: what its operator takes of each gas, and of each transaction; since Jovian by another rule (`specs/protocol/isthmus`,
+/// `jovian`: operator fee).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Operator {
+    scalar: u64,
+    constant: u64,
+    since_jovian: bool,
 }
 
 impl Receipt {
     /// Adds what the block's root commits to.
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
         let status = self.succeeded.unwrap_or_default();
-        let deposit: usize = self.deposit.iter().flatten().map(Encodable::length).sum();
-        let payload_length = status.length() + self.gas.length() + self.bloom.length() + self.logs.length() + deposit;
+        let outcome: &dyn Encodable = match &self.state_root {
+            Some(root) => root,
+            None => &status,
+        };
+        let deposit: &[Option<u64>] = if self.deposit[1].is_some() { &self.deposit } else { &[] };
+        let deposit = deposit.iter().flatten();
+        let lengths: usize = deposit.clone().map(Encodable::length).sum();
+        let payload_length = outcome.length() + self.gas.length() + self.bloom.length() + self.logs.length() + lengths;
         typed_header(self.kind, payload_length, bytes);
-        status.encode(bytes);
+        outcome.encode(bytes);
         self.gas.encode(bytes);
         self.bloom.encode(bytes);
         self.logs.encode(bytes);
-        self.deposit.iter().flatten().for_each(|number| number.encode(bytes));
+        deposit.for_each(|number| number.encode(bytes));
+    }
+
+    /// What its sender paid the operator for so much gas.
+    pub(crate) fn operator_fee(&self, gas: u64) -> U256 {
+        let Operator { scalar, constant, since_jovian } = self.operator;
+        let by_gas = U256::from(gas) * U256::from(scalar);
+        let by_gas = if since_jovian { by_gas * U256::from(100) } else { by_gas / U256::from(1_000_000) };
+        by_gas + U256::from(constant)
     }
 }
 
@@ -53,6 +80,10 @@ texts!(ReceiptTexts {
     bloom = b"logsBloom",
     blob_gas_price = b"blobGasPrice",
     l1_fee = b"l1Fee",
+    gas_price = b"effectiveGasPrice",
+    operator_scalar = b"operatorFeeScalar",
+    operator_constant = b"operatorFeeConstant",
+    footprint_scalar = b"daFootprintGasScalar",
     deposit_nonce = b"depositNonce",
     deposit_version = b"depositReceiptVersion",
     contract = b"contractAddress",
@@ -84,6 +115,7 @@ impl FromJson for Receipt {
         Ok(Receipt {
             place: Place::read(texts.block_hash, texts.block_number, texts.index)?,
             kind,
+            state_root: read("root", texts.root.filter(|_| texts.status.is_none()), json::hash)?,
             succeeded: read("status", texts.status, json::u64)?.map(|status| status == 1),
             gas: need("cumulativeGasUsed", texts.gas, json::u64)?,
             bloom: need("logsBloom", texts.bloom, json::bytes)?.into(),
@@ -95,6 +127,12 @@ impl FromJson for Receipt {
             contract: read("contractAddress", texts.contract.filter(|_| is_deposit), json::address)?,
             blob_gas_price: read("blobGasPrice", texts.blob_gas_price, json::u128)?,
             l1_fee: read("l1Fee", texts.l1_fee, json::u256)?.unwrap_or_default(),
+            gas_price: read("effectiveGasPrice", texts.gas_price, json::u128)?,
+            operator: Operator {
+                scalar: read("operatorFeeScalar", texts.operator_scalar, json::u64)?.unwrap_or_default(),
+                constant: read("operatorFeeConstant", texts.operator_constant, json::u64)?.unwrap_or_default(),
+                since_jovian: texts.footprint_scalar.is_some(),
+            },
             last_log,
         })
     }

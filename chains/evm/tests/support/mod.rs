@@ -137,5 +137,6 @@ pub fn config(urls: &[&str], start: u64, tokens: &[Address]) -> EvmConfig {
         start: Height(start),
         finality: Finality::Confirmations(1),
         tokens: tokens.iter().map(|token| token.into_array()).collect(),
+        foreign_headers: false,
     }
 }

@@ -45,7 +45,8 @@ impl Declared {
     pub fn walk(&self, url: &str) -> Result<Duration, IndexError> {
         let nodes = vec![Endpoint::new(url, Login::None).unwrap()];
         let finality = Finality::Confirmations(CONFIRMATIONS);
-        let config = EvmConfig { id: id(), nodes, start: Height(0), finality, tokens: vec![chain::token().into()] };
+        let (tokens, foreign_headers) = (vec![chain::token().into()], false);
+        let config = EvmConfig { id: id(), nodes, start: Height(0), finality, tokens, foreign_headers };
         let chain = EvmChain::connect(config).unwrap();
         let copy = self.folder.path().join("copy");
         Store::open(&self.folder.path().join("template"), &id(), Mode::Write).unwrap().copy_to(&copy).unwrap();

@@ -1,5 +1,6 @@
 //! One chain's thread: follows it into its store, and tells the desk what it heard.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,31 +19,39 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How often a store that another process writes is opened anew.
 const BESIDE: Duration = Duration::from_secs(1);
 
-/// Follows a chain until the process stops: anew when the files change, and again after whatever kept it.
+/// Follows a chain until the process stops: anew when the files change, and again after whatever kept it, a mistake of ours included.
 pub fn follow(shared: &Shared, source: &Source) {
     while !shared.stop.is_wished() {
         let (setup, round) = (shared.setup(), shared.round());
         let Ok(chain) = setup.chain(&source.name) else { return };
-        match open(&setup, chain, source, &round) {
-            Ok(Opened::Ours(store)) => {
-                source.set_store(Ok(store.clone()));
-                shared.desk.look();
-                if let Err(error) = follow_into(&store, &setup, chain, source, &shared.desk, &round) {
-                    note(source, &error);
-                    shared.desk.look();
-                    round.pause(AGAIN);
-                }
-            }
-            Ok(Opened::Another) => beside(&setup, chain, source, &shared.desk, &round),
-            Err(failure) => {
-                let why = failure.first();
-                tracing::error!(chain = source.name, %why, "this chain cannot be followed");
-                source.set_trouble(Some(Trouble { since: clock::now(), why, lasting: true }));
+        let followed = catch_unwind(AssertUnwindSafe(|| follow_once(shared, &setup, chain, source, &round)));
+        if followed.is_err() {
+            cannot(shared, source, &round, "its thread ended by itself: please report this as a bug".into());
+        }
+    }
+}
+
+fn follow_once(shared: &Shared, setup: &Setup, chain: &ChainConfig, source: &Source, round: &Stop) {
+    match open(setup, chain, source, round) {
+        Ok(Opened::Ours(store)) => {
+            source.set_store(Ok(store.clone()));
+            shared.desk.look();
+            if let Err(error) = follow_into(&store, setup, chain, source, &shared.desk, round) {
+                note(source, &error);
                 shared.desk.look();
                 round.pause(AGAIN);
             }
         }
+        Ok(Opened::Another) => beside(setup, chain, source, &shared.desk, round),
+        Err(failure) => cannot(shared, source, round, failure.first()),
     }
+}
+
+fn cannot(shared: &Shared, source: &Source, round: &Stop, why: String) {
+    tracing::error!(chain = source.name, %why, "this chain cannot be followed");
+    source.set_trouble(Some(Trouble { since: clock::now(), why, lasting: true }));
+    shared.desk.look();
+    round.pause(AGAIN);
 }
 
 enum Opened {
