@@ -79,6 +79,11 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
             );
         }
     }
+    if start > at.height {
+        let finding =
+            format!("block {start} is above the node's last one, {}: no index can begin there yet", at.height);
+        notices.push(notice(node, "start", finding, true));
+    }
     Ok(notices)
 }
 
@@ -242,7 +247,7 @@ async fn overrides(node: &Node, hash: B256) -> Result<(), Refusal> {
 async fn state_at(node: &Node, height: Height) -> Result<Notice, NodeError> {
     let finding = match has_state(node, height).await? {
         Ok(()) => return Ok(notice(node, &format!("state at block {height}"), "yes", false)),
-        Err(why) => format!("no: {why}: balances there are unknown"),
+        Err(why) => format!("no: {why}: no index can begin there"),
     };
     Ok(notice(node, &format!("state at block {height}"), finding, true))
 }

@@ -464,16 +464,16 @@ impl ChainReader<'_> {
     ) -> Result<NodeConfig, InputError> {
         let (at, block) = (node.span().start, node.get_ref());
         let refuse = |field: &str, why: &str| self.error(at, &format!("node[{nth}].{field}"), why);
+        let example = if id.namespace() == "eip155" { "http://127.0.0.1:8545" } else { "http://127.0.0.1:8332" };
         let address = match (&block.rpc, &block.url_file) {
             (Some(url), None) => {
                 let unusable = |error: assay_http::HttpError| refuse("rpc", &error.to_string());
-                assay_http::check_url(url)
-                    .map_err(|error| unusable(error).hint("write it as http://127.0.0.1:8332"))?;
+                assay_http::check_url(url).map_err(|error| unusable(error).hint(format!("write it as {example}")))?;
                 Address::Url(url.clone())
             }
             (None, Some(file)) => Address::File(resolve(self.folder, file)),
             (None, None) => {
-                return Err(refuse("rpc", "is missing").hint("rpc = \"http://127.0.0.1:8332\", or url_file"));
+                return Err(refuse("rpc", "is missing").hint(format!("rpc = \"{example}\", or url_file")));
             }
             (Some(_), Some(_)) => {
                 return Err(refuse("url_file", "stands beside rpc: one of them says where the node is"));

@@ -199,7 +199,13 @@ pub fn url(address: &Address) -> Result<String, Failure> {
         Address::Url(url) => Ok(url.clone()),
         Address::File(file) => {
             const LONGEST_URL_BYTES: u64 = 1 << 16;
-            Ok(assay_registry::read_text(file, LONGEST_URL_BYTES)?.trim().to_owned())
+            let url = assay_registry::read_text(file, LONGEST_URL_BYTES)?.trim().to_owned();
+            let unusable = |error| {
+                let failure = Failure::new(WRONG_INPUT, format!("{}: {error}", file.display()));
+                failure.hint("the file that url_file names holds the node's URL, and nothing else")
+            };
+            assay_http::check_url(&url).map_err(unusable)?;
+            Ok(url)
         }
     }
 }

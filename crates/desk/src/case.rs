@@ -7,7 +7,9 @@ use std::sync::Arc;
 use assay_store::{Records, Row};
 use assay_types::{BlockRef, Statement, Timestamp};
 use assay_verifier::rules::{Before, Departure, Following, Previous, Rewritten, Unreported, unreported};
-use assay_verifier::{BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, again, reconcile, watch};
+use assay_verifier::{
+    BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, again, reconcile, watch, watch_chains,
+};
 
 use crate::course::{self, Course, Moment, ShortSince};
 use crate::daily::Daily;
@@ -329,8 +331,8 @@ impl Case {
         Ok(())
     }
 
-    /// What is wrong now: the latest statement's verdict, what watching adds to it, and what is found once a day; nothing before the
-    /// first one. `turn`: may what is found once a day be found anew?
+    /// What is wrong now: the latest statement's verdict, what watching adds to it, and what is found once a day; before the first one what is
+    /// wrong with the chains. `turn`: may what is found once a day be found anew?
     pub(crate) fn findings(
         &mut self,
         records: &Records,
@@ -349,16 +351,12 @@ impl Case {
     fn watched(&mut self, world: &World, rewrites: &[Rewrite], now: Timestamp) -> Arc<Vec<Arc<Finding>>> {
         let open = self.latest.as_ref().and_then(|latest| self.open.get(&latest.sequence));
         let Some((statement, Some(verdict))) = open.map(|open| (&*open.statement, &open.verdict)) else {
-            return Arc::default();
+            let declared = world.exchange(&self.exchange).filter(|_| self.latest.is_none());
+            let Some(declared) = declared else { return Arc::default() };
+            let following = following(world, |source| declared.accounts.chains().any(|chain| *chain == source.id));
+            return Arc::new(watch_chains(&following, &world.policy, now).into_iter().map(Arc::new).collect());
         };
-        let concerned = |name: &str| verdict.blocks.iter().any(|block| block.chain == name);
-        let following = world.sources.iter().filter(|source| concerned(&source.name)).map(|source| Following {
-            chain: source.name.clone(),
-            trouble: source.trouble().map(|trouble| (trouble.since, trouble.why)),
-            dissent: source.dissent(),
-            left: left(source),
-        });
-        let following: Vec<Following> = following.collect();
+        let following = following(world, |source| verdict.blocks.iter().any(|block| block.chain == source.name));
         let untroubled = following.iter().all(|following| following.trouble.is_none());
         let tips = since::tips(world);
         let same = |watched: &&Watched| {
@@ -547,6 +545,17 @@ impl Open {
             || before.filter(|block| block.chain == chain).any(|block| block.height.is_some())
             || in_row()
     }
+}
+
+/// The chains that concern it, as they are followed.
+fn following(world: &World, concerned: impl Fn(&Source) -> bool) -> Vec<Following> {
+    let following = world.sources.iter().filter(|source| concerned(source)).map(|source| Following {
+        chain: source.name.clone(),
+        trouble: source.trouble().map(|trouble| (trouble.since, trouble.why)),
+        dissent: source.dissent(),
+        left: left(source),
+    });
+    following.collect()
 }
 
 /// The blocks that the chain left and that stay. A store that is not there knows of none.

@@ -635,7 +635,8 @@ impl Run {
         }
         observed.extend(self.gone.iter().flat_map(|gone| gone.told.iter().flatten().cloned()));
         observed.extend(held(&self.alerts, &self.cases, exchanges));
-        let known = exchanges.iter().filter(|exchange| exchange.trouble.is_none() && exchange.verdict.is_some());
+        let is_judged = |exchange: &ExchangeView| exchange.verdict.is_some() || exchange.statement.is_none();
+        let known = exchanges.iter().filter(|exchange| exchange.trouble.is_none() && is_judged(exchange));
         let known: BTreeSet<&str> = known.map(|exchange| exchange.id.as_str()).collect();
         let gone = |id: &str| self.gone.iter().find(|gone| gone.exchange == id);
         let judged = |id: &str, rule: &str| known.contains(id) || gone(id).is_some_and(|gone| gone.judges(rule));

@@ -23,6 +23,17 @@ impl Anvil {
     /// # Errors
     /// When it is not installed or does not start.
     pub fn start(arguments: &[&str]) -> Result<Anvil, TestNodeError> {
+        for _ in 0..2 {
+            match Anvil::start_once(arguments) {
+                // Another program was quicker to take the port that was free.
+                Err(TestNodeError::NotStarted { why, .. }) if why.contains("in use") => {}
+                started => return started,
+            }
+        }
+        Anvil::start_once(arguments)
+    }
+
+    fn start_once(arguments: &[&str]) -> Result<Anvil, TestNodeError> {
         const PROGRAM: &str = "anvil";
         let path = process::find(PROGRAM, "ANVIL")?;
         let port = process::free_port()

@@ -53,7 +53,7 @@ pub use reconciliation::{
     BlockLine, Facts, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
 };
 
-pub use watch::{Surroundings, watch};
+pub use watch::{Surroundings, watch, watch_chains};
 
 /// Compares what the exchange's ledger says with what the chains say, under a policy.
 ///

@@ -66,15 +66,21 @@ pub fn watch(around: &Surroundings<'_>, policy: &Policy, now: Timestamp) -> Vec<
     findings.extend(rules::rewritten_history(around.statement, around.previous, around.rewritten));
     findings.extend(rules::dropped_account(around.dropped));
     findings.extend(rules::range_exhausting(around.ranges));
-    findings.extend(rules::nodes_disagree(around.following));
     // Where it happened before the verdict was given, that says so already.
     let told = |finding: &Finding| {
         let mut said = around.reconciliation.findings.iter();
         said.any(|one| one.rule == finding.rule && one.message == finding.message)
     };
-    let left = around.following.iter().filter_map(|one| one.left.as_ref());
-    findings.extend(left.map(rules::beyond_finality).filter(|finding| !told(finding)));
-    findings.extend(rules::stale_index(around.following, policy, now));
+    findings.extend(watch_chains(around.following, policy, now).into_iter().filter(|finding| !told(finding)));
     findings.sort_by(|a, b| (a.severity, &a.asset, a.rule).cmp(&(b.severity, &b.asset, b.rule)));
+    findings
+}
+
+/// What is found of the chains alone, the worst first: also for an exchange that has sent no statement yet.
+pub fn watch_chains(following: &[Following], policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    let left = following.iter().filter_map(|one| one.left.as_ref());
+    let mut findings: Vec<Finding> = left.map(rules::beyond_finality).collect();
+    findings.extend(rules::nodes_disagree(following));
+    findings.extend(rules::stale_index(following, policy, now));
     findings
 }
