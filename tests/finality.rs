@@ -139,6 +139,26 @@ fn who_watches_is_told_at_once() {
     assert!(gate["gates"][0]["reason"].as_str().unwrap().contains("has not been followed since"), "{gate:#}");
 }
 
+/// His accounts are on that chain, whatever he says of them.
+#[test]
+fn who_has_sent_no_statement_is_told_of_his_chains() {
+    let world = World::new(&[]);
+    let lab = lab(&world, "finality = { confirmations = 3 }");
+    mine(&world, 3, 1);
+    let serving = Serving::start(&lab, "");
+    let snapshot = world.call("evm_snapshot", json!([]));
+    mine(&world, 6, 1);
+    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
+    assert!(has_rule(&serving.get("/v1/findings"), "beyond-finality").is_none());
+    world.call("evm_revert", json!([snapshot]));
+    mine(&world, 7, 2);
+    serving.wait("/v1/findings", |findings| has_rule(findings, "beyond-finality").is_some());
+    serving.wait("/v1/alerts", |alerts| {
+        let mut each = alerts["alerts"].as_array().unwrap().iter();
+        each.any(|one| one["rule"] == "beyond-finality" && one["state"] == "firing")
+    });
+}
+
 /// What stands behind an address may change while a chain is followed: that is said of the node, and not of the chain.
 #[test]
 fn a_node_of_another_chain_is_none_that_left_final_blocks() {

@@ -528,6 +528,36 @@ fn what_is_said_of_a_token_is_held_against_its_code() {
     assert!(block.as_ref().is_err_and(|error| error.fault().is_some()), "{:?}", block.map(|block| block.readings));
 }
 
+/// The largest balance is where the slot is looked for: one that is made up hides it, so that what is said of others is not proven either.
+#[test]
+fn a_balance_that_is_made_up_hides_no_slot_and_none_at_all_is_found_out() {
+    let stage = stage();
+    let victim = format!("{:x}", stage.accounts[1]).trim_start_matches("0x").to_owned();
+    let singly = |method: &str, params: &Value| method == "eth_call" && params.get(2).is_none();
+    let made_up = stage.through(move |method, params, answer| {
+        if method == "eth_call" && params.get(2).is_some() {
+            proxy::refuse(answer, -32602, "too many arguments, want at most 2");
+        } else if singly(method, params) && params[0].to_string().to_lowercase().contains(&victim) {
+            answer["result"] = json!(format!("0x{:064x}", U256::from(1_u128 << 100)));
+        }
+        Pass::On
+    });
+    for _ in 0..6 {
+        let block = stage.block(&made_up);
+        let fault = block.as_ref().err().and_then(NodeError::fault);
+        assert_eq!(fault, Some(Fault::Forged), "{:?}", block.map(|block| block.readings));
+    }
+    let nothing = stage.through(move |method, params, answer| {
+        if method == "eth_call" && params.get(2).is_some() {
+            proxy::refuse(answer, -32602, "too many arguments, want at most 2");
+        } else if singly(method, params) {
+            answer["result"] = json!("0x");
+        }
+        Pass::On
+    });
+    stage.assert_true(&stage.block(&nothing).unwrap());
+}
+
 #[test]
 fn the_balance_reader_takes_prefixes_and_refusals() {
     let stage = stage();
