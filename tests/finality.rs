@@ -107,6 +107,17 @@ fn what_leaves_final_blocks_is_told_until_it_is_accepted() {
     }
 }
 
+/// What is found once the chain has left blocks that were final.
+fn leave_final_blocks(world: &World, serving: &Serving) -> Value {
+    let snapshot = world.call("evm_snapshot", json!([]));
+    mine(world, 6, 1);
+    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
+    assert!(has_rule(&serving.get("/v1/findings"), "beyond-finality").is_none());
+    world.call("evm_revert", json!([snapshot]));
+    mine(world, 7, 2);
+    serving.wait("/v1/findings", |findings| has_rule(findings, "beyond-finality").is_some())
+}
+
 #[test]
 fn who_watches_is_told_at_once() {
     let world = World::new(&[]);
@@ -117,13 +128,7 @@ fn who_watches_is_told_at_once() {
     std::fs::rename(lab.path("intake/acme/.coming"), lab.path("intake/acme/1.json")).unwrap();
     serving.wait("/v1/exchanges/acme/verdicts", |kept| !kept["verdicts"].as_array().unwrap().is_empty());
     serving.wait("/v1/exchanges/acme/gate", |gates| gates["gates"][0]["blind"] == false);
-    let snapshot = world.call("evm_snapshot", json!([]));
-    mine(&world, 6, 1);
-    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
-    assert!(has_rule(&serving.get("/v1/findings"), "beyond-finality").is_none());
-    world.call("evm_revert", json!([snapshot]));
-    mine(&world, 7, 2);
-    let found = serving.wait("/v1/findings", |findings| has_rule(findings, "beyond-finality").is_some());
+    let found = leave_final_blocks(&world, &serving);
     let finding = has_rule(&found, "beyond-finality").unwrap();
     assert_eq!(finding["severity"], "critical", "{finding:#}");
     assert!(
@@ -146,13 +151,7 @@ fn who_has_sent_no_statement_is_told_of_his_chains() {
     let lab = lab(&world, "finality = { confirmations = 3 }");
     mine(&world, 3, 1);
     let serving = Serving::start(&lab, "");
-    let snapshot = world.call("evm_snapshot", json!([]));
-    mine(&world, 6, 1);
-    serving.wait("/v1/chains", |chains| chains["chains"][0]["indexed"]["height"] == world.height());
-    assert!(has_rule(&serving.get("/v1/findings"), "beyond-finality").is_none());
-    world.call("evm_revert", json!([snapshot]));
-    mine(&world, 7, 2);
-    serving.wait("/v1/findings", |findings| has_rule(findings, "beyond-finality").is_some());
+    leave_final_blocks(&world, &serving);
     serving.wait("/v1/alerts", |alerts| {
         let mut each = alerts["alerts"].as_array().unwrap().iter();
         each.any(|one| one["rule"] == "beyond-finality" && one["state"] == "firing")

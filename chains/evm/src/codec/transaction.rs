@@ -228,8 +228,8 @@ impl TransactionTexts<'_> {
     fn encode(&self, kind: u8) -> Result<Option<Encoded>, Wrong> {
         let (mut fields, mut blobs, mut authorizations) = (Fields::new(), None, Vec::new());
         let input = match kind {
-            // Scroll's messages from the chain below have the same type.
-            DEPOSIT if self.queue.is_none() => {
+            // Scroll's messages from the chain below have the same type, and a `queueIndex` instead.
+            DEPOSIT if self.queue.is_none() || self.source.is_some() => {
                 fields.bytes("sourceHash", self.source)?;
                 fields.bytes("from", self.from)?;
                 fields.recipient(self.to)?;
