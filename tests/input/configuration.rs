@@ -114,7 +114,7 @@ fn a_node_whose_address_stands_in_a_file_needs_that_file() {
     let index = ["index", "--once", "--chain", "bitcoin"];
     wrong(&lab, &index, &["error: chain bitcoin: ", "node: cannot be read"]);
     lab.write("node", "ftp://key@127.0.0.1");
-    let ran = wrong(&lab, &index, &["error: chain bitcoin: a Bitcoin node's rpc: ", "https://"]);
+    let ran = wrong(&lab, &index, &["error: chain bitcoin: ", "node: the URL cannot be used", "https://"]);
     assert!(!ran.stderr.contains("key"), "what may be a secret is shown: {}", ran.stderr);
 }
 
