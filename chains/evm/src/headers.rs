@@ -84,14 +84,11 @@ pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &
 /// A header of another family, of whose fields some may not be there.
 fn foreign(fields: &[u8]) -> Result<Header, serde_json::Error> {
     let mut told: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(fields)?;
-    told.remove("nonce"); // not everyone writes it as Ethereum does
+    told.retain(|name, value| name != "nonce" && !value.is_null()); // not everyone writes that as Ethereum does
     let absent = serde_json::to_value(Header::default())?;
     for (name, nothing) in absent.as_object().into_iter().flatten() {
         if !["number", "timestamp", "parentHash"].contains(&name.as_str()) {
-            let field = told.entry(name).or_insert_with(|| nothing.clone());
-            if field.is_null() {
-                *field = nothing.clone();
-            }
+            told.entry(name).or_insert_with(|| nothing.clone());
         }
     }
     serde_json::from_value(told.into())

@@ -14,8 +14,9 @@ const FEWEST: u32 = 16;
 const FEW: u32 = 16;
 /// Where nothing was asked for so long it was not the node that was slow.
 const IDLE: Duration = Duration::from_millis(250);
-/// What is sent faster than this needs no limit.
+/// What is sent faster than the first needs no limit; nothing is sent more slowly than the second, for which there are pauses.
 const SHORTEST_GAP: Duration = Duration::from_millis(1);
+const LONGEST_GAP: Duration = Duration::from_secs(1);
 /// After answers of how long without a refusal, and of how many requests, the gap becomes shorter, and by how many per cent.
 const CLEAN: u32 = 8;
 const SHORTER: [(Duration, u32); 4] = [(STRETCH, 10), (STRETCH, 20), (IDLE, 35), (IDLE, 50)];
@@ -63,6 +64,9 @@ impl Rate {
     }
 
     pub(crate) fn answered(&mut self, now: Instant, requests: u32) {
+        if self.answered == 0 {
+            self.since = Some(now); // until then it was away
+        }
         self.answered += requests;
         self.clean = self.clean.saturating_add(requests);
         let (after, percent) = SHORTER[self.steps.min(SHORTER.len() - 1)];
@@ -94,11 +98,12 @@ impl Rate {
     fn judge(&mut self, now: Instant) {
         let took = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let (answered, all) = (self.answered, self.answered + self.refused);
-        if took < STRETCH || all < FEWEST || answered == 0 {
+        if took < STRETCH || all < FEWEST {
             return;
         }
-        let (seen, are_many) = (took / answered, self.refused > all / FEW);
+        let are_many = self.refused > all / FEW;
         self.begin(now);
+        let Some(seen) = took.checked_div(answered).map(|seen| seen.min(LONGEST_GAP)) else { return };
         if self.untaught > 0 {
             self.untaught -= 1;
         } else if !are_many {
@@ -178,6 +183,20 @@ mod tests {
             let all: u32 = (0..6).map(|_| ten_seconds(&mut rate, &mut at, &mut any).0).sum();
             assert!(all * 10 > freely * 6 * 8, "one of {answers_one_of}: {all} of {}", freely * 6);
         }
+    }
+
+    #[test]
+    fn a_node_that_was_away_for_long_is_asked_as_soon_as_it_is_back() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        let mut at = start;
+        for _ in 0..100 {
+            rate.sent(at, 1, at);
+            rate.refused(at, 1);
+            at += Duration::from_secs(60); // as it asked for itself
+        }
+        ten_seconds(&mut rate, &mut at, |_| true);
+        assert!(rate.gap.is_none_or(|gap| gap <= LONGEST_GAP), "{:?}", rate.gap);
+        assert!(ten_seconds(&mut rate, &mut at, |_| true).0 > 15, "{:?}", rate.gap);
     }
 
     #[test]
