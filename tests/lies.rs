@@ -542,6 +542,51 @@ fn an_evm_node_that_is_late_or_hasty_is_named() {
 }
 
 #[test]
+fn of_which_block_an_answer_is_is_found_out() {
+    let world = World::new(&["--timestamp", "1700000000"]);
+    let scene = evm_scene(&world);
+    let other = World::new(&["--timestamp", "1700000001"]);
+    other.pay(other.users[0], Address::fresh(2), 77);
+    evm_scene(&other);
+    let proxy = Proxy::new(&scene.node);
+    let (world, other) = (Arc::new(world), Arc::new(other));
+    // As this one has it so many blocks earlier, whatever block is asked for. A test node proves of its genesis what no header has.
+    let by = |whose: &Arc<World>, earlier: u64| {
+        let (world, whose) = (world.clone(), whose.clone());
+        Fault::Instead(Arc::new(move |method, params| {
+            let mut params = params.clone();
+            for place in params.as_array_mut().unwrap() {
+                let hash = place.get("blockHash").cloned();
+                if let Some(hash) = hash {
+                    let block = world.call("eth_getBlockByHash", json!([hash, false]));
+                    let height = u64::from_str_radix(block["number"].as_str().unwrap().trim_start_matches("0x"), 16);
+                    *place = json!(format!("{:#x}", height.unwrap().saturating_sub(earlier).max(1)));
+                }
+            }
+            whose.call(method, params)
+        }))
+    };
+    for (what, names, fault, kind) in [
+        ("proofs of another branch", PROOF, by(&other, 0), "mixed-forks"),
+        ("proofs of three blocks before", PROOF, by(&world, 3), "stale"),
+        ("calls on another branch", CALL, by(&other, 0), "mixed-forks"),
+        ("calls three blocks before", CALL, by(&world, 3), "stale"),
+        ("headers of another branch", HEADER, by(&other, 0), "mixed-forks"),
+    ] {
+        proxy.set(vec![Rule::always(names, fault)]);
+        let lab = scene.lab(&proxy.url);
+        let (_, said, _) = index(&lab);
+        assert!(said.contains(&format!("(kind: {kind})")) && said.contains(&proxy.url), "{what}: {said}");
+        // What a call hid where nothing was known shows later, as an answer that was wrong.
+        let others = ["forged", "omitted", "stale", "mixed-forks"].into_iter().filter(|other| *other != kind);
+        others
+            .filter(|_| names != CALL)
+            .for_each(|other| assert!(!said.contains(&format!("(kind: {other})")), "{what}: {said}"));
+        scene.assert_never_wrong(&lab, what);
+    }
+}
+
+#[test]
 fn traces_that_proofs_deny_stay_nobodys_movement() {
     let world = World::new(&[]);
     let scene = evm_scene(&world);

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 /// Alters a body's bytes.
 type AlterBytes = dyn Fn(&mut Vec<u8>) + Send + Sync;
+/// Answers a question, by its name and parameters.
+type Says = dyn Fn(&str, &Value) -> Value + Send + Sync;
 /// Tells by its name and parameters whether a question is meant.
 type Means = dyn Fn(&str, &Value) -> bool + Send + Sync;
 
@@ -19,6 +21,8 @@ type Means = dyn Fn(&str, &Value) -> bool + Send + Sync;
 pub enum Fault {
     /// The JSON-RPC `result` is altered.
     Alter(Arc<dyn Fn(&mut Value) + Send + Sync>),
+    /// The `result` is what this says, by the method and its parameters.
+    Instead(Arc<Says>),
     /// The body's bytes are altered, whatever they are.
     Bytes(Arc<AlterBytes>),
     /// A JSON-RPC error instead.
@@ -213,7 +217,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
         for fault in faults.into_iter().flatten() {
             match fault {
-                Fault::Alter(_) | Fault::Refuse(..) => {}
+                Fault::Alter(_) | Fault::Instead(_) | Fault::Refuse(..) => {}
                 Fault::Bytes(with) => with(&mut body),
                 fault => whole = Some(fault),
             }
@@ -228,8 +232,14 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 /// One for each question of the request.
 fn faults(shared: &Shared, request: &Request) -> Vec<Option<Fault>> {
     let fault = |question: &Value| {
-        let name = question["method"].as_str().unwrap_or(&request.path);
-        shared.fault(name, &question["params"])
+        let (name, params) = (question["method"].as_str().unwrap_or(&request.path), &question["params"]);
+        match shared.fault(name, params) {
+            Some(Fault::Instead(says)) => {
+                let said = says(name, params);
+                Some(alter(move |result| *result = said.clone()))
+            }
+            fault => fault,
+        }
     };
     match serde_json::from_slice(&request.body).unwrap_or(Value::Null) {
         Value::Array(questions) => questions.iter().map(fault).collect(),
@@ -274,7 +284,7 @@ fn answer(stream: &mut TcpStream, status: u16, body: &[u8], fault: Option<&Fault
             stream.write_all(&[&head(200, 13)[..], b"<html></html>"].concat())?;
             return Ok(true);
         }
-        Some(Fault::Drop | Fault::Alter(_) | Fault::Refuse(..) | Fault::Bytes(_)) => {}
+        Some(Fault::Drop | Fault::Alter(_) | Fault::Instead(_) | Fault::Refuse(..) | Fault::Bytes(_)) => {}
     }
     Ok(false)
 }

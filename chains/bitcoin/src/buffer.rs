@@ -2,7 +2,8 @@
 //! page.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// So many are kept for the next blocks.
 const IDLE: usize = 8;
@@ -14,7 +15,7 @@ pub(crate) struct Buffer(Vec<u8>);
 impl Buffer {
     /// So many bytes, of no meaning.
     pub fn of(length: usize) -> Buffer {
-        let idle = IDLE_BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = IDLE_BUFFERS.lock().pop();
         let mut bytes = idle.unwrap_or_default();
         bytes.resize(length, 0);
         Buffer(bytes)
@@ -43,7 +44,7 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut idle = IDLE_BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = IDLE_BUFFERS.lock();
         if idle.len() < IDLE {
             idle.push(std::mem::take(&mut self.0));
         }

@@ -1,12 +1,12 @@
 //! A Bitcoin chain as the indexer knows it: [`Chain`] over one or several nodes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Fault, Header, Height, NodeError,
     Notice, Pending, Reading, Reads, Tip, TxId, Watch,
 };
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::block::{self, BlockFault};
@@ -105,7 +105,7 @@ impl BitcoinChain {
     }
 
     fn last_tip(&self) -> Option<BlockRef> {
-        *self.tip.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.tip.lock()
     }
 
     fn final_height(&self, head: u64) -> Option<Height> {
@@ -157,7 +157,7 @@ impl Chain for BitcoinChain {
             }
             let hash = self.parse_hash(node, "the tip", &state.bestblockhash)?;
             let head = BlockRef { height: Height(state.blocks), hash };
-            *self.tip.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+            *self.tip.lock() = Some(head);
             Ok(Tip { head, final_height: self.final_height(state.blocks), final_hash: None })
         })
     }

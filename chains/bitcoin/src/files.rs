@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use assay_types::{BlockHash, BlockRef, Height};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::debug;
 
 use crate::block::{MAX_BLOCK_BYTES, reversed};
@@ -116,7 +116,7 @@ impl BlockFiles {
             key.apply(offset, piece);
             offset += piece.len() as u64;
         }
-        let mut idle = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.open.lock();
         if idle.len() == OPEN_FILES {
             idle.remove(0);
         }
@@ -126,13 +126,13 @@ impl BlockFiles {
     }
 
     fn idle(&self, file: u32) -> Option<File> {
-        let mut idle = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.open.lock();
         let place = idle.iter().rposition(|(number, _)| *number == file)?;
         Some(idle.remove(place).1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Catalogue> {
-        self.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.catalogue.lock()
     }
 
     fn path(&self, file: u32) -> PathBuf {

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use assay_http::{Endpoint, HttpError, Login, Pace};
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use bitcoin::hashes::Hash as _;
 use bitcoincore_rpc::{Client, RpcApi as _};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -213,7 +214,7 @@ impl Node {
         };
         let now = use_files.is_ok();
         self.from_files.store(now, Ordering::Relaxed);
-        if self.said.lock().unwrap_or_else(PoisonError::into_inner).replace(now) == Some(now) {
+        if self.said.lock().replace(now) == Some(now) {
             return now;
         }
         match use_files {
@@ -342,7 +343,7 @@ impl Node {
     }
 
     fn session(&self) -> Result<Arc<Session>, NodeError> {
-        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.session.lock();
         if let Some(session) = held.as_ref() {
             return Ok(session.clone());
         }
@@ -352,7 +353,7 @@ impl Node {
     }
 
     fn forget(&self, lost: &Arc<Session>) {
-        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.session.lock();
         if held.as_ref().is_some_and(|current| Arc::ptr_eq(current, lost)) {
             *held = None;
         }

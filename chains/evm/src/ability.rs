@@ -2,10 +2,10 @@
 //! node may be set up anew, and a balancer sends the next question to another one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use assay_types::{Fault, NodeError};
+use parking_lot::Mutex;
 
 use crate::node::Node;
 
@@ -33,14 +33,14 @@ impl Ability {
     }
 
     fn is_there_at(&self, now: Instant) -> bool {
-        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = *self.lost.lock();
         lost.is_none_or(|since| now.duration_since(since) >= PAUSE)
     }
 
     /// It did it; should it lose that, it is news.
     pub(crate) fn show(&self) {
         if !self.shown.swap(true, Ordering::Relaxed) {
-            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.lost.lock() = None;
         }
     }
 
@@ -63,7 +63,7 @@ impl Ability {
     /// It cannot; says so once.
     pub(crate) fn lose(&self, node: &Node, why: &str) {
         self.shown.store(false, Ordering::Relaxed);
-        let before = self.lost.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        let before = self.lost.lock().replace(Instant::now());
         if before.is_none() {
             tracing::warn!(node = node.name, "no {}: {why}", self.what);
         }

@@ -1,7 +1,6 @@
 //! How many questions go into one JSON-RPC batch: as many as the node takes. Half as many where it refuses, and slowly more again.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use parking_lot::{Mutex, MutexGuard};
 /// No batch has more questions.
 const MOST: usize = 50;
 /// After so many full batches were answered in a row, one is tried that has an eighth more.
@@ -27,7 +26,7 @@ impl BatchSize {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// How many questions the next one may have; 1 means none but by themselves.

@@ -4,8 +4,8 @@ mod failover;
 mod opening;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
@@ -16,6 +16,7 @@ use assay_types::{
     Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip, Told,
     TxId, Watch,
 };
+use parking_lot::Mutex;
 
 use crate::codec;
 use crate::contract::{self, Exposed};

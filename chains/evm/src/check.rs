@@ -3,6 +3,7 @@
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Contract, Fault, Height, NodeError, Notice};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::fetch::{self, Senders};
@@ -55,7 +56,7 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
     let mut notices = vec![version(node).await?, syncing(node).await?];
     notices.push(finality_notice(node, finality, &head).await?);
     notices.push(block(node, at).await?);
-    notices.push(ability(node, "traces", "debug_traceBlockByHash", traces(node, hash).await)?);
+    notices.push(ability(node, "traces", "debug_traceTransaction", traces(node, hash).await)?);
     let proves = proofs(node, &head).await;
     let can_prove = proves.is_ok();
     notices.push(ability(node, "proofs", "eth_getProof", proves)?);
@@ -202,7 +203,19 @@ fn ability(node: &Node, subject: &str, method: &str, tried: Result<(), Refusal>)
 }
 
 async fn traces(node: &Node, hash: B256) -> Result<(), Refusal> {
-    node.ask_large::<Vec<Trace>>("debug_traceBlockByHash", json!([hash, traces::tracer()]), "traces").await.map(drop)
+    let whole = json!([hash, traces::tracer()]);
+    match node.ask_large::<Vec<Trace>>("debug_traceBlockByHash", whole, "traces").await {
+        Ok(_) => Ok(()),
+        // Then they are asked for one by one: of one that there is not it says something else than that it knows no such method.
+        Err(Refusal::NoMethod(_) | Refusal::Huge(_) | Refusal::Late(_) | Refusal::TooMuch(_)) => {
+            let one = json!([B256::ZERO, traces::tracer()]);
+            match node.ask::<Option<IgnoredAny>>("debug_traceTransaction", one, "a trace").await {
+                Err(refusal @ (Refusal::NoMethod(_) | Refusal::Failed(_) | Refusal::Late(_))) => Err(refusal),
+                _ => Ok(()),
+            }
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// The last block with all that it did, as it is read when it is followed.
@@ -231,7 +244,8 @@ async fn proofs(node: &Node, SealedHeader { header, hash, is_foreign }: &SealedH
     }
     let height = Height(header.number);
     let subject = format!("the proof of {account} at block {height}");
-    match checked(node, (height, header.state_root), (account, &[]), &proof, &subject).await {
+    let at = BlockRef { height, hash: BlockHash(hash.0) };
+    match checked(node, (at, header.state_root), (account, &[]), &proof, &subject).await {
         Err(_) if *is_foreign => Err(Refusal::Other("of a header that no codec of ours knows".into())),
         proven => proven.map(drop).map_err(Refusal::Failed),
     }

@@ -2,12 +2,12 @@
 //! no block. Only a proof that contradicts the state root does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 
 use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, NodeError, Reading, Remark};
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -43,11 +43,11 @@ pub(crate) struct Exposed(Mutex<HashMap<(Address, B256), How>>);
 
 impl Exposed {
     fn of(&self, token: Address, code: B256) -> Option<How> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(token, code)).copied()
+        self.0.lock().get(&(token, code)).copied()
     }
 
     fn note(&self, token: Address, code: B256, how: How) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((token, code), how);
+        self.0.lock().insert((token, code), how);
     }
 }
 

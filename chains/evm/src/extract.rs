@@ -9,6 +9,7 @@ use alloy::primitives::{Address, U256};
 use assay_types::{AccountNo, Asset, Direction, Effect, Kind, Leg, Watch};
 
 use crate::digest::{Digest, Tx, token_transfer};
+use crate::trace::Frame;
 
 /// The block's credits and debits of watched accounts, by place.
 pub(crate) fn effects(block: &Digest, watch: &Watch, tokens: &HashSet<Address>) -> Vec<Effect> {
@@ -58,13 +59,19 @@ impl Legs<'_> {
             }
         }
         let is_committed = std::mem::take(&mut self.is_committed);
-        for frame in &tx.frames {
+        // Who is gone at the end takes the tip along.
+        let is_last = |frame: &&Frame| frame.from == frame.to && frame.from == beneficiary;
+        for frame in tx.frames.iter().filter(|frame| !is_last(frame)) {
             let burnt = frame.from == frame.to;
             self.native(Some(number), frame.from, Debit, frame.value, frame.kind);
             self.native(Some(number), frame.to, Credit, if burnt { U256::ZERO } else { frame.value }, frame.kind);
         }
         self.is_committed = is_committed;
         self.native(Some(number), beneficiary, Credit, tx.tip, Kind::Reward);
+        self.is_committed = false;
+        for frame in tx.frames.iter().filter(is_last) {
+            self.native(Some(number), frame.from, Debit, frame.value, frame.kind);
+        }
     }
 
     fn native(&mut self, tx: Option<u32>, whose: Address, direction: Direction, amount: U256, kind: Kind) {
@@ -107,7 +114,6 @@ fn kind_of(from: Address, to: Address) -> Kind {
 mod tests {
     use super::*;
     use crate::digest::Transfer;
-    use crate::trace::Frame;
     use alloy::primitives::{B256, Log};
     use alloy::sol_types::SolEvent;
     use assay_types::Amount;

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::codec::{self, Place, Receipt, Transaction};
 use crate::diagnose;
 use crate::digest::Digest;
+use crate::elsewhere;
 use crate::headers::{BlockJson, SealedHeader, hash_at, sealed};
 use crate::keccak;
 use crate::node::{Node, OrFail, Refusal};
@@ -37,6 +38,7 @@ pub(crate) struct Fetched {
 pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, why: Option<&str>) -> NodeError {
     let fault = match hash_at(node, at.height).await {
         Ok(Some(hash)) if hash != at.hash => return NodeError::Gone(at),
+        Ok(Some(_)) if elsewhere::has_another(node, at).await => Some(Fault::MixedForks),
         Ok(Some(_)) => why.is_none().then_some(Fault::Omitted),
         Ok(None) => Some(Fault::Stale),
         Err(error) => return error,
@@ -208,9 +210,10 @@ async fn check_transactions(
     let known: Vec<&Transaction> = transactions.iter().filter(|transaction| !transaction.bytes.is_empty()).collect();
     let hashes = keccak::of_each(&known.iter().map(|transaction| &transaction.bytes[..]).collect::<Vec<_>>());
     for (transaction, hash) in known.into_iter().zip(hashes) {
+        let is_unsigned = transaction.is_signed_by_name() && !codec::knows(node.chain_number);
         let checked = transaction.check(hash).and_then(|()| match senders.are_to_be_checked(transaction) {
-            true => transaction.check_sender(),
-            false => Ok(()),
+            true if !is_unsigned => transaction.check_sender(),
+            _ => Ok(()),
         });
         checked.map_err(|why| {
             let subject = format!("transaction {}", transaction.id);

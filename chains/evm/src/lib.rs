@@ -2,7 +2,7 @@
 //!
 //! A block is asked for by its hash, from one node (`headers`, `fetch`), and every part is checked against its header before anything is
 //! made of it (`json`, `codec`, `verify`; `trie`, `proof`, `keccak`); of what kind an answer is that fails is found out afterwards
-//! (`diagnose`, `recent`); what a refusal means, by its words (`meaning`) or by where state ends (`horizon`). What the header commits to
+//! (`diagnose`, `elsewhere`, `recent`); what a refusal means, by its words (`meaning`) or by where state ends (`horizon`). What the header commits to
 //! gives the movements (`extract`); a trace, to which nothing commits, explains internal payments (`traces`, `trace`), as far as proofs do
 //! not deny it (`told`, `repeated`); state is read beside them and decides (`state`, `reader`), and is proven: native coins by accounts, tokens by slots
 //! of their storage where these can be found (`slots`, `layout`), and by their code where these and the node's word part (`run`). A proof can
@@ -20,6 +20,7 @@ mod codec;
 mod contract;
 mod diagnose;
 mod digest;
+mod elsewhere;
 mod extract;
 mod fetch;
 mod finality;

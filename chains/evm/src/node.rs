@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, U64};
@@ -10,6 +9,7 @@ use alloy::rpc::json_rpc::ErrorPayload;
 use assay_http::{Answer, Endpoint, HttpError};
 use assay_types::{Fault, NodeError};
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -123,7 +123,7 @@ impl Node {
             right_chain: Mutex::new(None),
             batches: Ability::assumed("batches"),
             traces: Ability::assumed("traces, so internal payments are found by reading state"),
-            whole_traces: Ability::assumed("traces of whole blocks in time, so they are asked for one by one"),
+            whole_traces: Ability::assumed("traces of whole blocks, so they are asked for one by one"),
             block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
             known: Ability::assumed("codec of ours for all of its blocks, so these are told and not checked"),
             raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
@@ -140,27 +140,27 @@ impl Node {
 
     /// Has it made up a balance of this token?
     pub(crate) fn has_lied_of(&self, token: Address) -> bool {
-        self.lied_of.lock().unwrap_or_else(PoisonError::into_inner).contains(&token)
+        self.lied_of.lock().contains(&token)
     }
 
     pub(crate) fn note_lie_of(&self, token: Address) {
-        self.lied_of.lock().unwrap_or_else(PoisonError::into_inner).insert(token);
+        self.lied_of.lock().insert(token);
     }
 
     /// Says that something is not believed, and keeps it for whoever compares nodes.
     pub(crate) fn doubt(&self, error: NodeError) {
         tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}");
-        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.doubt.lock() = Some(error);
     }
 
     pub(crate) fn take_doubt(&self) -> Option<NodeError> {
-        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.doubt.lock().take()
     }
 
     /// Makes sure that the node is of the chain that it is configured for: from time to time, for what stands behind a URL may change.
     pub(crate) async fn make_sure_of_chain(&self) -> Result<(), NodeError> {
         let asked = Instant::now();
-        let last_said = || self.right_chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_said = || self.right_chain.lock();
         if last_said().is_some_and(|last| asked.duration_since(last) < CHAIN_HOLDS) {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl Node {
 
     /// It is asked again of which chain it is.
     pub(crate) fn forget_chain(&self) {
-        *self.right_chain.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.right_chain.lock() = None;
     }
 
     async fn chain_id(&self) -> Result<U64, NodeError> {

@@ -2,11 +2,11 @@
 //! recognised by that block's state root, and a node that is several, on several forks, by what it says of one height.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
 use assay_types::{BlockHash, Height};
+use parking_lot::{Mutex, MutexGuard};
 
 /// How many headers and heights are remembered.
 const REMEMBERED: usize = 256;
@@ -42,7 +42,7 @@ struct Look {
 
 impl Recent {
     fn said(&self) -> MutexGuard<'_, Said> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Takes note of a header.

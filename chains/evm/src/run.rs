@@ -76,10 +76,13 @@ impl Call<'_> {
             }
         };
         let proof = match prove(&keys).await {
+            Err(Refusal::NoMethod(why)) => {
+                return self.node.proofs.refuse(self.node, &subject, &why).map(|()| false);
+            }
             Err(Refusal::Absent(_)) if matches!(prove(&[]).await, Err(Refusal::Absent(_))) => return Ok(false),
             proof => proof.or_fail(self.node, &subject)?,
         };
-        let at = (self.at.height, self.state_root);
+        let at = (self.at, self.state_root);
         let words = checked(self.node, at, (address, &keys), &proof, &subject).await?;
         if let Some(key) = key {
             let word = words.and_then(|words| words.first().copied()).unwrap_or_default();

@@ -11,14 +11,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{Amount, BlockRef, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 
+use crate::elsewhere;
 use crate::horizon::{Of, meant};
 use crate::kept;
 use crate::layout::Layout;
@@ -57,7 +58,7 @@ enum Known {
 
 impl Slots {
     fn known(&self) -> MutexGuard<'_, HashMap<Address, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// What is known of it at this block. That it was not found higher up says nothing of blocks below.
@@ -176,9 +177,9 @@ impl Token<'_> {
             let Some(returned) = self.run(*account).await?.filter(|returned| returned != balance) else { continue };
             let again = self.read_again(vec![*account]).await?.pop().flatten();
             if again.is_some_and(|again| again != returned) {
-                return Err(self.lie(*account, *balance, returned));
+                return Err(self.lie(*account, *balance, returned).await);
             }
-            self.warn_of(1);
+            self.warn_of(1).await;
             told.insert(*account, Shown { amount: returned, proof: None });
         }
         Ok(told)
@@ -198,7 +199,11 @@ impl Token<'_> {
             self.node.note_lie_of(self.address);
             let subject = format!("balanceOf of token {} at block {}", self.address, self.at.height);
             let why = format!("it gives {} accounts no amount, and run on proven storage its code does", failed.len());
-            self.node.doubt(self.node.contradiction(&subject, "the token's code", Fault::Omitted, why));
+            let fault = match elsewhere::of_call(self.node, self.at).await {
+                Fault::Forged => Fault::Omitted,
+                fault => fault,
+            };
+            self.node.doubt(self.node.contradiction(&subject, "the token's code", fault, why));
         }
         Ok(told)
     }
@@ -209,17 +214,18 @@ impl Token<'_> {
         Ok(call.balance_of(account).await?.map(Amount))
     }
 
-    fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
+    async fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
         let subject = format!("the balance of {account} in token {} at block {}", self.address, self.at.height);
         let why = format!("balanceOf says {said}, and run on proven storage its code returns {returned}");
         self.node.note_lie_of(self.address);
-        self.node.contradiction(&subject, "the token's code", Fault::Forged, why)
+        self.node.contradiction(&subject, "the token's code", elsewhere::of_call(self.node, self.at).await, why)
     }
 
-    fn warn_of(&self, balances: usize) {
+    async fn warn_of(&self, balances: usize) {
         let subject = format!("{balances} balances of token {} at block {}", self.address, self.at.height);
         let why = "what was read is not what counts";
-        self.node.doubt(self.node.contradiction(&subject, "their proofs", Fault::Forged, why));
+        let fault = elsewhere::of_call(self.node, self.at).await;
+        self.node.doubt(self.node.contradiction(&subject, "their proofs", fault, why));
     }
 
     /// Where the token keeps its balances, from memory or by trying. Without a holder any empty slot would do: then only
@@ -277,7 +283,7 @@ impl Token<'_> {
         let said = |amount: Amount| before.iter().any(|held| (held.account, held.balance) == (first.account, amount));
         match self.run(first.account).await? {
             Some(returned) if returned != first.balance && !said(returned) => {
-                Err(self.lie(first.account, first.balance, returned))
+                Err(self.lie(first.account, first.balance, returned).await)
             }
             _ => Ok(None),
         }
@@ -294,7 +300,7 @@ impl Token<'_> {
             }
             match self.run(holder.account).await? {
                 Some(returned) if returned.0 != word.value => return Ok(false),
-                Some(returned) if differs => return Err(self.lie(holder.account, holder.balance, returned)),
+                Some(returned) if differs => return Err(self.lie(holder.account, holder.balance, returned).await),
                 Some(_) => {}
                 // Code that depends on more than can be proven says nothing.
                 None if differs => return Ok(false),
@@ -326,7 +332,7 @@ impl Token<'_> {
                 }
                 match (self.run(*account).await?, again) {
                     (Some(returned), Some(again)) if returned != again => {
-                        return Err(self.lie(*account, again, returned));
+                        return Err(self.lie(*account, again, returned).await);
                     }
                     (Some(returned), _) if returned == *word => {}
                     (Some(returned), Some(_)) if may_be_exceptions => _ = others.insert(*account, returned),
@@ -347,7 +353,7 @@ impl Token<'_> {
         let odd = differing.len() - others.len();
         if odd > 0 {
             match self.run(first.0).await? {
-                Some(_) => self.warn_of(odd),
+                Some(_) => self.warn_of(odd).await,
                 None => tracing::warn!(
                     node = self.node.name,
                     block = self.at.height.0,
@@ -399,7 +405,7 @@ impl Token<'_> {
         let block = json!({ "blockHash": B256::from(self.at.hash.0) });
         match self.node.ask::<AccountProof>("eth_getProof", json!([self.address, keys, block]), &subject).await {
             Ok(proof) => {
-                let at = (self.at.height, self.state_root);
+                let at = (self.at, self.state_root);
                 let words = checked(self.node, at, (self.address, keys), &proof, &subject).await?;
                 Ok(self.shown(&proof, keys, words))
             }

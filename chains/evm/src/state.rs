@@ -6,16 +6,15 @@ use std::sync::LazyLock;
 
 use alloy::primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{AccountNo, Amount, Asset, BlockRef, Fault, Height, NodeError, Proof, Reading};
+use assay_types::{AccountNo, Amount, Asset, BlockRef, NodeError, Proof, Reading};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::fetch::gone_or_missing;
-use crate::headers;
 use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::slots::{Held, Slots, Token};
-use crate::{diagnose, kept, reader, verify};
+use crate::{elsewhere, kept, reader, verify};
 
 /// Proofs that are held at a time.
 const PROOFS_AT_ONCE: usize = 500;
@@ -92,7 +91,15 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     )?;
     match balances {
         Ok(balances) => {
-            let mut readings = readings(node, question, balances, &proven);
+            let mut denied = Vec::new();
+            let mut readings = readings(question, balances, &proven, |address| denied.push(address));
+            if !denied.is_empty() {
+                let fault = elsewhere::of_call(node, question.at).await;
+                for address in denied {
+                    let subject = format!("the balance of {address} at block {}", question.at.height);
+                    node.doubt(node.contradiction(&subject, "its proof", fault, "what was read is not what counts"));
+                }
+            }
             prove_tokens(node, question, &mut readings).await?;
             Ok(Answer::Read(readings))
         }
@@ -105,7 +112,7 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
             }
             let columns = 1 + question.tokens.len();
             let unknown = addresses.iter().map(|_| vec![Err(reason.clone()); columns]).collect();
-            Ok(Answer::NoState { unknown: readings(node, question, unknown, &proven), why })
+            Ok(Answer::NoState { unknown: readings(question, unknown, &proven, |_| ()), why })
         }
     }
 }
@@ -122,7 +129,7 @@ pub(crate) async fn read_tokens(node: &Node, question: &Question<'_>) -> Result<
     };
     let columns = 1 + question.tokens.len();
     let balances = balances.unwrap_or_else(|why| addresses.iter().map(|_| vec![Err(why.clone()); columns]).collect());
-    let mut readings = readings(node, question, balances, &HashMap::new());
+    let mut readings = readings(question, balances, &HashMap::new(), |_| ());
     readings.retain(|reading| reading.asset != Asset::Native);
     prove_tokens(node, question, &mut readings).await?;
     Ok(readings)
@@ -174,11 +181,12 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
     Ok(())
 }
 
+/// `denied` hears of whose native balance another one is proven than was read.
 fn readings(
-    node: &Node,
     question: &Question<'_>,
     balances: Vec<Vec<reader::Balance>>,
     proven: &HashMap<AccountNo, Shown>,
+    mut denied: impl FnMut(Address),
 ) -> Vec<Reading> {
     let mut readings = Vec::with_capacity(balances.len() * (1 + question.tokens.len()));
     let assets = || std::iter::once(Asset::Native).chain(question.tokens.iter().map(|t| Asset::Token((*t).into())));
@@ -188,9 +196,7 @@ fn readings(
             readings.push(match (asset, proven.get(account)) {
                 (Asset::Native, Some(Shown { amount, proof })) => {
                     if reading.balance.as_ref().is_ok_and(|read| read != amount) {
-                        let subject = format!("the balance of {address} at block {}", question.at.height);
-                        let why = "what was read is not what counts";
-                        node.doubt(node.contradiction(&subject, "its proof", Fault::Forged, why));
+                        denied(*address);
                     }
                     Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), ..reading }
                 }
@@ -251,7 +257,7 @@ pub(crate) async fn each_proof<K: Copy, T>(
             let subject = || format!("the proof of {address} at block {}", at.height);
             match answer {
                 Ok(proof) => {
-                    checked(node, (at.height, state_root), (*address, &[]), &proof, &subject()).await?;
+                    checked(node, (at, state_root), (*address, &[]), &proof, &subject()).await?;
                     proven.push(take(*whose, proof));
                 }
                 Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject(), &why)?,
@@ -275,7 +281,7 @@ pub(crate) async fn each_proof<K: Copy, T>(
 /// A contradiction where it does not verify.
 pub(crate) async fn checked(
     node: &Node,
-    (at, state_root): (Height, B256),
+    (at, state_root): (BlockRef, B256),
     (address, keys): (Address, &[B256]),
     proof: &verify::AccountProof,
     subject: &str,
@@ -286,30 +292,8 @@ pub(crate) async fn checked(
             Ok(words)
         }
         Err(why) => {
-            let fault = wrong_proof(node, at, state_root, address, keys, proof).await;
+            let fault = elsewhere::of_proof(node, at, state_root, (address, keys), proof).await;
             Err(node.contradiction(subject, "the state root", fault, why))
         }
-    }
-}
-
-/// Of what kind a proof is that does not verify. The headers that were seen lately tell whether it is of another block; where
-/// they do not, those right below are asked for.
-async fn wrong_proof(
-    node: &Node,
-    at: Height,
-    state_root: B256,
-    address: Address,
-    keys: &[B256],
-    proof: &verify::AccountProof,
-) -> Fault {
-    const BELOW: u64 = 16;
-    let diagnose = || diagnose::proof(proof, address, keys, (at, state_root), &node.recent.roots());
-    match diagnose() {
-        Fault::Forged => {
-            let below = (at.0.saturating_sub(BELOW)..at.0).map(|height| headers::hash_at(node, Height(height)));
-            futures_util::future::join_all(below).await; // what they say is in their headers, which are noted
-            diagnose()
-        }
-        fault => fault,
     }
 }

@@ -83,7 +83,8 @@ impl Calls {
     /// What the calls within moved, in the order of execution. `burns`: whoever destroys himself is gone with what he has at the end of the
     /// transaction; since EIP-6780 only where he was created in it. And what is said again right after it was, with its place among those: a widely
     /// used tracer tells the transfer before once more where someone destroys himself to his own benefit, and stays; and he may as well have paid twice.
-    pub(crate) fn frames(&self, burns: bool) -> (Vec<Frame>, Vec<(usize, Frame)>) {
+    /// The tip is paid before anyone is gone, and goes with its beneficiary.
+    pub(crate) fn frames(&self, burns: bool, (beneficiary, tip): (Address, U256)) -> (Vec<Frame>, Vec<(usize, Frame)>) {
         let (created, accounts, mut moved, mut repeated) = (self.created(), self.accounts(), Vec::new(), Vec::new());
         // What came to those who had destroyed themselves.
         let mut late: Vec<(Address, U256)> = Vec::new();
@@ -114,6 +115,9 @@ impl Calls {
             if is_gone && late.iter().all(|(gone, _)| *gone != from) {
                 late.push((from, U256::ZERO));
             }
+        }
+        if let Some((_, left)) = late.iter_mut().find(|(gone, _)| *gone == beneficiary) {
+            *left = left.saturating_add(tip);
         }
         let burnt = late.into_iter().filter(|(_, left)| !left.is_zero());
         moved.extend(burnt.map(|(gone, value)| Frame { from: gone, to: gone, value, kind: Kind::SelfDestruct }));
@@ -237,6 +241,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const NO_TIP: (Address, U256) = (Address::ZERO, U256::ZERO);
+
     #[test]
     fn calls_that_failed_and_those_that_move_nothing_are_left_out() {
         let address = |byte: u8| Address::repeat_byte(byte);
@@ -251,7 +257,7 @@ mod tests {
             json!({ "type": "STATICCALL", "from": address(2), "to": address(9) }),
         ]);
         let calls = |json: serde_json::Value| serde_json::from_value::<Calls>(json).unwrap();
-        let read = |json: serde_json::Value| calls(json).frames(false).0;
+        let read = |json: serde_json::Value| calls(json).frames(false, NO_TIP).0;
         let mut root = call("CALL", 1, 2, "0xff", inner);
         let frame =
             |from, to, value: u64, kind| Frame { from: address(from), to: address(to), value: U256::from(value), kind };
@@ -269,7 +275,7 @@ mod tests {
         };
         assert_eq!(read(burnt("CREATE2")), [frame(3, 3, 7, Kind::SelfDestruct)]);
         assert!(read(burnt("CALL")).is_empty(), "it keeps it");
-        let before = calls(burnt("CALL")).frames(true).0;
+        let before = calls(burnt("CALL")).frames(true, NO_TIP).0;
         assert_eq!(before, [frame(3, 3, 7, Kind::SelfDestruct)]);
         // What comes to one that has destroyed itself goes with it.
         let gone = json!([
@@ -283,7 +289,7 @@ mod tests {
             frame(3, 3, 6, Kind::SelfDestruct),
         ];
         let gone = calls(call("CALL", 1, 2, "0x0", gone));
-        assert_eq!((gone.frames(false).0, gone.created()), (moved.to_vec(), vec![address(3)]));
+        assert_eq!((gone.frames(false, NO_TIP).0, gone.created()), (moved.to_vec(), vec![address(3)]));
         root["error"] = json!("out of gas");
         assert!(read(root).is_empty());
     }
@@ -302,9 +308,17 @@ mod tests {
         ]);
         let calls: Calls = serde_json::from_value(call("CALL", 1, 2, "0x0", told)).unwrap();
         let ends = |frame: &Frame| (frame.from[0], frame.to[0]);
-        let to = |burns: bool| calls.frames(burns).0.iter().map(ends).collect::<Vec<_>>();
+        // The tip is burnt with whom it was paid to, and stays with anybody else.
+        let tip = U256::from(7);
+        let more = |to: Address| -> U256 {
+            let sum = |tip| calls.frames(true, (to, tip)).0.iter().map(|frame| frame.value).sum::<U256>();
+            sum(tip) - sum(U256::ZERO)
+        };
+        let gone = calls.frames(true, NO_TIP).0.iter().find(|it| it.kind == Kind::SelfDestruct).map(|it| it.from);
+        assert_eq!((gone.map(more), more(Address::repeat_byte(0xee))), (Some(tip), U256::ZERO));
+        let to = |burns: bool| calls.frames(burns, NO_TIP).0.iter().map(ends).collect::<Vec<_>>();
         assert_eq!(to(false), [(2, 3), (2, 5), (5, 3), (2, 4)]);
-        let again = calls.frames(false).1;
+        let again = calls.frames(false, NO_TIP).1;
         let again: Vec<_> = again.iter().map(|(place, frame)| (*place, ends(frame))).collect();
         assert_eq!(again, [(3, (5, 3))]);
         assert_eq!(to(true), [(2, 3), (2, 5), (5, 3), (5, 3), (2, 4)], "before Cancun nothing is told so");

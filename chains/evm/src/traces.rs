@@ -33,10 +33,11 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
     let subject = format!("the traces of block {}", at.height);
     match node.ask_large("debug_traceBlockByHash", json!([B256::from(at.hash.0), tracer()]), &subject).await {
         Ok(traces) => {
-            node.traces.show();
+            node.whole_traces.show();
             Ok(Traces::All(traces))
         }
-        Err(Refusal::NoMethod(why)) => node.traces.refuse(node, &subject, &why).map(|()| Traces::None),
+        // Some trace single transactions alone; who does not trace at all says so when asked for one.
+        Err(Refusal::NoMethod(why)) => node.whole_traces.refuse(node, &subject, &why).map(|()| Traces::OneByOne),
         Err(Refusal::Huge(error)) => {
             tracing::warn!("{error}: they are asked for one by one");
             Ok(Traces::OneByOne)
@@ -138,7 +139,10 @@ async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, 
         .buffered(AT_ONCE);
     while let Some((place, asked, subject)) = traces.next().await {
         match asked {
-            Ok(calls) => note(node, &subject, digest, place, &calls, burns)?,
+            Ok(calls) => {
+                node.traces.show();
+                note(node, &subject, digest, place, &calls, burns)?;
+            }
             Err(Refusal::NoMethod(why)) => return node.traces.refuse(node, &subject, &why),
             Err(Refusal::Huge(error)) => tracing::warn!("{error}: what it says stays unexplained"),
             // The next one may take as long.
@@ -175,7 +179,7 @@ fn note(
         let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
         return contradiction(fault, format!("the trace of {} is not of its call", tx.id));
     }
-    let (frames, repeated) = calls.frames(burns);
+    let (frames, repeated) = calls.frames(burns, (digest.beneficiary, tx.tip));
     // One that failed moved nothing.
     let is_contrary = if tx.succeeded { calls.failed() } else { !frames.is_empty() };
     if is_contrary {

@@ -149,7 +149,10 @@ fn movements_and_state_agree_at_every_height() {
     assert!(seen.proven > 0);
     assert_tokens_are_proven(&story, &seen);
 
-    let untraced = proxy::without(&story.world.anvil.url, &["debug_traceBlockByHash", "eth_getBlockReceipts"]);
+    let untraced = proxy::without(
+        &story.world.anvil.url,
+        &["debug_traceBlockByHash", "debug_traceTransaction", "eth_getBlockReceipts"],
+    );
     let untraced = chain(&[&untraced], 1, &story.tokens);
     let blind = follow(&story.world, &untraced, &story.accounts, &story.tokens, &Reads::ALL);
     assert_eq!(blind.of_kind(Kind::Internal), 0);

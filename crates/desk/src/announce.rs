@@ -2,14 +2,15 @@
 //! only then answered for. Killed in between, the same again leads to the same end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use assay_indexer::{Indexer, Refusal, Settings, Stop, Turns};
 use assay_registry::{Exchange, Owner, Role};
 use assay_store::{Coverage, Store};
 use assay_types::{Account, Asset, BlockRef, ChainEntry, ChainId, Timestamp, suggestion};
 use assay_verifier::Coins;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::announced::{self, Announced, KnownFrom};
 use crate::clock;
@@ -315,7 +316,7 @@ struct Waiting {
 const AT_ONCE: usize = 5000;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Source {
@@ -381,7 +382,7 @@ impl Source {
 
     /// Proves them again, unless somebody asks the node already. May take minutes.
     pub fn prove_again(&self) {
-        if let (Ok(store), Ok(_asking)) = (self.store_to_announce(), self.line.asking.try_lock()) {
+        if let (Ok(store), Some(_asking)) = (self.store_to_announce(), self.line.asking.try_lock()) {
             self.ask(&store);
         }
     }

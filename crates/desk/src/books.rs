@@ -10,13 +10,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher as _;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
 use assay_store::{Coverage, Lookup, Pair, Standing, Store};
 use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
 use assay_verifier::{Require, Wide};
 use hashbrown::HashTable;
+use parking_lot::Mutex;
 
 use crate::parts::side_by_side;
 use crate::sheet::{Draft, Group, Reckoned, Sheet, grade};
@@ -149,9 +150,9 @@ impl Books {
         (at, as_of): (BlockRef, Timestamp),
         named: &BTreeSet<(&Account, Asset)>,
     ) -> Result<Option<Sheet>, DeskError> {
-        let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(chain.clone()).or_default().clone();
+        let slot = self.0.lock().entry(chain.clone()).or_default().clone();
         for _ in 0..TRIES {
-            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = slot.lock();
             let Some(tip) = store.tip()?.map(|tip| tip.at()) else { return Ok(None) };
             if tip.height.0.saturating_sub(at.height.0) > FARTHEST || at.height > tip.height {
                 return Ok(None);

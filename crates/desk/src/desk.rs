@@ -1,8 +1,8 @@
 //! The desk's handle: what others ask of it, from any thread. The work is done by one thread, see `run`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use assay_registry::{Accounts, Declarations, SignatureError, StatementKey};
 use assay_store::Records;
 use assay_types::{Digest, Directory, Statement, Timestamp};
 use assay_verifier::Reconciliation;
+use parking_lot::RwLock;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -161,7 +162,7 @@ impl Desk {
 
     /// The picture now.
     pub fn view(&self) -> Arc<View> {
-        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.view.read().clone()
     }
 
     /// What happens from here on.
@@ -330,7 +331,7 @@ impl Desk {
 
     /// What everything is judged with.
     pub fn world(&self) -> Arc<World> {
-        self.0.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.world.read().clone()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The desk's one thread: takes statements, looks at the chains, watches the time, and paints the picture anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use assay_registry::{Declarations, Declared};
@@ -102,7 +102,7 @@ enum Scope {
 impl Run {
     /// Takes up where the rows leave off.
     pub(crate) fn resume(inner: Arc<Inner>, settings: Settings) -> Result<Run, DeskError> {
-        let world = inner.world.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let world = inner.world.read().clone();
         let (mut cases, mut rewrites) = (BTreeMap::new(), BTreeMap::new());
         for exchange in &world.declarations.exchanges {
             rewrites.insert(exchange.id.clone(), keep::rewrites(&inner.records, &exchange.id)?);
@@ -197,12 +197,12 @@ impl Run {
     }
 
     fn world(&self) -> Arc<World> {
-        self.inner.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.world.read().clone()
     }
 
     fn change_prices(&mut self, prices: Priced) {
         let world = World { prices, ..World::clone(&self.world()) };
-        *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        *self.inner.world.write() = Arc::new(world);
         self.changed.extend(self.cases.keys().cloned());
     }
 
@@ -215,7 +215,7 @@ impl Run {
             }
         };
         let world = World { declarations, prices: self.world().prices.clone(), ..world };
-        *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        *self.inner.world.write() = Arc::new(world);
         let world = self.world();
         for exchange in &world.declarations.exchanges {
             match Case::resume(&self.inner.records, &world, &exchange.id) {
@@ -272,7 +272,7 @@ impl Run {
         self.inner.records.write(&rows)?;
         let declarations = Arc::new(world.declarations.with(&exchange, more));
         let world = World { declarations, ..World::clone(&world) };
-        *self.inner.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        *self.inner.world.write() = Arc::new(world);
         self.changed.insert(exchange);
         Ok(all)
     }
@@ -584,7 +584,7 @@ impl Run {
         let alerts = self.alert(&exchanges, now);
         let silences = self.silences.iter().filter(|silence| silence.until > now).cloned().collect();
         let view = View { at: now, chains, exchanges, alerts, silences };
-        *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        *self.inner.view.write() = Arc::new(view);
     }
 
     /// Takes exchanges as they were painted into the picture: what their gates say otherwise is kept first, then told.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use assay_registry::{Declarations, Exchange, Prices, TimeZone};
 use assay_store::{Store, StoreError};
 use assay_types::{BlockRef, Chain, ChainId, Directory, Height, Standing, Timestamp};
 use assay_verifier::Policy;
 use assay_verifier::rules::Dissent;
+use parking_lot::{RwLock, RwLockReadGuard};
 use serde::Serialize;
 
 use crate::announce::Line;
@@ -185,12 +186,12 @@ impl Source {
     /// # Errors
     /// Nothing indexed yet, or the store cannot be read.
     pub fn store(&self) -> Result<Arc<Store>, String> {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner).store.clone()
+        self.slot.read().store.clone()
     }
 
     /// Replaces the store.
     pub fn set_store(&self, store: Result<Arc<Store>, String>) {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot.write();
         (slot.store, slot.told) = (store, true);
     }
 
@@ -206,19 +207,19 @@ impl Source {
     /// asked for itself.
     pub fn follow_from(&self, now: Timestamp, several: bool) {
         let followed = Some(Followed { since: now, at_tip: None, several, agreed: None });
-        self.slot.write().unwrap_or_else(PoisonError::into_inner).followed = followed;
+        self.slot.write().followed = followed;
     }
 
     /// Notes that the store has every block that the node had at this instant.
     pub fn reached_tip(&self, at: Timestamp) {
-        if let Some(followed) = &mut self.slot.write().unwrap_or_else(PoisonError::into_inner).followed {
+        if let Some(followed) = &mut self.slot.write().followed {
             followed.at_tip = followed.at_tip.max(Some(at)); // whoever asked earlier may say so later
         }
     }
 
     /// Notes that every node was asked for its final blocks up to this height.
     pub fn asked_all(&self, up_to: Option<Height>) {
-        if let Some(followed) = &mut self.slot.write().unwrap_or_else(PoisonError::into_inner).followed {
+        if let Some(followed) = &mut self.slot.write().followed {
             followed.agreed = up_to;
         }
     }
@@ -289,17 +290,17 @@ impl Source {
     }
 
     fn slot(&self) -> RwLockReadGuard<'_, Slot> {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner)
+        self.slot.read()
     }
 
     /// Why the chain is not followed at the moment.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner).trouble.clone()
+        self.slot.read().trouble.clone()
     }
 
     /// Notes that the chain is followed, or why it is not. Trouble keeps the instant at which it began.
     pub fn set_trouble(&self, trouble: Option<Trouble>) {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot.write();
         let since = slot.trouble.as_ref().map(|before| before.since);
         slot.trouble = trouble.map(|now| Trouble { since: since.unwrap_or(now.since), ..now });
         slot.trouble_is_old = false;
@@ -307,7 +308,7 @@ impl Source {
 
     /// Takes up what troubled the chain when the process before ended: it lasts until the chain is followed.
     pub(crate) fn trouble_before(&self, trouble: Trouble) {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot.write();
         (slot.trouble, slot.trouble_is_old) = (Some(trouble), true);
     }
 
@@ -324,12 +325,12 @@ impl Source {
 
     /// The same, with what they say.
     pub fn branches(&self) -> Vec<Branch> {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner).branches.clone()
+        self.slot.read().branches.clone()
     }
 
     /// Notes which nodes have another chain.
     pub fn set_branches(&self, branches: Vec<Branch>) {
-        self.slot.write().unwrap_or_else(PoisonError::into_inner).branches = branches;
+        self.slot.write().branches = branches;
     }
 
     /// What waits in the node's mempool, as it was last looked at.
@@ -345,17 +346,17 @@ impl Source {
 
     /// Replaces it.
     pub fn set_waiting(&self, waiting: Result<Waiting, String>) {
-        self.slot.write().unwrap_or_else(PoisonError::into_inner).waiting = waiting.map(Arc::new);
+        self.slot.write().waiting = waiting.map(Arc::new);
     }
 
     /// What was heard from the nodes.
     pub fn heard(&self) -> Heard {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner).heard.clone()
+        self.slot.read().heard.clone()
     }
 
     /// Notes what was heard from the nodes.
     pub fn hear(&self, note: impl FnOnce(&mut Heard)) {
-        note(&mut self.slot.write().unwrap_or_else(PoisonError::into_inner).heard);
+        note(&mut self.slot.write().heard);
     }
 
     /// The chain through its nodes. A node that is known to be away is not waited for.

@@ -1,8 +1,8 @@
 //! What answers may take together of the memory, from when they are announced until they are read.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::HttpError;
@@ -17,7 +17,7 @@ const UNIT: usize = 1 << 20;
 /// Waits until an answer of so many bytes may be read.
 pub(crate) fn alone(bytes: usize) -> Option<MutexGuard<'static, ()>> {
     static READING: Mutex<()> = Mutex::new(());
-    (bytes > LARGE).then(|| READING.lock().unwrap_or_else(PoisonError::into_inner))
+    (bytes > LARGE).then(|| READING.lock())
 }
 
 /// Room for so many bytes, if there is.

@@ -4,8 +4,9 @@
 use std::io::Write as _;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::ops::DerefMut;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::incoming::{Broken, Ends, Head, Incoming, is_timeout, within};
 use crate::{CONNECT_DEADLINE, HttpError};
@@ -37,20 +38,20 @@ pub(crate) struct Asked<'r> {
 impl Lines {
     /// Takes back a body that was read, so that its memory is used again.
     pub(crate) fn take_back(&self, body: Vec<u8>) {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.spare.lock();
         if body.capacity() <= SPARE_BYTES && spare.len() < IDLE {
             spare.push(body);
         }
     }
 
     fn room(&self, length: usize) -> Vec<u8> {
-        let mut room = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut room = self.spare.lock().pop().unwrap_or_default();
         room.resize(length, 0);
         room
     }
 
     fn idle(&self) -> Option<TcpStream> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         idle.retain(|(_, since)| since.elapsed() < IDLE_FOR);
         idle.pop().map(|(line, _)| line)
     }
@@ -139,7 +140,7 @@ impl Lines {
         };
         let whole = whole.map_err(Broken::into_http)?;
         if whole.as_ref().is_some_and(|(head, _)| head.stays_open) {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut idle = self.idle.lock();
             if idle.len() < IDLE {
                 idle.push((line, Instant::now()));
             }

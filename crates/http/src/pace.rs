@@ -2,9 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -79,7 +80,7 @@ impl Pace {
     }
 
     fn limits(&self) -> MutexGuard<'_, Limits> {
-        self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.limits.lock()
     }
 
     /// Waits for a turn for what counts as so many requests, and was refused before if it wants it again. Not for longer than

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Header, Height, NodeError, Watch};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::IndexError;
 use crate::follow::Break;
@@ -116,7 +116,7 @@ impl Queue<'_> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn wait_for_a_job(&self) -> Option<Height> {
@@ -128,7 +128,7 @@ impl Queue<'_> {
             if let Some(height) = state.job(self.last) {
                 return Some(height);
             }
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.room.wait(&mut state);
         }
     }
 
@@ -157,7 +157,7 @@ impl Queue<'_> {
             } else if let Some(height) = state.job(self.last) {
                 return Step::Fetch(height);
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.arrived.wait(&mut state);
         }
     }
 
@@ -209,7 +209,7 @@ impl Known {
 
 impl Hashes<'_> {
     fn forget(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).hashes.clear();
+        self.known.lock().hashes.clear();
     }
 
     fn at(&self, height: Height) -> Result<BlockHash, NodeError> {
@@ -217,7 +217,7 @@ impl Hashes<'_> {
             return Ok(header.hash);
         }
         // Who comes meanwhile waits for the same answer.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if let Some(hash) = known.find(height) {
             return Ok(hash);
         }

@@ -3,10 +3,10 @@
 //! Bitcoin network it reads through its unspent outputs for a minute or more.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, Height, NodeError, Reading};
+use parking_lot::MutexGuard;
 
 use crate::follow::Break;
 use crate::patience::MOMENT_MS;

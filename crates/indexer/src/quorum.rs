@@ -8,14 +8,15 @@ mod ask;
 mod stand;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Contract, Fault, Header,
     Height, NodeError, Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
 };
+use parking_lot::Mutex;
 
 use agree::most;
 use ask::Seat;
@@ -64,7 +65,7 @@ impl Quorum {
     /// The places of the nodes, the one that is to be asked first in front: those that agree before those that do not.
     fn order(&self) -> Vec<usize> {
         let (current, count) = (self.current.load(Ordering::Relaxed), self.seats.len());
-        let stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        let stands = self.stands.lock();
         let mut order: Vec<usize> = (0..count).map(|turn| (current + turn) % count).collect();
         order.sort_by_key(|place| !stands.is_good(*place));
         order
@@ -423,11 +424,11 @@ impl Chain for Quorum {
     }
 
     fn standings(&self) -> Vec<Standing> {
-        self.stands.lock().unwrap_or_else(PoisonError::into_inner).told()
+        self.stands.lock().told()
     }
 
     fn disagreement(&self) -> Option<NodeError> {
-        self.stands.lock().unwrap_or_else(PoisonError::into_inner).disagreement.clone()
+        self.stands.lock().disagreement.clone()
     }
 
     /// What they agree on. What each can do is asked of each.

@@ -1,10 +1,11 @@
 //! What every request shares.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_desk::{Desk, Event, clock};
+use parking_lot::Mutex;
 
 use crate::problem::Problem;
 use crate::rate::Rate;
@@ -50,7 +51,7 @@ impl App {
 
     /// Remembers an event for listeners who come back, and counts verdicts.
     pub(crate) fn hear(&self, event: Arc<Event>) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard.lock();
         if event.kind == "verdict"
             && let Some(verdict) = event.json["verdict"].as_str()
         {
@@ -64,13 +65,13 @@ impl App {
 
     /// The remembered events after this one.
     pub(crate) fn events_after(&self, id: u64) -> VecDeque<Arc<Event>> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.heard.lock();
         heard.recent.iter().filter(|event| event.id > id).cloned().collect()
     }
 
     /// Verdicts since the start of the process, by what they say.
     pub(crate) fn verdicts(&self) -> BTreeMap<String, u64> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).verdicts.clone()
+        self.heard.lock().verdicts.clone()
     }
 }
 

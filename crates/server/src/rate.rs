@@ -1,8 +1,9 @@
 //! How often a caller may ask: a bucket of permits for each, refilled with time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// More callers than this are not told apart for long: the one that was silent longest is forgotten.
 const CALLERS: usize = 10_000;
@@ -29,7 +30,7 @@ impl Rate {
     /// Takes a permit; when there is none, says how long until there is one.
     pub(crate) fn take(&self, caller: &str, now: Instant) -> Result<(), Duration> {
         let most = self.per_second.saturating_mul(2 * COST);
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.buckets.lock();
         if buckets.len() >= CALLERS && !buckets.contains_key(caller) {
             let silent = buckets.iter().min_by_key(|(_, bucket)| bucket.at).map(|(caller, _)| caller.clone());
             silent.map(|caller| buckets.remove(&caller));
@@ -72,6 +73,6 @@ mod tests {
         for caller in 0..CALLERS + 10 {
             rate.take(&caller.to_string(), start).unwrap();
         }
-        assert_eq!(rate.buckets.lock().unwrap().len(), CALLERS);
+        assert_eq!(rate.buckets.lock().len(), CALLERS);
     }
 }

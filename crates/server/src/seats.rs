@@ -2,9 +2,10 @@
 //! none can keep another out.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::http::{HeaderValue, header};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -72,7 +73,7 @@ impl Seats {
     pub(crate) fn take(&self, wanted: Use, caller: &Caller) -> Result<Seat, Problem> {
         let (own, all) = wanted.limits();
         let taken = (wanted, caller.name.clone());
-        let mut seats = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = self.taken.lock();
         let sum: usize = seats.iter().filter(|((one, _), _)| *one == wanted).map(|(_, count)| count).sum();
         let mine = seats.get(&taken).copied().unwrap_or(0);
         if mine >= own || sum >= all {
@@ -91,7 +92,7 @@ impl Seats {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = self.seats.taken.lock();
         match seats.get_mut(&self.taken) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(seats.remove(&self.taken)),

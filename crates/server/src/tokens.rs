@@ -5,12 +5,13 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use assay_types::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -223,7 +224,7 @@ impl Tokens {
     }
 
     fn current(&self, now: Instant) -> Arc<Vec<Token>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if now.saturating_duration_since(known.looked_at) >= LOOK_EVERY {
             known.looked_at = now;
             let stamp = stamp(&self.path);

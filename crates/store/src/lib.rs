@@ -37,9 +37,9 @@ mod window;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use assay_types::Height;
+use parking_lot::{Mutex, MutexGuard};
 use rocksdb::{ColumnFamily, DB};
 
 pub use applier::Applier;
@@ -171,16 +171,12 @@ impl Store {
 
     /// Whoever follows the chain holds this while blocks are written, and whoever announces accounts while these are.
     pub fn pen(&self) -> MutexGuard<'_, ()> {
-        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pen.lock()
     }
 
     /// The same, unless somebody holds it.
     pub fn try_pen(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.pen.try_lock() {
-            Ok(pen) => Some(pen),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.pen.try_lock()
     }
 
     /// Changes when it is found out how well followed accounts are known at blocks that were there already, before that is written and

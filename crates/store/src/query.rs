@@ -244,7 +244,7 @@ impl Store {
         }
     }
 
-    /// Within which of these heights, both inclusive, a balance is unknown though it was known at a lower one, and why.
+    /// Within which of these heights, both inclusive, a balance is unknown, and why. From 0 on means from where it is followed.
     ///
     /// # Errors
     /// When the database fails.
@@ -257,6 +257,7 @@ impl Store {
         let (prefix, mut rows, mut unknown) = (account_prefix(account, asset), self.coverage_rows()?, Vec::new());
         let mut open = match self.seek_coverage(&mut rows, &prefix, from)? {
             Some((_, Coverage::Unknown(why))) => Some((from, why)),
+            None if from > Height(0) => Some((from, self.why_unfollowed(&prefix)?)),
             _ => None,
         };
         rows.seek(Coverage::key(&prefix, from.next()));

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use assay_http::{Endpoint, Login};
+use parking_lot::Mutex;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -110,7 +110,7 @@ impl Bitcoind {
     }
 
     fn wallet(&self, name: &str) -> Result<Endpoint, TestNodeError> {
-        let mut wallets = self.wallets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wallets = self.wallets.lock();
         if let Some(endpoint) = wallets.get(name) {
             return Ok(endpoint.clone());
         }

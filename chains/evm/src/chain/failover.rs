@@ -1,7 +1,6 @@
 //! Which of a chain's nodes answers: one at a time, and the next one where that fails.
 
 use std::cell::RefCell;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -85,7 +84,7 @@ impl EvmChain {
     /// How many of these balances are unknown that another node may know, and why the first of them is. What none of them knew lately is not asked of all of
     /// them again: some tokens answer nobody.
     fn unknown(&self, readings: &[Reading]) -> Option<(usize, String)> {
-        let nobody_knows = self.nobody_knows.lock().unwrap_or_else(PoisonError::into_inner);
+        let nobody_knows = self.nobody_knows.lock();
         let is_lately = |pair| nobody_knows.get(&pair).is_some_and(|at| at.elapsed() < NOBODY_KNOWS);
         let unknown = readings.iter().filter(|one| one.balance.is_err() && !is_lately((one.account, one.asset)));
         let first = unknown.clone().next()?.balance.as_ref().err()?.clone();
@@ -93,7 +92,7 @@ impl EvmChain {
     }
 
     fn note_nobody_knows(&self, readings: &[Reading]) {
-        let mut nobody_knows = self.nobody_knows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nobody_knows = self.nobody_knows.lock();
         let tokens = readings.iter().filter(|one| one.balance.is_err() && one.asset != Asset::Native);
         nobody_knows.retain(|_, at| at.elapsed() < NOBODY_KNOWS);
         nobody_knows.extend(tokens.map(|one| ((one.account, one.asset), Instant::now())));

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::{Mutex, PoisonError};
 
 use alloy::primitives::{Address, B256};
 use assay_types::{AccountNo, Amount, Asset, BlockRef, NodeError, Reading, Watch};
+use parking_lot::Mutex;
 
 use super::EvmChain;
 use crate::node::Node;
@@ -48,7 +48,7 @@ impl EvmChain {
         };
         let (all, opened) = (Mutex::new(watch.by_number()), Mutex::new(Vec::new()));
         let next = || {
-            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = all.lock();
             Some(addresses(all.by_ref().take(EACH_OPENED))).filter(|some| !some.is_empty())
         };
         // On threads of their own: what there is to be read of a million accounts keeps every processor busy.
@@ -57,14 +57,14 @@ impl EvmChain {
             let each = || {
                 while let Some(some) = next() {
                     let proven = assay_http::wait(holders(some)).inspect_err(|_| while next().is_some() {})?;
-                    opened.lock().unwrap_or_else(PoisonError::into_inner).extend(proven);
+                    opened.lock().extend(proven);
                 }
                 Ok(())
             };
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(each)).collect();
             threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
         })?;
-        let mut opened = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = opened.into_inner();
         opened.sort_by_key(|reading| reading.account);
         let tokens = self.tokens.iter().map(|token| Asset::Token((*token).into()));
         Ok((opened, std::iter::once(Asset::Native).chain(tokens).collect()))

@@ -125,6 +125,12 @@ impl Transaction {
         is_right.then_some(()).ok_or_else(|| format!("it is said to be from {said}, and was signed by {recovered}"))
     }
 
+    /// Is its sender's address what stands for a signature, as Hardhat has it of accounts that it impersonates? That can be somebody else's signature too.
+    pub(crate) fn is_signed_by_name(&self) -> bool {
+        let name = U256::from_be_slice(self.sender.as_slice());
+        self.signed.as_ref().is_some_and(|signed| signed.signature.r() == name && signed.signature.s() == name)
+    }
+
     fn is_impersonated(&self) -> bool {
         self.signed.as_ref().is_some_and(|signed| signed.signature.r().is_zero() && signed.signature.s().is_zero())
     }
@@ -500,6 +506,12 @@ mod tests {
             let another = Transaction { sender: Address::ZERO, ..read.clone() };
             assert!(another.check_sender().unwrap_err().contains(&signer.to_string()));
             assert!(Transaction { id: B256::ZERO, ..read.clone() }.check(keccak256(&read.bytes)).is_err());
+            // Whom a test node impersonates is named where a signature would be.
+            let mut by_name = json.clone();
+            let name = U256::from_be_slice(signer.as_slice());
+            (by_name["r"], by_name["s"]) = (json!(name), json!(name));
+            let by_name: Transaction = serde_json::from_value(by_name).unwrap();
+            assert!(by_name.is_signed_by_name() && !read.is_signed_by_name() && by_name.check_sender().is_err());
             // What is left out is named.
             for field in json
                 .as_object()

@@ -12,13 +12,14 @@ mod prices;
 mod reload;
 mod webhook;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay_desk::{Desk, clock};
 use assay_indexer::Stop;
 use assay_server::{Settings, Tls};
 use assay_store::Records;
+use parking_lot::RwLock;
 
 use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
@@ -43,23 +44,23 @@ pub(super) struct Shared {
 impl Shared {
     /// The files as they were last read.
     pub fn setup(&self) -> Arc<Setup> {
-        self.setup.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.setup.read().clone()
     }
 
     /// The wish that ends what the chains' threads do now.
     pub fn round(&self) -> Stop {
-        self.round.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.round.read().clone()
     }
 
     /// Goes on with these files.
     pub fn change(&self, setup: Arc<Setup>) {
-        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
+        *self.setup.write() = setup;
         self.end_round();
     }
 
     /// Ends what the chains' threads do now, at the next block boundary.
     pub fn end_round(&self) {
-        let mut round = self.round.write().unwrap_or_else(PoisonError::into_inner);
+        let mut round = self.round.write();
         std::mem::take(&mut *round).now();
     }
 }

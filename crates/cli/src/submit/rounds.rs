@@ -5,11 +5,11 @@
 //! waits.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use assay_indexer::Stop;
 use assay_types::InputError;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::outgoing::{Mark, Outgoing};
 use super::query::Query;
@@ -202,7 +202,7 @@ impl<'a> Submission<'a> {
     }
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
-        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outgoing.lock()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Asking nodes side by side, and waiting for no more of them than are needed.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use assay_types::{Chain, NodeError};
+use parking_lot::Mutex;
 
 use super::Quorum;
 
@@ -34,7 +35,7 @@ impl Seat {
     }
 
     fn is_asked(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
+        self.open.lock().strong_count() > 0
     }
 }
 
@@ -52,7 +53,7 @@ impl Quorum {
         &self,
         question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
     ) -> Answers<T> {
-        let mut heard_all = self.heard_all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard_all = self.heard_all.lock();
         let is_time = heard_all.is_none_or(|at| at.elapsed() >= LONG_EACH) && !self.seats.iter().any(Seat::is_asked);
         if is_time {
             *heard_all = Some(Instant::now());
@@ -95,7 +96,7 @@ impl Quorum {
         self.gather(grace, &told, &mut answers);
         for (place, token) in open {
             if !answers.iter().any(|(answered, _)| *answered == place) {
-                *self.seats[place].open.lock().unwrap_or_else(PoisonError::into_inner) = token;
+                *self.seats[place].open.lock() = token;
                 answers.push((place, Err(self.silent(place))));
             }
         }

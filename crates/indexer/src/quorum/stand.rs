@@ -1,7 +1,6 @@
 //! Where the chain stands by what enough nodes say, and how each of them stands to that.
 
 use std::cmp::Reverse;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -88,7 +87,7 @@ impl Quorum {
 
     /// The same, of what it has said in the log itself.
     pub(super) fn remember(&self, place: usize, error: &NodeError) {
-        let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stands = self.stands.lock();
         stands.faults[place] = Some((error.clone(), Instant::now()));
     }
 
@@ -214,7 +213,7 @@ impl Quorum {
         let is_on =
             |(place, one): &(usize, &Standing)| one.head.is_some() && !parted.iter().any(|(parted, _)| parted == place);
         let on_chain: Vec<usize> = each.iter().enumerate().filter(is_on).map(|(place, _)| place).collect();
-        let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stands = self.stands.lock();
         for (place, answer) in answers {
             match answer {
                 Ok(_) => {

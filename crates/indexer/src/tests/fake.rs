@@ -1,7 +1,7 @@
 //! A chain in memory, with branches, and a node that misbehaves as it is told.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay_types::{
@@ -9,6 +9,7 @@ use assay_types::{
     Fingerprint, Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Reading, Reads,
     Spend, Timestamp, Tip, TxId, Watch,
 };
+use parking_lot::{Mutex, MutexGuard};
 
 /// Accounts of this chain.
 pub(super) const ACCOUNTS: u8 = 4;
@@ -194,7 +195,7 @@ impl Fake {
     }
 
     fn node(&self) -> MutexGuard<'_, Node> {
-        self.node.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.node.lock()
     }
 
     pub fn mine(&self, count: usize) {

@@ -1,0 +1,92 @@
+//! Of which block an answer is that is not of the one that was asked for. The node is asked, and only after it contradicted something: what it
+//! says elsewhere tells one that is late, or several on several forks, from one that makes something up.
+
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use assay_types::{BlockRef, Fault, Height};
+use serde_json::json;
+
+use crate::codec::Receipt;
+use crate::diagnose;
+use crate::headers;
+use crate::node::Node;
+use crate::reader::READER;
+use crate::verify::{self, AccountProof};
+
+/// Nobody's address.
+const STRANGER: Address = Address::repeat_byte(0xa5);
+
+/// Of what kind a proof is that does not verify. The headers that were seen lately tell whether it is of another block; where they do not, those below are
+/// asked for, as many as nodes keep states of that are no archive.
+pub(crate) async fn of_proof(
+    node: &Node,
+    at: BlockRef,
+    state_root: B256,
+    (address, keys): (Address, &[B256]),
+    proof: &AccountProof,
+) -> Fault {
+    const BELOW: u64 = 128;
+    let diagnose = || diagnose::proof(proof, address, keys, (at.height, state_root), &node.recent.roots());
+    let fault = diagnose();
+    // What its nodes lead to from a root of their own is at least some block's.
+    let leads = |root: &B256| match proof.address == address {
+        true => verify::storage(proof, address, *root, keys).is_ok(),
+        false => verify::account(proof, proof.address, *root).is_ok(),
+    };
+    let Some(root) = proof.account_proof.first().map(keccak256).filter(leads) else { return fault };
+    if fault != Fault::Forged {
+        return fault;
+    }
+    let below = (at.height.0.saturating_sub(BELOW)..at.height.0).map(|height| headers::hash_at(node, Height(height)));
+    futures_util::future::join_all(below).await; // what they say is in their headers, which are noted
+    match diagnose() {
+        Fault::Forged if is_state_of_a_block(node, at, root).await => Fault::MixedForks,
+        fault => fault,
+    }
+}
+
+/// Does what the node proves of a stranger at this block lead from this root too? Who makes up one account's proof does not think of that.
+async fn is_state_of_a_block(node: &Node, at: BlockRef, root: B256) -> bool {
+    let params = json!([STRANGER, [], { "blockHash": B256::from(at.hash.0) }]);
+    let proof = node.ask::<AccountProof>("eth_getProof", params, "a proof").await;
+    proof.is_ok_and(|proof| verify::account(&proof, STRANGER, root).is_ok())
+}
+
+/// Of what kind the answer to an `eth_call` at this block is that proofs deny: the block on which the node runs one says of itself which it is.
+pub(crate) async fn of_call(node: &Node, at: BlockRef) -> Fault {
+    /// Returns NUMBER, and BLOCKHASH of the block before that.
+    const CODE: &str = "0x43600052600143034060205260406000f3";
+    let params = json!([
+        { "to": READER },
+        { "blockHash": B256::from(at.hash.0) },
+        { (format!("{READER:?}")): { "code": CODE } },
+    ]);
+    let Ok(answer) = node.ask::<Bytes>("eth_call", params, "its block").await else { return Fault::Forged };
+    let (Ok(height), Some(before)) = (u64::try_from(word(&answer, 0)), answer.get(32..64).map(B256::from_slice)) else {
+        return Fault::Forged;
+    };
+    let fault = diagnose::of_another_block(at.height, Height(height));
+    let Some(below) = Height(height).previous().filter(|_| fault != Fault::Forged && !before.is_zero()) else {
+        return Fault::Forged;
+    };
+    // By some rules NUMBER is that of another chain, and BLOCKHASH is nothing that headers have.
+    let expected = headers::hash_at(node, below).await.ok().flatten().map(|hash| B256::from(hash.0));
+    match (fault, expected) {
+        (Fault::Stale, Some(expected)) if expected == before => Fault::Stale,
+        (Fault::MixedForks, Some(expected)) if expected != before => Fault::MixedForks,
+        _ => Fault::Forged,
+    }
+}
+
+fn word(answer: &[u8], from: usize) -> U256 {
+    answer.get(from..from + 32).map_or(U256::MAX, U256::from_be_slice)
+}
+
+/// Does the node give receipts of another block at this height than the one that its headers name, and that it does not have?
+pub(crate) async fn has_another(node: &Node, at: BlockRef) -> bool {
+    let params = json!([format!("{:#x}", at.height.0)]);
+    let receipts = node.ask::<Option<Vec<Receipt>>>("eth_getBlockReceipts", params, "receipts").await;
+    let other = receipts.ok().flatten().and_then(|receipts| receipts.first()?.place.block_hash);
+    // Meanwhile the chain may have changed.
+    other.is_some_and(|other| other.0 != at.hash.0)
+        && headers::hash_at(node, at.height).await.is_ok_and(|named| named == Some(at.hash))
+}
