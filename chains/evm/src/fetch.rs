@@ -38,7 +38,6 @@ pub(crate) struct Fetched {
 pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, why: Option<&str>) -> NodeError {
     let fault = match hash_at(node, at.height).await {
         Ok(Some(hash)) if hash != at.hash => return NodeError::Gone(at),
-        Ok(Some(_)) if elsewhere::has_another(node, at).await => Some(Fault::MixedForks),
         Ok(Some(_)) => why.is_none().then_some(Fault::Omitted),
         Ok(None) => Some(Fault::Stale),
         Err(error) => return error,
@@ -156,10 +155,16 @@ async fn read_body(
     senders: Senders<'_>,
 ) -> Result<Contents, NodeError> {
     let subject = format!("block {}", at.height);
+    let missing = async |why: Option<&str>| match gone_or_missing(node, at, &subject, why).await {
+        NodeError::Missing { why, .. } if elsewhere::has_another(node, at).await => {
+            node.missing(&subject, Some(Fault::MixedForks), why)
+        }
+        error => error,
+    };
     let block = match answer {
         Ok(Some(block)) => block,
-        Ok(None) => return Err(gone_or_missing(node, at, &subject, None).await),
-        Err(Refusal::Absent(why)) => return Err(gone_or_missing(node, at, &subject, Some(&why)).await),
+        Ok(None) => return Err(missing(None).await),
+        Err(Refusal::Absent(why)) => return Err(missing(Some(&why)).await),
         Err(refusal) => return Err(refusal).or_fail(node, &subject),
     };
     let sealed = sealed(node, &block, &subject)?;
