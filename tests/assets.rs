@@ -186,6 +186,34 @@ fn an_asset_that_is_added_opens_with_what_is_held() {
 }
 
 #[test]
+fn an_account_that_is_declared_when_the_node_has_forgotten_the_start_is_known_from_now_on() {
+    let world = World::new(&["--prune-history", "5"]);
+    world.mine();
+    let lab = lab(&world, 1, "");
+    lab.index();
+    for _ in 0..8 {
+        world.mine();
+        lab.index();
+    }
+    let late = world.users[3];
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &world.users[..4]));
+    let ran = lab.assay(&["index", "--once"]);
+    assert!(ran.code == 0 && ran.stderr.contains("known from block 9 on alone"), "{}: {}", ran.code, ran.stderr);
+    let held = world.balances(9, &[late], &[None])[0].unwrap().to_string();
+    assert_eq!(balance(&lab, late, "ETH", 0)["units"], json!(held));
+    let balance_at = |at: &str| lab.assay(&["balance", &late.to_string(), "--chain", "evm", "--at", at]);
+    let (below, from) = (balance_at("8"), balance_at("9"));
+    assert_eq!((below.code, from.code), (3, 0), "{} {}", below.stderr, from.stderr);
+    world.pay(world.users[0], late, 7);
+    world.mine();
+    let again = lab.assay(&["index", "--once"]);
+    assert!(again.code == 0 && !again.stderr.contains("alone"), "{}", again.stderr);
+    let history = lab.json(&["history", &late.to_string(), "--chain", "evm"], 0);
+    let kinds: Vec<&Value> = history["movements"].as_array().unwrap().iter().map(|it| &it["kind"]).collect();
+    assert_eq!(kinds, ["opening", "transfer"], "{history}");
+}
+
+#[test]
 fn a_token_that_is_not_what_the_configuration_says_is_told() {
     let world = World::new(&[]);
     let token = token(&world);

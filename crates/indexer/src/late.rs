@@ -141,7 +141,18 @@ impl Indexer<'_> {
         // What blocks were taken back for, what is remembered does not know.
         let filling = late.round.take().filter(|filling| filling.round == round);
         let mut filling = filling.map_or_else(|| self.begin(round, last), Ok)?;
-        self.walk_again(&mut filling, last, progress)?;
+        match self.walk_again(&mut filling, last, progress) {
+            Err(Break::Error(IndexError::Node(why @ NodeError::Missing { fault: None, .. })))
+                if round.next == self.chain.first() && round.next < last && !self.chain.proves_by_walking() =>
+            {
+                // No node says that it has what they held there, and none will again: new ones would wait for it for ever.
+                let accounts = round.to.0 - round.from.0;
+                tracing::warn!(%why, "{accounts} accounts that were declared late are known from block {last} on alone");
+                self.store.begin_round_at(round, last)?;
+                return Ok(true);
+            }
+            walked => walked?,
+        }
         let round = filling.round;
         late.round = Some(filling);
         if round.next > last { self.publish(round, late) } else { Ok(true) }

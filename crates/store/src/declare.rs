@@ -179,6 +179,16 @@ impl Store {
         Ok(Some(round))
     }
 
+    /// Lets a round that has not begun begin at this block: nothing is said of its accounts below.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn begin_round_at(&self, round: Round, next: Height) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(Family::Meta)?, ROUND_KEY, Round { next, ..round }.value());
+        self.commit(batch, true)
+    }
+
     /// Ends a round that has reached the tip: its accounts are followed from here on. What is known of them was written before.
     ///
     /// # Errors

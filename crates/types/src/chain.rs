@@ -272,9 +272,12 @@ impl NodeError {
         !matches!(self, NodeError::Gone(_))
     }
 
-    /// What is to be told where several nodes failed one after the other: the first, unless a later one is proven to lie.
+    /// What is to be told where several nodes failed one after the other: the first, unless a later one is proven to lie, or is away that
+    /// might have what the first has not.
     pub fn or_worse(before: Option<NodeError>, now: NodeError) -> NodeError {
+        let is_away = matches!(now, NodeError::Unreachable { .. } | NodeError::Limited { .. });
         match before {
+            Some(NodeError::Missing { fault: None, .. }) if is_away => now,
             Some(before) if !matches!(now, NodeError::Contradiction { .. }) => before,
             _ => now,
         }
