@@ -173,13 +173,11 @@ impl Store {
             return Ok(None);
         }
         let round = Round { from, to, next: first };
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(Family::Meta)?, ROUND_KEY, round.value());
-        self.commit(batch, true)?;
+        self.begin_round_at(round, first)?;
         Ok(Some(round))
     }
 
-    /// Lets a round that has not begun begin at this block: nothing is said of its accounts below.
+    /// Lets a round of which no block was read begin at this one: nothing is said of its accounts below.
     ///
     /// # Errors
     /// When the database fails.
