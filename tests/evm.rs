@@ -373,9 +373,20 @@ fn every_balance_is_the_nodes_own_at_every_height() {
         assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
     }
 
+    // One that tells all calls of a block in one list says the same.
+    let nested = Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"));
+    let listing = Proxy::with(&node, vec![nested]);
+    let listed = story.lab(&listing.url, START, 1);
+    listed.index();
+    assert!(listing.asked("trace_block") > 0);
+    assert_known(&story, &listed, START, true);
+    assert_same_movements(&story, &once, &listed);
+
     // A node that does not trace: internal payments are seen in the state, at the same blocks.
-    let untraced =
-        Proxy::with(&node, vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"))]);
+    let untraced = Proxy::with(
+        &node,
+        vec![Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "the method does not exist"))],
+    );
     let blind = story.lab(&untraced.url, START, 1);
     blind.index();
     assert_known(&story, &blind, START, false);

@@ -70,7 +70,8 @@ fn deposits_of_the_op_stack_are_checked_like_all_else() {
     let contract = world.receipt(creation.as_str().unwrap())["contractAddress"].clone();
     let contract = Address::parse(contract.as_str().unwrap());
     let accounts = [user, other, new, contract];
-    for rules in [vec![], vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"))]] {
+    for rules in [vec![], vec![Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "the method does not exist"))]]
+    {
         let proxy = Proxy::with(&world.anvil.url, rules);
         let lab = followed(&proxy.url, &accounts);
         lab.index();

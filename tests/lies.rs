@@ -791,7 +791,7 @@ fn hide_a_sender(beside: fn(&World)) {
             }
         }
     });
-    let no_traces = Rule::always(&["debug_"], Fault::Refuse(-32601, "the method does not exist"));
+    let no_traces = Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "the method does not exist"));
     let proxy = Proxy::with(&world.anvil.url, vec![no_traces, Rule::always(&["eth_getBlockByHash"], hide)]);
     let lab = Lab::new();
     lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", lab::evm_chain(&proxy.url, 1, 1)));

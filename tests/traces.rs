@@ -104,7 +104,7 @@ fn what_moved_and_no_transaction_is_known_to_have_moved_may_be_what_is_looked_fo
     world.mine();
     let calling = world.send(world.users[1], Some(vault), 0, &[]);
     world.mine();
-    let silent = || vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))];
+    let silent = || vec![Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "no such method"))];
     let hidden = || {
         let hide = alter(|traces| {
             for trace in traces.as_array_mut().into_iter().flatten().filter(|trace| trace["result"]["calls"].is_array())
@@ -146,7 +146,7 @@ fn what_moved_in_blocks_whose_state_is_gone_may_have_moved_in_any_of_them() {
     world.mine();
     let before = world.send(world.users[2], Some(Address::fresh(3)), 9, &[]);
     world.mine();
-    let silent = Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"));
+    let silent = Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "no such method"));
     let proxy = Proxy::with(&world.anvil.url, vec![silent.clone()]);
     let lab = followed(&proxy.url, &[vault]);
     lab.index();
@@ -244,7 +244,7 @@ fn a_credit_that_may_have_been_passed_on_is_no_deduction() {
     let credit = json!({ "chain": "evm", "amount": "0.000000000000000007", "txid": txid });
     let of = |rules| verdict_at(&world, before, (passing, 7), ("unconfirmed_credits", credit.clone()), rules);
     assert_eq!(of(vec![]), "short");
-    assert_eq!(of(vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))]), "indeterminate");
+    assert_eq!(of(vec![Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "no such method"))]), "indeterminate");
 }
 
 /// From Cancun on the tracer of a widely used node says of who destroys himself to his own benefit that he paid again what he paid before. Who pays
@@ -294,10 +294,13 @@ fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {
     let txid = world.invoke(payer, router, 7, "pay(address[],uint256[])", abi![vec![paid], vec![7]]);
     world.mine();
     let of = |txid: &str, rules| verdict(&world, (payer, paid, txid), rules);
-    let unread = || vec![Rule::always(&[BLOCK], Fault::Huge), Rule::always(&[ALONE], Fault::Huge)];
+    let unread = || vec![Rule::always(&["debug_", "trace_"], Fault::Huge)];
     assert_eq!(of(&txid, vec![]), "backed");
     assert_eq!(of(&txid, unread()), "indeterminate");
-    assert_eq!(of(&txid, vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))]), "indeterminate");
+    assert_eq!(
+        of(&txid, vec![Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "no such method"))]),
+        "indeterminate"
+    );
     // What cost the exchange nothing settled nothing, whatever it paid.
     let elsewhere = world.invoke(other, router, 7, "pay(address[],uint256[])", abi![vec![paid], vec![7]]);
     world.mine();
@@ -475,7 +478,15 @@ fn what_a_contract_pays_that_is_created_and_gone_is_explained() {
 
 /// The kinds of what moved these, where every balance is the node's and proven, and no node is blamed.
 fn explained(world: &World, accounts: &[Address]) -> Vec<Vec<String>> {
-    let lab = followed(&world.anvil.url, accounts);
+    let in_one_list =
+        Proxy::with(&world.anvil.url, vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))]);
+    let [one, other] = [&world.anvil.url, &in_one_list.url].map(|url| explained_by(url, world, accounts));
+    assert_eq!(one, other);
+    one
+}
+
+fn explained_by(url: &str, world: &World, accounts: &[Address]) -> Vec<Vec<String>> {
+    let lab = followed(url, accounts);
     let ran = lab.assay(&["index", "--once"]);
     assert!(ran.code == 0 && !ran.stderr.contains("forged"), "{}", ran.stderr);
     for height in 1..=world.height() {
@@ -504,19 +515,24 @@ fn a_trace_that_nobody_can_read_holds_up_nothing_and_is_named() {
             *trace = json!({ "txHash": trace["txHash"], "error": "execution timeout" });
         }
     });
+    let no_list = Rule::always(&["trace_"], Fault::Refuse(-32601, "no such method"));
     for (whole, alone, kind, named) in [
         (Fault::Huge, None, "internal", "(kind: oversized)"),
         (Fault::Refuse(-32003, "response size exceeded"), None, "internal", ""),
         (failed, None, "unattributed", ""),
-        (Fault::Refuse(-32002, "request timed out"), None, "internal", "one by one"),
+        (Fault::Refuse(-32002, "request timed out"), None, "internal", "another way"),
         (Fault::Refuse(-32002, "request timed out"), Some(too_slow("execution timeout")), "unattributed", ""),
         (Fault::Refuse(-32002, "request timed out"), Some(too_slow("request timed out")), "unattributed", "too late"),
         (Fault::Huge, Some(Fault::Huge), "unattributed", "(kind: oversized): what it says stays unexplained"),
     ] {
         let alone = alone.map(|fault| Rule::always(&[ALONE], fault));
-        let rules = [Rule::always(&[BLOCK], whole)].into_iter().chain(alone).collect();
-        let (explained, said) = seen(&world, paid, rules);
+        let rules: Vec<Rule> = [Rule::always(&[BLOCK], whole)].into_iter().chain(alone).collect();
+        let without_list = [vec![no_list.clone()], rules.clone()].concat();
+        let (explained, said) = seen(&world, paid, without_list);
         assert_eq!(explained, kind, "{said}");
         assert!(said.contains(named), "{named}: {said}");
+        // All in one list they are there all the same, where those of the whole block did not come otherwise.
+        let expected = if said.contains("another way") { "internal" } else { kind };
+        assert_eq!(seen(&world, paid, rules).0, expected);
     }
 }

@@ -1,6 +1,6 @@
 //! What a node can and cannot do, for people.
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Contract, Fault, Height, NodeError, Notice};
 use serde::de::IgnoredAny;
@@ -12,7 +12,7 @@ use crate::headers::{self, SealedHeader};
 use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::checked;
-use crate::trace::Trace;
+use crate::trace::{FlatTraces, Trace};
 use crate::traces;
 use crate::verify::AccountProof;
 
@@ -56,7 +56,7 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
     let mut notices = vec![version(node).await?, syncing(node).await?];
     notices.push(finality_notice(node, finality, &head).await?);
     notices.push(block(node, at).await?);
-    notices.push(ability(node, "traces", "debug_traceTransaction", traces(node, hash).await)?);
+    notices.push(ability(node, "traces", "debug_traceTransaction and no trace_block", traces(node, at).await)?);
     let proves = proofs(node, &head).await;
     let can_prove = proves.is_ok();
     notices.push(ability(node, "proofs", "eth_getProof", proves)?);
@@ -202,19 +202,21 @@ fn ability(node: &Node, subject: &str, method: &str, tried: Result<(), Refusal>)
     }
 }
 
-async fn traces(node: &Node, hash: B256) -> Result<(), Refusal> {
-    let whole = json!([hash, traces::tracer()]);
+async fn traces(node: &Node, at: BlockRef) -> Result<(), Refusal> {
+    let whole = json!([B256::from(at.hash.0), traces::tracer()]);
     match node.ask_large::<Vec<Trace>>("debug_traceBlockByHash", whole, "traces").await {
-        Ok(_) => Ok(()),
-        // Then they are asked for one by one: of one that there is not it says something else than that it knows no such method.
-        Err(Refusal::NoMethod(_) | Refusal::Huge(_) | Refusal::Late(_) | Refusal::TooMuch(_)) => {
-            let one = json!([B256::ZERO, traces::tracer()]);
-            match node.ask::<Option<IgnoredAny>>("debug_traceTransaction", one, "a trace").await {
-                Err(refusal @ (Refusal::NoMethod(_) | Refusal::Failed(_) | Refusal::Late(_))) => Err(refusal),
-                _ => Ok(()),
-            }
-        }
-        Err(refusal) => Err(refusal),
+        Ok(_) => return Ok(()),
+        Err(Refusal::NoMethod(_) | Refusal::Huge(_) | Refusal::Late(_) | Refusal::TooMuch(_)) => {}
+        Err(refusal) => return Err(refusal),
+    }
+    if node.ask_large::<FlatTraces>("trace_block", json!([U64::from(at.height.0)]), "traces").await.is_ok() {
+        return Ok(());
+    }
+    // Then they are asked for one by one: of one that there is not it says something else than that it knows no such method.
+    let one = json!([B256::ZERO, traces::tracer()]);
+    match node.ask::<Option<IgnoredAny>>("debug_traceTransaction", one, "a trace").await {
+        Err(refusal @ (Refusal::NoMethod(_) | Refusal::Failed(_) | Refusal::Late(_))) => Err(refusal),
+        _ => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::batch::BatchSize;
 use crate::json::FromJson;
 use crate::meaning::Meaning;
 use crate::recent::Recent;
+use crate::traces::Quicker;
 use crate::transport::{self, Broken, Failure};
 
 /// What an answer without content is told as.
@@ -86,10 +87,13 @@ pub(crate) struct Node {
     /// JSON-RPC batches.
     batches: Ability,
     batch: BatchSize,
-    /// `debug_traceBlockByHash`.
+    /// Any that follow.
     pub(crate) traces: Ability,
-    /// Of a whole block at once.
+    /// `debug_traceBlockByHash`.
     pub(crate) whole_traces: Ability,
+    /// `trace_block`.
+    pub(crate) listed_traces: Ability,
+    pub(crate) quicker_traces: Quicker,
     /// `eth_getBlockReceipts`.
     pub(crate) block_receipts: Ability,
     /// Headers, transactions and receipts as they are known here.
@@ -123,7 +127,9 @@ impl Node {
             right_chain: Mutex::new(None),
             batches: Ability::assumed("batches"),
             traces: Ability::assumed("traces, so internal payments are found by reading state"),
-            whole_traces: Ability::assumed("traces of whole blocks, so they are asked for one by one"),
+            whole_traces: Ability::assumed("debug_traceBlockByHash, so traces are asked for another way"),
+            listed_traces: Ability::assumed("trace_block, so traces are asked for another way"),
+            quicker_traces: Quicker::default(),
             block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
             known: Ability::assumed("codec of ours for all of its blocks, so these are told and not checked"),
             raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),

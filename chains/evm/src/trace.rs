@@ -1,9 +1,13 @@
-//! What a node's `callTracer` says: by which calls within a transaction native coins moved. Nothing commits to a trace: it explains, and
+//! What a node's traces say: by which calls within a transaction native coins moved. Nothing commits to a trace: it explains, and
 //! state decides.
 
 use alloy::primitives::{Address, B256, U256};
 use assay_types::Kind;
 use serde::{Deserialize, Deserializer};
+
+mod flat;
+
+pub(crate) use flat::FlatTraces;
 
 use crate::digest::Tx;
 use crate::json::{self, FromJson, Json, Wrong};

@@ -2,17 +2,23 @@
 //!
 //! Anyone can send a transaction whose trace no node comes to an end with, or nobody reads to its end: it stays unexplained, and holds up nothing.
 
-use alloy::primitives::B256;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use alloy::primitives::{B256, U64};
 use assay_types::{BlockRef, Fault, Height, NodeError};
 use futures_util::StreamExt;
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::codec::Place;
 use crate::diagnose;
 use crate::digest::Digest;
+use crate::headers::hash_at;
 use crate::horizon::{Of, meant};
 use crate::node::{Node, Refusal};
-use crate::trace::{Calls, Trace};
+use crate::trace::{Calls, FlatTraces, Trace};
 
 /// What a node gives of a block's traces. Where it gives none that costs explanations and no coins: state is read anyway.
 pub(crate) enum Traces {
@@ -22,11 +28,100 @@ pub(crate) enum Traces {
     None,
 }
 
-/// Those of a block.
+/// Which of a node's two ways to tell a whole block's traces is the quicker one. anvil lists in a millisecond what it takes a second to execute again.
+#[derive(Debug, Default)]
+pub(crate) struct Quicker {
+    /// Nothing as long as nobody had reason to ask.
+    is_listed: OnceLock<bool>,
+    /// Did something come quickly the other way?
+    is_quick: AtomicBool,
+    first: Mutex<()>,
+}
+
+impl Quicker {
+    /// What takes longer is worth a second try.
+    const SOON: Duration = Duration::from_millis(300);
+
+    /// Until it is known how long they take, one block's traces are asked for at a time: many may be more than a node bears.
+    async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let is_known = self.is_quick.load(Ordering::Relaxed) || self.is_listed.get().is_some();
+        if is_known { None } else { Some(self.first.lock().await) }
+    }
+
+    fn is_listed(&self) -> Option<bool> {
+        self.is_listed.get().copied()
+    }
+}
+
+/// Those of a block: each transaction's calls within each other (`debug_traceBlockByHash`), or where a node does not give them, or gives them later,
+/// in one list (`trace_block`).
 pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
     if !node.traces.is_there() {
         return Ok(Traces::None);
     }
+    let quicker = &node.quicker_traces;
+    let _turn = if node.whole_traces.is_there() { quicker.turn().await } else { None };
+    if quicker.is_listed() == Some(true)
+        && let Some(traces) = listed(node, at).await?
+    {
+        return Ok(Traces::All(traces));
+    }
+    let since = Instant::now();
+    let nested = nested(node, at).await?;
+    let took = since.elapsed();
+    match &nested {
+        Traces::All(traces) if took < Quicker::SOON => {
+            quicker.is_quick.fetch_or(!traces.is_empty(), Ordering::Relaxed);
+        }
+        Traces::All(_) if quicker.is_listed().is_none() => {
+            let since = Instant::now();
+            let is_listed = listed(node, at).await?.is_some() && since.elapsed() < took;
+            quicker.is_listed.get_or_init(|| is_listed);
+        }
+        Traces::All(_) => {}
+        _ => return Ok(listed(node, at).await?.map_or(nested, Traces::All)),
+    }
+    Ok(nested)
+}
+
+/// All in one list, where the node gives it.
+async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeError> {
+    if !node.listed_traces.is_there() {
+        return Ok(None);
+    }
+    let subject = format!("the traces of block {}", at.height);
+    let height = U64::from(at.height.0);
+    let FlatTraces { traces, blocks } = match node.ask_large("trace_block", json!([height]), &subject).await {
+        Ok(traces) => traces,
+        Err(Refusal::NoMethod(why)) => return node.listed_traces.refuse(node, &subject, &why).map(|()| None),
+        Err(Refusal::Late(error)) => {
+            node.listed_traces.lose(node, &format!("of block {}: {error}", at.height));
+            return Ok(None);
+        }
+        Err(Refusal::Huge(error)) => {
+            tracing::warn!("{error}: they are asked for one by one");
+            return Ok(None);
+        }
+        Err(refusal) => {
+            let why = refusal.in_words()?;
+            tracing::debug!(node = node.name, block = at.height.0, "no traces in one list: {why}");
+            return Ok(None);
+        }
+    };
+    node.listed_traces.show();
+    let of_another = blocks.into_iter().find(|(hash, height)| hash.0 != at.hash.0 || *height != at.height);
+    let Some((hash, height)) = of_another else { return Ok(Some(traces)) };
+    // It was asked for by its height.
+    if hash_at(node, at.height).await?.is_some_and(|now| now != at.hash) {
+        return Err(NodeError::Gone(at));
+    }
+    let fault = diagnose::of_another_block(at.height, height);
+    let why = format!("they are of {hash} at height {height}");
+    Err(node.contradiction(&subject, "what was asked for", fault, why))
+}
+
+/// Each transaction's calls within each other.
+async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
     if !node.whole_traces.is_there() {
         return Ok(Traces::OneByOne);
     }
@@ -39,7 +134,7 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
         // Some trace single transactions alone; who does not trace at all says so when asked for one.
         Err(Refusal::NoMethod(why)) => node.whole_traces.refuse(node, &subject, &why).map(|()| Traces::OneByOne),
         Err(Refusal::Huge(error)) => {
-            tracing::warn!("{error}: they are asked for one by one");
+            tracing::warn!("{error}: they are asked for another way");
             Ok(Traces::OneByOne)
         }
         Err(Refusal::Late(error)) => {
@@ -47,7 +142,7 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
             Ok(Traces::OneByOne)
         }
         Err(Refusal::TooMuch(why)) => {
-            tracing::debug!(node = node.name, block = at.height.0, "traces are asked for one by one: {why}");
+            tracing::debug!(node = node.name, block = at.height.0, "traces are asked for another way: {why}");
             Ok(Traces::OneByOne)
         }
         Err(refusal) => {

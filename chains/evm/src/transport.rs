@@ -25,9 +25,11 @@ const LARGEST_ANSWER: usize = 256 << 20;
 fn largest(method: &str) -> usize {
     match method {
         // One receipt's logs may be all of the block's.
-        "eth_getBlockByHash" | "eth_getBlockReceipts" | "eth_getTransactionReceipt" | "debug_traceBlockByHash" => {
-            LARGEST_ANSWER
-        }
+        "eth_getBlockByHash"
+        | "eth_getBlockReceipts"
+        | "eth_getTransactionReceipt"
+        | "debug_traceBlockByHash"
+        | "trace_block" => LARGEST_ANSWER,
         // What moves nothing may come to any size: each call shows its input again.
         "debug_traceTransaction" => 32 << 20,
         // The ids of a block's transactions; a proof of many slots; what a contract returns within the gas that it is given;
@@ -221,7 +223,7 @@ fn is_worth_asking_again(method: &str, meaning: Meaning) -> bool {
 
 /// Is it a question for traces?
 pub(crate) fn is_trace(method: &str) -> bool {
-    method.starts_with("debug_trace")
+    method.starts_with("debug_trace") || method == "trace_block"
 }
 
 /// What became of each question of a batch, in order.

@@ -108,6 +108,7 @@ fn first_slot(proof: &mut Value, alter: fn(&mut Value)) {
 const BLOCK: &str = "eth_getBlockByHash";
 const RECEIPTS: &str = "eth_getBlockReceipts";
 const TRACES: &str = "debug_traceBlockByHash";
+const LISTED: &str = "trace_block";
 const PROOF: &str = "eth_getProof";
 
 #[test]
@@ -420,7 +421,7 @@ fn traces_that_come_too_late_together_are_asked_for_one_by_one() {
     let slow = chain(
         &[&proxy::lying(&stage.world.anvil.url, move |method, _, _| {
             count.fetch_add(usize::from(method == "debug_traceTransaction"), Ordering::Relaxed);
-            if method == TRACES { Pass::Status(504) } else { Pass::On }
+            if matches!(method, TRACES | LISTED) { Pass::Status(504) } else { Pass::On }
         })],
         1,
         &[stage.token],
@@ -434,10 +435,59 @@ fn traces_that_come_too_late_together_are_asked_for_one_by_one() {
         if method == "debug_traceTransaction" {
             answer["result"] = stranger.clone();
         }
-        if method == TRACES { Pass::Status(504) } else { Pass::On }
+        if matches!(method, TRACES | LISTED) { Pass::Status(504) } else { Pass::On }
     });
     let error = stage.block(&chain(&[&lying], 1, &[stage.token])).unwrap_err();
     assert_eq!(error.fault(), Some(Fault::Forged), "{error}");
+}
+
+/// By a node that knows no `debug_traceBlockByHash`.
+#[test]
+fn calls_in_one_list_are_held_against_the_block_and_its_state() {
+    let stage = stage();
+    let seen = |lie: Arc<dyn Fn(&mut Value) + Send + Sync>| {
+        stage.block(&stage.through(move |asked, _, answer| {
+            match asked {
+                TRACES => proxy::refuse(answer, -32601, "the method does not exist"),
+                LISTED => lie(&mut answer["result"]),
+                _ => {}
+            }
+            Pass::On
+        }))
+    };
+    let honest = seen(Arc::new(|_| ())).unwrap();
+    assert_eq!(honest.effects, stage.altered("nothing", |_| ()).unwrap().effects);
+    let (world, height) = (&stage.world, stage.at.height.0);
+    let other = World::new(&[]);
+    (0..height).for_each(|_| {
+        other.send(other.users[0], Some(fresh(1)), wei(5), vec![]);
+        other.mine();
+    });
+    let listed = |world: &World, height: u64| world.call(LISTED, json!([format!("{height:#x}")]));
+    let (before, fork) = (listed(world, height - 1), listed(&other, height));
+    let list = |lie: fn(&mut Vec<Value>)| -> Arc<dyn Fn(&mut Value) + Send + Sync> {
+        Arc::new(move |items| lie(items.as_array_mut().unwrap()))
+    };
+    let instead =
+        |with: Value| -> Arc<dyn Fn(&mut Value) + Send + Sync> { Arc::new(move |items| *items = with.clone()) };
+    for (what, fault, lie) in [
+        ("none", Fault::Omitted, list(|items| items.clear())),
+        ("the first one's less", Fault::Omitted, list(|items| drop(items.remove(0)))),
+        ("turned round", Fault::Reordered, list(|items| items.swap(0, 1))),
+        ("another caller", Fault::Forged, list(|items| nudge(&mut items[2]["action"]["from"]))),
+        ("null", Fault::Omitted, instead(Value::Null)),
+        ("of the block before", Fault::Stale, instead(before)),
+        ("of another branch", Fault::MixedForks, instead(fork)),
+    ] {
+        let error = seen(lie).unwrap_err();
+        assert_eq!(error.fault(), Some(fault), "{what}: {error}");
+    }
+    // What a call moved is for the state to say.
+    for lie in [list(|items| drop(items.remove(3))), list(|items| nudge(&mut items[3]["action"]["value"]))] {
+        let block = seen(lie).unwrap();
+        stage.assert_true(&block);
+        assert_ne!(block.effects, honest.effects);
+    }
 }
 
 /// A node that says 11 of a token of which the account's slot holds 10: in the batch, and, as `singly` says, when the

@@ -151,7 +151,7 @@ fn movements_and_state_agree_at_every_height() {
 
     let untraced = proxy::without(
         &story.world.anvil.url,
-        &["debug_traceBlockByHash", "debug_traceTransaction", "eth_getBlockReceipts"],
+        &["debug_traceBlockByHash", "trace_block", "debug_traceTransaction", "eth_getBlockReceipts"],
     );
     let untraced = chain(&[&untraced], 1, &story.tokens);
     let blind = follow(&story.world, &untraced, &story.accounts, &story.tokens, &Reads::ALL);

@@ -126,7 +126,7 @@ impl Shared {
 
     fn answer(&self, question: &Question<'_>, into: &mut Vec<u8>, node: &mut Option<Line>) {
         let (method, params) = (question.method.get(), question.params.map_or("[]", RawValue::get));
-        if !self.traces && method.starts_with("\"debug_") {
+        if !self.traces && ["\"debug_", "\"trace_"].iter().any(|group| method.starts_with(group)) {
             let id = question.id.get();
             let refusal = "{\"code\":-32601,\"message\":\"the method does not exist/is not available\"}";
             into.extend_from_slice(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{refusal}}}").as_bytes());
