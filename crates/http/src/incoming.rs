@@ -9,6 +9,9 @@ use crate::HttpError;
 /// The longest head of an answer; and what is read at once to find it, so that little of the body has to be moved.
 const HEAD_BYTES: usize = 16 << 10;
 const BEGINNING: usize = 1 << 10;
+/// How long what has come is still read when the time is over. Where this machine stood still, it is no node that was slow; and who sends without
+/// end does not gain more than this.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 /// How an answer begins.
 const VERSION: &[u8] = b"HTTP/1.";
 
@@ -101,6 +104,8 @@ pub(crate) struct Incoming<'l> {
     body: usize,
     /// Since when there are more of them than are wanted.
     too_long: Option<Instant>,
+    /// Since when the time is over.
+    late: Option<Instant>,
 }
 
 impl<'l> Incoming<'l> {
@@ -114,6 +119,7 @@ impl<'l> Incoming<'l> {
             has_head: false,
             body: 0,
             too_long: None,
+            late: None,
         }
     }
 
@@ -276,17 +282,21 @@ impl<'l> Incoming<'l> {
         }
     }
 
-    /// Reads what is there, waiting for some as long as there is time; 0 at the end.
+    /// Reads what is there, waiting for some as long as there is time (see [`LAST_LOOK`]); 0 at the end.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Broken> {
         loop {
-            let left = self.deadline.saturating_sub(self.since.elapsed());
+            let mut left = self.deadline.saturating_sub(self.since.elapsed());
             if left.is_zero() {
-                return Err(self.over());
+                if self.late.get_or_insert_with(Instant::now).elapsed() >= LAST_LOOK {
+                    return Err(self.over());
+                }
+                left = Duration::from_millis(1);
             }
             let read = self.line.set_read_timeout(Some(left)).and_then(|()| self.line.read(into));
             return match read {
                 Ok(count) => Ok(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if is_timeout(&error) && self.late.is_none() => continue,
                 Err(error) if is_timeout(&error) => Err(self.over()),
                 Err(_) if self.has_begun => Err(self.cut()),
                 Err(error) => Err(Broken::of(&error)),
@@ -354,6 +364,8 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -371,6 +383,28 @@ mod tests {
         assert_eq!(closing, plain(404, false));
         let twice = Head::of(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nContent-Length: 3\r\n\r\n");
         assert_eq!(twice, plain(200, true));
+    }
+
+    #[test]
+    fn what_had_come_before_this_machine_stood_still_is_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut line = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut node, _) = listener.accept().unwrap();
+        let (deadline, mut body) = (Duration::from_millis(50), vec![0; 3 * BEGINNING]);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        node.write_all(&[head.as_bytes(), &vec![b'x'; body.len()]].concat()).unwrap();
+        let mut incoming = Incoming::new(&mut line, deadline);
+        let read = |result: Result<(), Broken>| result.map_err(Broken::into_http);
+        assert!(matches!(incoming.head(), Ok(Some(_))));
+        std::thread::sleep(2 * deadline);
+        assert_eq!(read(incoming.fill(&mut body)), Ok(()));
+        // What had not come is not waited for.
+        let since = Instant::now();
+        assert_eq!(
+            read(incoming.fill(&mut [0; 1])),
+            Err(HttpError::NeverEnding { read: body.len(), within: deadline })
+        );
+        assert!(since.elapsed() < LAST_LOOK);
     }
 
     #[test]
