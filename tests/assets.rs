@@ -7,6 +7,7 @@ mod lab;
 #[path = "lab/serving.rs"]
 mod serving;
 
+use assay_types::Amount;
 use contracts::{Address, World};
 use lab::Lab;
 use serde_json::{Value, json};
@@ -42,6 +43,39 @@ fn balance(lab: &Lab, account: Address, asset: &str, code: i32) -> Value {
 
 fn caip19(token: Address) -> String {
     format!("{}/erc20:{token}", lab::ANVIL)
+}
+
+/// Of one asset, of which an account holds more than any statement can claim, nothing is known; of the others all is.
+#[test]
+fn a_balance_beyond_all_amounts_holds_back_its_own_asset_alone() {
+    let world = World::new(&[]);
+    let user = world.users[1];
+    let big = |decimals: u64| world.deploy("Token", abi!["Big", "BIG", decimals, Amount::MAX]);
+    let [coarse, fine, ordinary] = [big(6), big(18), token(&world)];
+    world.invoke(world.users[0], coarse, 0, "transfer(address,uint256)", abi![user, Amount::MAX]);
+    world.invoke(world.users[0], ordinary, 0, "transfer(address,uint256)", abi![user, 5]);
+    world.mine();
+    let on = [(coarse, 6), (fine, 18)]
+        .map(|(token, decimals)| format!("{{ id = \"{}\", decimals = {decimals} }}", caip19(token)));
+    let blocks =
+        format!("[[asset]]\nsymbol = \"BIG\"\non = [{}]\n\n{}", on.join(", "), contracts::asset("FEW", ordinary, 6));
+    let lab = Lab::new();
+    configure(&lab, &world, 1, &format!("{blocks}[policy]\nmax_statement_age = \"9999d\"\n"));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[user]));
+    lab.index();
+    let verdict = |asset: &str, customers: &str, code: i32| {
+        let at = json!({ "evm": { "height": world.height(), "hash": world.hash(world.height()) } });
+        let time = assay_types::Timestamp::from_unix_s(i64::try_from(world.time(world.height())).unwrap()).to_string();
+        let statement = json!({
+            "format": "assay.statement/1", "exchange": "acme", "as_of": { "time": time, "blocks": at },
+            "assets": [{ "asset": asset, "customers": customers }],
+        });
+        lab.write("statement.json", &statement.to_string());
+        lab.json(&["verify", "acme", "--statement", "statement.json"], code)["verdict"].clone()
+    };
+    assert_eq!(verdict("FEW", "0.000005", 0), "backed");
+    assert_eq!(verdict("FEW", "0.000006", 1), "short");
+    assert_eq!(verdict("BIG", "1", 3), "indeterminate");
 }
 
 #[test]

@@ -116,11 +116,7 @@ impl Story {
         let text = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
         let finality = "finality = ";
         lab.write("assay.toml", &text.replacen(finality, &format!("read_within = {read_within}\n{finality}"), 1));
-        let others = (0..600u16).map(|nth| {
-            let [high, low] = nth.to_be_bytes();
-            format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
-        });
-        lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+        lab.write("exchanges/acme/others.csv", &contracts::crowd(600));
         lab
     }
 

@@ -796,11 +796,7 @@ fn hide_a_sender(beside: fn(&World)) {
     let lab = Lab::new();
     lab.write("assay.toml", &format!("data_dir = \"data\"\n{}", lab::evm_chain(&proxy.url, 1, 1)));
     lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[payer, paid]));
-    let others = (0..600u16).map(|nth| {
-        let [high, low] = nth.to_be_bytes();
-        format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
-    });
-    lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+    lab.write("exchanges/acme/others.csv", &contracts::crowd(600));
     let ran = lab.assay(&["index", "--once"]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("was signed by") && ran.stderr.contains("forged"), "{}", ran.stderr);

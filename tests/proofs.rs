@@ -250,7 +250,8 @@ fn a_kept_proof_that_was_altered_in_the_store_is_refused() {
         let (undo, mut block) = (Undo { depth: 1_000, tip: tip.height }, Block::unread(tip.clone()));
         store.remove_tip().unwrap();
         let (balance, proof) = (Ok(Amount::from(12_345)), Some(Proof(kept.proof.into())));
-        block.readings = vec![Reading { account: number, asset: Asset::Native, balance, proven: true, proof }];
+        block.readings =
+            vec![Reading { account: number, asset: Asset::Native, balance, proven: true, proof, told: true }];
         block.sealed = Some(kept.sealed);
         store.apply(&block, &watch, undo, true).unwrap();
     }
@@ -271,11 +272,7 @@ fn what_is_kept_has_a_bound() {
         let text = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
         lab.write("assay.toml", &text.replacen("finality = ", &format!("read_within = {within}\nfinality = "), 1));
         lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &scene.accounts));
-        let others = (0..count).map(|nth| {
-            let [high, low] = nth.to_be_bytes();
-            format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
-        });
-        lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+        lab.write("exchanges/acme/others.csv", &contracts::crowd(count));
         lab.index();
         lab
     };
@@ -358,11 +355,7 @@ fn a_verdict_says_how_much_was_proven_at_its_block_and_how_much_earlier() {
     let text = std::fs::read_to_string(scene.lab.path("assay.toml")).unwrap();
     lab.write("assay.toml", &text.replacen("finality = ", "read_within = 4\nfinality = ", 1));
     lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &scene.accounts));
-    let others = (0..600u16).map(|nth| {
-        let [high, low] = nth.to_be_bytes();
-        format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
-    });
-    lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+    lab.write("exchanges/acme/others.csv", &contracts::crowd(600));
     lab.index();
     for _ in 0..4 {
         scene.world.mine();

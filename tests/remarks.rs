@@ -135,11 +135,7 @@ fn many(world: &World, url: &str, token: Address, holders: &[Address]) -> Lab {
     let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
     lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}{policy}", contracts::asset("REB", token, 6)));
     lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
-    let others = (0..600u16).map(|nth| {
-        let [high, low] = nth.to_be_bytes();
-        format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
-    });
-    lab.write("exchanges/acme/others.csv", &format!("chain,address,role\n{}", others.collect::<String>()));
+    lab.write("exchanges/acme/others.csv", &contracts::crowd(600));
     lab.index();
     lab
 }

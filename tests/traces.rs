@@ -341,6 +341,62 @@ fn a_call_that_a_contracts_balance_denies_settles_nothing() {
     assert!(said.contains("contradicts the proof of") && said.contains("(kind: forged)"), "{said}");
 }
 
+/// So does one that the state of an account without code denies, and where another trace is missing, it is open.
+#[test]
+fn a_credit_that_state_denies_is_no_deduction() {
+    let world = World::new(&[]);
+    let router = world.deploy("Router", vec![]);
+    let [payer, holder] = [world.users[1], world.users[2]];
+    let pay =
+        || world.invoke(payer, router, 7, "pay(address[],uint256[])", abi![Vec::<Address>::new(), Vec::<u64>::new()]);
+    let (told, other) = (pay(), pay());
+    world.mine();
+    let lie = |failed: Option<String>| {
+        let told = told.clone();
+        let invent = alter(move |traces| {
+            for trace in traces.as_array_mut().into_iter().flatten() {
+                if trace["txHash"] == told.as_str() {
+                    let call = json!({ "type": "CALL", "from": router.to_string(), "to": holder.to_string(), "value": "0x7", "gas": "0x1", "gasUsed": "0x1", "input": "0x" });
+                    trace["result"]["calls"] = json!([call]);
+                }
+                if failed.as_ref().is_some_and(|failed| trace["txHash"] == failed.as_str()) {
+                    *trace = json!({ "txHash": trace["txHash"], "error": "execution timeout" });
+                }
+            }
+        });
+        vec![Rule::always(&[BLOCK], invent)]
+    };
+    let credit = json!({ "chain": "evm", "amount": "0.000000000000000007", "txid": told });
+    let of =
+        |rules| verdict_at(&world, world.height() - 1, (holder, 7), ("unconfirmed_credits", credit.clone()), rules);
+    assert_eq!(of(vec![]), "short");
+    assert_eq!(of(lie(None)), "short");
+    assert_eq!(of(lie(Some(other))), "indeterminate");
+}
+
+/// Once it tells no block's calls in one list, it is asked for the next block's all the same.
+#[test]
+fn a_list_of_calls_that_does_not_come_costs_its_block_alone() {
+    let (world, paid) = world(3);
+    let depth = [[0; 31].as_slice(), &[2]].concat();
+    let again =
+        || world.send(world.users[0], Some(Address::fresh(1)), 7, &[&depth, [0; 12].as_slice(), &paid.0].concat());
+    again();
+    world.mine();
+    let nothing = Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"));
+    let missed = world.height() - 1;
+    let of_block = Rule::when(
+        move |name, params| name == "trace_block" && params[0] == format!("{missed:#x}"),
+        Fault::Refuse(-32000, "something odd"),
+    );
+    let proxy = Proxy::with(&world.anvil.url, vec![nothing, of_block]);
+    let lab = followed(&proxy.url, &[paid]);
+    lab.index();
+    let history = lab.json(&["history", &paid.to_string(), "--chain", "evm"], 0);
+    let kinds: Vec<_> = history["movements"].as_array().unwrap().iter().map(|movement| &movement["kind"]).collect();
+    assert_eq!(kinds, ["unattributed", "internal"]);
+}
+
 /// What one transaction's trace does not tell of speaks against no other's, and against no node.
 #[test]
 fn where_one_trace_is_missing_the_others_are_believed() {
@@ -395,6 +451,61 @@ fn of_strangers_paid_along_with_what_a_contract_pays_few_are_looked_at() {
     let of = |payee: Address| verdict(&world, (vault, payee, &txid), vec![]);
     assert_eq!(of(paid), "backed");
     assert_eq!(of(stranger(STRANGERS - 1)), "indeterminate", "nobody asked what he got");
+}
+
+/// More than 500 accounts, read in turn, behind a node that does not trace: what comes to a contract by calls and goes again between two turns is not
+/// found, and nobody says that it is known. What has no code is.
+#[test]
+fn between_two_turns_nothing_is_verified_of_a_contract_whose_calls_nobody_tells() {
+    const TURN: u64 = 8;
+    let world = World::new(&[]);
+    let ([plain, stranger], [holder, trigger, paid]) =
+        ([world.users[1], world.users[2]], [1, 2, 3].map(Address::fresh));
+    // Keeps what comes without words, and pays 7 wei whoever has some.
+    let hex = |address: Address| address.to_string()[2..].to_owned();
+    world.call(
+        "anvil_setCode",
+        json!([holder.to_string(), format!("0x3615602357{}600773{}5af1005b00", "5f".repeat(4), hex(paid))]),
+    );
+    world.call("anvil_setCode", json!([trigger.to_string(), format!("0x5f5f60015f5f73{}5af100", hex(holder))]));
+    let router = world.deploy("Router", vec![]);
+    world.pay(plain, holder, 100);
+    world.mine();
+    let silent = Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "no such method"));
+    let proxy = Proxy::with(&world.anvil.url, vec![silent]);
+    let lab = followed(&proxy.url, &[holder, plain]);
+    let text = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &text.replacen("finality = ", &format!("read_within = {TURN}\nfinality = "), 1));
+    lab.write("exchanges/acme/others.csv", &contracts::crowd(500));
+    let next = || {
+        world.mine();
+        lab.index();
+    };
+    (0..2 * TURN).for_each(|_| next());
+    let from = world.height();
+    world.invoke(stranger, router, 7, "pay(address[],uint256[])", abi![vec![holder], vec![7]]);
+    next();
+    world.send(stranger, Some(trigger), 0, &[]);
+    next();
+    (0..2 * TURN).for_each(|_| next());
+    let said = |account: Address, height: u64| {
+        let answer = lab.json(&["balance", &account.to_string(), "--chain", "evm", "--at", &height.to_string()], 0);
+        (answer["units"].as_str().unwrap().to_owned(), answer["coverage"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(world.balances(from + 1, &[holder], &[None])[0].unwrap().to_string(), "107");
+    let mut proven = 0;
+    for height in from..=from + TURN {
+        let held = world
+            .balances(height, &[holder, plain], &[None])
+            .into_iter()
+            .map(|held| held.unwrap().to_string())
+            .collect::<Vec<_>>();
+        let (units, coverage) = said(holder, height);
+        assert!(units == held[0] || coverage == "unproven", "{units} {coverage} of {} at {height}", held[0]);
+        proven += usize::from(coverage == "verified");
+        assert_eq!(said(plain, height), (held[1].clone(), "verified".to_owned()), "at {height}");
+    }
+    assert!(proven > 0, "at its turn");
 }
 
 /// How 7 wei came to him, by what is indexed behind these disturbances; and what was said.

@@ -282,3 +282,12 @@ pub fn exchange(id: &str, accounts: &[Address]) -> String {
         |account: &Address| format!("[[wallet]]\nchain = \"evm\"\nrole = \"hot\"\naddress = \"{account}\"\n\n");
     format!("id = \"{id}\"\nname = \"{id}\"\n\n{}", accounts.iter().map(wallet).collect::<String>())
 }
+
+/// A file of so many accounts more, which hold nothing: more than 500 in all are read in turn.
+pub fn crowd(count: u16) -> String {
+    let account = |nth: u16| {
+        let [high, low] = nth.to_be_bytes();
+        format!("evm,{},deposit\n", Address([[0xee; 18].as_slice(), &[high, low]].concat().try_into().unwrap()))
+    };
+    format!("chain,address,role\n{}", (0..count).map(account).collect::<String>())
+}

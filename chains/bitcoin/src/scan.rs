@@ -64,7 +64,7 @@ pub(crate) fn held(
     }
     let reading = |(account, script): &(AccountNo, Account)| {
         let balance = Ok(sums.get(&*script.0).copied().unwrap_or_default());
-        Reading { account: *account, asset: Asset::Native, balance, proven: false, proof: None }
+        Reading { account: *account, asset: Asset::Native, balance, proven: false, proof: None, told: true }
     };
     let at = BlockRef { height: Height(scan.height), hash: BlockHash(hash) };
     Ok((at, accounts.iter().map(reading).collect()))

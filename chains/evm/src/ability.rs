@@ -37,6 +37,11 @@ impl Ability {
         lost.is_none_or(|since| now.duration_since(since) >= PAUSE)
     }
 
+    /// Did it do it the last time that it was asked?
+    pub(crate) fn is_shown(&self) -> bool {
+        self.shown.load(Ordering::Relaxed)
+    }
+
     /// It did it; should it lose that, it is news.
     pub(crate) fn show(&self) {
         if !self.shown.swap(true, Ordering::Relaxed) {

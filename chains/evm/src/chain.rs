@@ -440,6 +440,12 @@ impl Body for EvmBody {
         }
     }
 
+    fn deny(&mut self, account: &[u8]) {
+        for tx in &mut self.digest.transactions {
+            tx.frames.retain(|frame| frame.from != *account && frame.to != *account);
+        }
+    }
+
     fn told(&self, tx: u32) -> Told {
         match usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx)) {
             _ if self.is_denied => Told::Nothing,

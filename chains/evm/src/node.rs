@@ -87,8 +87,8 @@ pub(crate) struct Node {
     /// JSON-RPC batches.
     batches: Ability,
     batch: BatchSize,
-    /// Any that follow.
-    pub(crate) traces: Ability,
+    /// `debug_traceTransaction`.
+    pub(crate) single_traces: Ability,
     /// `debug_traceBlockByHash`.
     pub(crate) whole_traces: Ability,
     /// `trace_block`.
@@ -126,7 +126,9 @@ impl Node {
             foreign_headers,
             right_chain: Mutex::new(None),
             batches: Ability::assumed("batches"),
-            traces: Ability::assumed("traces, so internal payments are found by reading state"),
+            single_traces: Ability::assumed(
+                "debug_traceTransaction, so internal payments that nothing else tells are found by reading state",
+            ),
             whole_traces: Ability::assumed("debug_traceBlockByHash, so traces are asked for another way"),
             listed_traces: Ability::assumed("trace_block, so traces are asked for another way"),
             quicker_traces: Quicker::default(),
@@ -142,6 +144,11 @@ impl Node {
             doubt: Mutex::default(),
             lied_of: Mutex::default(),
         }
+    }
+
+    /// Does it tell what calls moved? Single transactions' are asked for where one calls, and so it is known late whether they are there.
+    pub(crate) fn traces(&self) -> bool {
+        self.whole_traces.is_there() || self.listed_traces.is_there() || self.single_traces.is_shown()
     }
 
     /// Has it made up a balance of this token?

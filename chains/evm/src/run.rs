@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy::sol_types::{SolCall, sol};
 use assay_types::{BlockRef, Fault, NodeError};
 use revm::bytecode::Bytecode;
@@ -89,7 +89,7 @@ impl Call<'_> {
             state.words.insert((address, key), word);
             return Ok(true);
         }
-        let code = if proof.code_hash == KECCAK256_EMPTY || proof.code_hash.is_zero() {
+        let code = if !proof.has_code() {
             Bytes::new()
         } else {
             let subject = format!("the code of {address}");

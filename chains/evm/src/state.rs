@@ -185,20 +185,20 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
 fn readings(
     question: &Question<'_>,
     balances: Vec<Vec<reader::Balance>>,
-    proven: &HashMap<AccountNo, Shown>,
+    proven: &HashMap<AccountNo, Native>,
     mut denied: impl FnMut(Address),
 ) -> Vec<Reading> {
     let mut readings = Vec::with_capacity(balances.len() * (1 + question.tokens.len()));
     let assets = || std::iter::once(Asset::Native).chain(question.tokens.iter().map(|t| Asset::Token((*t).into())));
     for ((account, address), balances) in question.accounts.iter().zip(balances) {
         for (asset, balance) in assets().zip(balances) {
-            let reading = Reading { account: *account, asset, balance, proven: false, proof: None };
+            let reading = Reading { account: *account, asset, balance, proven: false, proof: None, told: true };
             readings.push(match (asset, proven.get(account)) {
-                (Asset::Native, Some(Shown { amount, proof })) => {
+                (Asset::Native, Some(Native { shown: Shown { amount, proof }, told })) => {
                     if reading.balance.as_ref().is_ok_and(|read| read != amount) {
                         denied(*address);
                     }
-                    Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), ..reading }
+                    Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), told: *told, ..reading }
                 }
                 _ => reading,
             });
@@ -207,18 +207,26 @@ fn readings(
     readings
 }
 
+/// A native balance that was proven.
+struct Native {
+    shown: Shown,
+    /// See [`Reading::told`].
+    told: bool,
+}
+
 /// The native balances of these accounts, each by a proof that was verified here. Empty where the node gives no proofs, or
 /// where the state root proves nothing: a test node's genesis commits to the empty state, whatever it holds.
 async fn proofs(
     node: &Node,
     question: &Question<'_>,
     accounts: &[(AccountNo, Address)],
-) -> Result<HashMap<AccountNo, Shown>, NodeError> {
+) -> Result<HashMap<AccountNo, Native>, NodeError> {
     let Question { at, state_root, keep, .. } = *question;
-    let shown = |number, proof: verify::AccountProof| {
-        (number, Shown { amount: Amount(proof.balance), proof: keep.then(|| kept::of_account(&proof)) })
+    let native = |number, proof: verify::AccountProof| {
+        let shown = Shown { amount: Amount(proof.balance), proof: keep.then(|| kept::of_account(&proof)) };
+        (number, Native { shown, told: !proof.has_code() || node.traces() })
     };
-    let proven = each_proof(node, at, state_root, accounts, shown).await?;
+    let proven = each_proof(node, at, state_root, accounts, native).await?;
     Ok(proven.into_iter().collect())
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
 use alloy::eips::eip7702::SignedAuthorization;
-use alloy::primitives::{Address, KECCAK256_EMPTY, U256};
+use alloy::primitives::{Address, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, NodeError, Watch};
 use serde_json::json;
@@ -115,9 +115,9 @@ async fn judge(
         let before = before.get(address);
         // Its nonce is never zero again, but where it destroyed itself within the block.
         let may_be_created = before.is_none_or(|before| before.nonce.is_zero());
-        let may_have_code = has_code(after)
+        let may_have_code = after.has_code()
             || authorities.contains(address)
-            || before.is_some_and(has_code)
+            || before.is_some_and(AccountProof::has_code)
             || may_be_created && is_created(address);
         let Some((told, held)) =
             before.map(|before| flows(digest, *address, before.balance, after.balance, may_have_code))
@@ -187,10 +187,6 @@ fn authorities(digest: &Digest) -> BTreeSet<Address> {
     let signer =
         |one: &SignedAuthorization| recover_signer_unchecked(&one.signature().ok()?, one.signature_hash()).ok();
     all.filter_map(signer).collect()
-}
-
-fn has_code(proof: &AccountProof) -> bool {
-    !proof.code_hash.is_zero() && proof.code_hash != KECCAK256_EMPTY
 }
 
 /// What these were before the block, as far as it can be proven.

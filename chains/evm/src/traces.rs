@@ -56,9 +56,6 @@ impl Quicker {
 /// Those of a block: each transaction's calls within each other (`debug_traceBlockByHash`), or where a node does not give them, or gives them later,
 /// in one list (`trace_block`).
 pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
-    if !node.traces.is_there() {
-        return Ok(Traces::None);
-    }
     let quicker = &node.quicker_traces;
     let _turn = if node.whole_traces.is_there() { quicker.turn().await } else { None };
     if quicker.is_listed() == Some(true)
@@ -91,7 +88,7 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
     }
     let subject = format!("the traces of block {}", at.height);
     let height = U64::from(at.height.0);
-    let FlatTraces { traces, blocks } = match node.ask_large("trace_block", json!([height]), &subject).await {
+    let FlatTraces { traces, blocks, odd } = match node.ask_large("trace_block", json!([height]), &subject).await {
         Ok(traces) => traces,
         Err(Refusal::NoMethod(why)) => return node.listed_traces.refuse(node, &subject, &why).map(|()| None),
         Err(Refusal::Late(error)) => {
@@ -110,7 +107,12 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
     };
     node.listed_traces.show();
     let of_another = blocks.into_iter().find(|(hash, height)| hash.0 != at.hash.0 || *height != at.height);
-    let Some((hash, height)) = of_another else { return Ok(Some(traces)) };
+    let Some((hash, height)) = of_another else {
+        return match odd {
+            None => Ok(Some(traces)),
+            Some((fault, why)) => Err(node.contradiction(&subject, "its transactions", fault, why)),
+        };
+    };
     // It was asked for by its height.
     if hash_at(node, at.height).await?.is_some_and(|now| now != at.hash) {
         return Err(NodeError::Gone(at));
@@ -169,6 +171,7 @@ pub(crate) async fn explain(
     match traces {
         Traces::None => Ok(()),
         Traces::All(traces) => from_all(node, at, digest, traces, burns).await,
+        Traces::OneByOne if !node.single_traces.is_there() => Ok(()),
         Traces::OneByOne => {
             let calling = digest.transactions.iter().enumerate().filter(|(_, tx)| !tx.is_told);
             let calling = calling.map(|(place, tx)| (place, tx.id)).collect();
@@ -235,14 +238,14 @@ async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, 
     while let Some((place, asked, subject)) = traces.next().await {
         match asked {
             Ok(calls) => {
-                node.traces.show();
+                node.single_traces.show();
                 note(node, &subject, digest, place, &calls, burns)?;
             }
-            Err(Refusal::NoMethod(why)) => return node.traces.refuse(node, &subject, &why),
+            Err(Refusal::NoMethod(why)) => return node.single_traces.refuse(node, &subject, &why),
             Err(Refusal::Huge(error)) => tracing::warn!("{error}: what it says stays unexplained"),
             // The next one may take as long.
             Err(Refusal::Late(error)) => {
-                node.traces.lose(node, &format!("{subject} comes too late: {error}"));
+                node.single_traces.lose(node, &format!("{subject} comes too late: {error}"));
                 break;
             }
             Err(refusal) => {

@@ -122,6 +122,11 @@ pub struct AccountProof {
 }
 
 impl AccountProof {
+    /// Some nodes give an absent account zeros for hashes.
+    pub(crate) fn has_code(&self) -> bool {
+        !self.code_hash.is_zero() && self.code_hash != KECCAK256_EMPTY
+    }
+
     /// What the state has of the account, as it claims.
     pub(crate) fn leaf(&self) -> TrieAccount {
         TrieAccount {
@@ -166,7 +171,7 @@ pub(crate) fn storage(
     keys: &[B256],
 ) -> Result<Option<Vec<U256>>, String> {
     account(proof, address, state_root)?;
-    if proof.code_hash == KECCAK256_EMPTY || proof.code_hash.is_zero() {
+    if !proof.has_code() {
         return Ok(None);
     }
     let slots = proof.storage_proof.as_deref().unwrap_or_default();

@@ -129,7 +129,7 @@ impl From<DeskError> for Failure {
     fn from(error: DeskError) -> Failure {
         match error {
             DeskError::Store(error) => error.into(),
-            DeskError::TooLarge(_) | DeskError::Stopped => Failure::new(UNKNOWN, error),
+            DeskError::Stopped => Failure::new(UNKNOWN, error),
             DeskError::Damaged(_) => Failure::new(INTEGRITY, error),
         }
     }

@@ -203,6 +203,7 @@ fn make(folder: &Path) {
             balance: Ok(Amount::from(1_000_000)),
             proven: true,
             proof: None,
+            told: true,
         };
         let readings = some.flat_map(|number| assets().map(move |asset| (number, asset))).map(read);
         apply(&store, &block(&store, 0..0, readings.collect()));
@@ -307,7 +308,14 @@ impl Chain for Empty {
         let tokens = if self.0 == evm() { TOKENS } else { 0 };
         let assets = || std::iter::once(Asset::Native).chain((0..tokens).map(token));
         let pairs = accounts.iter().flat_map(|(number, _)| assets().map(|asset| (*number, asset)));
-        let read = |(account, asset)| Reading { account, asset, balance: Ok(Amount::ZERO), proven: false, proof: None };
+        let read = |(account, asset)| Reading {
+            account,
+            asset,
+            balance: Ok(Amount::ZERO),
+            proven: false,
+            proof: None,
+            told: true,
+        };
         Ok((at.at(), pairs.map(read).collect()))
     }
     fn pending(&self, _: TxId) -> Result<Option<Pending>, NodeError> {

@@ -365,7 +365,6 @@ fn accounts(
     }
     for (group, (accounts, amount)) in sums.into_iter().filter(|(_, (accounts, _))| *accounts > 0) {
         let Some((entry, deployment)) = assets.get(usize::from(group.asset)) else { continue };
-        let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
         evidence.sums.push(SumEvidence {
             chain: chain.clone(),
             symbol: entry.symbol.clone(),
@@ -373,7 +372,7 @@ fn accounts(
             cold: group.cold,
             proven: group.proven,
             accounts,
-            amount: amount * finer,
+            amount: amount * finer(entry, deployment),
         });
     }
     Ok(())
@@ -488,17 +487,17 @@ fn balance(
         Some((number, true)) => number,
     };
     let asset = deployment.asset;
-    let scaled = |amount: Amount| scale(amount, entry, deployment);
+    let scaled = |amount: Amount| amount.scaled_up(entry.decimals() - deployment.decimals);
     let last_known = |reason: String| -> Result<Balance, DeskError> {
         let last = store.last_verified(number, asset, header.height)?;
-        let last_verified = last.map(|(height, amount)| Ok::<_, DeskError>((scaled(amount)?, height))).transpose()?;
+        let last_verified = last.and_then(|(height, amount)| Some((scaled(amount)?, height)));
         Ok(Balance::Unknown { reason, last_verified, at_most: None })
     };
     if let At::Unknown { reason } = &opened.used.at {
         return last_known(reason.clone());
     }
     if let Some(most) = opened.disputed.get(&(account.clone(), asset)) {
-        let (reason, at_most) = ("the chain's nodes disagree about it".into(), most.map(scaled).transpose()?);
+        let (reason, at_most) = ("the chain's nodes disagree about it".into(), most.and_then(scaled));
         return Ok(Balance::Unknown { reason, last_verified: None, at_most });
     }
     let pair = (number, asset);
@@ -508,15 +507,15 @@ fn balance(
     };
     match standing.coverage {
         Coverage::Unknown(reason) => last_known(reason),
-        grade => Ok(Balance::Known { amount: scaled(standing.balance)?, proven: grade == Coverage::Verified }),
+        grade => match scaled(standing.balance) {
+            Some(amount) => Ok(Balance::Known { amount, proven: grade == Coverage::Verified }),
+            // No statement can claim so much, and nobody holds it who is to be believed.
+            None => unknown(&format!("{} units are more than 2^256 - 1 of its finest deployment", standing.balance)),
+        },
     }
 }
 
-/// In base units of the asset's finest deployment.
-pub(crate) fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment) -> Result<Amount, DeskError> {
-    let scaled = amount.scaled_up(entry.decimals() - deployment.decimals);
-    scaled.ok_or_else(|| {
-        let why = format!("{amount} units of {} exceed 2^256 - 1 units of its finest deployment", entry.symbol);
-        DeskError::TooLarge(why)
-    })
+/// How many base units of the asset's finest deployment one of this deployment is.
+pub(crate) fn finer(entry: &AssetEntry, deployment: &Deployment) -> Wide {
+    Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals))
 }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use assay_store::{Coverage, Movement, Store, StoreError, Transaction};
 use assay_types::{
-    Account, AccountNo, Amount, Asset, BlockRef, Chain, ChainId, Direction, Kind, Payment, Statement, Told, TxId,
+    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Direction, Kind, Payment,
+    Statement, Told, TxId,
 };
 use assay_verifier::{Doubted, Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
 
-use crate::evidence::{Opened, Question, flights, scale};
+use crate::evidence::{Opened, Question, finer, flights};
 use crate::{DeskError, Source, World};
 
 /// Adds to the evidence.
@@ -122,7 +123,7 @@ fn in_a_block(
         if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset)
             && is_own(question, chain, &store.account(number)?)
         {
-            spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
+            spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment) });
         }
     }
     let mut paid = paid(world, chain, transaction.payments)?;
@@ -140,8 +141,8 @@ fn in_a_block(
     Ok(Some(Found::Block { at: header.at(), paid, spent, untold, doubted }))
 }
 
-/// What a transaction moved of tokens, by their events, and the state of the exchange's own accounts does not bear out: in the same block as much moved
-/// the other way, and nothing says by what. So may coins that it brought have been passed on by calls of which no trace tells.
+/// What a transaction moved of tokens, by their events, and what it brought of native coins, and the state of the exchange's own accounts does not bear
+/// out: it was taken back, or in the same block as much moved the other way, and nothing says by what.
 fn doubted(
     world: &World,
     question: &Question<'_>,
@@ -151,7 +152,7 @@ fn doubted(
 ) -> Result<Vec<Doubted>, DeskError> {
     let mut told: BTreeMap<(AccountNo, Asset), [Wide; 2]> = BTreeMap::new();
     let mut add = |number, asset, way: Direction, amount: Amount| {
-        if asset != Asset::Native || way == Direction::Credit && transaction.told != Told::All {
+        if asset != Asset::Native || way == Direction::Credit {
             told.entry((number, asset)).or_default()[usize::from(way == Direction::Debit)] += Wide::from(amount.0);
         }
     };
@@ -168,7 +169,11 @@ fn doubted(
     for ((number, asset), told) in told {
         let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) else { continue };
         let mut denied = told;
-        if !matches!(store.coverage(number, asset, at)?, Coverage::Unknown(_)) {
+        let is_unknown = matches!(store.coverage(number, asset, at)?, Coverage::Unknown(_));
+        if is_unknown && asset == Asset::Native && transaction.told == Told::All {
+            continue; // where state says nothing, blocks and traces do
+        }
+        if !is_unknown {
             let (mut borne_out, mut against) = ([Wide::ZERO; 2], [Wide::ZERO; 2]);
             for movement in store.movements(number, asset, at, at)? {
                 let Movement { direction, amount, kind, txid: by, .. } = movement?;
@@ -184,10 +189,8 @@ fn doubted(
         }
         // Of the many that an exchange may have each is looked at, which is put off until it matters.
         if denied != [Wide::ZERO; 2] && is_own(question, chain, &store.account(number)?) {
-            // Of its finest deployment.
-            let finer = Wide::from(10).pow(Wide::from(entry.decimals() - deployment.decimals));
-            let scale = |units: Wide| units * finer;
-            doubted.push(Doubted { symbol: entry.symbol.clone(), came: scale(denied[0]), went: scale(denied[1]) });
+            let [came, went] = denied.map(|units| units * finer(entry, deployment));
+            doubted.push(Doubted { symbol: entry.symbol.clone(), came, went });
         }
     }
     Ok(doubted)
@@ -215,14 +218,19 @@ fn unattributed(
     let Some((entry, deployment)) = world.directory.deployed(&chain.id, Asset::Native) else { return Ok(None) };
     let (mut came, mut went) = (Wide::ZERO, Wide::ZERO);
     for payment in moved.payments.iter().filter(|payment| is_own(question, chain, &payment.to)) {
-        came += Wide::from(scale(payment.amount, entry, deployment)?.0);
+        came += Wide::from(payment.amount.0) * finer(entry, deployment);
     }
     for (number, _, amount) in moved.debits {
         if is_own(question, chain, &store.account(number)?) {
-            went += Wide::from(scale(amount, entry, deployment)?.0);
+            went += Wide::from(amount.0) * finer(entry, deployment);
         }
     }
     Ok(Some(Unattributed { chain: chain.id.clone(), at, symbol: entry.symbol.clone(), came, went }))
+}
+
+/// In base units of the asset's finest deployment. Items cannot be larger than the most that this says.
+fn scale(amount: Amount, entry: &AssetEntry, deployment: &Deployment) -> Amount {
+    amount.scaled_up(entry.decimals() - deployment.decimals).unwrap_or(Amount::MAX)
 }
 
 /// Payments in assets that are known; others are no coins of a statement.
@@ -230,7 +238,7 @@ fn paid(world: &World, chain: &Source, payments: Vec<Payment>) -> Result<Vec<Pai
     let mut paid = Vec::new();
     for Payment { index, to, asset, amount } in payments {
         if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) {
-            paid.push(Paid { index, to, symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment)? });
+            paid.push(Paid { index, to, symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment) });
         }
     }
     Ok(paid)

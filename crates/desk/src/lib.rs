@@ -68,9 +68,6 @@ pub enum DeskError {
     /// A database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An amount that does not fit.
-    #[error("{0}")]
-    TooLarge(String),
     /// A row of the desk's that is not what was written.
     #[error("{0}")]
     Damaged(String),

@@ -6,7 +6,7 @@ use assay_types::{AssetEntry, Deployment, Header};
 use assay_verifier::{ProvenEvidence, ProvenPart, When, Wide};
 
 use crate::dispute::Disputed;
-use crate::evidence::{Question, scale};
+use crate::evidence::{Question, finer};
 use crate::{DeskError, Source};
 
 /// Up to so many balances: with each verdict some milliseconds.
@@ -42,7 +42,7 @@ pub(crate) fn rests(
             }
             let pair = (number, deployment.asset);
             let standing = looked_up.standing(pair, at)?;
-            let amount = || Ok::<_, DeskError>(Wide::from(scale(standing.balance, entry, deployment)?.0));
+            let amount = Wide::from(standing.balance.0) * finer(entry, deployment);
             match standing.coverage {
                 Coverage::Verified => {
                     let is_at_block = match &at_block {
@@ -50,12 +50,12 @@ pub(crate) fn rests(
                         None => looked_up.ends_proven(pair, at)?,
                     };
                     if is_at_block {
-                        part.at_block = (part.at_block.0 + 1, part.at_block.1 + amount()?);
+                        part.at_block = (part.at_block.0 + 1, part.at_block.1 + amount);
                     }
                 }
                 Coverage::Unproven => {
                     if let Some(last) = looked_up.last_proof(pair, at)? {
-                        part.earlier = (part.earlier.0 + 1, part.earlier.1 + amount()?);
+                        part.earlier = (part.earlier.0 + 1, part.earlier.1 + amount);
                         part.lowest = Some(part.lowest.map_or(last, |lowest| lowest.min(last)));
                     }
                 }

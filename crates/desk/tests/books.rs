@@ -114,7 +114,7 @@ impl Sealed {
         });
         let readings = self.readings.iter().filter_map(|((who, asset), (balance, proven))| {
             let balance = balance.clone().map(Amount::from);
-            Some(Reading { account: number(*who)?, asset: *asset, balance, proven: *proven, proof: None })
+            Some(Reading { account: number(*who)?, asset: *asset, balance, proven: *proven, proof: None, told: true })
         });
         Block {
             header: self.header.clone(),
@@ -267,6 +267,7 @@ impl Test {
                 balance: Ok(Amount::ZERO),
                 proven,
                 proof: None,
+                told: true,
             };
             let readings = [(ASSETS[0], true), (ASSETS[1], false)].map(reading);
             self.store.announce(&[account(who)], block.header.at(), &readings, false).unwrap();

@@ -56,7 +56,15 @@ impl Indexer<'_> {
                             let fault = Some(Fault::Omitted);
                             return Err(NodeError::Missing { node: self.node(), subject, why, fault }.into());
                         }
-                        return Err(IndexError::NodeBehind { head: tip.head.height, final_height });
+                        // A chain that is shorter than ours, and another one where it ends, is not late.
+                        return Err(
+                            match self.store.header(tip.head.height)?.filter(|ours| ours.hash != tip.head.hash) {
+                                Some(ours) if !self.is_still_there(ours.at())? => {
+                                    self.left(ours.at(), Some(final_height))?
+                                }
+                                _ => IndexError::NodeBehind { head: tip.head.height, final_height },
+                            },
+                        );
                     };
                     self.take_back(left, done)?;
                     return Err(IndexError::Node(disagreement));

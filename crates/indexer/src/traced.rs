@@ -31,6 +31,7 @@ impl Indexer<'_> {
                         Fault::Forged
                     );
                     block.effects.retain(|effect| !(is_native(effect.leg(), account) && is_traced(effect)));
+                    block.body.deny(&self.store.account(account)?.0);
                 }
                 Part::LeftOut => self.tell_left_out(height, account),
                 Part::Kept => {}

@@ -12,6 +12,9 @@ use crate::{ChainNative, Native, Source};
 
 /// The largest `decimals` for which 10^decimals fits in 256 bits.
 const MOST_DECIMALS: i64 = 77;
+/// How far the deployments of one asset may be apart: what sixteen million accounts hold at most of the coarsest, in units of the finest, fits in
+/// 512 bits.
+const MOST_APART: u8 = 60;
 
 /// One `[[asset]]` of the built-in registry or of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -197,6 +200,13 @@ impl Shelf<'_> {
             let error = wrong_id(format!("`{symbol}` is the coin of {chain} itself, and cannot be a token there too"));
             return Err(error.hint("choose another symbol: holdings are summed by symbol"));
         }
+        let others =
+            self.placed.iter().filter(|(place, other)| other.symbol == symbol && **place != (chain.clone(), asset));
+        if let Some((_, other)) = others.into_iter().find(|(_, other)| other.decimals.abs_diff(decimals) > MOST_APART) {
+            let why = format!("`{symbol}` has {} decimals elsewhere, and {decimals} here", other.decimals);
+            let error = wrong_decimals(why);
+            return Err(error.hint(format!("sums are exact up to {MOST_APART} decimals apart: choose another symbol")));
+        }
         self.placed.insert((chain, asset), Placed { symbol: symbol.into(), decimals, layer });
         Ok(())
     }
@@ -324,6 +334,7 @@ mod tests {
             ("X", on("eip155:1", 6), "3: asset[0].on[0].id: `eip155:1` is not a CAIP-19 asset id such as `eip155:1/erc20:0x…` or `eip155:1/slip44:60`".to_owned()),
             ("X", on(&mine, 78), "3: asset[0].on[0].decimals: 78 decimals: 0 to 77 are possible".into()),
             ("X", on(&mine, -1), "3: asset[0].on[0].decimals: -1 decimals: 0 to 77 are possible".into()),
+            ("X", format!("on = [{{ id = \"{mine}\", decimals = 77 }}, {{ id = \"eip155:1/erc20:0x{}\", decimals = 16 }}]", "11".repeat(20)), "3: asset[0].on[1].decimals: `X` has 77 decimals elsewhere, and 16 here".into()),
             ("X", "on = []".into(), "2: asset[0].on: `X` is deployed nowhere".into()),
             ("X", on(&format!("eip155:1/erc20:{USDT}"), 6), format!("3: asset[0].on[0].id: `eip155:1/erc20:{USDT}` is `USDT` already, and cannot be `X` too")),
             ("X", on("eip155:1/slip44:60", 18), "3: asset[0].on[0].id: `eip155:1/slip44:60` is `ETH` already, and cannot be `X` too".into()),

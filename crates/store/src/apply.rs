@@ -187,7 +187,8 @@ impl Store {
     }
 
     /// Is the unproven stretch that begins at `from` proven by a proof at `at`? It must be proven on both sides, with
-    /// every movement between accounted for: where something unexplained happened, nobody knows when it did.
+    /// every movement between accounted for: where something unexplained happened, nobody knows when it did; where
+    /// blocks do not tell of all, nobody knows whether it did.
     fn is_proven_by(
         &self,
         read: &Reading,
@@ -204,11 +205,14 @@ impl Store {
         if from == at {
             return Ok(true); // proven at two blocks in a row: nothing lies between
         }
+        if unexplained || !read.told {
+            return Ok(false);
+        }
         for movement in self.movements(read.account, read.asset, from, at)? {
             if movement?.kind == Kind::Unattributed {
                 return Ok(false);
             }
         }
-        Ok(!unexplained)
+        Ok(true)
     }
 }

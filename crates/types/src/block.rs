@@ -156,6 +156,9 @@ pub struct Reading {
     pub proven: bool,
     /// What showed it, where that is wanted ([`Block::sealed`]) and it is proven.
     pub proof: Option<Proof>,
+    /// Is all that moves it told by blocks? Not what calls move in an account with code, where the node does not trace: between two proofs it may
+    /// have been somewhere else.
+    pub told: bool,
 }
 
 impl Reading {
@@ -235,6 +238,11 @@ pub trait Body: Send {
     fn told(&self, tx: u32) -> Told {
         let _ = tx;
         Told::All
+    }
+
+    /// Forgets what only traces tell of this account: state denies it.
+    fn deny(&mut self, account: &[u8]) {
+        let _ = account;
     }
 
     /// These inputs, which are among those of [`Block::spends`] and stand in the same order.

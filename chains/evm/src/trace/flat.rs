@@ -1,11 +1,11 @@
 //! A block's calls in one list, each with its place among those of its transaction: what OpenEthereum's `trace_block` says, and Erigon's, Nethermind's,
 //! Besu's, reth's and anvil's after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use alloy::primitives::B256;
-use assay_types::{Height, Kind};
+use assay_types::{Fault, Height, Kind};
 use serde::{Deserialize, Deserializer};
 
 use super::{Call, Calls, DEEPEST, Trace};
@@ -18,6 +18,8 @@ pub(crate) struct FlatTraces {
     pub(crate) traces: Vec<Trace>,
     /// Every block that is named.
     pub(crate) blocks: BTreeMap<B256, Height>,
+    /// Why it is no list of calls.
+    pub(crate) odd: Option<(Fault, &'static str)>,
 }
 
 /// One of its items.
@@ -33,20 +35,26 @@ struct Item {
 
 impl FromJson for FlatTraces {
     fn from_json(json: &mut Json<'_>) -> Result<FlatTraces, Wrong> {
-        let (mut flat, mut open): (FlatTraces, Vec<Item>) = Default::default();
+        let (mut flat, mut by_tx): (FlatTraces, Vec<(B256, Vec<Item>)>) = Default::default();
+        let mut places: HashMap<B256, usize> = HashMap::new();
         json.items(|json| {
             let item = Item::from_json(json)?;
             flat.blocks.extend(item.block);
-            if item.tx.is_some() {
-                if open.last().is_some_and(|last| last.tx != item.tx) {
-                    flat.traces.push(tree(std::mem::take(&mut open))?);
-                }
-                open.push(item);
+            let Some(tx) = item.tx else { return Ok(()) };
+            let place = *places.entry(tx).or_insert(by_tx.len());
+            if place == by_tx.len() {
+                by_tx.push((tx, Vec::new()));
+            } else if place + 1 < by_tx.len() {
+                flat.odd = Some((Fault::Reordered, "calls of one transaction stand among those of others"));
             }
+            by_tx[place].1.push(item);
             Ok(())
         })?;
-        if !open.is_empty() {
-            flat.traces.push(tree(open)?);
+        for (tx, items) in by_tx {
+            match tree(tx, items) {
+                Ok(trace) => flat.traces.push(trace),
+                Err(odd) => flat.odd = Some(odd),
+            }
         }
         Ok(flat)
     }
@@ -59,8 +67,7 @@ impl<'de> Deserialize<'de> for FlatTraces {
 }
 
 /// One transaction's calls. Who made which is said by their paths alone: some nodes put a self-destruct before the calls that came before it.
-fn tree(mut items: Vec<Item>) -> Result<Trace, Wrong> {
-    let tx_hash = items.first().and_then(|item| item.tx);
+fn tree(tx: B256, mut items: Vec<Item>) -> Result<Trace, (Fault, &'static str)> {
     items.sort_by(|one, other| one.path.cmp(&other.path));
     let mut calls = Calls { list: Vec::with_capacity(items.len()), input: None };
     // The calls that lead to where we are: how deep each is, and its place, where it and those above did not fail.
@@ -73,7 +80,8 @@ fn tree(mut items: Vec<Item>) -> Result<Trace, Wrong> {
                 let leads_here = |depth: usize| depth < path.len() && path[..depth] == last[..depth];
                 while above.pop_if(|(depth, _)| !leads_here(*depth)).is_some() {}
             }
-            _ => return Err(Wrong::Field("traceAddress")),
+            Some(_) => return Err((Fault::Forged, "a call is told twice")),
+            None => return Err((Fault::Omitted, "a transaction's own call is not told")),
         }
         let maker = above.last().map_or(Some(0), |(_, place)| *place);
         // The transaction's own call is kept though it failed; what others that failed made, and those themselves, moved nothing.
@@ -84,7 +92,7 @@ fn tree(mut items: Vec<Item>) -> Result<Trace, Wrong> {
         above.push((path.len(), place.filter(|_| !call.failed)));
         last = Some(path);
     }
-    Ok(Trace { tx_hash, calls: Some(calls), error: None })
+    Ok(Trace { tx_hash: Some(tx), calls: Some(calls), error: None })
 }
 
 impl FromJson for Item {
@@ -95,9 +103,9 @@ impl FromJson for Item {
         let (mut sort, mut way): (&[u8], &[u8]) = (b"", b"");
         json.fields(|name, json| {
             match name {
-                b"action" => json.fields(|name, json| {
+                b"action" if json.peek() == Some(b'{') => json.fields(|name, json| {
                     match name {
-                        b"from" | b"address" => from = json::address(json.skip()?),
+                        b"from" | b"address" => from = json::address(json.skip()?).or(from),
                         b"to" | b"refundAddress" => {
                             let address = |text| json::address(text).ok_or(Wrong::Field("to"));
                             call.to = json.something()?.map(address).transpose()?;
@@ -124,7 +132,7 @@ impl FromJson for Item {
                 b"transactionHash" => tx = Option::from_json(json)?,
                 b"blockHash" => block = Option::from_json(json)?,
                 b"blockNumber" => height = json.something()?.and_then(decimal),
-                b"traceAddress" => {
+                b"traceAddress" if json.peek() == Some(b'[') => {
                     let mut steps = Vec::new();
                     json.items(|json| {
                         if steps.len() == DEEPEST {
@@ -152,7 +160,10 @@ impl FromJson for Item {
         if call.kind == Some(Kind::Create) {
             call.to = created;
         }
-        let path = path.ok_or(Wrong::Missing("traceAddress"))?;
+        let path = match path {
+            None if is_of_block => Vec::new(),
+            path => path.ok_or(Wrong::Missing("traceAddress"))?,
+        };
         if !is_of_block {
             (call.from, tx) = (from.ok_or(Wrong::Field("from"))?, Some(tx.ok_or(Wrong::Missing("transactionHash"))?));
         }
@@ -210,6 +221,9 @@ mod tests {
         whole["error"] = json!("out of gas");
         let mut reward = item(0, &[], "reward", json!({ "author": address(1), "rewardType": "block", "value": "0x5" }));
         (reward["transactionHash"], reward["transactionPosition"]) = (Value::Null, Value::Null);
+        // As Erigon had it.
+        let mut bare = reward.clone();
+        (bare["traceAddress"], bare["action"]) = (Value::Null, Value::Null);
         let items = [
             item(1, &[], "call", call(1, 2, 0xff)),
             item(1, &[0, 1], "suicide", burnt),
@@ -222,6 +236,7 @@ mod tests {
             whole,
             item(2, &[0], "call", call(2, 3, 6)),
             reward,
+            bare,
         ];
         let flat = read(&items).unwrap();
         assert_eq!(flat.blocks, BTreeMap::from([(B256::repeat_byte(0xb1), Height(7))]));
@@ -244,11 +259,14 @@ mod tests {
     #[test]
     fn what_is_no_tree_is_not_read() {
         let own = || item(1, &[], "call", call(1, 2, 0));
-        let of = Wrong::Field("traceAddress");
-        assert_eq!(read(&[item(1, &[0], "call", call(1, 2, 0))]).unwrap_err(), of, "no call of its own");
-        assert_eq!(read(&[own(), own()]).unwrap_err(), of, "two of its own");
-        let twice = [own(), item(1, &[0], "call", call(2, 3, 1)), item(1, &[0], "call", call(2, 3, 1))];
-        assert_eq!(read(&twice).unwrap_err(), of, "one twice");
+        let odd = |items: &[Value]| read(items).unwrap().odd.map(|(fault, _)| fault);
+        let inner = |tx: u8| item(tx, &[0], "call", call(2, 3, 1));
+        assert_eq!(odd(&[inner(1)]), Some(Fault::Omitted), "no call of its own");
+        assert_eq!(odd(&[own(), own()]), Some(Fault::Forged), "two of its own");
+        assert_eq!(odd(&[own(), inner(1), inner(1)]), Some(Fault::Forged), "one twice");
+        let mixed = [own(), item(2, &[], "call", call(1, 2, 0)), inner(1), inner(2)];
+        assert_eq!(odd(&mixed), Some(Fault::Reordered));
+        assert_eq!(odd(&[own(), inner(1)]), None);
         assert_eq!(read(&[item(1, &[], "moved", call(1, 2, 0))]).unwrap_err(), Wrong::Field("type"));
         let deep = [own(), item(1, &[0; DEEPEST + 1], "call", call(2, 3, 1))];
         assert_eq!(read(&deep).unwrap_err(), Wrong::Not("within the depth of calls"));

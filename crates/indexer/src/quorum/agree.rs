@@ -62,7 +62,7 @@ impl Quorum {
         }
         let known = each.iter().filter_map(|(_, one)| one.balance.as_ref().ok());
         if let Some((balance, _)) = most(known).filter(|(_, votes)| *votes >= self.need) {
-            return Reading { account, asset, balance: Ok(*balance), proven: false, proof: None };
+            return Reading { account, asset, balance: Ok(*balance), proven: false, proof: None, told: true };
         }
         let words = |(place, one): &(usize, &Reading)| match &one.balance {
             Ok(balance) => format!("{} says {balance} units", self.name(*place)),
@@ -70,6 +70,6 @@ impl Quorum {
         };
         let each: Vec<String> = each.iter().map(words).collect();
         let balance = Err(format!("nodes do not agree: {}", each.join(", ")));
-        Reading { account, asset, balance, proven: false, proof: None }
+        Reading { account, asset, balance, proven: false, proof: None, told: true }
     }
 }

@@ -400,7 +400,14 @@ impl FakeBlock {
         let proven = proven && !node.proves_nothing;
         let told = node.tells.filter(|(teller, _)| !proven && *teller == who[1]).map(|(_, held)| held);
         let held = told.or(self.state.get(&who[1]).copied()).unwrap_or(0);
-        Reading { account: number, asset: Asset::Native, balance: Ok(Amount::from(held)), proven, proof: None }
+        Reading {
+            account: number,
+            asset: Asset::Native,
+            balance: Ok(Amount::from(held)),
+            proven,
+            proof: None,
+            told: true,
+        }
     }
 }
 

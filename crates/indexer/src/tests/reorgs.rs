@@ -58,6 +58,18 @@ fn during(chain: Fake, depth: usize, by: usize) {
     assert_same(&straight(&chain, &accounts(0..3)).rows(), &kept.rows(), &format!("depth {depth} by {by}"));
 }
 
+/// It is not late: where it ends it is another one.
+#[test]
+fn a_chain_that_is_shorter_than_what_was_final_and_another_one_left_it() {
+    let chain = Fake::new(Proof::Walking, TIP);
+    chain.finality(6); // block 25 is final
+    let kept = followed(&chain);
+    catch_up(&chain, &kept).unwrap();
+    chain.reorg(12, 3);
+    let left = catch_up(&chain, &kept);
+    assert!(matches!(&left, Err(IndexError::Left(left)) if left.left.block.height == Height(19)), "{left:?}");
+}
+
 #[test]
 fn what_was_final_stays_unless_the_operator_accepts_it() {
     let chain = Fake::new(Proof::Walking, TIP);

@@ -35,8 +35,14 @@ fn the_bytes_are_those_of_the_format() {
     world.events.push(Event::Output { tx, vout: 1, to: 1, amount: 100, coinbase: false });
     world.readings.push((0, Said::Nothing));
     store.apply(&world.seal(0).view(&watch), &watch, undo(1), false).unwrap();
-    let reading =
-        |proven| Reading { account: AccountNo(0), asset: Asset::Native, balance: Ok(sats(0)), proven, proof: None };
+    let reading = |proven| Reading {
+        account: AccountNo(0),
+        asset: Asset::Native,
+        balance: Ok(sats(0)),
+        proven,
+        proof: None,
+        told: true,
+    };
     let at = store.tip().unwrap().unwrap().at();
     store.announce(&[account(2)], at, &[reading(false)], true).unwrap();
     store.remove_tip().unwrap();

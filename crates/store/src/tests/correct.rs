@@ -72,7 +72,7 @@ proptest! {
 fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
     let native = |who: u32, amount: u64| {
         let (account, asset, balance) = (AccountNo(who), Asset::Native, Ok(sats(amount)));
-        Reading { account, asset, balance, proven: true, proof: None }
+        Reading { account, asset, balance, proven: true, proof: None, told: true }
     };
     let mut txids = Vec::new();
     let mut grown = |told: bool| {
@@ -192,7 +192,7 @@ fn what_moved_in_one_of_several_blocks_is_found_at_each_of_them() {
         let mut block = world.seal(0).view(&watch);
         let reading = |(who, amount): (u32, u64)| {
             let (account, asset, balance) = (AccountNo(who), Asset::Native, Ok(sats(amount)));
-            Reading { account, asset, balance, proven: true, proof: None }
+            Reading { account, asset, balance, proven: true, proof: None, told: true }
         };
         block.readings = if height == 0 { [(0, 7), (1, 0)].map(reading).into() } else { vec![] };
         store.apply(&block, &watch, Undo { depth: 99, tip: Height(TIP) }, false).unwrap();

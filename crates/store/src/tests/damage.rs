@@ -26,7 +26,7 @@ fn prove(store: &Store) {
         (tip.height.next(), Block::unread(Header { height: tip.height.next(), parent: tip.hash, ..tip }));
     (block.header.hash.0, block.sealed) = ([0x5e; 32], Some(vec![0x5e]));
     let (proof, balance) = (Some(Proof([1, 2, 3].into())), Ok(super::sats(0)));
-    block.readings = vec![Reading { account: AccountNo(1), asset: TOKEN, balance, proven: true, proof }];
+    block.readings = vec![Reading { account: AccountNo(1), asset: TOKEN, balance, proven: true, proof, told: true }];
     store.apply(&block, &watch, Undo { depth: 100, tip: height }, false).unwrap();
 }
 

@@ -158,7 +158,7 @@ impl Sealed {
             };
             let shown = || Proof([&self.header.hash.0[..8], &[*who]].concat().into());
             let proof = proven.then(shown);
-            number(*who).map(|account| Reading { account, asset: TOKEN, balance, proven, proof })
+            number(*who).map(|account| Reading { account, asset: TOKEN, balance, proven, proof, told: true })
         };
         let inputs: Vec<Input> = self.events.iter().zip(0..).filter_map(input).collect();
         let spend = |input: &Input| {
