@@ -256,7 +256,7 @@ impl<'a> Indexer<'a> {
         let (asked, applied) = (Instant::now(), done.applied);
         let tip = patiently(&self.stop, || self.chain.tip())?;
         if tip.head.height < self.chain.first() {
-            return Err(IndexError::NotBegun { head: tip.head.height, first: self.chain.first() }.into());
+            return Err(self.below_the_first(tip.head)?.into());
         }
         if !self.back_to_the_fork(&tip, done, may_be_late)? {
             return Ok(None);

@@ -81,6 +81,19 @@ impl Indexer<'_> {
         Ok(true)
     }
 
+    /// What it means that the node's chain ends below where coverage starts.
+    pub(crate) fn below_the_first(&self, head: BlockRef) -> Result<IndexError, IndexError> {
+        let first = self.chain.first();
+        let Some(ours) = self.store.header(first)? else {
+            return Ok(IndexError::NotBegun { head: head.height, first });
+        };
+        let final_height = self.store.final_height()?;
+        match head.height.next() == first && ours.parent != head.hash {
+            true => self.left(ours.at(), final_height),
+            false => Ok(IndexError::NodeBehind { head: head.height, final_height: final_height.unwrap_or(first) }),
+        }
+    }
+
     /// Takes these back, which are the last ones, from the tip on.
     fn take_back(&self, left: Vec<BlockRef>, done: &mut Done) -> Result<(), IndexError> {
         // Final is what is still there: noted first, so that it holds wherever this is interrupted.

@@ -170,6 +170,13 @@ fn a_chain_that_has_not_reached_its_start_is_waited_for() {
     chain.mine(10);
     let reached = catch_up(&chain, &kept).unwrap();
     assert_eq!((reached.tip.height, reached.applied), (Height(15), 8));
+    // Once it was there, who ends below it is late, or is another chain, which its last block tells right below ours.
+    chain.reorg(10, 0);
+    let behind = catch_up(&chain, &kept);
+    assert!(matches!(behind, Err(IndexError::NodeBehind { head: Height(5), .. })), "{behind:?}");
+    chain.reorg(1, 3);
+    let left = catch_up(&chain, &kept);
+    assert!(matches!(&left, Err(IndexError::Left(left)) if left.left.block.height == Height(8)), "{left:?}");
     assert_eq!(kept.store.first_height().unwrap(), Some(Height(8)));
 }
 
