@@ -137,7 +137,7 @@ pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockH
 /// # Errors
 /// Where it says that it goes on, and leaves one out.
 pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<BlockHash>, NodeError> {
-    let asked = Instant::now();
+    let (asked, known) = (Instant::now(), node.recent.head());
     let heights = from.0..from.0.saturating_add(count);
     let questions = heights.clone().map(|height| json!([format!("{height:#x}"), false])).collect();
     let answers = node.ask_many::<Option<BlockJson<B256>>>("eth_getBlockByNumber", questions, "headers").await?;
@@ -156,9 +156,17 @@ pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<
     let next = Height(from.0 + hashes.len() as u64);
     if next.0 < from.0 + count && node.recent.head().is_some_and(|head| next <= head) {
         let head = head(node).await?.header.number; // it may have become shorter
-        if next.0 <= head && hash_at(node, next).await?.is_none() {
-            let why = format!("its chain goes to {head}");
-            return Err(node.missing(&format!("block {next}"), Some(Fault::Omitted), why));
+        let left_out = |why: String| node.missing(&format!("block {next}"), Some(Fault::Omitted), why);
+        match hash_at(node, next).await? {
+            None if next.0 <= head => return Err(left_out(format!("its chain goes to {head}"))),
+            None => {}
+            // By itself it is given. A chain that became shorter, and longer again, leaves out nothing.
+            Some(hash) => {
+                if known.is_some_and(|known| next <= known && known.0 <= head) {
+                    node.doubt(left_out("it is given by itself, and not among others".into()));
+                }
+                hashes.push(hash);
+            }
         }
     }
     Ok(hashes)

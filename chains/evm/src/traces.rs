@@ -44,8 +44,12 @@ impl Quicker {
 
     /// Until it is known how long they take, one block's traces are asked for at a time: many may be more than a node bears.
     async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        let is_known = self.is_quick.load(Ordering::Relaxed) || self.is_listed.get().is_some();
-        if is_known { None } else { Some(self.first.lock().await) }
+        let is_known = || self.is_quick.load(Ordering::Relaxed) || self.is_listed.get().is_some();
+        if is_known() {
+            return None;
+        }
+        let turn = self.first.lock().await;
+        (!is_known()).then_some(turn)
     }
 
     fn is_listed(&self) -> Option<bool> {
