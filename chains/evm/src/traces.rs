@@ -62,9 +62,8 @@ impl Quicker {
 pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
     let quicker = &node.quicker_traces;
     let _turn = if node.whole_traces.is_there() { quicker.turn().await } else { None };
-    if quicker.is_listed() == Some(true)
-        && let Some(traces) = listed(node, at).await?
-    {
+    let is_listed_first = quicker.is_listed() == Some(true);
+    if is_listed_first && let Some(traces) = listed(node, at).await? {
         return Ok(Traces::All(traces));
     }
     let since = Instant::now();
@@ -79,6 +78,7 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
             let is_listed = listed(node, at).await?.is_some() && since.elapsed() < took;
             quicker.is_listed.get_or_init(|| is_listed);
         }
+        _ if is_listed_first => {}
         Traces::All(_) => {}
         _ => return Ok(listed(node, at).await?.map_or(nested, Traces::All)),
     }

@@ -87,8 +87,8 @@ impl Indexer<'_> {
         let Some(ours) = self.store.header(first)? else {
             return Ok(IndexError::NotBegun { head: head.height, first });
         };
-        let final_height = self.store.final_height()?;
-        match head.height.next() == first && ours.parent != head.hash {
+        let (final_height, below) = (self.store.final_height()?, BlockRef { height: head.height, hash: ours.parent });
+        match head.height.next() == first && below != head && !self.is_still_there(below)? {
             true => self.left(ours.at(), final_height),
             false => Ok(IndexError::NodeBehind { head: head.height, final_height: final_height.unwrap_or(first) }),
         }
