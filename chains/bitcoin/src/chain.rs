@@ -243,7 +243,7 @@ impl Chain for BitcoinChain {
         self.ask(|node| scan::held(node, &self.id, accounts))
     }
 
-    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
+    fn pending(&self, txid: TxId, _: &Header) -> Result<Option<Pending>, NodeError> {
         self.ask(|node| mempool::pending(node, txid))
     }
 

@@ -344,14 +344,15 @@ impl Chain for EvmChain {
         self.holdings(at, accounts, Prove::all())
     }
 
-    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
-        let found = self.with_a_node(async |node| fetch::pending(node, B256::from(txid.0)).await)?;
+    fn pending(&self, txid: TxId, after: &Header) -> Result<Option<Pending>, NodeError> {
+        let after = (after.at(), state_root_of(after)?);
+        let found = self.with_a_node(async |node| fetch::pending(node, B256::from(txid.0), after).await)?;
         let payments = |tx| promised(&tx, |token| self.is_token.contains(token));
         Ok(found.map(|tx| Pending { payments: payments(tx), spends: vec![] }))
     }
 
-    fn mined(&self, txid: TxId) -> Result<Option<BlockRef>, NodeError> {
-        self.with_a_node(async |node| fetch::mined(node, B256::from(txid.0)).await)
+    fn mined(&self, txid: TxId, among: &dyn Fn(BlockRef) -> bool) -> Result<Option<BlockRef>, NodeError> {
+        self.with_a_node(async |node| fetch::mined(node, B256::from(txid.0), among).await)
     }
 
     fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
@@ -449,8 +450,13 @@ impl Body for EvmBody {
     fn told(&self, tx: u32) -> Told {
         match usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx)) {
             _ if self.is_denied => Told::Nothing,
-            Some(tx) if tx.is_told => Told::All,
+            Some(tx) if tx.is_told && tx.unproven.is_empty() => Told::All,
             _ => Told::NotCalls,
         }
+    }
+
+    fn is_explained(&self, tx: u32) -> bool {
+        let tx = usize::try_from(tx).ok().and_then(|tx| self.digest.transactions.get(tx));
+        !self.is_denied && tx.is_some_and(|tx| tx.is_told)
     }
 }

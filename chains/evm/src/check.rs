@@ -11,10 +11,10 @@ use crate::finality::{Finality, final_block, tagged};
 use crate::headers::{self, SealedHeader};
 use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
-use crate::state::checked;
+use crate::state::{self, checked};
 use crate::trace::{FlatTraces, Trace};
 use crate::traces;
-use crate::verify::AccountProof;
+use crate::verify::{self, AccountProof};
 
 /// Asks the node what `assay check` reports of it.
 pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
@@ -92,9 +92,18 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
 pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, NodeError> {
     /// The first bytes of the hash of `decimals()`.
     const DECIMALS: &str = "0x313ce567";
-    let at = json!({ "blockHash": headers::head(node).await?.hash });
+    let head = headers::head(node).await?;
+    let at = json!({ "blockHash": head.hash });
     let subject = format!("the code of {token}");
     let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
+    let block = BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
+    if code.is_empty() && !head.is_foreign {
+        let proven = state::codes(node, block, head.header.state_root, &[token]).await?;
+        if proven.get(&token).is_some_and(|code| verify::is_code(*code)) {
+            let why = "it has none, and its account one".to_owned();
+            return Err(node.contradiction(&subject, "the proof of its account", Fault::Omitted, why));
+        }
+    }
     let call = json!([{ "to": token, "data": DECIMALS }, at]);
     let decimals = match node.ask::<Bytes>("eth_call", call, "a token's decimals").await {
         Err(Refusal::Failed(error) | Refusal::Null(error) | Refusal::Late(error) | Refusal::Huge(error)) => {

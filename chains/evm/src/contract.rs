@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, keccak256};
+use alloy::primitives::{Address, B256, Bytes, U64, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, NodeError, Reading, Remark};
 use futures_util::StreamExt;
@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::node::{Node, Refusal};
 use crate::reader::{self, balance_of};
 use crate::state::{self, Question};
+use crate::verify;
 
 /// Tokens that are looked at a time.
 const AT_ONCE: usize = 4;
@@ -161,7 +162,7 @@ async fn codes(
         return Ok(None);
     }
     // Who has no code runs none: some nodes list the sender too.
-    codes.retain(|_, code| *code != KECCAK256_EMPTY && !code.is_zero());
+    codes.retain(|_, code| verify::is_code(*code));
     Ok(Some(codes))
 }
 

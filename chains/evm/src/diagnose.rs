@@ -1,7 +1,8 @@
 //! Of what kind is an answer that contradicts what it must agree with? Pure, and asked only after it did.
 //!
 //! An answer that is right elsewhere is told by where: of an older block it is stale, of another block at the same height it
-//! comes from another fork. What is right in another order was reordered. What is less was omitted, everything else forged.
+//! comes from another fork. What is right in another order, or to a question of a later block, was reordered. What is less was
+//! omitted, everything else forged.
 
 use std::collections::HashMap;
 
@@ -21,7 +22,7 @@ pub(crate) fn of_another_block(at: Height, height: Height) -> Fault {
     match height.cmp(&at) {
         std::cmp::Ordering::Less => Fault::Stale,
         std::cmp::Ordering::Equal => Fault::MixedForks,
-        std::cmp::Ordering::Greater => Fault::Forged,
+        std::cmp::Ordering::Greater => Fault::Reordered,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A block's verified answers, digested to what moves balances. Pure.
 
+use std::collections::BTreeSet;
+
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::eips::eip7702::SignedAuthorization;
@@ -58,6 +60,8 @@ pub(crate) struct Tx {
     pub(crate) authorizations: Vec<SignedAuthorization>,
     /// What its calls moved, as the node's trace says, in the order of execution. Nothing where there is no trace.
     pub(crate) frames: Vec<Frame>,
+    /// Of others than those that are followed, whom these are said to have paid, and nothing proves it.
+    pub(crate) unproven: BTreeSet<Address>,
     /// What its trace says again, with the place among those: moved once more, or told twice.
     pub(crate) repeated: Vec<(usize, Frame)>,
     /// The contracts that were created, as its trace says.
@@ -169,6 +173,7 @@ fn digested(
         logs: receipt.logs,
         authorizations: sent.authorizations.clone(),
         frames: Vec::new(),
+        unproven: BTreeSet::new(),
         repeated: Vec::new(),
         created: Vec::new(),
         // One that failed paid nobody.
@@ -214,7 +219,7 @@ fn exponential(numerator: u64, denominator: u64) -> Option<U256> {
 }
 
 impl Tx {
-    /// Everything that it paid to anyone: its value, then what its calls paid as far as that is known, then
+    /// Everything that it paid to anyone: its value, then what its calls paid as far as that is known and not [`Tx::unproven`], then
     /// the tokens that `is_token` knows.
     pub(crate) fn payments(&self, is_token: impl Fn(&Address) -> bool) -> Vec<Payment> {
         let native = |to: Address, amount: U256| Payment {
@@ -229,7 +234,7 @@ impl Tx {
                 payments.push(native(to, amount));
             }
         }
-        let paid = self.frames.iter().filter(|frame| frame.from != frame.to);
+        let paid = self.frames.iter().filter(|frame| frame.from != frame.to && !self.unproven.contains(&frame.to));
         payments.extend(paid.map(|frame| native(frame.to, frame.value)));
         for (index, log) in (self.first_log..).zip(&self.logs) {
             if let Some(moved) = token_transfer(log).filter(|moved| is_token(&moved.token)) {

@@ -16,7 +16,7 @@ use crate::verify::{self, AccountProof};
 const STRANGER: Address = Address::repeat_byte(0xa5);
 
 /// Of what kind a proof is that does not verify. The headers that were seen lately tell whether it is of another block; where they do not, those below are
-/// asked for, as many as nodes keep states of that are no archive.
+/// asked for, as many as nodes keep states of that are no archive, and some above: a node answers while its chain goes on.
 pub(crate) async fn of_proof(
     node: &Node,
     at: BlockRef,
@@ -25,6 +25,7 @@ pub(crate) async fn of_proof(
     proof: &AccountProof,
 ) -> Fault {
     const BELOW: u64 = 128;
+    const ABOVE: u64 = 8;
     let diagnose = || diagnose::proof(proof, address, keys, (at.height, state_root), &node.recent.roots());
     let fault = diagnose();
     // What its nodes lead to from a root of their own is at least some block's.
@@ -36,8 +37,9 @@ pub(crate) async fn of_proof(
     if fault != Fault::Forged {
         return fault;
     }
-    let below = (at.height.0.saturating_sub(BELOW)..at.height.0).map(|height| headers::hash_at(node, Height(height)));
-    futures_util::future::join_all(below).await; // what they say is in their headers, which are noted
+    let around = (at.height.0.saturating_sub(BELOW)..=at.height.0 + ABOVE).filter(|height| *height != at.height.0);
+    // What they say is in their headers, which are noted.
+    futures_util::future::join_all(around.map(|height| headers::hash_at(node, Height(height)))).await;
     match diagnose() {
         Fault::Forged if is_state_of_a_block(node, at, root).await => Fault::MixedForks,
         fault => fault,
@@ -65,13 +67,11 @@ pub(crate) async fn of_call(node: &Node, at: BlockRef) -> Fault {
         return Fault::Forged;
     };
     let fault = diagnose::of_another_block(at.height, Height(height));
-    let Some(below) = Height(height).previous().filter(|_| fault != Fault::Forged && !before.is_zero()) else {
-        return Fault::Forged;
-    };
+    let Some(below) = Height(height).previous().filter(|_| !before.is_zero()) else { return Fault::Forged };
     // By some rules NUMBER is that of another chain, and BLOCKHASH is nothing that headers have.
     let expected = headers::hash_at(node, below).await.ok().flatten().map(|hash| B256::from(hash.0));
     match (fault, expected) {
-        (Fault::Stale, Some(expected)) if expected == before => Fault::Stale,
+        (Fault::Stale | Fault::Reordered, Some(expected)) if expected == before => fault,
         (Fault::MixedForks, Some(expected)) if expected != before => Fault::MixedForks,
         _ => Fault::Forged,
     }

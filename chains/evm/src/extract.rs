@@ -140,6 +140,7 @@ mod tests {
             logs: vec![],
             authorizations: vec![],
             frames: vec![],
+            unproven: Default::default(),
             repeated: vec![],
             created: vec![],
             is_told: true,

@@ -18,6 +18,7 @@ use crate::elsewhere;
 use crate::headers::{BlockJson, SealedHeader, hash_at, sealed};
 use crate::keccak;
 use crate::node::{Node, OrFail, Refusal};
+use crate::state;
 use crate::traces;
 use crate::verify;
 
@@ -389,8 +390,12 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
     }
 }
 
-/// The block that a transaction is in, by the node's word.
-pub(crate) async fn mined(node: &Node, txid: B256) -> Result<Option<BlockRef>, NodeError> {
+/// The block that a transaction is in: by the node's word, and where that is one of these, it is.
+pub(crate) async fn mined(
+    node: &Node,
+    txid: B256,
+    among: impl Fn(BlockRef) -> bool,
+) -> Result<Option<BlockRef>, NodeError> {
     #[derive(Deserialize)]
     struct Found {
         hash: B256,
@@ -402,8 +407,16 @@ pub(crate) async fn mined(node: &Node, txid: B256) -> Result<Option<BlockRef>, N
         node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
     let Some(Found { hash, place }) = found else { return Ok(None) };
     is_asked_for(node, &subject, txid, hash)?;
-    let at = place.block_number.zip(place.block_hash);
-    Ok(at.map(|(number, hash)| BlockRef { height: Height(number.to()), hash: BlockHash(hash.0) }))
+    let Some((number, block)) = place.block_number.zip(place.block_hash) else { return Ok(None) };
+    let at = BlockRef { height: Height(number.to()), hash: BlockHash(block.0) };
+    if among(at) {
+        let contents = read_body(node, at, body(node, at).await, Senders::Of(&Watch::default())).await?;
+        if contents.is_checked && contents.transactions.iter().all(|one| one.id != txid) {
+            let block = format!("block {}, which it is said to be in", at.height);
+            return Err(node.contradiction(&subject, &block, Fault::Forged, "it is not among its transactions"));
+        }
+    }
+    Ok(Some(at))
 }
 
 fn is_asked_for(node: &Node, subject: &str, asked: B256, given: B256) -> Result<(), NodeError> {
@@ -413,8 +426,12 @@ fn is_asked_for(node: &Node, subject: &str, asked: B256, given: B256) -> Result<
     }
 }
 
-/// A transaction that waits for a block, if the node knows it as such.
-pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transaction>, NodeError> {
+/// A transaction that waits for a block behind this one, if the node knows it as such: its sender has sent none with its nonce up to there.
+pub(crate) async fn pending(
+    node: &Node,
+    txid: B256,
+    (after, state_root): (BlockRef, B256),
+) -> Result<Option<Transaction>, NodeError> {
     let subject = format!("transaction {txid}");
     let found: Option<Transaction> =
         node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
@@ -428,5 +445,14 @@ pub(crate) async fn pending(node: &Node, txid: B256) -> Result<Option<Transactio
         .check(keccak256(&found.bytes))
         .and_then(|()| found.check_sender())
         .map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
+    let next = state::nonce(node, after, state_root, found.sender).await?;
+    if found.nonce < next {
+        // A node's pool may be a moment behind its chain: nothing follows but that it does not wait.
+        let why = format!("its nonce is {}, and its sender's next one is {next}", found.nonce);
+        let against = format!("the state of block {}", after.height);
+        let error = node.contradiction(&format!("{subject} that waits"), &against, Fault::Stale, why);
+        tracing::warn!(kind = Fault::Stale.as_str(), "{error}");
+        return Ok(None);
+    }
     Ok(Some(found))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, U64, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, BlockRef, NodeError, Proof, Reading};
 use futures_util::{StreamExt, TryStreamExt};
@@ -240,6 +240,23 @@ pub(crate) async fn codes(
     let addresses: Vec<(Address, Address)> = addresses.iter().map(|address| (*address, *address)).collect();
     let proven = each_proof(node, at, state_root, &addresses, |address, proof| (address, proof.code_hash)).await?;
     Ok(proven.into_iter().collect())
+}
+
+/// How many transactions this account has sent, proven where the node proves anything.
+pub(crate) async fn nonce(node: &Node, at: BlockRef, state_root: B256, address: Address) -> Result<u64, NodeError> {
+    let subject = format!("the nonce of {address} at block {}", at.height);
+    let proven = each_proof(node, at, state_root, &[((), address)], |(), proof| proof.nonce.to()).await?;
+    match proven[..] {
+        [nonce] => Ok(nonce),
+        _ if node.proofs.is_there() && state_root != EMPTY_ROOT_HASH => {
+            Err(node.missing(&subject, None, "its account is not proven"))
+        }
+        _ => {
+            let params = json!([address, { "blockHash": B256::from(at.hash.0) }]);
+            let said: U64 = node.ask("eth_getTransactionCount", params, &subject).await.or_fail(node, &subject)?;
+            Ok(said.to())
+        }
+    }
 }
 
 pub(crate) async fn each_proof<K: Copy, T>(

@@ -1,7 +1,8 @@
 //! What traces tell of accounts, held against proofs. One without code pays by its own transactions alone, to which the block commits; and what calls
 //! pay it, it has more of after the block. A trace that denies that is not believed of the account. What has code, if within the block alone, by an
 //! authorization (EIP-7702) or as a contract that was created and is gone, can pay on what it gets: it must have what it had, and all that is told of
-//! it in and out, or nothing is said of what was paid through it.
+//! it in and out, or nothing is said of what was paid through it. That it got what it did not keep no proof says: what goes round, or through it, leaves
+//! no trace in its state.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -39,7 +40,7 @@ pub(crate) async fn hold_against_state(
     if payees.asked.is_empty() || !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
         return Ok(false);
     }
-    let Judged { mut denied, mut doubtful, unsure, is_lie } =
+    let Judged { mut denied, mut doubtful, unsure, is_lie, unproven } =
         judge(node, at, fetched, payees.asked, is_watched).await?;
     // Those that are watched, of whom such a contract is said to have paid more than they have.
     let paid = costly.iter().flat_map(|tx| &fetched.digest.transactions[*tx as usize].frames);
@@ -64,6 +65,7 @@ pub(crate) async fn hold_against_state(
         };
         tx.frames.retain(|frame| !is_open(frame));
         tx.is_told &= tx.frames.len() == frames && !unsure.contains(&tx.recipient);
+        tx.unproven = tx.frames.iter().map(|frame| frame.to).filter(|to| unproven.contains(to)).collect();
     }
     for tx in &mut digest.transactions {
         let frames = tx.frames.len();
@@ -84,6 +86,8 @@ struct Judged {
     unsure: BTreeSet<Address>,
     /// Those of them that are said to have got more, or paid less, though everything is told.
     is_lie: BTreeSet<Address>,
+    /// Others than those that are watched, of whom it is not proven that they got what calls are said to have paid them.
+    unproven: BTreeSet<Address>,
 }
 
 async fn judge(
@@ -102,6 +106,9 @@ async fn judge(
     let after: BTreeMap<Address, AccountProof> =
         after.into_iter().filter(|(address, _)| !is_watched(address) || pays(address)).collect();
     let mut judged = Judged::default();
+    if node.proofs.is_there() {
+        judged.unproven = asked.iter().map(|(address, _)| *address).filter(|address| !is_watched(address)).collect();
+    }
     if after.is_empty() {
         return Ok(judged);
     }
@@ -128,6 +135,10 @@ async fn judge(
             }
             continue;
         };
+        let passes_on = may_have_code && pays(address) && digest.frames().any(|frame| frame.to == *address);
+        if !passes_on {
+            judged.unproven.remove(address);
+        }
         if may_have_code {
             // Before proof of stake blocks pay what nothing tells of.
             if told != held && !is_watched(address) && !(pays_itself && *address == digest.beneficiary) {

@@ -199,7 +199,11 @@ async fn from_all(
     if traced.len() + 1 == ids.len() && digest.transactions.last().is_some_and(|tx| tx.is_state_sync) {
         ids.pop();
     }
-    let odd = traced.iter().zip(&ids).find_map(|(traced, id)| traced.filter(|hash| hash != id).map(|hash| (hash, id)));
+    // One that belongs elsewhere, or is too many.
+    let odd = traced.iter().enumerate().find_map(|(place, traced)| {
+        let (hash, id) = ((*traced)?, ids.get(place));
+        (id != Some(&hash)).then_some((hash, id))
+    });
     if let Some((hash, id)) = odd {
         let fault = match (ids.contains(&hash), block_of(node, hash).await) {
             (true, _) => diagnose::traces(&traced, &ids),
@@ -210,7 +214,8 @@ async fn from_all(
                 false => Fault::MixedForks,
             },
         };
-        return Err(contradiction(fault, format!("{hash} stands where {id} belongs")));
+        let place = id.map_or("nothing".into(), B256::to_string);
+        return Err(contradiction(fault, format!("{hash} stands where {place} belongs")));
     }
     if traced.len() != ids.len() {
         let why = format!("{} traces for {} transactions", traced.len(), ids.len());

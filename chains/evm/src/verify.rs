@@ -121,10 +121,15 @@ pub struct AccountProof {
     pub(crate) storage_proof: Option<Vec<SlotProof>>,
 }
 
+/// Is this the hash of any code? Some nodes say zero of an account that is not there.
+pub(crate) fn is_code(hash: B256) -> bool {
+    !hash.is_zero() && hash != KECCAK256_EMPTY
+}
+
 impl AccountProof {
     /// Some nodes give an absent account zeros for hashes.
     pub(crate) fn has_code(&self) -> bool {
-        !self.code_hash.is_zero() && self.code_hash != KECCAK256_EMPTY
+        is_code(self.code_hash)
     }
 
     /// What the state has of the account, as it claims.
@@ -193,8 +198,7 @@ pub(crate) fn word(slot: &SlotProof, key: B256, storage_root: B256) -> Result<U2
 
 /// Some nodes give an absent account zeros for hashes.
 fn is_codeless(leaf: &TrieAccount) -> bool {
-    (leaf.code_hash == KECCAK256_EMPTY || leaf.code_hash.is_zero())
-        && (leaf.storage_root == EMPTY_ROOT_HASH || leaf.storage_root.is_zero())
+    !is_code(leaf.code_hash) && (leaf.storage_root == EMPTY_ROOT_HASH || leaf.storage_root.is_zero())
 }
 
 fn in_words(why: Broken) -> String {

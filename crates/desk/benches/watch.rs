@@ -318,7 +318,7 @@ impl Chain for Empty {
         };
         Ok((at.at(), pairs.map(read).collect()))
     }
-    fn pending(&self, _: TxId) -> Result<Option<Pending>, NodeError> {
+    fn pending(&self, _: TxId, _: &Header) -> Result<Option<Pending>, NodeError> {
         none()
     }
     fn check(&self) -> Result<Vec<Notice>, NodeError> {

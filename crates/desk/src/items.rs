@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use assay_store::{Coverage, Movement, Store, StoreError, Transaction};
 use assay_types::{
-    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Direction, Kind, Payment,
-    Statement, Told, TxId,
+    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Direction, Header, Kind,
+    Payment, Statement, Told, TxId,
 };
 use assay_verifier::{Doubted, Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
 
@@ -141,8 +141,8 @@ fn in_a_block(
     Ok(Some(Found::Block { at: header.at(), paid, spent, untold, doubted }))
 }
 
-/// What a transaction moved of tokens, by their events, and what it brought of native coins, and the state of the exchange's own accounts does not bear
-/// out: it was taken back, or in the same block as much moved the other way, and nothing says by what.
+/// What a transaction moved of tokens, by their events, and of native coins by calls, and state does not bear out: it was taken back, or in the same
+/// block as much moved the other way, and nothing says by what, or traces alone do. Of others' accounts what came to them, where they are followed.
 fn doubted(
     world: &World,
     question: &Question<'_>,
@@ -152,9 +152,7 @@ fn doubted(
 ) -> Result<Vec<Doubted>, DeskError> {
     let mut told: BTreeMap<(AccountNo, Asset), [Wide; 2]> = BTreeMap::new();
     let mut add = |number, asset, way: Direction, amount: Amount| {
-        if asset != Asset::Native || way == Direction::Credit {
-            told.entry((number, asset)).or_default()[usize::from(way == Direction::Debit)] += Wide::from(amount.0);
-        }
+        told.entry((number, asset)).or_default()[usize::from(way == Direction::Debit)] += Wide::from(amount.0);
     };
     for (number, asset, amount) in &transaction.debits {
         add(*number, *asset, Direction::Debit, *amount);
@@ -166,32 +164,48 @@ fn doubted(
     }
     let at = transaction.height;
     let mut doubted = Vec::new();
-    for ((number, asset), told) in told {
+    for ((number, asset), mut told) in told {
         let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) else { continue };
-        let mut denied = told;
-        let is_unknown = matches!(store.coverage(number, asset, at)?, Coverage::Unknown(_));
-        if is_unknown && asset == Asset::Native && transaction.told == Told::All {
-            continue; // where state says nothing, blocks and traces do
-        }
-        if !is_unknown {
-            let (mut borne_out, mut against) = ([Wide::ZERO; 2], [Wide::ZERO; 2]);
-            for movement in store.movements(number, asset, at, at)? {
-                let Movement { direction, amount, kind, txid: by, .. } = movement?;
-                let is_debit = direction == Direction::Debit;
-                if kind == Kind::Unattributed {
-                    against[usize::from(!is_debit)] += Wide::from(amount.0);
-                } else if by == Some(txid) {
-                    borne_out[usize::from(is_debit)] += Wide::from(amount.0);
-                }
+        // What bears it out, what speaks against it; what of it calls moved, and what they moved the other way within the block.
+        let (mut borne_out, mut against, mut by_calls, mut round) =
+            <([Wide; 2], [Wide; 2], [Wide; 2], [Wide; 2])>::default();
+        for movement in store.movements(number, asset, at, at)? {
+            let Movement { direction, amount, kind, txid: by, .. } = movement?;
+            let (way, other) = if direction == Direction::Debit { (1, 0) } else { (0, 1) };
+            let units = Wide::from(amount.0);
+            match kind {
+                Kind::Unattributed => against[other] += units,
+                _ if by == Some(txid) => borne_out[way] += units,
+                _ => {}
             }
-            let of = |way: usize| told[way].saturating_sub(borne_out[way]) + borne_out[way].min(against[way]);
-            denied = [0, 1].map(|way| of(way).min(told[way]));
+            if asset == Asset::Native && kind.is_traced() {
+                round[other] += units;
+                by_calls[way] += if by == Some(txid) { units } else { Wide::ZERO };
+            }
+        }
+        if asset == Asset::Native {
+            // The block commits to what a transaction itself pays, and what it costs.
+            (told[1], borne_out[1]) = (by_calls[1], by_calls[1]);
+        }
+        let denied = match store.coverage(number, asset, at)? {
+            Coverage::Unknown(_) if asset == Asset::Native => by_calls,
+            Coverage::Unknown(_) => told,
+            _ => [0, 1].map(|way| {
+                let unsure = against[way] + by_calls[way].min(round[way]);
+                (told[way].saturating_sub(borne_out[way]) + borne_out[way].min(unsure)).min(told[way])
+            }),
+        };
+        if denied == [Wide::ZERO; 2] {
+            continue;
         }
         // Of the many that an exchange may have each is looked at, which is put off until it matters.
-        if denied != [Wide::ZERO; 2] && is_own(question, chain, &store.account(number)?) {
-            let [came, went] = denied.map(|units| units * finer(entry, deployment));
-            doubted.push(Doubted { symbol: entry.symbol.clone(), came, went });
-        }
+        let [came, went] = match (is_own(question, chain, &store.account(number)?), asset) {
+            (true, _) => denied,
+            (false, Asset::Native) => [Wide::ZERO, denied[0]],
+            (false, _) => continue,
+        };
+        let [came, went] = [came, went].map(|units| units * finer(entry, deployment));
+        doubted.push(Doubted { symbol: entry.symbol.clone(), came, went });
     }
     Ok(doubted)
 }
@@ -244,22 +258,22 @@ fn paid(world: &World, chain: &Source, payments: Vec<Payment>) -> Result<Vec<Pai
     Ok(paid)
 }
 
-/// The node's mempool, or why it cannot be asked.
-struct Mempool(Result<Box<dyn Chain>, String>);
+/// The node's mempool behind the last block, or why it cannot be asked.
+struct Mempool(Result<(Box<dyn Chain>, Header), String>);
 
 impl Mempool {
     /// A transaction that is in a block which is not indexed yet is in no mempool either: then absence says nothing.
     fn ask(opened: &Opened<'_>) -> Mempool {
-        let ask = || -> Result<Box<dyn Chain>, String> {
+        let ask = || -> Result<(Box<dyn Chain>, Header), String> {
             let node = opened.chain.connect()?;
             let tip = node.tip().map_err(|error| error.to_string())?;
             let indexed = match &opened.store {
-                Ok(store) => store.tip().map_err(|error| error.to_string())?.map(|header| header.at()),
+                Ok(store) => store.tip().map_err(|error| error.to_string())?,
                 Err(reason) => return Err(reason.clone()),
             };
-            match indexed == Some(tip.head) {
-                true => Ok(node),
-                false => Err(format!("the index is not at the node's last block, {}", tip.head.height)),
+            match indexed.filter(|header| header.at() == tip.head) {
+                Some(header) => Ok((node, header)),
+                None => Err(format!("the index is not at the node's last block, {}", tip.head.height)),
             }
         };
         Mempool(ask())
@@ -268,7 +282,7 @@ impl Mempool {
     fn find(&self, world: &World, opened: &Opened<'_>, txid: TxId) -> Found {
         let chain = opened.chain;
         let answer = match &self.0 {
-            Ok(node) => node.pending(txid).map_err(|error| error.to_string()),
+            Ok((node, last)) => node.pending(txid, last).map_err(|error| error.to_string()),
             Err(why) => Err(why.clone()),
         };
         let paid = |payments| paid(world, chain, payments).map_err(|error| error.to_string());
@@ -279,17 +293,17 @@ impl Mempool {
         }
     }
 
-    /// One that moved no watched account as far as blocks tell, and does not wait: the node's word says in which block it is, and counts where
+    /// One that moved no watched account as far as blocks tell, and does not wait: the node says in which block it is, and that counts where
     /// something moved there that no transaction is known to have moved.
     fn mined(&self, opened: &Opened<'_>, txid: TxId) -> Result<Found, String> {
         let nowhere = Found::Nowhere { unasked: None };
-        let (Ok(node), Ok(store)) = (&self.0, &opened.store) else { return Ok(nowhere) };
-        let Some(at) = node.mined(txid).map_err(|error| error.to_string())? else { return Ok(nowhere) };
+        let (Ok((node, _)), Ok(store)) = (&self.0, &opened.store) else { return Ok(nowhere) };
+        let is_looked_for = |at| store.unattributed(&at).is_ok_and(|moved| moved.is_some());
+        let Some(at) = node.mined(txid, &is_looked_for).map_err(|error| error.to_string())? else { return Ok(nowhere) };
         let in_words = |error: StoreError| error.to_string();
         if store.header(at.height).map_err(in_words)?.is_none_or(|ours| ours.at() != at) {
             return Err(format!("the node has it in a block {} that is not indexed", at.height));
         }
-        let is_looked_for = store.unattributed(&at).map_err(in_words)?.is_some();
-        Ok(if is_looked_for { nothing_known_at(at) } else { nowhere })
+        Ok(if is_looked_for(at) { nothing_known_at(at) } else { nowhere })
     }
 }

@@ -403,12 +403,12 @@ impl Chain for Quorum {
         Ok(agreed)
     }
 
-    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError> {
-        self.whoever_knows(|node| node.pending(txid))
+    fn pending(&self, txid: TxId, after: &Header) -> Result<Option<Pending>, NodeError> {
+        self.whoever_knows(|node| node.pending(txid, after))
     }
 
-    fn mined(&self, txid: TxId) -> Result<Option<BlockRef>, NodeError> {
-        self.whoever_knows(|node| node.mined(txid))
+    fn mined(&self, txid: TxId, among: &dyn Fn(BlockRef) -> bool) -> Result<Option<BlockRef>, NodeError> {
+        self.whoever_knows(|node| node.mined(txid, among))
     }
 
     fn mempool(&self) -> Result<Option<Vec<TxId>>, NodeError> {

@@ -1,7 +1,7 @@
 //! Movements that only a trace tells of. Nothing commits to a trace: it explains, and state decides.
 
 use assay_store::{Coverage, Pair};
-use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg, Told};
+use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg};
 
 use crate::follow::{Break, Indexer};
 
@@ -59,7 +59,7 @@ impl Indexer<'_> {
 
 /// Is it told of every transaction what it called?
 pub(crate) fn is_all_told(block: &Block) -> bool {
-    (0..).zip(&block.txids).all(|(tx, _)| block.body.told(tx) == Told::All)
+    (0..).zip(&block.txids).all(|(tx, _)| block.body.is_explained(tx))
 }
 
 fn is_native(leg: &Leg, account: AccountNo) -> bool {

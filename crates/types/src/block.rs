@@ -71,6 +71,13 @@ kinds! {
     Unattributed = 11 "unattributed";
 }
 
+impl Kind {
+    /// Do only traces tell of it? Of the value that a creation itself was sent with its block does, but it has the same kind.
+    pub fn is_traced(self) -> bool {
+        matches!(self, Kind::Internal | Kind::Create | Kind::SelfDestruct)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -214,7 +221,7 @@ pub type TakePayment<'t> = dyn FnMut(Option<u32>, &[u8], Asset, Amount) + 't;
 pub enum Told {
     /// Everything.
     All,
-    /// What it paid in the chain's own coin by calls is not: no trace of them was to be had.
+    /// Not all that it paid in the chain's own coin by calls is: no trace of them was to be had, or nothing proves what that says.
     NotCalls,
     /// What the node says of it could not be held against the header, which commits to it: nothing follows from that.
     Nothing,
@@ -238,6 +245,11 @@ pub trait Body: Send {
     fn told(&self, tx: u32) -> Told {
         let _ = tx;
         Told::All
+    }
+
+    /// Is it known what its calls moved, whether or not it is told because it is proven?
+    fn is_explained(&self, tx: u32) -> bool {
+        self.told(tx) == Told::All
     }
 
     /// Forgets what only traces tell of this account: state denies it.

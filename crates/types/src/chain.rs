@@ -403,18 +403,19 @@ pub trait Chain: Send + Sync {
     /// See [`NodeError`]. Where a single balance cannot be read, its reading says so.
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError>;
 
-    /// The transaction, if the node knows it and it is in no block yet.
+    /// The transaction, if the node knows it and it is in no block up to this one, which is the last.
     ///
     /// # Errors
     /// See [`NodeError`].
-    fn pending(&self, txid: TxId) -> Result<Option<Pending>, NodeError>;
+    fn pending(&self, txid: TxId, after: &Header) -> Result<Option<Pending>, NodeError>;
 
-    /// In which block a transaction is that moved no watched account as far as blocks tell, where more than they tell may move them.
+    /// In which block a transaction is that moved no watched account as far as blocks tell, where more than they tell may move them. That is the
+    /// node's word, but for the blocks `among` those that matter: these have it.
     ///
     /// # Errors
     /// As of the others.
-    fn mined(&self, txid: TxId) -> Result<Option<BlockRef>, NodeError> {
-        let _ = txid;
+    fn mined(&self, txid: TxId, among: &dyn Fn(BlockRef) -> bool) -> Result<Option<BlockRef>, NodeError> {
+        let _ = (txid, among);
         Ok(None)
     }
 

@@ -554,7 +554,7 @@ impl Chain for Fake {
         })
     }
 
-    fn pending(&self, _: TxId) -> Result<Option<Pending>, NodeError> {
+    fn pending(&self, _: TxId, _: &Header) -> Result<Option<Pending>, NodeError> {
         Ok(None)
     }
 
