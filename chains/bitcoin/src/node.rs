@@ -469,7 +469,7 @@ impl Node {
 
     fn http_fault(&self, subject: &str, error: HttpError) -> NodeError {
         match (&error, error.fault()) {
-            (HttpError::LoginRefused(status), _) => {
+            (HttpError::LoginRefused(status, _), _) => {
                 NodeError::LoginRefused { node: self.shown.clone(), why: format!("HTTP status {status}") }
             }
             (_, Some(fault)) => self.broken(subject, fault, error.to_string()),

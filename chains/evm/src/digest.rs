@@ -60,7 +60,8 @@ pub(crate) struct Tx {
     pub(crate) authorizations: Vec<SignedAuthorization>,
     /// What its calls moved, as the node's trace says, in the order of execution. Nothing where there is no trace.
     pub(crate) frames: Vec<Frame>,
-    /// Of others than those that are followed, whom these are said to have paid, and nothing proves it.
+    /// Of others than those that are followed, whom these are said to have paid, and nothing proves it; and who is said to have paid one that is
+    /// followed, where it may as well have been the coins of another.
     pub(crate) unproven: BTreeSet<Address>,
     /// What its trace says again, with the place among those: moved once more, or told twice.
     pub(crate) repeated: Vec<(usize, Frame)>,
@@ -72,7 +73,7 @@ pub(crate) struct Tx {
     pub(crate) is_state_sync: bool,
 }
 
-/// What a transaction costs that calls nobody, and brings nothing along.
+/// What a transaction costs that calls nobody, and brings nothing along. Less may cost one that was given something back, or by later rules calls.
 const PLAIN_GAS: u64 = 21_000;
 
 /// An ERC-20 payment in a log.
@@ -163,7 +164,7 @@ fn digested(
         recipient,
         creates,
         is_committed: is_blob_price_known,
-        input: (gas > PLAIN_GAS && !sent.is_foreign).then(|| sent.input().to_vec()),
+        input: (gas != PLAIN_GAS && !sent.is_foreign).then(|| sent.input().to_vec()),
         succeeded,
         mint: sent.mint,
         value: if succeeded { sent.value } else { U256::ZERO },
@@ -177,7 +178,7 @@ fn digested(
         repeated: Vec::new(),
         created: Vec::new(),
         // One that failed paid nobody.
-        is_told: gas <= PLAIN_GAS || !succeeded,
+        is_told: gas == PLAIN_GAS || !succeeded,
         is_state_sync: false,
     })
 }

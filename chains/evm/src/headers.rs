@@ -180,7 +180,7 @@ pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
     let mut head = latest().await?;
     let height = Height(head.header.number);
     let probe = node.recent.must_probe(height, Instant::now());
-    if probe && hash_at(node, height.next()).await?.is_some() {
+    if probe && is_above(node, height.next()).await? {
         head = latest().await?; // it may have come meanwhile
         if head.header.number <= height.0 {
             // One of several behind a balancer may be late, or be on another branch, which takes it more than a turn to show.
@@ -193,6 +193,16 @@ pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
     }
     node.recent.settle(Height(head.header.number), probe, Instant::now());
     Ok(head)
+}
+
+/// Does the node have this block, above its last one? Many say in words of their own that they do not.
+async fn is_above(node: &Node, height: Height) -> Result<bool, NodeError> {
+    let subject = format!("the header at height {height}");
+    match header_at(node, json!(format!("{:#x}", height.0)), &subject).await {
+        Ok(_) => Ok(true),
+        Err(Refusal::Null(_)) => Ok(false),
+        Err(refusal) => refusal.in_words().map(|_| false),
+    }
 }
 
 /// A block's header, its fields hashed.

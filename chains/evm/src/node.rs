@@ -366,7 +366,7 @@ impl Node {
             Failure::Said(error) | Failure::Broken(Broken::BatchRefused(error)) => self.refusal_in_words(&error),
             Failure::Unread(_, true) => self.null(subject),
             Failure::Unread(error, false) => failed(self.not_read(subject, &error)),
-            Failure::Broken(Broken::Http(HttpError::LoginRefused(status))) => {
+            Failure::Broken(Broken::Http(HttpError::LoginRefused(status, _))) => {
                 failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
             }
             Failure::Broken(why @ Broken::Status(504 | 524)) => Refusal::Late(self.unreachable(why)),

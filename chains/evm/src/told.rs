@@ -13,7 +13,8 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, NodeError, Watch};
 use serde_json::json;
 
-use crate::digest::Digest;
+use crate::codec;
+use crate::digest::{Digest, Tx};
 use crate::fetch::Fetched;
 use crate::headers;
 use crate::node::{Node, OrFail};
@@ -35,9 +36,17 @@ pub(crate) async fn hold_against_state(
     watch: &Watch,
 ) -> Result<bool, NodeError> {
     let is_watched = |address: &Address| watch.number(&address[..]).is_some();
+    leave_open_whose(&mut fetched.digest, is_watched);
     let costly = costly(effects);
     let payees = payees(&fetched.digest, &costly, is_watched);
-    if payees.asked.is_empty() || !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
+    if payees.asked.is_empty() {
+        return Ok(false);
+    }
+    if !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
+        for tx in costly {
+            let tx = &mut fetched.digest.transactions[tx as usize];
+            tx.unproven.extend(tx.frames.iter().map(|frame| frame.to).filter(|to| !is_watched(to)));
+        }
         return Ok(false);
     }
     let Judged { mut denied, mut doubtful, unsure, is_lie, unproven } =
@@ -65,7 +74,7 @@ pub(crate) async fn hold_against_state(
         };
         tx.frames.retain(|frame| !is_open(frame));
         tx.is_told &= tx.frames.len() == frames && !unsure.contains(&tx.recipient);
-        tx.unproven = tx.frames.iter().map(|frame| frame.to).filter(|to| unproven.contains(to)).collect();
+        tx.unproven.extend(tx.frames.iter().map(|frame| frame.to).filter(|to| unproven.contains(to)));
     }
     for tx in &mut digest.transactions {
         let frames = tx.frames.len();
@@ -73,6 +82,22 @@ pub(crate) async fn hold_against_state(
         tx.is_told &= tx.frames.len() == frames || doubtful.is_empty();
     }
     Ok(!denied.is_empty() || !doubtful.is_empty())
+}
+
+/// Where watched accounts pay contracts in the block, what contracts are said to pay such accounts may be the same coins, and which transaction
+/// took them nothing proves.
+fn leave_open_whose(digest: &mut Digest, is_watched: impl Fn(&Address) -> bool) {
+    let pays_away = |tx: &Tx| {
+        let sends = !tx.value.is_zero() && tx.input.is_some() && is_watched(&tx.sender) && !is_watched(&tx.recipient);
+        sends || tx.frames.iter().any(|frame| is_watched(&frame.from) && !is_watched(&frame.to))
+    };
+    if !digest.transactions.iter().any(pays_away) {
+        return;
+    }
+    for tx in &mut digest.transactions {
+        let payers = tx.frames.iter().filter(|frame| !is_watched(&frame.from) && is_watched(&frame.to));
+        tx.unproven.extend(payers.map(|frame| frame.from));
+    }
 }
 
 /// What the proofs say of whom traces tell something.
@@ -106,9 +131,7 @@ async fn judge(
     let after: BTreeMap<Address, AccountProof> =
         after.into_iter().filter(|(address, _)| !is_watched(address) || pays(address)).collect();
     let mut judged = Judged::default();
-    if node.proofs.is_there() {
-        judged.unproven = asked.iter().map(|(address, _)| *address).filter(|address| !is_watched(address)).collect();
-    }
+    judged.unproven = asked.iter().map(|(address, _)| *address).filter(|address| !is_watched(address)).collect();
     if after.is_empty() {
         return Ok(judged);
     }
@@ -116,8 +139,9 @@ async fn judge(
     let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
     let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
     // Before EIP-6780 a contract could end as if it had never been one.
-    let may_vanish = fetched.sealed.header.excess_blob_gas.is_none();
-    let pays_itself = !fetched.sealed.header.difficulty.is_zero();
+    let header = &fetched.sealed.header;
+    let may_vanish = codec::burns(node.chain_number, at.height, header.excess_blob_gas.is_some());
+    let pays_itself = !header.difficulty.is_zero();
     for (address, after) in &after {
         let before = before.get(address);
         // Its nonce is never zero again, but where it destroyed itself within the block.

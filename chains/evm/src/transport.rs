@@ -195,7 +195,7 @@ pub(crate) async fn ask<T>(
 ) -> Result<T, Failure> {
     let body = serde_json::to_vec(&Question::new(id, method, params))
         .map_err(|error| Failure::Broken(Broken::NotRpc(error)))?;
-    let read = |answer: Answer| {
+    let answered = |answer: Answer| {
         let (read, status) = (read(&answer, id), answer.status);
         endpoint.take_back(answer);
         match &read {
@@ -208,7 +208,14 @@ pub(crate) async fn ask<T>(
             _ => Reply::Answered(read),
         }
     };
-    endpoint.ask(body, 1, largest(method), read).await.map_err(|error| Failure::Broken(Broken::Http(error)))?
+    match endpoint.ask(body, 1, largest(method), answered).await {
+        Ok(answer) => answer,
+        Err(HttpError::LoginRefused(status, said)) => match read(&Answer { status, body: said.to_vec() }, id) {
+            Err(Failure::Said(error)) if Meaning::of(&error) == Meaning::NoMethod => Err(Failure::Said(error)),
+            _ => Err(Failure::Broken(Broken::Http(HttpError::LoginRefused(status, said)))),
+        },
+        Err(error) => Err(Failure::Broken(Broken::Http(error))),
+    }
 }
 
 /// HTTP's words for too much.
@@ -260,8 +267,20 @@ pub(crate) async fn ask_batch<'q>(
         }
     };
     let limit = largest(method).saturating_mul(questions.len()).min(LARGEST_ANSWER);
-    let told = endpoint.ask(body, questions.len(), limit, read).await;
-    told.map_err(Broken::Http).and_then(|told| told).map_err(Failure::Broken)
+    let is_no_method = |error: &ErrorPayload| Meaning::of(error) == Meaning::NoMethod;
+    match endpoint.ask(body, questions.len(), limit, read).await {
+        Ok(told) => told.map_err(Failure::Broken),
+        Err(HttpError::LoginRefused(status, said)) => {
+            match read_batch(&Answer { status, body: said.to_vec() }, first, questions.len()) {
+                Ok(told) if told.iter().all(|one| one.as_ref().is_err_and(is_no_method)) => Ok(told),
+                Err(refused @ Broken::BatchRefused(_)) if matches!(&refused, Broken::BatchRefused(error) if is_no_method(error)) => {
+                    Err(Failure::Broken(refused))
+                }
+                _ => Err(Failure::Broken(Broken::Http(HttpError::LoginRefused(status, said)))),
+            }
+        }
+        Err(error) => Err(Failure::Broken(Broken::Http(error))),
+    }
 }
 
 /// The answer to one question.

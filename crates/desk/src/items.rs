@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use assay_store::{Coverage, Movement, Store, StoreError, Transaction};
 use assay_types::{
-    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Direction, Header, Kind,
-    Payment, Statement, Told, TxId,
+    Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Direction, Header, Height,
+    Kind, Payment, Statement, Told, TxId,
 };
 use assay_verifier::{Doubted, Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
 
@@ -141,8 +141,8 @@ fn in_a_block(
     Ok(Some(Found::Block { at: header.at(), paid, spent, untold, doubted }))
 }
 
-/// What a transaction moved of tokens, by their events, and of native coins by calls, and state does not bear out: it was taken back, or in the same
-/// block as much moved the other way, and nothing says by what, or traces alone do. Of others' accounts what came to them, where they are followed.
+/// What a transaction moved of tokens, by their events, and what it brought of native coins, and state does not bear out: it was taken back, or in the
+/// same block as much moved the other way, and nothing says by what, or traces alone do. Of others' accounts, where they are followed, what came to them.
 fn doubted(
     world: &World,
     question: &Question<'_>,
@@ -152,7 +152,10 @@ fn doubted(
 ) -> Result<Vec<Doubted>, DeskError> {
     let mut told: BTreeMap<(AccountNo, Asset), [Wide; 2]> = BTreeMap::new();
     let mut add = |number, asset, way: Direction, amount: Amount| {
-        told.entry((number, asset)).or_default()[usize::from(way == Direction::Debit)] += Wide::from(amount.0);
+        // Whom it paid of the native coins is proven of the payee.
+        if asset != Asset::Native || way == Direction::Credit {
+            told.entry((number, asset)).or_default()[usize::from(way == Direction::Debit)] += Wide::from(amount.0);
+        }
     };
     for (number, asset, amount) in &transaction.debits {
         add(*number, *asset, Direction::Debit, *amount);
@@ -162,52 +165,88 @@ fn doubted(
             add(number, *asset, Direction::Credit, *amount);
         }
     }
-    let at = transaction.height;
     let mut doubted = Vec::new();
-    for ((number, asset), mut told) in told {
+    for ((number, asset), told) in told {
         let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) else { continue };
-        // What bears it out, what speaks against it; what of it calls moved, and what they moved the other way within the block.
-        let (mut borne_out, mut against, mut by_calls, mut round) =
-            <([Wide; 2], [Wide; 2], [Wide; 2], [Wide; 2])>::default();
-        for movement in store.movements(number, asset, at, at)? {
-            let Movement { direction, amount, kind, txid: by, .. } = movement?;
-            let (way, other) = if direction == Direction::Debit { (1, 0) } else { (0, 1) };
-            let units = Wide::from(amount.0);
-            match kind {
-                Kind::Unattributed => against[other] += units,
-                _ if by == Some(txid) => borne_out[way] += units,
-                _ => {}
-            }
-            if asset == Asset::Native && kind.is_traced() {
-                round[other] += units;
-                by_calls[way] += if by == Some(txid) { units } else { Wide::ZERO };
-            }
-        }
-        if asset == Asset::Native {
-            // The block commits to what a transaction itself pays, and what it costs.
-            (told[1], borne_out[1]) = (by_calls[1], by_calls[1]);
-        }
-        let denied = match store.coverage(number, asset, at)? {
-            Coverage::Unknown(_) if asset == Asset::Native => by_calls,
-            Coverage::Unknown(_) => told,
-            _ => [0, 1].map(|way| {
-                let unsure = against[way] + by_calls[way].min(round[way]);
-                (told[way].saturating_sub(borne_out[way]) + borne_out[way].min(unsure)).min(told[way])
-            }),
+        let finer = |units: Wide| units * finer(entry, deployment);
+        let moved = Moved::by(txid, store, (number, asset), transaction.height)?;
+        let is_unknown = matches!(store.coverage(number, asset, transaction.height)?, Coverage::Unknown(_));
+        let is_native = asset == Asset::Native;
+        let denied = match is_unknown {
+            true if is_native => [moved.by_calls, Wide::ZERO],
+            true => told,
+            false => moved.denied(told, transaction.told == Told::All),
         };
-        if denied == [Wide::ZERO; 2] {
+        if denied == [Wide::ZERO; 2] && moved.by_calls == Wide::ZERO {
             continue;
         }
         // Of the many that an exchange may have each is looked at, which is put off until it matters.
-        let [came, went] = match (is_own(question, chain, &store.account(number)?), asset) {
-            (true, _) => denied,
-            (false, Asset::Native) => [Wide::ZERO, denied[0]],
-            (false, _) => continue,
+        let [came, went] = match is_own(question, chain, &store.account(number)?) {
+            true if moved.by_calls > Wide::ZERO => {
+                let gone = gone(world, question, chain, store, transaction.height)?;
+                [(finer(denied[0]) + gone.min(finer(moved.by_calls))).min(finer(told[0])), finer(denied[1])]
+            }
+            true => denied.map(finer),
+            false if is_native => [Wide::ZERO, finer(denied[0])],
+            false => continue,
         };
-        let [came, went] = [came, went].map(|units| units * finer(entry, deployment));
-        doubted.push(Doubted { symbol: entry.symbol.clone(), came, went });
+        if [came, went] != [Wide::ZERO; 2] {
+            doubted.push(Doubted { symbol: entry.symbol.clone(), came, went });
+        }
     }
     Ok(doubted)
+}
+
+/// What left the exchange's accounts in a block, and nothing says by what: that may be what came to others of them.
+fn gone(world: &World, question: &Question<'_>, chain: &Source, store: &Store, at: Height) -> Result<Wide, DeskError> {
+    let Some(header) = store.header(at)? else { return Ok(Wide::ZERO) };
+    let moved = unattributed(world, question, chain, store, header.at())?;
+    Ok(moved.map_or(Wide::ZERO, |moved| moved.went))
+}
+
+/// What moved an account in one asset in a block.
+#[derive(Default)]
+struct Moved {
+    /// What a transaction brought, and what it took.
+    borne_out: [Wide; 2],
+    /// What speaks against either: it moved the other way, and nothing says by what.
+    against: [Wide; 2],
+    /// What calls of the transaction brought of the native coins.
+    by_calls: Wide,
+    /// What calls took of them within the block.
+    taken: Wide,
+}
+
+impl Moved {
+    fn by(txid: TxId, store: &Store, (number, asset): (AccountNo, Asset), at: Height) -> Result<Moved, DeskError> {
+        let mut moved = Moved::default();
+        for movement in store.movements(number, asset, at, at)? {
+            let Movement { direction, amount, kind, txid: by, .. } = movement?;
+            let (units, is_debit) = (Wide::from(amount.0), direction == Direction::Debit);
+            match kind {
+                Kind::Unattributed => moved.against[usize::from(!is_debit)] += units,
+                _ if by == Some(txid) => moved.borne_out[usize::from(is_debit)] += units,
+                _ => {}
+            }
+            match is_debit {
+                _ if asset != Asset::Native || !kind.is_traced() => {}
+                true => moved.taken += units,
+                false if by == Some(txid) => moved.by_calls += units,
+                false => {}
+            }
+        }
+        Ok(moved)
+    }
+
+    /// What of that which is told is not to be relied upon. Where not all is proven that calls of the transaction did, nothing is that they brought.
+    fn denied(&self, told: [Wide; 2], is_proven: bool) -> [Wide; 2] {
+        let round = self.by_calls.min(if is_proven { self.taken } else { self.by_calls });
+        let unsure = [self.against[0] + round, self.against[1]];
+        [0, 1].map(|way| {
+            let borne_out = self.borne_out[way];
+            (told[way].saturating_sub(borne_out) + borne_out.min(unsure[way])).min(told[way])
+        })
+    }
 }
 
 /// One that is not known to have moved anyone, in a block in which something moved that no transaction is known to have moved.

@@ -42,9 +42,9 @@ pub enum HttpError {
     /// It is no HTTP.
     #[error("the answer's head {0}")]
     Garbled(String),
-    /// 401 or 403.
+    /// 401 or 403, with what it says: some gateways answer so to a method that they do not pass on.
     #[error("HTTP status {0}")]
-    LoginRefused(u16),
+    LoginRefused(u16, Box<[u8]>),
 }
 
 impl HttpError {
@@ -60,7 +60,7 @@ impl HttpError {
             | HttpError::TimedOut(_)
             | HttpError::Unanswered(_)
             | HttpError::Refusing(_)
-            | HttpError::LoginRefused(_) => None,
+            | HttpError::LoginRefused(..) => None,
         }
     }
 

@@ -139,9 +139,6 @@ impl<'l> Incoming<'l> {
                 match head {
                     Some(Head { status: 100 | 102..=199, .. }) if passed < HEAD_BYTES => continue,
                     Some(Head { status: 100..=199, .. }) => return Err(garbled("announces another one without end")),
-                    Some(Head { status: status @ (401 | 403), .. }) => {
-                        return Err(Broken::Http(HttpError::LoginRefused(status)));
-                    }
                     head => {
                         self.has_head = true;
                         return Ok(head);

@@ -321,9 +321,6 @@ impl Endpoint {
         let failure = |error, read| failure(error, read, self.deadline);
         let mut response = self.client.execute(request).await.map_err(|error| failure(error, 0))?;
         let status = response.status().as_u16();
-        if matches!(status, 401 | 403) {
-            return Err(HttpError::LoginRefused(status));
-        }
         let retry_after = response.headers().get("retry-after").and_then(|header| header.to_str().ok());
         let retry_after = retry_after.and_then(|header| pace::retry_after(header, SystemTime::now()));
         let announced = match response.content_length().map(|length| (length, usize::try_from(length))) {
@@ -352,7 +349,10 @@ impl Endpoint {
             flight.hold(body.len() + chunk.len(), self.deadline.saturating_sub(since.elapsed())).await?;
             body.extend_from_slice(&chunk);
         }
-        Ok((Answer { status, body }, retry_after, flight))
+        match status {
+            401 | 403 => Err(HttpError::LoginRefused(status, body.into())),
+            _ => Ok((Answer { status, body }, retry_after, flight)),
+        }
     }
 }
 
@@ -502,7 +502,7 @@ mod tests {
     #[test]
     fn refused_logins_and_closed_ports_are_told_apart() {
         let url = serve(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".to_vec(), false);
-        assert_eq!(ask(&url), Err(HttpError::LoginRefused(401)));
+        assert_eq!(ask(&url), Err(HttpError::LoginRefused(401, [].into())));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let Err(HttpError::Unreachable(why)) = ask(&format!("http://127.0.0.1:{port}")) else { panic!("reached") };
         assert!(why.contains("refused"), "{why}");

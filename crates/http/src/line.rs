@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -116,7 +116,7 @@ impl Lines {
         })
     }
 
-    fn answer<B>(
+    fn answer<B: Deref<Target = [u8]>>(
         &self,
         host: (&str, u16),
         asked: Asked<'_>,
@@ -139,6 +139,9 @@ impl Lines {
             whole => whole,
         };
         let whole = whole.map_err(Broken::into_http)?;
+        if let Some((Head { status: status @ (401 | 403), .. }, said)) = &whole {
+            return Err(HttpError::LoginRefused(*status, (**said).into()));
+        }
         if whole.as_ref().is_some_and(|(head, _)| head.stays_open) {
             let mut idle = self.idle.lock();
             if idle.len() < IDLE {
@@ -223,7 +226,7 @@ mod tests {
         let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell";
         assert!(matches!(get(cut), Err(HttpError::Truncated(_))));
         assert_eq!(get(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n"), Err(HttpError::TooLarge(11, 10)));
-        assert_eq!(get(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"), Err(HttpError::LoginRefused(401)));
+        assert_eq!(get(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"), Err(HttpError::LoginRefused(401, [].into())));
         assert!(matches!(get(b""), Err(HttpError::Unreachable(_))));
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, within) = (silent.local_addr().unwrap().port(), Duration::from_millis(50));

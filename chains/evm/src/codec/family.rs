@@ -1,7 +1,7 @@
 //! What of some chains' blocks is their own, by the chain's number.
 
 use alloy::primitives::{B256, keccak256};
-use assay_types::BlockRef;
+use assay_types::{BlockRef, Height};
 
 /// The chains of whose transactions, receipts and headers every one can be rebuilt here: one that cannot is a lie, or newer than we are.
 /// Ethereum with its test networks, Polygon, BNB, OP and Base with theirs.
@@ -35,6 +35,22 @@ pub(crate) fn has_own_deposits(chain_number: u64) -> bool {
     MANTLE.contains(&chain_number)
 }
 
+/// Is who destroys himself gone with what he has, by the rule of Ethereum's time? So it was until EIP-6780, which came with what headers say of blobs
+/// (Cancun), and to Polygon, whose headers never do, with its Napoli fork.
+pub(crate) fn burns(chain_number: u64, height: Height, says_of_blobs: bool) -> bool {
+    let since = match chain_number {
+        137 => 54_876_000,
+        80_002 => 5_423_600,
+        _ => u64::MAX,
+    };
+    !says_of_blobs && height.0 < since
+}
+
+/// Do tips go to the header's beneficiary? On Polygon that is nobody, and whoever sealed the block gets them.
+pub(crate) fn pays_beneficiary(chain_number: u64) -> bool {
+    !POLYGON.contains(&chain_number)
+}
+
 /// Are withdrawals paid in its native coin? On Gnosis they are GNO, which a contract pays (`gnosischain/specs`, withdrawals).
 pub(crate) fn pays_withdrawals(chain_number: u64) -> bool {
     !GNOSIS.contains(&chain_number)
@@ -43,7 +59,7 @@ pub(crate) fn pays_withdrawals(chain_number: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_types::{BlockHash, Height};
+    use assay_types::BlockHash;
 
     #[test]
     fn polygons_state_sync_has_an_id_of_its_block() {
