@@ -4,7 +4,7 @@
 //! Nothing is said where the outcome could depend on more than code and storage: on the block, on the price or amount of gas, on who calls and what
 //! he has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy::sol_types::{SolCall, sol};
@@ -45,16 +45,36 @@ pub(crate) struct Call<'a> {
     pub(crate) token: Address,
 }
 
+/// A balance as a token's code says it, and what that rests on.
+pub(crate) struct Run {
+    pub(crate) balance: U256,
+    /// `None` where it rests on what accounts hold as well.
+    pub(crate) grounds: Option<Grounds>,
+}
+
+/// Everything that code which was run could see: as long as that is the same, it returns the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Grounds {
+    /// By the hash of each contract's code.
+    pub(crate) codes: BTreeMap<Address, B256>,
+    /// Words of their storage.
+    pub(crate) words: BTreeMap<(Address, B256), U256>,
+}
+
 impl Call<'_> {
     /// The balance of this account, as the code says. `None` where it does not say it, or where it depends on more than can be proven.
     ///
     /// # Errors
     /// When the node fails, or gives proofs or code that are none.
-    pub(crate) async fn balance_of(&self, account: Address) -> Result<Option<U256>, NodeError> {
+    pub(crate) async fn balance_of(&self, account: Address) -> Result<Option<Run>, NodeError> {
         let mut state = State::default();
         for _ in 0..ROUNDS {
             match run(&mut state, self.token, account, self.node.chain_number) {
-                Ok(balance) => return Ok(balance),
+                Ok(None) => return Ok(None),
+                Ok(Some((balance, asks_what_is_held))) => {
+                    let grounds = (!asks_what_is_held).then(|| state.grounds());
+                    return Ok(Some(Run { balance, grounds }));
+                }
                 Err(missing) if self.add(&mut state, missing).await? => {}
                 Err(_) => return Ok(None),
             }
@@ -128,6 +148,15 @@ struct State {
     words: HashMap<(Address, U256), U256>,
 }
 
+impl State {
+    fn grounds(self) -> Grounds {
+        Grounds {
+            codes: self.accounts.into_iter().map(|(address, account)| (address, account.code_hash)).collect(),
+            words: self.words.into_iter().map(|((address, key), word)| ((address, key.into()), word)).collect(),
+        }
+    }
+}
+
 impl Database for &mut State {
     type Error = Missing;
 
@@ -156,6 +185,8 @@ impl Database for &mut State {
 #[derive(Default)]
 struct Outside {
     is_asked: bool,
+    /// What an account holds is.
+    is_held_asked: bool,
     /// The amount of gas is on the stack: for the call that comes next, or to be looked at.
     has_gas: bool,
 }
@@ -168,6 +199,7 @@ impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
         let is_call = matches!(opcode, 0xf1 | 0xf2 | 0xf4 | 0xfa);
         self.is_asked |= self.has_gas && !is_call;
         self.has_gas = opcode == 0x5a;
+        self.is_held_asked |= matches!(opcode, 0x31 | 0x47); // BALANCE, SELFBALANCE
         self.is_asked |= match opcode {
             // CHAINID is as in the call of a node. CLZ; GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
             0x1e | 0x3a | 0x40..=0x45 | 0x48..=0x4b => true,
@@ -190,9 +222,14 @@ fn address(word: U256) -> Address {
     Address::from_word(word.into())
 }
 
-/// `None` where nothing is to be believed.
-fn run(state: &mut State, token: Address, account: Address, chain_number: u64) -> Result<Option<U256>, Missing> {
-    let mut balances = Vec::with_capacity(CALLS.len());
+/// And whether it depends on what accounts hold. `None` where nothing is to be believed.
+fn run(
+    state: &mut State,
+    token: Address,
+    account: Address,
+    chain_number: u64,
+) -> Result<Option<(U256, bool)>, Missing> {
+    let (mut balances, mut asks_what_is_held) = (Vec::with_capacity(CALLS.len()), false);
     for (caller, gas_limit) in CALLS {
         let context = Context::mainnet().with_db(&mut *state).modify_cfg_chained(|cfg| cfg.chain_id = chain_number);
         let mut evm = context.build_mainnet_with_inspector(Outside::default());
@@ -207,7 +244,8 @@ fn run(state: &mut State, token: Address, account: Address, chain_number: u64) -
         if evm.inspector.is_asked || output.len() != 32 {
             return Ok(None);
         }
+        asks_what_is_held |= evm.inspector.is_held_asked;
         balances.push(U256::from_be_slice(&output));
     }
-    Ok((balances[0] == balances[1]).then_some(balances[0]))
+    Ok((balances[0] == balances[1]).then_some((balances[0], asks_what_is_held)))
 }

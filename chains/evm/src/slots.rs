@@ -2,17 +2,17 @@
 //!
 //! A slot is found by trying where compilers put it, and is believed only while it agrees with `balanceOf`, at every block
 //! anew, beside an account that holds something: a proof upgrades a balance that was read, and never replaces one by
-//! something that the token does not say. What it proves is the token's storage; that `balanceOf` returns it is what the
-//! node's call says, and where the two part what the token's code says when it is run here. A token whose balance is no such slot
-//! (rebasing ones) stays as it was read; of a few of its balances the code is run as well.
+//! something that the token does not say. What it proves is the token's storage; that `balanceOf` returns it is what the token's code
+//! says, which is run here, and as long as everything is proven to be the same that it looked at beside. A token whose balance is no such slot
+//! (rebasing ones), or whose code asks for more than can be proven (the time), stays as it was read; of a few of its balances the code is run as well.
 //!
 //! What is remembered of a token saves questions and decides nothing that the block itself would not: blocks are read in
 //! any order, by several threads. The one exception is a token that takes up a slot while it is left alone ([`PAUSE`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{Amount, BlockRef, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
@@ -25,7 +25,7 @@ use crate::kept;
 use crate::layout::Layout;
 use crate::node::{Node, Refusal};
 use crate::reader;
-use crate::run::Call;
+use crate::run::{Call, Grounds, Run};
 use crate::state::{Shown, checked};
 use crate::verify::AccountProof;
 
@@ -37,6 +37,10 @@ const AT_ONCE: usize = 4;
 const HOLDERS: usize = 6;
 /// Of so many of them the token's code must say so too.
 const RUN: usize = 2;
+/// Nobody's address: it holds nothing, and of it a token's code looks at what it looks at for all.
+const NOBODY: Address = Address::repeat_byte(0xa5);
+/// A word with more bits than a balance mostly has may have something else in them, as who is stopped: of its account the code is run.
+const PLAIN_BITS: usize = 112;
 /// So few accounts may hold something else than their slot says: a stopped one, of tokens that keep that in the same word.
 const EXCEPTIONS: usize = 8;
 /// Where no slot is known, of the largest balance the code is run and of so many others that nobody can foretell; of a token of which the node lied,
@@ -50,10 +54,48 @@ const PAUSE: u64 = 300;
 #[derive(Debug, Default)]
 pub(crate) struct Slots(Mutex<HashMap<Address, Known>>);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Known {
-    Found(Layout),
+    Found(Place),
     NotFound { at: Height },
+}
+
+/// Where a token keeps its balances, and beside what its code has said so: some of its grounds, for blocks are read in any order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    layout: Layout,
+    grounds: Vec<Grounds>,
+}
+
+impl Place {
+    /// So many different grounds are remembered of a token.
+    const MOST: usize = 4;
+
+    fn and(mut self, grounds: Grounds) -> Place {
+        if self.grounds.len() == Place::MOST {
+            self.grounds.remove(0);
+        }
+        self.grounds.push(grounds);
+        self
+    }
+
+    /// Whose code, and what words of their storage, must be as they were.
+    fn rests_on(&self) -> BTreeMap<Address, BTreeSet<B256>> {
+        let mut all: BTreeMap<Address, BTreeSet<B256>> = BTreeMap::new();
+        for grounds in &self.grounds {
+            grounds.codes.keys().for_each(|contract| _ = all.entry(*contract).or_default());
+            grounds.words.keys().for_each(|(contract, key)| _ = all.entry(*contract).or_default().insert(*key));
+        }
+        all
+    }
+
+    fn stands(&self, now: &Grounds) -> bool {
+        let is_among = |before: &Grounds| {
+            before.codes.iter().all(|(contract, code)| now.codes.get(contract) == Some(code))
+                && before.words.iter().all(|(at, word)| now.words.get(at) == Some(word))
+        };
+        self.grounds.iter().any(is_among)
+    }
 }
 
 impl Slots {
@@ -63,7 +105,7 @@ impl Slots {
 
     /// What is known of it at this block. That it was not found higher up says nothing of blocks below.
     fn of(&self, token: Address, at: Height) -> Option<Known> {
-        let known = self.known().get(&token).copied();
+        let known = self.known().get(&token).cloned();
         known.filter(|known| match known {
             Known::Found(_) => true,
             Known::NotFound { at: tried } => (tried.0..tried.0.saturating_add(PAUSE)).contains(&at.0),
@@ -106,8 +148,8 @@ enum Storage {
     NoProof,
     /// That there is no contract; with what proves that, where it is wanted.
     NoCode(Option<Proof>),
-    /// The words at the keys that were asked for.
-    Words(Vec<Word>),
+    /// The words at the keys that were asked for, and the hash of the code.
+    Words(Vec<Word>, B256),
 }
 
 /// A word of storage, with what proves it where that is wanted.
@@ -120,7 +162,7 @@ struct Word {
 enum Search {
     Nothing,
     NoCode(Option<Proof>),
-    Found(Layout),
+    Found(Place),
 }
 
 impl Token<'_> {
@@ -134,19 +176,26 @@ impl Token<'_> {
             return Ok(nothing);
         }
         let holders = largest(held);
-        let layout = match self.search(&holders).await? {
+        let place = match self.search(&holders).await? {
             Search::Nothing => return self.sample(held).await,
             Search::NoCode(proof) => return Ok(none_held(held, &proof)),
-            Search::Found(layout) => layout,
+            Search::Found(place) => place,
         };
+        let layout = place.layout;
         let beside: HashSet<Address> = holders.iter().map(|holder| holder.account).collect();
         let asked: Vec<Held> =
             held.iter().filter(|held| held.prove || beside.contains(&held.account)).copied().collect();
-        let words = match self.words(layout, &asked).await? {
+        let (words, grounds) = tokio::try_join!(self.words(layout, &asked), self.grounds(&place))?;
+        let (words, code) = match words {
             Storage::NoProof => return Ok(nothing),
             Storage::NoCode(proof) => return Ok(none_held(held, &proof)),
-            Storage::Words(words) => words,
+            Storage::Words(words, code) => (words, code),
         };
+        let Some(mut grounds) = grounds else { return Ok(nothing) };
+        grounds.codes.insert(self.address, code);
+        if !place.stands(&grounds) && !self.stands_anew(place, &holders).await? {
+            return self.sample(held).await;
+        }
         let Some(others) = self.compare(layout, &asked, &words).await? else { return self.sample(held).await };
         let proven = asked.iter().zip(words).filter(|(held, _)| held.prove);
         let shown = |account: &Address, Word { value, proof }| match others.get(account) {
@@ -210,8 +259,53 @@ impl Token<'_> {
 
     /// What the token's code returns, if that follows from what is proven.
     async fn run(&self, account: Address) -> Result<Option<Amount>, NodeError> {
-        let call = Call { node: self.node, at: self.at, state_root: self.state_root, token: self.address };
-        Ok(call.balance_of(account).await?.map(Amount))
+        Ok(self.run_through(account).await?.map(|run| Amount(run.balance)))
+    }
+
+    async fn run_through(&self, account: Address) -> Result<Option<Run>, NodeError> {
+        Call { node: self.node, at: self.at, state_root: self.state_root, token: self.address }
+            .balance_of(account)
+            .await
+    }
+
+    /// What the slot rests on at this block, beside the token's own code where nothing else of it is asked for. `None` where it is not proven.
+    async fn grounds(&self, place: &Place) -> Result<Option<Grounds>, NodeError> {
+        let mut now = Grounds::default();
+        for (contract, keys) in place.rests_on() {
+            if contract == self.address && keys.is_empty() {
+                continue;
+            }
+            let keys: Vec<B256> = keys.into_iter().collect();
+            let (words, code) = match self.ask_of(contract, &keys).await? {
+                Storage::NoProof => return Ok(None),
+                Storage::NoCode(_) => (Vec::new(), KECCAK256_EMPTY),
+                Storage::Words(words, code) => (words, code),
+            };
+            now.codes.insert(contract, code);
+            now.words.extend(keys.into_iter().zip(words).map(|(key, word)| ((contract, key), word.value)));
+        }
+        Ok(Some(now))
+    }
+
+    /// It rests on something else now: is it the slot all the same?
+    async fn stands_anew(&self, place: Place, holders: &[Held]) -> Result<bool, NodeError> {
+        let grounds = self.fits(place.layout, holders).await?;
+        let (is_there, block, layout) = (grounds.is_some(), self.at.height.0, place.layout);
+        self.slots.note(
+            self.address,
+            match grounds {
+                Some(grounds) => Known::Found(place.and(grounds)),
+                None => Known::NotFound { at: self.at.height },
+            },
+        );
+        if !is_there {
+            tracing::warn!(
+                token = %self.address,
+                block,
+                "what its code rests on has changed, and it does not return what {layout} holds: the slot is dropped, balances are read and not proven"
+            );
+        }
+        Ok(is_there)
     }
 
     async fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
@@ -234,11 +328,11 @@ impl Token<'_> {
         if holders.is_empty() {
             return Ok(match self.ask(&[]).await? {
                 Storage::NoCode(proof) => Search::NoCode(proof),
-                Storage::NoProof | Storage::Words(_) => Search::Nothing,
+                Storage::NoProof | Storage::Words(..) => Search::Nothing,
             });
         }
         match self.slots.of(self.address, self.at.height) {
-            Some(Known::Found(layout)) => Ok(Search::Found(layout)),
+            Some(Known::Found(place)) => Ok(Search::Found(place)),
             Some(Known::NotFound { .. }) => Ok(Search::Nothing),
             None => self.try_all(holders).await,
         }
@@ -291,37 +385,49 @@ impl Token<'_> {
         let words = match self.ask(&keys).await? {
             Storage::NoProof => return Ok(Some(Search::Nothing)),
             Storage::NoCode(proof) => return Ok(Some(Search::NoCode(proof))),
-            Storage::Words(words) => words,
+            Storage::Words(words, _) => words,
         };
         for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| word.value == first.balance.0) {
-            if self.fits(layout, holders).await? {
+            if let Some(grounds) = self.fits(layout, holders).await? {
                 tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
-                self.slots.note(self.address, Known::Found(layout));
-                return Ok(Some(Search::Found(layout)));
+                let place = Place { layout, grounds: vec![grounds] };
+                self.slots.note(self.address, Known::Found(place.clone()));
+                return Ok(Some(Search::Found(place)));
             }
         }
         Ok(None)
     }
 
-    /// Of the largest holders the token's code must say so, where it can be run: else whoever chooses what `balanceOf` says would choose the slot.
-    /// Where another one's balance is not its word, the code decides whether that is not its slot, or not its balance.
-    async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<bool, NodeError> {
-        let Storage::Words(words) = self.words(layout, holders).await? else { return Ok(false) };
+    /// Of the largest holders the token's code must say so, and of one who is nobody: else whoever chooses what `balanceOf` says would choose the slot.
+    /// Beside each one's own word it must have looked at the same; that is what it rests on. Where another one's balance is not its word, the code
+    /// decides whether that is not its slot, or not its balance.
+    async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<Option<Grounds>, NodeError> {
+        let Storage::Words(words, _) = self.words(layout, holders).await? else { return Ok(None) };
+        let own = |run: Run, account: Address| {
+            let mut grounds = run.grounds?;
+            let word = grounds.words.remove(&(self.address, layout.key(account)))?;
+            (word == run.balance).then_some(grounds)
+        };
+        let Some(nobody) = self.run_through(NOBODY).await? else { return Ok(None) };
+        let Some(grounds) = own(nobody, NOBODY) else { return Ok(None) };
         for (nth, (word, holder)) in words.iter().zip(holders).enumerate() {
             let differs = word.value != holder.balance.0;
             if !differs && nth >= RUN {
                 continue;
             }
-            match self.run(holder.account).await? {
-                Some(returned) if returned.0 != word.value => return Ok(false),
-                Some(returned) if differs => return Err(self.lie(holder.account, holder.balance, returned).await),
-                Some(_) => {}
-                // Code that depends on more than can be proven says nothing.
-                None if differs => return Ok(false),
-                None => {}
+            match self.run_through(holder.account).await? {
+                Some(run) if run.balance != word.value => return Ok(None),
+                Some(run) if differs => {
+                    return Err(self.lie(holder.account, holder.balance, Amount(run.balance)).await);
+                }
+                Some(run) => match own(run, holder.account) {
+                    Some(rests_on) if rests_on == grounds => {}
+                    _ => return Ok(None),
+                },
+                None => return Ok(None),
             }
         }
-        Ok(true)
+        Ok(Some(grounds))
     }
 
     /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself. If its slot is still something else,
@@ -335,7 +441,16 @@ impl Token<'_> {
     ) -> Result<Option<HashMap<Address, Amount>>, NodeError> {
         let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(word.value)));
         let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
-        let mut others = HashMap::new();
+        let others = HashMap::new();
+        let (high, mut others) =
+            (asked.iter().zip(words).filter(|(_, word)| word.value.bit_len() > PLAIN_BITS), others);
+        for (held, word) in high.filter(|(held, word)| held.balance.0 == word.value) {
+            match self.run(held.account).await? {
+                Some(returned) if returned.0 == word.value => {}
+                Some(returned) => return Err(self.lie(held.account, held.balance, returned).await),
+                None => return Ok(None),
+            }
+        }
         let Some((first, rest)) = differing.split_first() else { return Ok(Some(others)) };
         let may_be_exceptions = differing.len() <= EXCEPTIONS && 2 * differing.len() < asked.len();
         for some in [std::slice::from_ref(first), rest] {
@@ -391,14 +506,17 @@ impl Token<'_> {
         let keys: Vec<B256> = held.iter().map(|held| layout.key(held.account)).collect();
         let parts: Vec<Vec<B256>> = keys.chunks(KEYS).map(<[B256]>::to_vec).collect();
         let mut answers = futures_util::stream::iter(parts).map(async |keys| self.ask(&keys).await).buffered(AT_ONCE);
-        let mut words = Vec::with_capacity(keys.len());
+        let (mut words, mut code) = (Vec::with_capacity(keys.len()), B256::ZERO);
         while let Some(storage) = answers.try_next().await? {
             match storage {
-                Storage::Words(some) => words.extend(some),
+                Storage::Words(some, hash) => {
+                    words.extend(some);
+                    code = hash;
+                }
                 none => return Ok(none),
             }
         }
-        Ok(Storage::Words(words))
+        Ok(Storage::Words(words, code))
     }
 
     /// What was verified, with a proof of each word by itself where that is wanted.
@@ -407,20 +525,25 @@ impl Token<'_> {
         let slots = keys.iter().zip(proof.storage_proof.iter().flatten());
         let mut proofs =
             slots.map(|(key, slot)| kept::of_slot(proof, *key, slot)).take(if self.keep { keys.len() } else { 0 });
-        Storage::Words(words.into_iter().map(|value| Word { value, proof: proofs.next() }).collect())
+        let words = words.into_iter().map(|value| Word { value, proof: proofs.next() }).collect();
+        Storage::Words(words, proof.code_hash)
     }
 
     /// One question, with its answer verified against the state root.
     async fn ask(&self, keys: &[B256]) -> Result<Storage, NodeError> {
+        self.ask_of(self.address, keys).await
+    }
+
+    async fn ask_of(&self, contract: Address, keys: &[B256]) -> Result<Storage, NodeError> {
         if !self.node.proofs.is_there() {
             return Ok(Storage::NoProof);
         }
-        let subject = format!("the proof of token {} at block {}", self.address, self.at.height);
+        let subject = format!("the proof of token {contract} at block {}", self.at.height);
         let block = json!({ "blockHash": B256::from(self.at.hash.0) });
-        match self.node.ask::<AccountProof>("eth_getProof", json!([self.address, keys, block]), &subject).await {
+        match self.node.ask::<AccountProof>("eth_getProof", json!([contract, keys, block]), &subject).await {
             Ok(proof) => {
                 let at = (self.at, self.state_root);
-                let words = checked(self.node, at, (self.address, keys), &proof, &subject).await?;
+                let words = checked(self.node, at, (contract, keys), &proof, &subject).await?;
                 Ok(self.shown(&proof, keys, words))
             }
             Err(Refusal::NoMethod(why)) => {
@@ -458,12 +581,12 @@ mod tests {
         let (slots, token) = (Slots::default(), Address::repeat_byte(1));
         assert_eq!(slots.of(token, Height(5)), None);
         let missed = Known::NotFound { at: Height(100) };
-        slots.note(token, missed);
+        slots.note(token, missed.clone());
         let known = [99, 100, 100 + PAUSE - 1, 100 + PAUSE].map(|height| slots.of(token, Height(height)));
-        assert_eq!(known, [None, Some(missed), Some(missed), None]);
-        let found = Known::Found(Layout::Solidity(U256::from(4)));
-        slots.note(token, found);
-        assert_eq!([1, 100, 1_000].map(|height| slots.of(token, Height(height))), [Some(found); 3]);
+        assert_eq!(known, [None, Some(missed.clone()), Some(missed.clone()), None]);
+        let found = Known::Found(Place { layout: Layout::Solidity(U256::from(4)), grounds: vec![] });
+        slots.note(token, found.clone());
+        assert!([1, 100, 1_000].iter().all(|height| slots.of(token, Height(*height)) == Some(found.clone())));
         assert_eq!(slots.of(Address::repeat_byte(2), Height(100)), None);
     }
 
