@@ -194,17 +194,16 @@ fn small(arguments: &[&str]) -> (World, [Address; 2]) {
     (world, accounts)
 }
 
-/// Gives the transactions of the last block another type.
+/// Gives the transactions of the last block another type, and their receipts.
 fn retype() -> Rule {
+    fn of(some: &mut Value) {
+        for one in some.as_array_mut().into_iter().flatten().filter(|one| one["blockNumber"] == "0x4") {
+            one["type"] = json!("0x50");
+        }
+    }
     Rule::always(
-        &["eth_getBlockByHash"],
-        alter(|block| {
-            for transaction in block["transactions"].as_array_mut().into_iter().flatten() {
-                if transaction["blockNumber"] == "0x4" {
-                    transaction["type"] = json!("0x50");
-                }
-            }
-        }),
+        &["eth_getBlockByHash", "eth_getBlockReceipts"],
+        alter(|answer| if answer.is_array() { of(answer) } else { of(&mut answer["transactions"]) }),
     )
 }
 
@@ -220,7 +219,15 @@ fn a_type_of_transaction_that_is_not_known_is_told_and_not_proven() {
         movements(&lab, accounts[1]),
         ["transfer credit 0.000000000000000007", "transfer credit 0.000000000000000009"]
     );
-    // Bytes of a known type show that the type is a lie.
+    // A receipt shows it, which the header commits to.
+    let alone = alter(|block| {
+        for one in block["transactions"].as_array_mut().into_iter().flatten() {
+            one["type"] = json!("0x50");
+        }
+    });
+    let proxy = Proxy::with(&world.anvil.url, vec![Rule::always(&["eth_getBlockByHash"], alone), no_bytes.clone()]);
+    assert_named(&followed(&proxy.url, &accounts).assay(&["index", "--once"]), 4, "forged");
+    // So do bytes of a known type.
     let proxy = Proxy::with(&world.anvil.url, vec![retype()]);
     assert_named(
         &followed(&proxy.url, &accounts).assay(&["index", "--once"]),

@@ -35,6 +35,28 @@ fn statement(world: &World) -> String {
     .to_string()
 }
 
+/// The last block that is indexed is a statement's only where it is the node's, or the node's next one is later.
+#[test]
+fn an_index_that_is_behind_its_node_has_no_block_for_a_later_statement() {
+    let world = World::new(&[]);
+    mine(&world, 5, 9);
+    let lab = lab(&world, "finality = { confirmations = 1 }");
+    lab.index();
+    let earlier = statement(&world);
+    let verify = |statement: &str, code| {
+        lab.write("statement.json", statement);
+        lab.json(&["verify", "acme", "--statement", "statement.json"], code).to_string()
+    };
+    verify(&earlier, 0);
+    mine(&world, 3, 9);
+    let later = statement(&world);
+    let said = verify(&later, 3);
+    assert!(said.contains("has later blocks than the index"), "{said}");
+    verify(&earlier, 0);
+    lab.index();
+    verify(&later, 0);
+}
+
 /// Blocks that are none of the other branch's.
 fn mine(world: &World, blocks: u64, to: u8) {
     for _ in 0..blocks {

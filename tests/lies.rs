@@ -349,7 +349,7 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
             "withdrawals",
         )
         .kind("forged"),
-        case("of another block", BODY, replace(body_of_5.clone()), 4, "block").kind("forged"),
+        case("of another block", BODY, replace(body_of_5.clone()), 4, "block").kind("reordered"),
         case("null", BODY, replace(Value::Null), 3, "block").kind("omitted"),
         case("a parent", HEADER, alter(|block| nudge(&mut block["parentHash"])), 4, "header").kind("forged"),
         case("a number", HEADER, alter(|block| nudge(&mut block["number"])), 4, "header").kind("forged"),
@@ -361,11 +361,11 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
         case("a receipt less", RECEIPTS, alter(|receipts| drop(receipts.as_array_mut().unwrap().pop())), 4, "receipts")
             .kind("omitted"),
         case("none", RECEIPTS, replace(json!([])), 4, "receipts").kind("omitted"),
-        case("of another block", RECEIPTS, replace(receipts_of_5), 4, "receipts").kind("forged"),
+        case("of another block", RECEIPTS, replace(receipts_of_5), 4, "receipts").kind("reordered"),
         case("null", RECEIPTS, replace(Value::Null), 3, "receipts").kind("omitted"),
         case("a trace less", TRACES, alter(|traces| drop(traces.as_array_mut().unwrap().pop())), 4, "traces")
             .kind("omitted"),
-        case("of another block", TRACES, replace(traces_of_5), 4, "traces").kind("forged"),
+        case("of another block", TRACES, replace(traces_of_5), 4, "traces").kind("reordered"),
         case("a balance", PROOF, alter(|proof| nudge(&mut proof["balance"])), 4, "proof").kind("forged"),
         case("a node of the trie", PROOF, alter(|proof| nudge(&mut proof["accountProof"][0])), 4, "proof")
             .kind("forged"),

@@ -250,8 +250,14 @@ fn a_kept_proof_that_was_altered_in_the_store_is_refused() {
         let (undo, mut block) = (Undo { depth: 1_000, tip: tip.height }, Block::unread(tip.clone()));
         store.remove_tip().unwrap();
         let (balance, proof) = (Ok(Amount::from(12_345)), Some(Proof(kept.proof.into())));
-        block.readings =
-            vec![Reading { account: number, asset: Asset::Native, balance, proven: true, proof, told: true }];
+        block.readings = vec![Reading {
+            account: number,
+            asset: Asset::Native,
+            balance,
+            proven: true,
+            proof,
+            between: assay_types::Between::Told,
+        }];
         block.sealed = Some(kept.sealed);
         store.apply(&block, &watch, undo, true).unwrap();
     }

@@ -296,3 +296,46 @@ fn of_a_credit_in_flight_counts_what_came_and_not_what_the_event_says() {
     assert_eq!(of(990, 0), (json!("backed"), json!("990")));
     assert_eq!(of(1_000, 3), (json!("indeterminate"), json!("990")));
 }
+
+/// A token is proven as long as its code returns what its slot holds: not where that depends on the time, nor once something else that the code looks at
+/// has changed.
+#[test]
+fn a_slot_counts_as_long_as_the_code_returns_what_it_holds() {
+    let world = World::new(&[]);
+    let ([grows, by_time], holders) = ([1, 2].map(Address::fresh), &world.users[1..3]);
+    // Both look up slot 0 for the first argument. One multiplies by slot 1, which becomes 2 when it is called without words; the other asks for the time.
+    let word = "6004355f525f60205260405f2054";
+    let codes = [
+        format!("0x36600a57600260015500 5b{word}600154025f5260205ff3").replace(' ', ""),
+        format!("0x{word}425060011c5f5260205ff3"),
+    ];
+    for (token, code) in [grows, by_time].into_iter().zip(codes) {
+        world.call("anvil_setCode", json!([token.to_string(), code]));
+        let one = format!("0x{:064x}", 1);
+        world.call("anvil_setStorageAt", json!([token.to_string(), "0x1", one]));
+        for (holder, units) in holders.iter().zip([1_000, 2_000]) {
+            let key = alloy::primitives::keccak256([&[0; 12], &holder.0[..], &[0; 32]].concat());
+            world.call("anvil_setStorageAt", json!([token.to_string(), key, format!("0x{units:064x}")]));
+        }
+    }
+    world.mine();
+    let lab = Lab::new();
+    let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+    let assets = [("GROW", grows), ("TIME", by_time)].map(|(symbol, token)| contracts::asset(symbol, token, 0));
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", assets.concat()));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
+    let said = |asset: &str| {
+        let answer = lab.json(&["balance", &holders[0].to_string(), "--chain", "evm", "--asset", asset], 0);
+        [answer["units"].as_str().unwrap().to_owned(), answer["coverage"].as_str().unwrap().to_owned()]
+    };
+    let index = || {
+        world.mine();
+        let ran = lab.assay(&["index", "--once"]);
+        assert!(ran.code == 0 && !ran.stderr.contains("kind"), "{}: {}", ran.code, ran.stderr);
+    };
+    index();
+    assert_eq!([said("GROW"), said("TIME")], [["1000", "verified"], ["500", "unproven"]]);
+    world.send(world.users[0], Some(grows), 0, &[]);
+    index();
+    assert_eq!([said("GROW"), said("TIME")], [["2000", "unproven"], ["500", "unproven"]]);
+}

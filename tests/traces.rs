@@ -307,6 +307,95 @@ fn a_withdrawal_of_which_no_trace_tells_leaves_the_verdict_open() {
     assert_eq!(of(&elsewhere, unread()), "short");
 }
 
+/// What a trace says to have gone round leaves no trace in anyone's state: it settles nothing, and brings nothing.
+#[test]
+fn what_goes_round_is_no_payment() {
+    let world = World::new(&[]);
+    let [ours, theirs] = [1, 2].map(Address::fresh);
+    for contract in [ours, theirs] {
+        world.call("anvil_setCode", json!([contract.to_string(), "0x00"]));
+        world.call("anvil_setBalance", json!([contract.to_string(), "0x64"]));
+    }
+    world.mine();
+    let before = world.height();
+    let txids = [1, 2].map(|user| world.send(world.users[user], Some(ours), 0, &[]));
+    world.mine();
+    let call = move |from: Address, to: Address| {
+        let (from, to) = (from.to_string(), to.to_string());
+        json!({ "type": "CALL", "from": from, "to": to, "value": "0x7", "gas": "0x100", "gasUsed": "0x10", "input": "0x" })
+    };
+    let telling = |calls: [Value; 2]| {
+        let lie = alter(move |traces| {
+            for (trace, calls) in traces.as_array_mut().into_iter().flatten().zip(&calls) {
+                trace["result"]["calls"] = calls.clone();
+            }
+        });
+        vec![Rule::always(&[BLOCK], lie)]
+    };
+    // Within one transaction, and from one to the other.
+    let mut there = call(ours, theirs);
+    there["calls"] = json!([call(theirs, ours)]);
+    let within = || telling([json!([there]), json!([])]);
+    let across = || telling([json!([call(theirs, ours)]), json!([call(ours, theirs)])]);
+    let settled = |txid: &str, rules| verdict(&world, (ours, theirs, txid), rules);
+    assert_eq!([settled(&txids[0], vec![]), settled(&txids[0], within())], ["short", "indeterminate"]);
+    assert_eq!([settled(&txids[1], vec![]), settled(&txids[1], across())], ["short", "indeterminate"]);
+    let credit = json!({ "chain": "evm", "amount": "0.000000000000000007", "txid": txids[0] });
+    let of = |rules| verdict_at(&world, before, (ours, 7), ("unconfirmed_credits", credit.clone()), rules);
+    assert_eq!([of(vec![]), of(within()), of(across())], ["short", "short", "indeterminate"]);
+}
+
+/// Whom calls paid is proven of him, or settles nothing: also where the node refuses that of him alone.
+#[test]
+fn a_payee_of_whom_nothing_is_proven_leaves_the_verdict_open() {
+    let world = World::new(&[]);
+    let (vault, paid) = vault(&world);
+    world.mine();
+    let txid = world.send(world.users[1], Some(vault), 0, &[]);
+    world.mine();
+    let payee = paid.to_string().to_lowercase();
+    let of = |refused: Option<&'static str>| {
+        let payee = payee.clone();
+        let is_his = move |name: &str, params: &Value| {
+            name == "eth_getProof" && params[0].as_str().is_some_and(|of| of.to_lowercase() == payee)
+        };
+        let rules = refused.map(|why| Rule::when(is_his, Fault::Refuse(-32000, why)));
+        verdict(&world, (vault, paid, &txid), rules.into_iter().collect())
+    };
+    let words = ["missing trie node 12ab (path ) state 0x34 is not available", "something odd"];
+    assert_eq!([of(None), of(Some(words[0])), of(Some(words[1]))], ["backed", "indeterminate", "indeterminate"]);
+}
+
+/// A node that proves others, and one account not, is not believed of what that holds.
+#[test]
+fn what_is_said_of_an_account_whose_proof_is_withheld_is_not_known() {
+    let world = World::new(&[]);
+    let [holder, other] = [Address::fresh(1), Address::fresh(2)];
+    world.pay(world.users[1], holder, 7);
+    world.pay(world.users[1], other, 7);
+    world.mine();
+    world.mine();
+    let whose = holder.to_string().to_lowercase();
+    let is_his = move |name: &str, params: &Value| {
+        name == "eth_getProof" && params[0].as_str().is_some_and(|of| of.to_lowercase() == whose)
+    };
+    let refused = Fault::Refuse(-32000, "missing trie node 12ab (path ) state 0x34 is not available");
+    let proxy = Proxy::with(&world.anvil.url, vec![Rule::when(is_his, refused)]);
+    let lab = followed(&proxy.url, &[holder, other]);
+    let ran = lab.assay(&["index", "--once"]);
+    assert!(ran.code == 0 && ran.stderr.contains("(kind: omitted)"), "{}: {}", ran.code, ran.stderr);
+    let said = |account: Address, code| lab.json(&["balance", &account.to_string(), "--chain", "evm"], code);
+    assert_eq!((&said(holder, 3)["units"], &said(other, 0)["units"]), (&Value::Null, &json!("7")));
+    // Nor where all of one block's are, and the one below it is proven.
+    let last = world.hash(world.height());
+    let is_of_it = move |name: &str, params: &Value| name == "eth_getProof" && params.to_string().contains(&last);
+    let refused = Fault::Refuse(-32000, "missing trie node 12ab (path ) state 0x34 is not available");
+    let proxy = Proxy::with(&world.anvil.url, vec![Rule::when(is_of_it, refused)]);
+    let lab = followed(&proxy.url, &[holder, other]);
+    lab.index();
+    assert_eq!(lab.json(&["balance", &holder.to_string(), "--chain", "evm"], 3)["units"], Value::Null);
+}
+
 /// A node that invents a call, or hides one, is named, and neither settles a withdrawal nor makes one owed.
 #[test]
 fn a_call_that_a_contracts_balance_denies_settles_nothing() {
@@ -587,7 +676,7 @@ fn what_a_contract_pays_that_is_created_and_gone_is_explained() {
     assert_eq!(movements[2], ["self-destruct", "self-destruct"]);
 }
 
-/// The kinds of what moved these, where every balance is the node's and proven, and no node is blamed.
+/// The kinds of what moved these, where every balance is the node's, at last proven, and no node is blamed.
 fn explained(world: &World, accounts: &[Address]) -> Vec<Vec<String>> {
     let in_one_list =
         Proxy::with(&world.anvil.url, vec![Rule::always(&["debug_"], Fault::Refuse(-32601, "no such method"))]);
@@ -605,8 +694,10 @@ fn explained_by(url: &str, world: &World, accounts: &[Address]) -> Vec<Vec<Strin
         for (account, held) in accounts.iter().zip(held) {
             let question = ["balance", &account.to_string(), "--chain", "evm", "--at", &height.to_string()];
             let said = lab.json(&question, 0);
-            let expected = (json!(held.unwrap().to_string()), json!("verified"));
-            assert_eq!((&said["units"], &said["coverage"]), (&expected.0, &expected.1), "at {height}: {said:#}");
+            assert_eq!(said["units"], held.unwrap().to_string(), "at {height}: {said:#}");
+            // Who had code for a while is known where he is proven.
+            let is_known = said["coverage"] == "verified" || said["coverage"] == "unproven" && height < world.height();
+            assert!(is_known, "at {height}: {said:#}");
         }
     }
     let kinds = |account: &Address| {

@@ -12,9 +12,9 @@ use alloy::primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_http::Endpoint;
 use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Contract, Effect, Fault,
-    Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip, Told,
-    TxId, Watch,
+    Account, AccountNo, Ancestors, Asset, Between, Block, BlockHash, BlockRef, Body, Chain, ChainId, Contract, Effect,
+    Fault, Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip,
+    Told, TxId, Watch,
 };
 use parking_lot::Mutex;
 
@@ -58,6 +58,8 @@ pub struct EvmChain {
     nodes: Vec<Node>,
     /// The node that answered last, by its place in `nodes`.
     current: AtomicUsize,
+    /// When each is looked at next, beside the one that answers.
+    looks: Vec<Mutex<Option<Instant>>>,
     start: Height,
     finality: Finality,
     tokens: Vec<Address>,
@@ -88,6 +90,7 @@ impl EvmChain {
         tokens.dedup();
         Ok(EvmChain {
             id: config.id,
+            looks: config.nodes.iter().map(|_| Mutex::default()).collect(),
             nodes: config
                 .nodes
                 .into_iter()
@@ -152,6 +155,7 @@ impl EvmChain {
             Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
         };
         readings.retain(|reading| wanted.has(reading.account, reading.asset));
+        leave_out_sent(&fetched.digest, watch, &mut readings);
         let remarks = match reads.prove.is_empty() {
             true => Vec::new(),
             false => self.remarks(node, at, &fetched, &accounts, &readings).await?,
@@ -255,7 +259,11 @@ impl Chain for EvmChain {
     }
 
     fn tip(&self) -> Result<Tip, NodeError> {
-        self.with_a_node(async |node| self.tip_of(node).await)
+        let tip = self.with_a_node(async |node| self.tip_of(node).await)?;
+        match self.leaves_who_stands_still(tip.head) {
+            true => self.with_a_node(async |node| self.tip_of(node).await),
+            false => Ok(tip),
+        }
     }
 
     fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
@@ -346,13 +354,13 @@ impl Chain for EvmChain {
 
     fn pending(&self, txid: TxId, after: &Header) -> Result<Option<Pending>, NodeError> {
         let after = (after.at(), state_root_of(after)?);
-        let found = self.with_a_node(async |node| fetch::pending(node, B256::from(txid.0), after).await)?;
+        let found = self.with_whoever_has(async |node| fetch::pending(node, B256::from(txid.0), after).await)?;
         let payments = |tx| promised(&tx, |token| self.is_token.contains(token));
         Ok(found.map(|tx| Pending { payments: payments(tx), spends: vec![] }))
     }
 
     fn mined(&self, txid: TxId, among: &dyn Fn(BlockRef) -> bool) -> Result<Option<BlockRef>, NodeError> {
-        self.with_a_node(async |node| fetch::mined(node, B256::from(txid.0), among).await)
+        self.with_whoever_has(async |node| fetch::mined(node, B256::from(txid.0), among).await)
     }
 
     fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {
@@ -396,6 +404,19 @@ fn not_sealed(node: String, at: Height) -> NodeError {
 fn against_its_parent(node: String, subject: &str, at: Height, why: String) -> NodeError {
     let subject = format!("the {subject} of block {at}");
     NodeError::Contradiction { node, subject, against: "its parent's".into(), why, fault: Fault::Forged }
+}
+
+/// What the block's own transactions raised a nonce by is told by it.
+fn leave_out_sent(digest: &Digest, watch: &Watch, readings: &mut [Reading]) {
+    let mut sent: HashMap<AccountNo, u64> = HashMap::new();
+    for sender in digest.transactions.iter().filter_map(|tx| watch.number(tx.sender.as_slice())) {
+        *sent.entry(sender).or_default() += 1;
+    }
+    for reading in readings {
+        if let (Between::Sent { before, .. }, Some(sent)) = (&mut reading.between, sent.get(&reading.account)) {
+            *before = before.saturating_sub(*sent);
+        }
+    }
 }
 
 /// What a kept header commits to.

@@ -35,11 +35,11 @@ impl FinalityTag {
 
     /// How many slots Ethereum's consensus lets pass before a block can be that: an epoch of 32 is justified by the next one,
     /// and finalized as the one after has ended (Casper FFG, consensus-specs `phase0/fork-choice.md`), before there is a block of the next. What
-    /// is safe may be so in a slot (its `fast-confirmation.md`).
+    /// is safe may be so after a slot (its `fast-confirmation.md`).
     fn least_slots(self) -> u64 {
         match self {
             FinalityTag::Finalized => 63,
-            FinalityTag::Safe => 0,
+            FinalityTag::Safe => 1,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! How far back a node keeps state, where it does not say so in words that are known here: Besu answers null (its issue 6926), others say
 //! it in words of their own.
 
+use std::sync::atomic::Ordering;
+
 use alloy::primitives::{Address, B256};
 use assay_types::{BlockHash, BlockRef};
 use serde::de::IgnoredAny;
@@ -37,6 +39,29 @@ pub(crate) async fn meant(node: &Node, at: BlockRef, of: Of, refusal: Refusal) -
         (Some(_), _) => Refusal::Absent("the answer is null, as that of the block below".into()),
         (None, refusal) => refusal,
     }
+}
+
+/// Does it prove the state of this block, or of the one below, of an address that nobody picked? Nodes prove what lies above a block, or nothing: then
+/// it leaves out what it does not prove at this one.
+pub(crate) async fn proves(node: &Node, at: BlockRef) -> bool {
+    if at.height.0 <= node.unproven_up_to.load(Ordering::Relaxed) {
+        return false;
+    }
+    if !refuses(node, at.hash, Of::Proofs).await {
+        return true;
+    }
+    let below = match at.height.previous() {
+        Some(below) => headers::hash_at(node, below).await.ok().flatten(),
+        None => None,
+    };
+    let proves = match below {
+        Some(below) => !refuses(node, below, Of::Proofs).await,
+        None => false,
+    };
+    if !proves {
+        node.unproven_up_to.fetch_max(at.height.0, Ordering::Relaxed);
+    }
+    proves
 }
 
 async fn refuses(node: &Node, block: BlockHash, of: Of) -> bool {

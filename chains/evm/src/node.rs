@@ -102,6 +102,8 @@ pub(crate) struct Node {
     pub(crate) raw: Ability,
     /// `eth_getProof`.
     pub(crate) proofs: Ability,
+    /// The highest block of which it was seen that nothing is proven, nor of the one below.
+    pub(crate) unproven_up_to: AtomicU64,
     /// `eth_createAccessList`.
     pub(crate) accesses: Ability,
     /// `eth_call` with a state override, for the balance reader.
@@ -135,6 +137,7 @@ impl Node {
             block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
             known: Ability::assumed("codec of ours for all of its blocks, so these are told and not checked"),
             raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
+            unproven_up_to: AtomicU64::new(0),
             proofs: Ability::assumed("eth_getProof, so nothing is proven"),
             accesses: Ability::assumed(
                 "eth_createAccessList, so a token whose code changes, or that stops an account, is not noticed",
@@ -144,11 +147,6 @@ impl Node {
             doubt: Mutex::default(),
             lied_of: Mutex::default(),
         }
-    }
-
-    /// Does it tell what calls moved? Single transactions' are asked for where one calls, and so it is known late whether they are there.
-    pub(crate) fn traces(&self) -> bool {
-        self.whole_traces.is_there() || self.listed_traces.is_there() || self.single_traces.is_shown()
     }
 
     /// Has it made up a balance of this token?

@@ -99,7 +99,11 @@ impl Call<'_> {
             Err(Refusal::NoMethod(why)) => {
                 return self.node.proofs.refuse(self.node, &subject, &why).map(|()| false);
             }
-            Err(Refusal::Absent(_)) if matches!(prove(&[]).await, Err(Refusal::Absent(_))) => return Ok(false),
+            Err(Refusal::Absent(_) | Refusal::Other(_))
+                if matches!(prove(&[]).await, Err(Refusal::Absent(_) | Refusal::Other(_))) =>
+            {
+                return Ok(false);
+            }
             proof => proof.or_fail(self.node, &subject)?,
         };
         let at = (self.at, self.state_root);

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -140,6 +141,8 @@ pub(crate) struct Token<'a> {
     /// Is what proves its balances wanted as well?
     pub(crate) keep: bool,
     pub(crate) address: Address,
+    /// Is it told when the node gives no proof of it?
+    pub(crate) is_withheld: &'a AtomicBool,
 }
 
 /// What a node proves of a contract's storage.
@@ -150,6 +153,18 @@ enum Storage {
     NoCode(Option<Proof>),
     /// The words at the keys that were asked for, and the hash of the code.
     Words(Vec<Word>, B256),
+}
+
+impl Storage {
+    fn and(self, others: Storage) -> Storage {
+        match (self, others) {
+            (Storage::Words(mut words, code), Storage::Words(others, _)) => {
+                words.extend(others);
+                Storage::Words(words, code)
+            }
+            (Storage::Words(..), none) | (none, _) => none,
+        }
+    }
 }
 
 /// A word of storage, with what proves it where that is wanted.
@@ -550,8 +565,19 @@ impl Token<'_> {
                 self.node.proofs.refuse(self.node, &subject, &why).map(|()| Storage::NoProof)
             }
             Err(refusal) => {
-                let why = meant(self.node, self.at, Of::Proofs, refusal).await.in_words()?;
+                let refusal = meant(self.node, self.at, Of::Proofs, refusal).await;
+                // It may be more keys than it takes.
+                if keys.len() > 1 && matches!(refusal, Refusal::Other(_) | Refusal::TooMuch(_)) {
+                    let (some, others) = keys.split_at(keys.len() / 2);
+                    let (some, others) = tokio::try_join!(
+                        Box::pin(self.ask_of(contract, some)),
+                        Box::pin(self.ask_of(contract, others))
+                    )?;
+                    return Ok(some.and(others));
+                }
+                let why = refusal.in_words()?;
                 tracing::debug!(node = self.node.name, "no proof: {subject}: {why}");
+                self.is_withheld.store(true, Ordering::Relaxed);
                 Ok(Storage::NoProof)
             }
         }

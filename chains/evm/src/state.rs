@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
 
 use alloy::primitives::{Address, B256, U64, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{AccountNo, Amount, Asset, BlockRef, NodeError, Proof, Reading};
+use assay_types::{AccountNo, Amount, Asset, Between, BlockRef, Fault, NodeError, Proof, Reading};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use crate::fetch::gone_or_missing;
 use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
 use crate::slots::{Held, Slots, Token};
-use crate::{elsewhere, kept, reader, verify};
+use crate::{elsewhere, horizon, kept, reader, verify};
 
 /// Proofs that are held at a time.
 const PROOFS_AT_ONCE: usize = 500;
@@ -100,6 +101,9 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
                     node.doubt(node.contradiction(&subject, "its proof", fault, "what was read is not what counts"));
                 }
             }
+            let lacks_proof = |(number, _): &(AccountNo, Address)| !proven.contains_key(number);
+            let lacking = wanted.iter().copied().filter(lacks_proof).map(|(number, _)| number).collect();
+            withhold(node, question, Asset::Native, &lacking, &mut readings).await;
             prove_tokens(node, question, &mut readings).await?;
             Ok(Answer::Read(readings))
         }
@@ -114,6 +118,33 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
             let unknown = addresses.iter().map(|_| vec![Err(reason.clone()); columns]).collect();
             Ok(Answer::NoState { unknown: readings(question, unknown, &proven, |_| ()), why })
         }
+    }
+}
+
+/// What accounts are said to hold is not known where the node proves others at this block, and not them: an account that is not there, of which some
+/// nodes prove nothing, holds nothing.
+async fn withhold(
+    node: &Node,
+    question: &Question<'_>,
+    asset: Asset,
+    lacking: &HashSet<AccountNo>,
+    readings: &mut [Reading],
+) {
+    let holds = |one: &Reading| one.balance.as_ref().is_ok_and(|balance| *balance != Amount::ZERO);
+    let is_lacking = |one: &Reading| one.asset == asset && !one.proven && lacking.contains(&one.account) && holds(one);
+    if question.state_root == EMPTY_ROOT_HASH || !node.proofs.is_there() || !readings.iter().any(is_lacking) {
+        return;
+    }
+    if !horizon::proves(node, question.at).await {
+        return;
+    }
+    let (kind, name, block) = (Fault::Omitted, &node.name, question.at.height);
+    let why = format!(
+        "{name}: it does not prove what it says that accounts hold at block {block}, and proves others there {kind}"
+    );
+    tracing::warn!(kind = kind.as_str(), "{why}");
+    for one in readings.iter_mut().filter(|one| is_lacking(one)) {
+        one.balance = Err(why.clone());
     }
 }
 
@@ -161,22 +192,28 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
         .map(async |address| {
             let asset = Asset::Token((*address).into());
             let Question { at, state_root, slots, keep, .. } = *question;
-            let token = Token { node, slots, at, state_root, keep, address: *address };
+            let is_withheld = AtomicBool::new(false);
+            let token = Token { node, slots, at, state_root, keep, address: *address, is_withheld: &is_withheld };
             let (held, failed) = by_token.get(&asset).unwrap_or(&nobody);
             let mut proven = token.prove(held).await?;
             proven.extend(token.rescue(failed).await?);
-            Ok((asset, proven))
+            Ok((asset, proven, is_withheld.into_inner()))
         })
         .buffer_unordered(TOKENS_AT_ONCE);
-    let mut proven: HashMap<Asset, HashMap<Address, Shown>> = HashMap::new();
-    while let Some((asset, shown)) = answers.try_next().await? {
+    let (mut proven, mut withheld) = (HashMap::<Asset, HashMap<Address, Shown>>::new(), Vec::new());
+    while let Some((asset, shown, is_withheld)) = answers.try_next().await? {
         proven.insert(asset, shown);
+        withheld.extend(is_withheld.then_some(asset));
     }
-    for reading in readings {
+    for reading in &mut *readings {
         let account = addresses.get(&reading.account);
         if let Some(shown) = account.and_then(|account| proven.get_mut(&reading.asset)?.remove(account)) {
             (reading.balance, reading.proven, reading.proof) = (Ok(shown.amount), true, shown.proof);
         }
+    }
+    for asset in withheld {
+        let lacking = addresses.keys().filter(|account| question.prove.wants(**account, asset)).copied().collect();
+        withhold(node, question, asset, &lacking, readings).await;
     }
     Ok(())
 }
@@ -192,13 +229,14 @@ fn readings(
     let assets = || std::iter::once(Asset::Native).chain(question.tokens.iter().map(|t| Asset::Token((*t).into())));
     for ((account, address), balances) in question.accounts.iter().zip(balances) {
         for (asset, balance) in assets().zip(balances) {
-            let reading = Reading { account: *account, asset, balance, proven: false, proof: None, told: true };
+            let reading =
+                Reading { account: *account, asset, balance, proven: false, proof: None, between: Between::Told };
             readings.push(match (asset, proven.get(account)) {
-                (Asset::Native, Some(Native { shown: Shown { amount, proof }, told })) => {
+                (Asset::Native, Some(Native { shown: Shown { amount, proof }, between })) => {
                     if reading.balance.as_ref().is_ok_and(|read| read != amount) {
                         denied(*address);
                     }
-                    Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), told: *told, ..reading }
+                    Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), between: *between, ..reading }
                 }
                 _ => reading,
             });
@@ -210,8 +248,8 @@ fn readings(
 /// A native balance that was proven.
 struct Native {
     shown: Shown,
-    /// See [`Reading::told`].
-    told: bool,
+    /// See [`Reading::between`].
+    between: Between,
 }
 
 /// The native balances of these accounts, each by a proof that was verified here. Empty where the node gives no proofs, or
@@ -224,7 +262,12 @@ async fn proofs(
     let Question { at, state_root, keep, .. } = *question;
     let native = |number, proof: verify::AccountProof| {
         let shown = Shown { amount: Amount(proof.balance), proof: keep.then(|| kept::of_account(&proof)) };
-        (number, Native { shown, told: !proof.has_code() || node.traces() })
+        let nonce = proof.nonce.to();
+        let between = match proof.has_code() {
+            true => Between::Untold,
+            false => Between::Sent { before: nonce, after: nonce },
+        };
+        (number, Native { shown, between })
     };
     let proven = each_proof(node, at, state_root, accounts, native).await?;
     Ok(proven.into_iter().collect())
@@ -286,7 +329,10 @@ pub(crate) async fn each_proof<K: Copy, T>(
                     proven.push(take(*whose, proof));
                 }
                 Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject(), &why)?,
-                Err(Refusal::Absent(why)) => tracing::debug!(node = node.name, "no proof: {}: {why}", subject()),
+                // Some say of an account that is not there that they do not find it, in words of their own.
+                Err(Refusal::Absent(why) | Refusal::Other(why)) => {
+                    tracing::debug!(node = node.name, "no proof: {}: {why}", subject());
+                }
                 Err(refusal) => match meant(node, at, Of::Proofs, refusal).await {
                     Refusal::Absent(why) => {
                         tracing::debug!(node = node.name, "no proofs of block {}: {why}", at.height);

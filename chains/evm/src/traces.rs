@@ -103,6 +103,9 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
             tracing::warn!("{error}: they are asked for one by one");
             return Ok(None);
         }
+        Err(Refusal::Failed(error @ NodeError::Unreadable { .. })) => {
+            return node.listed_traces.misread(node, error).map(|()| None);
+        }
         Err(refusal) => {
             let why = refusal.in_words()?;
             tracing::debug!(node = node.name, block = at.height.0, "no traces in one list: {why}");
@@ -150,6 +153,10 @@ async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
         Err(Refusal::TooMuch(why)) => {
             tracing::debug!(node = node.name, block = at.height.0, "traces are asked for another way: {why}");
             Ok(Traces::OneByOne)
+        }
+        // One that ignores which tracer is asked for gives something else.
+        Err(Refusal::Failed(error @ NodeError::Unreadable { .. })) => {
+            node.whole_traces.misread(node, error).map(|()| Traces::OneByOne)
         }
         Err(refusal) => {
             let why = meant(node, at, Of::Balances, refusal).await.in_words()?;
@@ -252,6 +259,9 @@ async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, 
             }
             Err(Refusal::NoMethod(why)) => return node.single_traces.refuse(node, &subject, &why),
             Err(Refusal::Huge(error)) => tracing::warn!("{error}: what it says stays unexplained"),
+            Err(Refusal::Failed(error @ NodeError::Unreadable { .. })) => {
+                return node.single_traces.misread(node, error);
+            }
             // The next one may take as long.
             Err(Refusal::Late(error)) => {
                 node.single_traces.lose(node, &format!("{subject} comes too late: {error}"));

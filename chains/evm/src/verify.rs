@@ -76,7 +76,7 @@ pub(crate) fn root_of<'b>(encoded: impl Iterator<Item = &'b [u8]>) -> B256 {
 /// The withdrawals must rebuild the header's `withdrawalsRoot`, or both must be absent.
 pub(crate) fn withdrawals(withdrawals: Option<&[Withdrawal]>, root: Option<B256>) -> Result<(), String> {
     match (withdrawals, root) {
-        (None | Some([]), None) | (None, Some(EMPTY_ROOT_HASH)) => Ok(()),
+        (None | Some([]), None) => Ok(()),
         (Some(withdrawals), Some(root)) => equal(calculate_withdrawals_root(withdrawals), root),
         (Some(_), None) => Err("there are withdrawals, and the header commits to none".into()),
         (None, Some(_)) => Err("there are none, and the header commits to some".into()),

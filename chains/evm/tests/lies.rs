@@ -191,6 +191,39 @@ fn what_does_not_arrive_is_told_by_its_kind() {
         let error = stage.disturbed(method, || Pass::Status(401)).unwrap_err();
         assert!(matches!(error, NodeError::LoginRefused { .. }), "{method}: {error}");
     }
+    // A gateway says so of what it does not pass on.
+    let shut = stage.through(|method, _, answer| {
+        if method.contains("trace") || method == PROOF {
+            proxy::refuse(answer, -32001, "rpc method is not whitelisted");
+            return Pass::As(403);
+        }
+        Pass::On
+    });
+    let block = stage.block(&shut).unwrap();
+    stage.assert_true(&block);
+    assert!(block.readings.iter().all(|reading| !reading.proven));
+    // Some say by the number alone what they do not have above their last block, and give no receipts by a hash.
+    let odd = stage.through(|method, params, answer| {
+        if answer["result"].is_null() && method == "eth_getBlockByNumber" {
+            proxy::refuse(answer, -32000, "cannot query what is not there yet");
+        }
+        if method == RECEIPTS && params[0].as_str().is_some_and(|at| at.len() == 66) {
+            proxy::refuse(answer, -32602, "Invalid params");
+        }
+        Pass::On
+    });
+    assert_eq!(odd.tip().unwrap().head, stage.at);
+    stage.assert_true(&stage.block(&odd).unwrap());
+    // Another tracer than the one that is asked for: what it says is not read for ever.
+    let other = stage.through(|method, _, answer| {
+        if method == TRACES {
+            answer["result"] = json!([{ "result": { "gas": 21_000, "failed": false, "structLogs": [] } }]);
+        }
+        Pass::On
+    });
+    let tries: Vec<_> = (0..3).map(|_| stage.block(&other)).collect();
+    assert!(tries[..2].iter().all(Result::is_err));
+    stage.assert_true(tries[2].as_ref().unwrap());
     for method in [BLOCK, RECEIPTS] {
         let error = stage.altered(method, |answer| *answer = Value::Null).unwrap_err();
         assert!(matches!(error, NodeError::Missing { .. }), "{method}: {error}");
@@ -234,7 +267,7 @@ fn answers_of_another_block_are_told_by_which() {
     world.mine();
     let height = at.height.0;
     for (world, height, fault) in
-        [(world, height - 1, Fault::Stale), (world, height + 1, Fault::Forged), (&other, height, Fault::MixedForks)]
+        [(world, height - 1, Fault::Stale), (world, height + 1, Fault::Reordered), (&other, height, Fault::MixedForks)]
     {
         for (method, with) in answers(world, height) {
             let error = stage.altered(method, move |answer| *answer = with.clone()).unwrap_err();

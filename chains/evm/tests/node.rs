@@ -8,8 +8,9 @@ use alloy::primitives::{Address, U256};
 use alloy::sol_types::{SolCall, SolValue};
 use assay_evm::EvmChain;
 use assay_types::{Account, AccountNo, Asset, BlockHash, BlockRef, Chain, Height, Kind, NodeError, Reads, TxId};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::model::{Seen, follow};
+use support::proxy::Pass;
 use support::{World, chain, fresh, proxy, watch, wei};
 
 /// A chain on which everything happens, with the accounts and tokens to watch.
@@ -287,12 +288,27 @@ fn a_transaction_that_waits_says_what_it_would_pay() {
         world.send(world.users[0], Some(fresh(2)), wei(3), vec![]),
         world.send(world.users[0], Some(token), wei(0), payment),
     ];
-    let pending = waits.each_ref().map(|id| evm.pending(txid(id)).unwrap().unwrap().payments);
+    let header = || evm.block(last(&evm), &watch(&[]), &Reads::ALL).unwrap().header;
+    let before = header();
+    let pending = waits.each_ref().map(|id| evm.pending(txid(id), &before).unwrap().unwrap().payments);
     assert_eq!((pending[0][0].asset, pending[0][0].amount), (Asset::Native, 3.into()));
     assert_eq!((pending[1][0].asset, pending[1][0].amount), (Asset::Token(token.into_array()), 10.into()));
     world.mine();
-    assert_eq!(evm.pending(txid(&waits[0])).unwrap(), None);
-    assert_eq!(evm.pending(TxId([9; 32])).unwrap(), None);
+    assert_eq!(evm.pending(txid(&waits[0]), &header()).unwrap(), None);
+    assert_eq!(evm.pending(TxId([9; 32]), &header()).unwrap(), None);
+    // One node says that it waits still, and its sender has sent it.
+    let first = waits[0].clone();
+    let url = proxy::lying(&world.anvil.url, move |method, params, answer| {
+        if method == "eth_getTransactionByHash" && params[0] == json!(first) {
+            for place in ["blockHash", "blockNumber", "transactionIndex"] {
+                answer["result"][place] = Value::Null;
+            }
+        }
+        Pass::On
+    });
+    let lying = chain(&[&url], 1, &[token]);
+    assert_eq!(lying.pending(txid(&waits[0]), &header()).unwrap(), None);
+    assert!(lying.pending(txid(&waits[0]), &before).unwrap().is_some(), "of the block below it may be so");
     let block = evm.block(last(&evm), &watch(&[]), &Reads::ALL).unwrap();
     assert_eq!(block.txids, waits.each_ref().map(|id| txid(id)));
     assert_eq!(block.body.payments(1)[0].index, Some(0));

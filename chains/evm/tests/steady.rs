@@ -232,3 +232,25 @@ fn check_holds_the_last_block_against_its_header() {
         assert_eq!(error.fault(), Some(fault), "{method}: {error}");
     }
 }
+
+/// The first of two nodes ends at a block, and says so whatever is asked: the other one, which goes on behind it, is followed.
+#[test]
+fn one_that_stands_still_is_left_for_one_that_goes_on() {
+    let world = mined(&[], 12);
+    let last = world.call("eth_getBlockByNumber", json!(["0x8", false]));
+    let late = proxy::lying(&world.anvil.url, move |method, params, answer| {
+        if method == "eth_getBlockByNumber" {
+            let height = params[0].as_str().and_then(|at| u64::from_str_radix(at.trim_start_matches("0x"), 16).ok());
+            match height {
+                Some(height) if height > 8 => answer["result"] = Value::Null,
+                Some(_) => {}
+                None => answer["result"] = last.clone(),
+            }
+        }
+        Pass::On
+    });
+    assert_eq!(chain(&[&late], 1, &[]).tip().unwrap().head.height, Height(8));
+    let both = chain(&[&late, &world.anvil.url], 1, &[]);
+    assert_eq!(both.tip().unwrap().head.height, Height(12));
+    assert_eq!(both.source(), Some(world.anvil.url.clone()));
+}

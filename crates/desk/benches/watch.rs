@@ -24,8 +24,8 @@ use assay_desk::{Desk, Handling, Priced, Settings, Source, Wallet, World};
 use assay_registry::{Declarations, Declared, Exchange, Owner, Prices, Role, SecretKey, Terms};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{
-    Account, AccountNo, Addresses, Amount, Ancestors, Asset, AssetEntry, Block, BlockHash, BlockRef, Body, Chain,
-    ChainEntry, ChainId, Deployment, Digest, Direction, Directory, Effect, Header, Height, Kind, Leg, NodeError,
+    Account, AccountNo, Addresses, Amount, Ancestors, Asset, AssetEntry, Between, Block, BlockHash, BlockRef, Body,
+    Chain, ChainEntry, ChainId, Deployment, Digest, Direction, Directory, Effect, Header, Height, Kind, Leg, NodeError,
     Notice, Pending, Reading, Reads, Timestamp, Tip, TxId, Watch,
 };
 use assay_verifier::{Policy, TimeOfDay, reconcile};
@@ -203,7 +203,7 @@ fn make(folder: &Path) {
             balance: Ok(Amount::from(1_000_000)),
             proven: true,
             proof: None,
-            told: true,
+            between: Between::Told,
         };
         let readings = some.flat_map(|number| assets().map(move |asset| (number, asset))).map(read);
         apply(&store, &block(&store, 0..0, readings.collect()));
@@ -314,7 +314,7 @@ impl Chain for Empty {
             balance: Ok(Amount::ZERO),
             proven: false,
             proof: None,
-            told: true,
+            between: Between::Told,
         };
         Ok((at.at(), pairs.map(read).collect()))
     }

@@ -144,7 +144,11 @@ fn open<'a>(source: &'a Source, question: &Question<'_>, notices: &mut Vec<Findi
 fn up_to_date(found: Block, source: &Source, question: &Question<'_>) -> Block {
     match &found.at {
         At::Block { at, after: None, .. } if !found.named && !question.latest => {
-            match source.behind(question.as_of, question.now) {
+            let behind = match source.is_followed() {
+                true => source.behind(question.as_of, question.now),
+                false => source.behind_its_node(*at, question.as_of),
+            };
+            match behind {
                 Some(reason) => Block::unknown(format!("{reason}: the last known block is {}", at.height)),
                 None => found,
             }

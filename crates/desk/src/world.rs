@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assay_registry::{Declarations, Exchange, Prices, TimeZone};
 use assay_store::{Store, StoreError};
-use assay_types::{BlockRef, Chain, ChainId, Directory, Height, Standing, Timestamp};
+use assay_types::{BlockRef, Chain, ChainId, Directory, Height, NodeError, Reads, Standing, Timestamp, Watch};
 use assay_verifier::Policy;
 use assay_verifier::rules::Dissent;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -244,6 +244,30 @@ impl Source {
         const AHEAD_S: i64 = 5;
         let is_good = |at: Timestamp| at > as_of || (as_of > now && now.seconds_since(at) <= AHEAD_S);
         self.why_behind(is_good)
+    }
+
+    /// The same where nobody follows the chain: its node is asked. Nothing where there is none to be asked.
+    pub(crate) fn behind_its_node(&self, last: BlockRef, as_of: Timestamp) -> Option<String> {
+        let node = self.connect().ok()?;
+        let is_behind = || -> Result<bool, NodeError> {
+            let tip = node.tip()?.head;
+            let above = last.height.next();
+            let Some(hash) = node.hash_at(above)?.filter(|_| tip != last) else { return Ok(false) };
+            let next = node.block(BlockRef { height: above, hash }, &Watch::default(), &Reads::MOVED)?;
+            Ok(next.header.time <= as_of)
+        };
+        match is_behind() {
+            Ok(false) => None,
+            Ok(true) => Some(format!("the node of {} has later blocks than the index (see: assay index)", self.name)),
+            Err(error) => {
+                Some(format!("whether the index of {} is at its node's last block is not known: {error}", self.name))
+            }
+        }
+    }
+
+    /// Does somebody keep the store up with the nodes?
+    pub(crate) fn is_followed(&self) -> bool {
+        self.slot().followed.is_some()
     }
 
     /// The same of now: has it been too long since the store was at the node's tip? What does not go on by itself, as where the chain left blocks that

@@ -16,8 +16,8 @@ use assay_desk::{Books, Source, Sums, World, holdings};
 use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
 use assay_store::{Mode, Store, Undo};
 use assay_types::{
-    Account, Amount, Asset, AssetEntry, AssetReport, Block, BlockHash, Body, ChainId, Deployment, Digest, Direction,
-    Directory, Effect, Header, Height, Kind, Leg, Reading, Statement, Timestamp, TxId, WalletClaim, Watch,
+    Account, Amount, Asset, AssetEntry, AssetReport, Between, Block, BlockHash, Body, ChainId, Deployment, Digest,
+    Direction, Directory, Effect, Header, Height, Kind, Leg, Reading, Statement, Timestamp, TxId, WalletClaim, Watch,
 };
 use assay_verifier::{Policy, Require, reconcile};
 use proptest::prelude::*;
@@ -114,7 +114,14 @@ impl Sealed {
         });
         let readings = self.readings.iter().filter_map(|((who, asset), (balance, proven))| {
             let balance = balance.clone().map(Amount::from);
-            Some(Reading { account: number(*who)?, asset: *asset, balance, proven: *proven, proof: None, told: true })
+            Some(Reading {
+                account: number(*who)?,
+                asset: *asset,
+                balance,
+                proven: *proven,
+                proof: None,
+                between: Between::Told,
+            })
         });
         Block {
             header: self.header.clone(),
@@ -267,7 +274,7 @@ impl Test {
                 balance: Ok(Amount::ZERO),
                 proven,
                 proof: None,
-                told: true,
+                between: Between::Told,
             };
             let readings = [(ASSETS[0], true), (ASSETS[1], false)].map(reading);
             self.store.announce(&[account(who)], block.header.at(), &readings, false).unwrap();

@@ -1,6 +1,6 @@
 //! Blocks are written, one or many at a time, and the last one can be taken back.
 
-use assay_types::{AccountNo, Amount, Block, BlockRef, Height, Kind, Leg, Reading, Watch};
+use assay_types::{AccountNo, Amount, Between, Block, BlockRef, Height, Kind, Leg, Reading, Watch};
 use rocksdb::WriteBatch;
 
 use crate::applier::{Applier, Task, by_pair};
@@ -179,7 +179,11 @@ impl Store {
                     }
                     _ => put(at, Coverage::Verified)?,
                 }
-                changes.put(Family::Coverage, Coverage::key(&prefix, at.next()), Coverage::Unproven.value())
+                let value = match read.between {
+                    Between::Sent { after, .. } => Coverage::unproven_since(after),
+                    Between::Told | Between::Untold => Coverage::Unproven.value(),
+                };
+                changes.put(Family::Coverage, Coverage::key(&prefix, at.next()), value)
             }
             (Ok(_), false, None | Some((_, Coverage::Unknown(_)))) => put(at, Coverage::Unproven),
             (Ok(_), false, Some(_)) => Ok(()),
@@ -205,7 +209,15 @@ impl Store {
         if from == at {
             return Ok(true); // proven at two blocks in a row: nothing lies between
         }
-        if unexplained || !read.told {
+        let is_told = match read.between {
+            Between::Told => true,
+            Between::Untold => false,
+            Between::Sent { before, .. } => {
+                let row = self.get(Family::Coverage, &Coverage::key(&prefix, from))?;
+                row.and_then(|row| Coverage::nonce(&row)) == Some(before)
+            }
+        };
+        if unexplained || !is_told {
             return Ok(false);
         }
         for movement in self.movements(read.account, read.asset, from, at)? {

@@ -1,7 +1,7 @@
 //! What is found out of a balance at blocks that were applied already: it changed there, and no movement says so. Balances that nobody moved
 //! are not read at every block, so that what changes them without a trace shows later than it happened.
 
-use assay_types::{Amount, Asset, Direction, Height, Kind, Reading, TxId, Wide};
+use assay_types::{Amount, Asset, Between, Direction, Height, Kind, Reading, TxId, Wide};
 use rocksdb::WriteBatch;
 
 use crate::bytes::Writer;
@@ -102,7 +102,8 @@ impl Store {
         }
         let (balance, proven) = (Ok(seen.balance), seen.proven);
         // A native coin is corrected where blocks do not tell of all that moves it.
-        let reading = Reading { account, asset, balance, proven, proof: None, told: asset != Asset::Native };
+        let between = if asset == Asset::Native { Between::Untold } else { Between::Told };
+        let reading = Reading { account, asset, balance, proven, proof: None, between };
         self.cover(at, &reading, !steps.is_empty(), last, &mut self.coverage_rows()?, &mut changes)?;
         let mut batch = WriteBatch::default();
         if seen.balance != before

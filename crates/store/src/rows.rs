@@ -157,10 +157,21 @@ impl Coverage {
         }
     }
 
+    /// Unproven behind a proof of native coins, of one that had sent so many transactions.
+    pub(crate) fn unproven_since(nonce: u64) -> Vec<u8> {
+        Writer::default().u8(1).u64(nonce).0
+    }
+
+    /// How many that were, if they are noted.
+    pub(crate) fn nonce(value: &[u8]) -> Option<u64> {
+        let nonce: [u8; 8] = value.strip_prefix(&[1])?.try_into().ok()?;
+        Some(u64::from_be_bytes(nonce))
+    }
+
     pub(crate) fn read(value: &[u8]) -> Option<Coverage> {
         match value {
             [0] => Some(Coverage::Verified),
-            [1] => Some(Coverage::Unproven),
+            [1] | [1, _, _, _, _, _, _, _, _] => Some(Coverage::Unproven),
             [2, reason @ ..] => Some(Coverage::Unknown(String::from_utf8_lossy(reason).into_owned())),
             _ => None,
         }

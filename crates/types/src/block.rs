@@ -163,9 +163,26 @@ pub struct Reading {
     pub proven: bool,
     /// What showed it, where that is wanted ([`Block::sealed`]) and it is proven.
     pub proof: Option<Proof>,
-    /// Is all that moves it told by blocks? Not what calls move in an account with code, where the node does not trace: between two proofs it may
-    /// have been somewhere else.
-    pub told: bool,
+    /// Do blocks tell of all that moves it between two proofs?
+    pub between: Between,
+}
+
+/// Whether what lies between two proofs that agree is proven by them. What calls move in an account with code they do not tell, nor do traces for sure:
+/// coins may have been somewhere else meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// It is.
+    Told,
+    /// It has no code: it is, where it had sent as many transactions at the proof before as it had before this block. Who had code meanwhile, by an
+    /// authorization (EIP-7702) or as a contract that was created, has a higher nonce (EIP-161).
+    Sent {
+        /// Its nonce without those that it sent in this block.
+        before: u64,
+        /// Its nonce.
+        after: u64,
+    },
+    /// It is not.
+    Untold,
 }
 
 impl Reading {

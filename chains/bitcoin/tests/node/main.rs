@@ -244,13 +244,14 @@ fn a_payment_is_pending_until_it_is_mined() {
     let to = new_address(&node, "bech32m");
     let txid = node.call("sendtoaddress", json!([to, "0.12345678"])).unwrap();
     let txid = TxId(chain.id().parse_hash(txid.as_str().unwrap()).unwrap());
-    let pending = chain.pending(txid).unwrap().unwrap();
+    let last = || chain.block(chain.tip().unwrap().head, &Watch::default(), &Reads::ALL).unwrap().header;
+    let pending = chain.pending(txid, &last()).unwrap().unwrap();
     assert_eq!(pending.payments.len(), 2, "the payment and its change");
     let paid = pending.payments.iter().find(|payment| payment.to == account(&to)).unwrap();
     assert_eq!(paid.amount, Amount::from(12_345_678));
     mine(&node, &miner);
-    assert_eq!(chain.pending(txid).unwrap(), None);
-    assert_eq!(chain.pending(TxId([7; 32])).unwrap(), None);
+    assert_eq!(chain.pending(txid, &last()).unwrap(), None);
+    assert_eq!(chain.pending(TxId([7; 32]), &last()).unwrap(), None);
 }
 
 /// The kind of an error, and what it names.

@@ -4,11 +4,15 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use assay_types::{Asset, Fault, NodeError, Reading};
+use assay_types::{Asset, BlockRef, Fault, NodeError, Reading};
 
 use super::EvmChain;
+use crate::headers;
 use crate::node::Node;
 
+/// How often it is looked whether another node goes on where this one ends, and how often of one that does not answer.
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_AWAY: Duration = Duration::from_secs(600);
 /// For how long what no node knows is not asked of the others again.
 const NOBODY_KNOWS: Duration = Duration::from_secs(300);
 
@@ -17,7 +21,7 @@ impl EvmChain {
     /// belongs to one block never comes from two nodes.
     pub(super) fn with_a_node<T>(&self, work: impl AsyncFn(&Node) -> Result<T, NodeError>) -> Result<T, NodeError> {
         let first = self.current.load(Ordering::Relaxed);
-        let mut failed: Option<NodeError> = None;
+        let (mut failed, mut away): (Option<NodeError>, Option<NodeError>) = (None, None);
         for turn in 0..self.nodes.len() {
             let place = (first + turn) % self.nodes.len();
             let node = &self.nodes[place];
@@ -34,6 +38,8 @@ impl EvmChain {
                     if self.nodes.len() > 1 {
                         tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}");
                     }
+                    let is_away = matches!(error, NodeError::Unreachable { .. } | NodeError::Limited { .. });
+                    away = away.or_else(|| (is_away && node.recent.head().is_some()).then(|| error.clone()));
                     failed = Some(NodeError::or_worse(failed, error));
                 }
                 Err(error) => {
@@ -44,7 +50,69 @@ impl EvmChain {
                 }
             }
         }
-        Err(failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id))))
+        let failed = failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id)));
+        // Who answered before is waited for, whatever another one says meanwhile.
+        Err(away.filter(|_| matches!(failed, NodeError::Contradiction { .. })).unwrap_or(failed))
+    }
+
+    /// Leaves the current node, if it stands still while another one goes on behind its last block: what it does not have it cannot be asked for.
+    pub(super) fn leaves_who_stands_still(&self, last: BlockRef) -> bool {
+        /// Who is so many blocks behind, and has none more after a moment, is late.
+        const AHEAD: u64 = 3;
+        const MOMENT: Duration = Duration::from_secs(1);
+        let current = self.current.load(Ordering::Relaxed);
+        let goes_on = |node: &Node| {
+            assay_http::wait(async {
+                node.make_sure_of_chain().await?;
+                let head = headers::head(node).await?.header.number;
+                Ok::<_, NodeError>(
+                    head >= last.height.0 + AHEAD && headers::hash_at(node, last.height).await? == Some(last.hash),
+                )
+            })
+        };
+        let others = (0..self.nodes.len()).filter(|place| *place != current);
+        let ahead = others.into_iter().find(|place| {
+            let mut look = self.looks[*place].lock();
+            if look.is_some_and(|next| Instant::now() < next) {
+                return false;
+            }
+            let goes_on = goes_on(&self.nodes[*place]);
+            // One that is away may take its time to be so.
+            *look = Some(Instant::now() + if goes_on.is_ok() { LOOK } else { LOOK_AWAY });
+            goes_on.unwrap_or(false)
+        });
+        let Some(place) = ahead else { return false };
+        std::thread::sleep(MOMENT);
+        let node = &self.nodes[current];
+        let stands_still = assay_http::wait(headers::head(node)).is_ok_and(|head| head.header.number <= last.height.0);
+        if stands_still {
+            let why = format!("it is of block {}, and {} has blocks above it", last.height, self.nodes[place].name);
+            let error = node.unreadable("the latest header", Fault::Stale, why);
+            tracing::warn!(kind = Fault::Stale.as_str(), "{error}: another node is asked");
+            self.current.store(place, Ordering::Relaxed);
+        }
+        stands_still
+    }
+
+    /// Asks one after the other until one has it. Nothing where none of those that answer does.
+    pub(super) fn with_whoever_has<T>(
+        &self,
+        work: impl AsyncFn(&Node) -> Result<Option<T>, NodeError>,
+    ) -> Result<Option<T>, NodeError> {
+        let (first, mut failed, mut is_answered) = (self.current.load(Ordering::Relaxed), None, false);
+        for place in (first..).take(self.nodes.len()) {
+            let node = &self.nodes[place % self.nodes.len()];
+            let found = assay_http::wait(async {
+                node.make_sure_of_chain().await?;
+                work(node).await
+            });
+            match found {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => is_answered = true,
+                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
+            }
+        }
+        failed.filter(|_| !is_answered).map_or(Ok(None), Err)
     }
 
     /// The same, where a node may answer and yet not know every balance: then the next one does all of it. Whoever knows most counts.

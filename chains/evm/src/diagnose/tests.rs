@@ -41,7 +41,7 @@ fn receipts_are_told_by_what_became_of_them() {
     );
     let numbered = Receipt { last_log: Some(3), ..second };
     assert_eq!(kind(&[receipt(1, &[1, 4]), numbered, third]), Fault::Omitted, "a gap in the logs' numbers");
-    for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Forged)] {
+    for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Reordered)] {
         assert_eq!(kind(&[Receipt { place: place(height, 8, 0), ..first.clone() }]), fault);
     }
 }
@@ -104,7 +104,7 @@ fn a_proof_is_told_by_where_it_leads() {
         }
         // What leads from another block's root.
         let here = (Height(9), B256::repeat_byte(1));
-        for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Forged)] {
+        for (height, fault) in [(8, Fault::Stale), (9, Fault::MixedForks), (10, Fault::Reordered)] {
             assert_eq!(proof(&honest, address, &[], here, &[(Height(height), root)]), fault);
         }
         assert_eq!(proof(&honest, address, &[], here, &[]), Fault::Forged);

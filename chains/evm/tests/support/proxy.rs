@@ -13,6 +13,8 @@ pub enum Pass {
     On,
     /// This status without a body.
     Status(u16),
+    /// It with this status.
+    As(u16),
     /// Half of it, with the length of the whole.
     Half,
     /// Half of it, as if it were the whole.
@@ -102,6 +104,7 @@ fn pass_on(mut stream: TcpStream, node: &Endpoint, lie: &Lie, question: Vec<u8>)
     let (status, length, body) = match pass {
         Pass::On => (200, body.len(), &body[..]),
         Pass::Status(status) => (status, 0, &body[..0]),
+        Pass::As(status) => (status, body.len(), &body[..]),
         Pass::Half => (200, body.len(), &body[..body.len() / 2]),
         Pass::Cut => (200, body.len() / 2, &body[..body.len() / 2]),
         Pass::Endless => {

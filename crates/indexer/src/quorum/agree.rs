@@ -1,6 +1,6 @@
 //! What enough nodes say the same of.
 
-use assay_types::{AccountNo, Asset, BlockHash, Height, NodeError, Reading};
+use assay_types::{AccountNo, Asset, Between, BlockHash, Height, NodeError, Reading};
 
 use super::Quorum;
 
@@ -62,7 +62,14 @@ impl Quorum {
         }
         let known = each.iter().filter_map(|(_, one)| one.balance.as_ref().ok());
         if let Some((balance, _)) = most(known).filter(|(_, votes)| *votes >= self.need) {
-            return Reading { account, asset, balance: Ok(*balance), proven: false, proof: None, told: true };
+            return Reading {
+                account,
+                asset,
+                balance: Ok(*balance),
+                proven: false,
+                proof: None,
+                between: Between::Told,
+            };
         }
         let words = |(place, one): &(usize, &Reading)| match &one.balance {
             Ok(balance) => format!("{} says {balance} units", self.name(*place)),
@@ -70,6 +77,6 @@ impl Quorum {
         };
         let each: Vec<String> = each.iter().map(words).collect();
         let balance = Err(format!("nodes do not agree: {}", each.join(", ")));
-        Reading { account, asset, balance, proven: false, proof: None, told: true }
+        Reading { account, asset, balance, proven: false, proof: None, between: Between::Told }
     }
 }

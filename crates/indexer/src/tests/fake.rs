@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_types::{
-    Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction, Effect,
-    Fingerprint, Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Reading, Reads,
-    Spend, Timestamp, Tip, TxId, Watch,
+    Account, AccountNo, Amount, Ancestors, Asset, Between, Block, BlockHash, BlockRef, Body, Chain, ChainId, Direction,
+    Effect, Fingerprint, Header, Height, Input, Kind, Leg, NodeError, Notice, Outpoint, Payment, Pending, Reading,
+    Reads, Spend, Timestamp, Tip, TxId, Watch,
 };
 use parking_lot::{Mutex, MutexGuard};
 
@@ -406,7 +406,7 @@ impl FakeBlock {
             balance: Ok(Amount::from(held)),
             proven,
             proof: None,
-            told: true,
+            between: Between::Told,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_types::{Account, AccountNo, Asset, BlockRef, Height, Reading, TxId, Watch};
+use assay_types::{Account, AccountNo, Asset, Between, BlockRef, Height, Reading, TxId, Watch};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -88,7 +88,14 @@ impl Test {
 
     fn reading(&self, number: u32, who: u8, at: BlockRef) -> Reading {
         let balance = Ok(sats(self.truth(who, at.height.0)));
-        Reading { account: AccountNo(number), asset: Asset::Native, balance, proven: false, proof: None, told: true }
+        Reading {
+            account: AccountNo(number),
+            asset: Asset::Native,
+            balance,
+            proven: false,
+            proof: None,
+            between: Between::Told,
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -283,8 +290,14 @@ fn a_block_below_those_that_were_read_for_it_proves_nothing() {
 fn state_that_was_read_is_known_as_well_as_it_was_read_and_needs_no_second_question() {
     let mut test = Test::new();
     (0..2).for_each(|_| test.block(&[]));
-    let read =
-        |asset, balance, proven| Reading { account: AccountNo(0), asset, balance, proven, proof: None, told: true };
+    let read = |asset, balance, proven| Reading {
+        account: AccountNo(0),
+        asset,
+        balance,
+        proven,
+        proof: None,
+        between: Between::Told,
+    };
     let odd = Asset::Token([9; 20]);
     let readings = [
         read(Asset::Native, Ok(sats(0)), true),

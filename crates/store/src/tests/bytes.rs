@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use assay_types::{AccountNo, Asset, Height, Reading, Remark};
+use assay_types::{AccountNo, Asset, Between, Height, Reading, Remark};
 
 use super::world::{Event, Said, TOKEN, World};
 use super::{account, dump, folder, open, sats};
@@ -41,7 +41,7 @@ fn the_bytes_are_those_of_the_format() {
         balance: Ok(sats(0)),
         proven,
         proof: None,
-        told: true,
+        between: Between::Told,
     };
     let at = store.tip().unwrap().unwrap().at();
     store.announce(&[account(2)], at, &[reading(false)], true).unwrap();

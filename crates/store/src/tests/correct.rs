@@ -1,6 +1,6 @@
 //! What is found out later of a block is kept as if it had been known when that was applied, and goes with it.
 
-use assay_types::{AccountNo, Asset, Height, Payment, Reading, Told, TxId};
+use assay_types::{AccountNo, Asset, Between, Height, Payment, Reading, Told, TxId};
 use proptest::prelude::*;
 
 use super::world::{Event, Said, TOKEN, World};
@@ -67,12 +67,49 @@ proptest! {
     }
 }
 
+/// Who has a higher nonce than by what blocks tell may have had code, and paid by calls: what lies between two proofs is not known then.
+#[test]
+fn between_two_proofs_of_coins_nobody_may_have_had_code() {
+    use Between::{Told as Known, Untold};
+    let sent = |before, after| Between::Sent { before, after };
+    let (token, cases) =
+        (TOKEN, [(sent(3, 3), true), (sent(3, 5), true), (sent(4, 4), false), (sent(2, 3), false), (Untold, false)]);
+    for (asset, at_last, known) in
+        cases.map(|(last, known)| (Asset::Native, last, known)).into_iter().chain([(token, Known, true)])
+    {
+        let (folder, first) = (folder(), if asset == token { Known } else { sent(1, 3) });
+        let store = open(folder.path(), Mode::Write).unwrap();
+        store.declare(&[[account(0)]]).unwrap();
+        let (mut world, watch) = (World::default(), store.watch().unwrap());
+        for height in 0..=5 {
+            let mut block = world.seal(0).view(&watch);
+            let proven = |between| Reading {
+                account: AccountNo(0),
+                asset,
+                balance: Ok(sats(7)),
+                proven: true,
+                proof: None,
+                between,
+            };
+            block.readings = match height {
+                0 => vec![proven(first)],
+                5 => vec![proven(at_last)],
+                _ => vec![],
+            };
+            store.apply(&block, &watch, Undo { depth: 99, tip: Height(5) }, false).unwrap();
+        }
+        let between = if known { Coverage::Verified } else { Coverage::Unproven };
+        let seen = [0, 3, 5].map(|at| store.coverage(AccountNo(0), asset, Height(at)).unwrap());
+        assert_eq!(seen, [Coverage::Verified, between, Coverage::Verified], "{asset:?} {at_last:?}");
+    }
+}
+
 /// Account 0 has 7 of the chain's own coin at first; account 1 gets 5, and then account 0 loses 3.
 #[test]
 fn what_no_transaction_moved_stands_under_its_block_until_that_is_taken_back() {
     let native = |who: u32, amount: u64| {
         let (account, asset, balance) = (AccountNo(who), Asset::Native, Ok(sats(amount)));
-        Reading { account, asset, balance, proven: true, proof: None, told: true }
+        Reading { account, asset, balance, proven: true, proof: None, between: Between::Told }
     };
     let mut txids = Vec::new();
     let mut grown = |told: bool| {
@@ -192,7 +229,7 @@ fn what_moved_in_one_of_several_blocks_is_found_at_each_of_them() {
         let mut block = world.seal(0).view(&watch);
         let reading = |(who, amount): (u32, u64)| {
             let (account, asset, balance) = (AccountNo(who), Asset::Native, Ok(sats(amount)));
-            Reading { account, asset, balance, proven: true, proof: None, told: true }
+            Reading { account, asset, balance, proven: true, proof: None, between: Between::Told }
         };
         block.readings = if height == 0 { [(0, 7), (1, 0)].map(reading).into() } else { vec![] };
         store.apply(&block, &watch, Undo { depth: 99, tip: Height(TIP) }, false).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay_types::{AccountNo, Asset, Block, Header, Height, Proof, Reading, TxId};
+use assay_types::{AccountNo, Asset, Between, Block, Header, Height, Proof, Reading, TxId};
 use proptest::prelude::*;
 
 use super::world::TOKEN;
@@ -26,7 +26,8 @@ fn prove(store: &Store) {
         (tip.height.next(), Block::unread(Header { height: tip.height.next(), parent: tip.hash, ..tip }));
     (block.header.hash.0, block.sealed) = ([0x5e; 32], Some(vec![0x5e]));
     let (proof, balance) = (Some(Proof([1, 2, 3].into())), Ok(super::sats(0)));
-    block.readings = vec![Reading { account: AccountNo(1), asset: TOKEN, balance, proven: true, proof, told: true }];
+    block.readings =
+        vec![Reading { account: AccountNo(1), asset: TOKEN, balance, proven: true, proof, between: Between::Told }];
     store.apply(&block, &watch, Undo { depth: 100, tip: height }, false).unwrap();
 }
 

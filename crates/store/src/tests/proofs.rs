@@ -1,6 +1,6 @@
 //! The last proof of each balance is kept, and none of a block that is not ours any more.
 
-use assay_types::{AccountNo, Height, Proof, Reading};
+use assay_types::{AccountNo, Between, Height, Proof, Reading};
 
 use super::world::{TOKEN, World};
 use super::{account, folder, open, sats};
@@ -32,7 +32,7 @@ impl Test {
         block.sealed = keep.then(|| vec![0xb0, u8::try_from(height.0).unwrap()]);
         let reading = |(number, proof): &(u32, u8)| {
             let (account, proof) = (AccountNo(*number), Some(Proof([*proof].into())));
-            Reading { account, asset: TOKEN, balance: Ok(sats(0)), proven: true, proof, told: true }
+            Reading { account, asset: TOKEN, balance: Ok(sats(0)), proven: true, proof, between: Between::Told }
         };
         block.readings = proven.iter().map(reading).collect();
         self.store.apply(&block, &watch, Undo { depth: 9, tip: height }, false).unwrap();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay_types::{
-    Asset, Block, BlockHash, Body, Direction, Effect, Fingerprint, Header, Height, Input, Kind, Leg, Outpoint, Payment,
-    Proof, Reading, Spend, Timestamp, TxId, Watch,
+    Asset, Between, Block, BlockHash, Body, Direction, Effect, Fingerprint, Header, Height, Input, Kind, Leg, Outpoint,
+    Payment, Proof, Reading, Spend, Timestamp, TxId, Watch,
 };
 
 use super::{account, sats};
@@ -158,7 +158,14 @@ impl Sealed {
             };
             let shown = || Proof([&self.header.hash.0[..8], &[*who]].concat().into());
             let proof = proven.then(shown);
-            number(*who).map(|account| Reading { account, asset: TOKEN, balance, proven, proof, told: true })
+            number(*who).map(|account| Reading {
+                account,
+                asset: TOKEN,
+                balance,
+                proven,
+                proof,
+                between: Between::Told,
+            })
         };
         let inputs: Vec<Input> = self.events.iter().zip(0..).filter_map(input).collect();
         let spend = |input: &Input| {
