@@ -168,8 +168,7 @@ fn assert_true(story: &Story, lab: &Lab, start: u64) {
 /// `traced`: what internal calls moved is accounted for, so that every height between proofs is proven too, of accounts without code.
 fn assert_known(story: &Story, lab: &Lab, start: u64, traced: bool) {
     let book = Book::open(lab);
-    let code = |account: &Address| story.world.call("eth_getCode", json!([account.to_string(), "latest"]));
-    let plain: BTreeSet<Address> = story.accounts.iter().filter(|account| code(account) == "0x").copied().collect();
+    let plain = &story.world.users;
     assert_eq!(book.tip(), story.world.height());
     for height in start..=book.tip() {
         for (account, coin) in pairs(story) {
@@ -278,10 +277,10 @@ fn assert_answer(story: &Story, lab: &Lab, account: Address, coin: &Coin, height
     assert_eq!((&answer["decimals"], &answer["asset"]), (&json!(coin.decimals), &json!(coin.symbol)), "{what}");
     assert_eq!(answer["at"]["hash"], story.world.hash(height), "{what}");
     assert_eq!(answer["reason"].is_string(), held.is_none(), "{what}");
-    // A token's balance is proven where the slot that holds it was found.
+    // A token's balance is proven where the slot that holds it was found; that of coins at every height, of who never had code.
     let grades: &[&str] = match (held, coin.token) {
         (None, _) => &["unknown"],
-        (_, None) => &["verified"],
+        (_, None) if story.world.users.contains(&account) => &["verified"],
         _ => &["verified", "unproven"],
     };
     assert!(grades.iter().any(|grade| answer["coverage"] == *grade), "{what}");

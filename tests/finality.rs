@@ -48,6 +48,7 @@ fn an_index_that_is_behind_its_node_has_no_block_for_a_later_statement() {
         lab.json(&["verify", "acme", "--statement", "statement.json"], code).to_string()
     };
     verify(&earlier, 0);
+    world.call("evm_increaseTime", json!([10]));
     mine(&world, 3, 9);
     let later = statement(&world);
     let said = verify(&later, 3);

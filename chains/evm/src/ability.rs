@@ -1,7 +1,7 @@
 //! What a node has turned out not to be able to do. It begins with everything; what it refuses is asked for again later, for a
 //! node may be set up anew, and a balancer sends the next question to another one.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use assay_types::{Fault, NodeError};
@@ -20,13 +20,11 @@ pub(crate) struct Ability {
     /// It did it the last time that it was asked.
     shown: AtomicBool,
     lost: Mutex<Option<Instant>>,
-    /// How often it could not be read since it did it.
-    misread: AtomicU32,
 }
 
 impl Ability {
     pub(crate) const fn assumed(what: &'static str) -> Ability {
-        Ability { what, shown: AtomicBool::new(false), lost: Mutex::new(None), misread: AtomicU32::new(0) }
+        Ability { what, shown: AtomicBool::new(false), lost: Mutex::new(None) }
     }
 
     /// Worth asking for?
@@ -39,15 +37,9 @@ impl Ability {
         lost.is_none_or(|since| now.duration_since(since) >= PAUSE)
     }
 
-    /// Did it do it the last time that it was asked?
-    pub(crate) fn is_shown(&self) -> bool {
-        self.shown.load(Ordering::Relaxed)
-    }
-
     /// It did it; should it lose that, it is news.
     pub(crate) fn show(&self) {
         if !self.shown.swap(true, Ordering::Relaxed) {
-            self.misread.store(0, Ordering::Relaxed);
             *self.lost.lock() = None;
         }
     }
@@ -65,17 +57,6 @@ impl Ability {
             return Err(node.unreadable(subject, Fault::Omitted, why));
         }
         self.lose(node, why);
-        Ok(())
-    }
-
-    /// What it answers cannot be read. If it never did it, it may do something else by that name: then it is asked a few times.
-    pub(crate) fn misread(&self, node: &Node, error: NodeError) -> Result<(), NodeError> {
-        const TRIES: u32 = 3;
-        let tries = self.misread.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.is_shown() || tries < TRIES {
-            return Err(error);
-        }
-        self.lose(node, &error.to_string());
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, NodeErr
 use serde_json::json;
 
 use crate::codec;
-use crate::digest::{Digest, Tx};
+use crate::digest::Digest;
 use crate::fetch::Fetched;
 use crate::headers;
 use crate::node::{Node, OrFail};
@@ -36,21 +36,24 @@ pub(crate) async fn hold_against_state(
     watch: &Watch,
 ) -> Result<bool, NodeError> {
     let is_watched = |address: &Address| watch.number(&address[..]).is_some();
-    leave_open_whose(&mut fetched.digest, is_watched);
     let costly = costly(effects);
     let payees = payees(&fetched.digest, &costly, is_watched);
-    if payees.asked.is_empty() {
-        return Ok(false);
-    }
-    if !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
-        for tx in costly {
-            let tx = &mut fetched.digest.transactions[tx as usize];
+    let is_told = |tx: &u32| fetched.digest.transactions[*tx as usize].is_told;
+    let (are_told, reached) = (costly.iter().all(is_told), payees.asked.clone());
+    if reached.is_empty() || !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
+        for tx in &costly {
+            let tx = &mut fetched.digest.transactions[*tx as usize];
             tx.unproven.extend(tx.frames.iter().map(|frame| frame.to).filter(|to| !is_watched(to)));
+        }
+        if !(costly.is_empty() || are_told && reached.is_empty()) {
+            leave_open_whose(&mut fetched.digest, is_watched, |_| true);
         }
         return Ok(false);
     }
-    let Judged { mut denied, mut doubtful, unsure, is_lie, unproven } =
+    let Judged { mut denied, mut doubtful, unsure, is_lie, unproven, is_whole } =
         judge(node, at, fetched, payees.asked, is_watched).await?;
+    let may_pass = |payer: &Address| !(is_whole && are_told) || reached.contains(payer);
+    leave_open_whose(&mut fetched.digest, is_watched, may_pass);
     // Those that are watched, of whom such a contract is said to have paid more than they have.
     let paid = costly.iter().flat_map(|tx| &fetched.digest.transactions[*tx as usize].frames);
     let paid = paid.filter(|frame| unsure.contains(&frame.from) && is_watched(&frame.to)).map(|frame| frame.to);
@@ -84,19 +87,12 @@ pub(crate) async fn hold_against_state(
     Ok(!denied.is_empty() || !doubtful.is_empty())
 }
 
-/// Where watched accounts pay contracts in the block, what contracts are said to pay such accounts may be the same coins, and which transaction
-/// took them nothing proves.
-fn leave_open_whose(digest: &mut Digest, is_watched: impl Fn(&Address) -> bool) {
-    let pays_away = |tx: &Tx| {
-        let sends = !tx.value.is_zero() && tx.input.is_some() && is_watched(&tx.sender) && !is_watched(&tx.recipient);
-        sends || tx.frames.iter().any(|frame| is_watched(&frame.from) && !is_watched(&frame.to))
-    };
-    if !digest.transactions.iter().any(pays_away) {
-        return;
-    }
+/// What contracts are said to have paid watched accounts, who may have had it from such accounts in the same block, may be the same coins: which
+/// transaction took them nothing proves.
+fn leave_open_whose(digest: &mut Digest, is_watched: impl Fn(&Address) -> bool, may_pass: impl Fn(&Address) -> bool) {
     for tx in &mut digest.transactions {
         let payers = tx.frames.iter().filter(|frame| !is_watched(&frame.from) && is_watched(&frame.to));
-        tx.unproven.extend(payers.map(|frame| frame.from));
+        tx.unproven.extend(payers.map(|frame| frame.from).filter(&may_pass));
     }
 }
 
@@ -113,6 +109,8 @@ struct Judged {
     is_lie: BTreeSet<Address>,
     /// Others than those that are watched, of whom it is not proven that they got what calls are said to have paid them.
     unproven: BTreeSet<Address>,
+    /// Is something proven of everyone who was asked about?
+    is_whole: bool,
 }
 
 async fn judge(
@@ -128,14 +126,16 @@ async fn judge(
     let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof)).await?;
     let authorities = authorities(digest);
     let pays = |address: &Address| digest.frames().any(|frame| frame.from == *address);
+    let is_whole = after.len() == asked.len();
     let after: BTreeMap<Address, AccountProof> =
         after.into_iter().filter(|(address, _)| !is_watched(address) || pays(address)).collect();
-    let mut judged = Judged::default();
-    judged.unproven = asked.iter().map(|(address, _)| *address).filter(|address| !is_watched(address)).collect();
+    let strangers = asked.iter().map(|(address, _)| *address).filter(|address| !is_watched(address));
+    let mut judged = Judged { unproven: strangers.collect(), is_whole, ..Judged::default() };
     if after.is_empty() {
         return Ok(judged);
     }
     let before = before(node, at, fetched, after.keys()).await?;
+    judged.is_whole &= before.len() == after.len();
     let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
     let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
     // Before EIP-6780 a contract could end as if it had never been one.

@@ -31,6 +31,8 @@ pub(crate) struct Calls {
     list: Vec<Call>,
     /// What the transaction gave to its own call.
     input: Option<Vec<u8>>,
+    /// Each instruction, as no `callTracer` tells it: what it called is not known.
+    by_steps: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,6 +68,10 @@ impl Calls {
                 && (tx.value.is_zero() || call.value.is_none_or(|value| value == tx.value))
                 && has_input()
         })
+    }
+
+    pub(crate) fn are_of_another_tracer(&self) -> bool {
+        self.by_steps
     }
 
     /// Is it nobody's call of nobody?
@@ -149,7 +155,7 @@ impl Calls {
 
 impl FromJson for Calls {
     fn from_json(json: &mut Json<'_>) -> Result<Calls, Wrong> {
-        let mut calls = Calls { list: Vec::with_capacity(1), input: None }; // most call nobody
+        let mut calls = Calls { list: Vec::with_capacity(1), input: None, by_steps: false }; // most call nobody
         add(json, &mut calls, 0, 0)?;
         Ok(calls)
     }
@@ -173,6 +179,10 @@ fn add(json: &mut Json<'_>, calls: &mut Calls, within: usize, depth: usize) -> R
             b"value" => {
                 call.value = json.something()?.map(|text| json::u256(text).ok_or(Wrong::Field("value"))).transpose()?
             }
+            b"structLogs" if depth == 0 => {
+                calls.by_steps = true;
+                json.skip()?;
+            }
             b"input" if depth == 0 => {
                 let mut input = Vec::new();
                 calls.input = json.something()?.and_then(|text| json::extend(&mut input, text)).map(|_| input);
@@ -193,6 +203,9 @@ fn add(json: &mut Json<'_>, calls: &mut Calls, within: usize, depth: usize) -> R
         Ok(())
     })?;
     let failed = call.failed;
+    if calls.by_steps {
+        return Ok(());
+    }
     calls.list[place] = Call { from: from.ok_or(Wrong::Field("from"))?, ..call };
     if failed {
         calls.list.truncate(if place == 0 { 1 } else { place });
@@ -211,6 +224,10 @@ impl Trace {
     pub(crate) fn is_of(&self, tx: &Tx) -> bool {
         self.calls.as_ref().is_some_and(|calls| calls.are_of(tx))
     }
+
+    pub(crate) fn is_of_another_tracer(&self) -> bool {
+        self.calls.as_ref().is_some_and(Calls::are_of_another_tracer)
+    }
 }
 
 impl FromJson for Trace {
@@ -223,6 +240,10 @@ impl FromJson for Trace {
                 b"txHash" => tx_hash = Option::from_json(json)?,
                 b"result" => calls = Option::from_json(json)?,
                 b"error" => error = json.something()?.map(|text| String::from_utf8_lossy(text).into_owned()),
+                b"structLogs" => {
+                    calls = Some(Calls { list: Vec::new(), input: None, by_steps: true });
+                    json.skip()?;
+                }
                 _ => _ = json.skip()?,
             }
             Ok(())

@@ -103,9 +103,6 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
             tracing::warn!("{error}: they are asked for one by one");
             return Ok(None);
         }
-        Err(Refusal::Failed(error @ NodeError::Unreadable { .. })) => {
-            return node.listed_traces.misread(node, error).map(|()| None);
-        }
         Err(refusal) => {
             let why = refusal.in_words()?;
             tracing::debug!(node = node.name, block = at.height.0, "no traces in one list: {why}");
@@ -135,7 +132,14 @@ async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
         return Ok(Traces::OneByOne);
     }
     let subject = format!("the traces of block {}", at.height);
-    match node.ask_large("debug_traceBlockByHash", json!([B256::from(at.hash.0), tracer()]), &subject).await {
+    match node
+        .ask_large::<Vec<Trace>>("debug_traceBlockByHash", json!([B256::from(at.hash.0), tracer()]), &subject)
+        .await
+    {
+        Ok(traces) if traces.iter().any(Trace::is_of_another_tracer) => {
+            node.whole_traces.lose(node, OTHER_TRACER);
+            Ok(Traces::OneByOne)
+        }
         Ok(traces) => {
             node.whole_traces.show();
             Ok(Traces::All(traces))
@@ -154,10 +158,6 @@ async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
             tracing::debug!(node = node.name, block = at.height.0, "traces are asked for another way: {why}");
             Ok(Traces::OneByOne)
         }
-        // One that ignores which tracer is asked for gives something else.
-        Err(Refusal::Failed(error @ NodeError::Unreadable { .. })) => {
-            node.whole_traces.misread(node, error).map(|()| Traces::OneByOne)
-        }
         Err(refusal) => {
             let why = meant(node, at, Of::Balances, refusal).await.in_words()?;
             tracing::debug!(node = node.name, block = at.height.0, "no traces: {why}");
@@ -165,6 +165,9 @@ async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
         }
     }
 }
+
+/// Some nodes do not know `callTracer`, and give every instruction (Besu, before its issue 8326).
+const OTHER_TRACER: &str = "it is told by another tracer than is asked for";
 
 /// What is asked of `debug_traceBlockByHash`.
 pub(crate) fn tracer() -> serde_json::Value {
@@ -253,15 +256,17 @@ async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, 
         .buffered(AT_ONCE);
     while let Some((place, asked, subject)) = traces.next().await {
         match asked {
+            Ok(calls) if calls.are_of_another_tracer() => {
+                node.single_traces.lose(node, OTHER_TRACER);
+                break;
+            }
             Ok(calls) => {
                 node.single_traces.show();
                 note(node, &subject, digest, place, &calls, burns)?;
             }
             Err(Refusal::NoMethod(why)) => return node.single_traces.refuse(node, &subject, &why),
             Err(Refusal::Huge(error)) => tracing::warn!("{error}: what it says stays unexplained"),
-            Err(Refusal::Failed(error @ NodeError::Unreadable { .. })) => {
-                return node.single_traces.misread(node, error);
-            }
+
             // The next one may take as long.
             Err(Refusal::Late(error)) => {
                 node.single_traces.lose(node, &format!("{subject} comes too late: {error}"));

@@ -214,16 +214,17 @@ fn what_does_not_arrive_is_told_by_its_kind() {
     });
     assert_eq!(odd.tip().unwrap().head, stage.at);
     stage.assert_true(&stage.block(&odd).unwrap());
-    // Another tracer than the one that is asked for: what it says is not read for ever.
+    // Another tracer than the one that is asked for.
     let other = stage.through(|method, _, answer| {
-        if method == TRACES {
-            answer["result"] = json!([{ "result": { "gas": 21_000, "failed": false, "structLogs": [] } }]);
+        let steps = json!({ "gas": 21_000, "failed": false, "returnValue": "", "structLogs": [{ "pc": 0 }] });
+        match method {
+            TRACES => answer["result"] = json!([{ "txHash": null, "result": steps }, steps]),
+            "debug_traceTransaction" => answer["result"] = steps,
+            _ => {}
         }
         Pass::On
     });
-    let tries: Vec<_> = (0..3).map(|_| stage.block(&other)).collect();
-    assert!(tries[..2].iter().all(Result::is_err));
-    stage.assert_true(tries[2].as_ref().unwrap());
+    stage.assert_true(&stage.block(&other).unwrap());
     for method in [BLOCK, RECEIPTS] {
         let error = stage.altered(method, |answer| *answer = Value::Null).unwrap_err();
         assert!(matches!(error, NodeError::Missing { .. }), "{method}: {error}");

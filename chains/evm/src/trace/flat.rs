@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for FlatTraces {
 /// One transaction's calls. Who made which is said by their paths alone: some nodes put a self-destruct before the calls that came before it.
 fn tree(tx: B256, mut items: Vec<Item>) -> Result<Trace, (Fault, &'static str)> {
     items.sort_by(|one, other| one.path.cmp(&other.path));
-    let mut calls = Calls { list: Vec::with_capacity(items.len()), input: None };
+    let mut calls = Calls { list: Vec::with_capacity(items.len()), input: None, by_steps: false };
     // The calls that lead to where we are: how deep each is, and its place, where it and those above did not fail.
     let mut above: Vec<(usize, Option<usize>)> = Vec::new();
     let mut last: Option<Vec<u32>> = None;
