@@ -9,7 +9,7 @@
 //! What is remembered of a token saves questions and decides nothing that the block itself would not: blocks are read in
 //! any order, by several threads. The one exception is a token that takes up a slot while it is left alone ([`PAUSE`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +30,10 @@ use crate::run::{Call, Grounds, Run};
 use crate::state::{Shown, checked};
 use crate::verify::AccountProof;
 
+mod place;
+
+use place::Place;
+
 /// Storage keys in one `eth_getProof`.
 const KEYS: usize = 100;
 /// Such questions at a time, for one token.
@@ -40,8 +44,6 @@ const HOLDERS: usize = 6;
 const RUN: usize = 2;
 /// Nobody's address: it holds nothing, and of it a token's code looks at what it looks at for all.
 const NOBODY: Address = Address::repeat_byte(0xa5);
-/// A word with more bits than a balance mostly has may have something else in them, as who is stopped: of its account the code is run.
-const PLAIN_BITS: usize = 112;
 /// So few accounts may hold something else than their slot says: a stopped one, of tokens that keep that in the same word.
 const EXCEPTIONS: usize = 8;
 /// Where no slot is known, of the largest balance the code is run and of so many others that nobody can foretell; of a token of which the node lied,
@@ -59,44 +61,6 @@ pub(crate) struct Slots(Mutex<HashMap<Address, Known>>);
 enum Known {
     Found(Place),
     NotFound { at: Height },
-}
-
-/// Where a token keeps its balances, and beside what its code has said so: some of its grounds, for blocks are read in any order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    layout: Layout,
-    grounds: Vec<Grounds>,
-}
-
-impl Place {
-    /// So many different grounds are remembered of a token.
-    const MOST: usize = 4;
-
-    fn and(mut self, grounds: Grounds) -> Place {
-        if self.grounds.len() == Place::MOST {
-            self.grounds.remove(0);
-        }
-        self.grounds.push(grounds);
-        self
-    }
-
-    /// Whose code, and what words of their storage, must be as they were.
-    fn rests_on(&self) -> BTreeMap<Address, BTreeSet<B256>> {
-        let mut all: BTreeMap<Address, BTreeSet<B256>> = BTreeMap::new();
-        for grounds in &self.grounds {
-            grounds.codes.keys().for_each(|contract| _ = all.entry(*contract).or_default());
-            grounds.words.keys().for_each(|(contract, key)| _ = all.entry(*contract).or_default().insert(*key));
-        }
-        all
-    }
-
-    fn stands(&self, now: &Grounds) -> bool {
-        let is_among = |before: &Grounds| {
-            before.codes.iter().all(|(contract, code)| now.codes.get(contract) == Some(code))
-                && before.words.iter().all(|(at, word)| now.words.get(at) == Some(word))
-        };
-        self.grounds.iter().any(is_among)
-    }
 }
 
 impl Slots {
@@ -191,7 +155,7 @@ impl Token<'_> {
             return Ok(nothing);
         }
         let holders = largest(held);
-        let place = match self.search(&holders).await? {
+        let mut place = match self.search(&holders).await? {
             Search::Nothing => return self.sample(held).await,
             Search::NoCode(proof) => return Ok(none_held(held, &proof)),
             Search::Found(place) => place,
@@ -208,10 +172,10 @@ impl Token<'_> {
         };
         let Some(mut grounds) = grounds else { return Ok(nothing) };
         grounds.codes.insert(self.address, code);
-        if !place.stands(&grounds) && !self.stands_anew(place, &holders).await? {
+        if !place.stands(&grounds) && !self.stands_anew(&mut place, &holders).await? {
             return self.sample(held).await;
         }
-        let Some(others) = self.compare(layout, &asked, &words).await? else { return self.sample(held).await };
+        let Some(others) = self.compare(&place, &asked, &words).await? else { return self.sample(held).await };
         let proven = asked.iter().zip(words).filter(|(held, _)| held.prove);
         let shown = |account: &Address, Word { value, proof }| match others.get(account) {
             Some(amount) => Shown { amount: *amount, proof: None },
@@ -303,24 +267,20 @@ impl Token<'_> {
     }
 
     /// It rests on something else now: is it the slot all the same?
-    async fn stands_anew(&self, place: Place, holders: &[Held]) -> Result<bool, NodeError> {
-        let grounds = self.fits(place.layout, holders).await?;
-        let (is_there, block, layout) = (grounds.is_some(), self.at.height.0, place.layout);
-        self.slots.note(
-            self.address,
-            match grounds {
-                Some(grounds) => Known::Found(place.and(grounds)),
-                None => Known::NotFound { at: self.at.height },
-            },
-        );
-        if !is_there {
+    async fn stands_anew(&self, place: &mut Place, holders: &[Held]) -> Result<bool, NodeError> {
+        let Some(fits) = self.fits(place.layout, holders).await? else {
             tracing::warn!(
                 token = %self.address,
-                block,
-                "what its code rests on has changed, and it does not return what {layout} holds: the slot is dropped, balances are read and not proven"
+                block = self.at.height.0,
+                "what its code rests on has changed, and it does not return what {} holds: the slot is dropped, balances are read and not proven",
+                place.layout
             );
-        }
-        Ok(is_there)
+            self.slots.note(self.address, Known::NotFound { at: self.at.height });
+            return Ok(false);
+        };
+        place.note(fits);
+        self.slots.note(self.address, Known::Found(place.clone()));
+        Ok(true)
     }
 
     async fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
@@ -403,9 +363,10 @@ impl Token<'_> {
             Storage::Words(words, _) => words,
         };
         for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| word.value == first.balance.0) {
-            if let Some(grounds) = self.fits(layout, holders).await? {
+            if let Some(fits) = self.fits(layout, holders).await? {
                 tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
-                let place = Place { layout, grounds: vec![grounds] };
+                let mut place = Place::new(layout);
+                place.note(fits);
                 self.slots.note(self.address, Known::Found(place.clone()));
                 return Ok(Some(Search::Found(place)));
             }
@@ -414,9 +375,10 @@ impl Token<'_> {
     }
 
     /// Of the largest holders the token's code must say so, and of one who is nobody: else whoever chooses what `balanceOf` says would choose the slot.
-    /// Beside each one's own word it must have looked at the same; that is what it rests on. Where another one's balance is not its word, the code
+    /// Beside each one's own word it must have looked at the same; that is what it rests on, and is given with the length of the longest word that was
+    /// returned as it is. Where another one's balance is not its word, the code
     /// decides whether that is not its slot, or not its balance.
-    async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<Option<Grounds>, NodeError> {
+    async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<Option<(Grounds, usize)>, NodeError> {
         let Storage::Words(words, _) = self.words(layout, holders).await? else { return Ok(None) };
         let own = |run: Run, account: Address| {
             let mut grounds = run.grounds?;
@@ -425,6 +387,7 @@ impl Token<'_> {
         };
         let Some(nobody) = self.run_through(NOBODY).await? else { return Ok(None) };
         let Some(grounds) = own(nobody, NOBODY) else { return Ok(None) };
+        let mut bits = 0;
         for (nth, (word, holder)) in words.iter().zip(holders).enumerate() {
             let differs = word.value != holder.balance.0;
             if !differs && nth >= RUN {
@@ -436,13 +399,13 @@ impl Token<'_> {
                     return Err(self.lie(holder.account, holder.balance, Amount(run.balance)).await);
                 }
                 Some(run) => match own(run, holder.account) {
-                    Some(rests_on) if rests_on == grounds => {}
+                    Some(rests_on) if rests_on == grounds => bits = bits.max(word.value.bit_len()),
                     _ => return Ok(None),
                 },
                 None => return Ok(None),
             }
         }
-        Ok(Some(grounds))
+        Ok(Some((grounds, bits)))
     }
 
     /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself. If its slot is still something else,
@@ -450,16 +413,15 @@ impl Token<'_> {
     /// of none any more, and it is dropped.
     async fn compare(
         &self,
-        layout: Layout,
+        &Place { layout, plain_bits, .. }: &Place,
         asked: &[Held],
         words: &[Word],
     ) -> Result<Option<HashMap<Address, Amount>>, NodeError> {
         let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(word.value)));
         let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
-        let others = HashMap::new();
-        let (high, mut others) =
-            (asked.iter().zip(words).filter(|(_, word)| word.value.bit_len() > PLAIN_BITS), others);
-        for (held, word) in high.filter(|(held, word)| held.balance.0 == word.value) {
+        let mut others = HashMap::new();
+        let is_high = |(held, word): &(&Held, &Word)| word.value.bit_len() > plain_bits && held.balance.0 == word.value;
+        for (held, word) in asked.iter().zip(words).filter(is_high) {
             match self.run(held.account).await? {
                 Some(returned) if returned.0 == word.value => {}
                 Some(returned) => return Err(self.lie(held.account, held.balance, returned).await),
@@ -610,7 +572,7 @@ mod tests {
         slots.note(token, missed.clone());
         let known = [99, 100, 100 + PAUSE - 1, 100 + PAUSE].map(|height| slots.of(token, Height(height)));
         assert_eq!(known, [None, Some(missed.clone()), Some(missed.clone()), None]);
-        let found = Known::Found(Place { layout: Layout::Solidity(U256::from(4)), grounds: vec![] });
+        let found = Known::Found(Place::new(Layout::Solidity(U256::from(4))));
         slots.note(token, found.clone());
         assert!([1, 100, 1_000].iter().all(|height| slots.of(token, Height(*height)) == Some(found.clone())));
         assert_eq!(slots.of(Address::repeat_byte(2), Height(100)), None);

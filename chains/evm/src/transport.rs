@@ -273,8 +273,8 @@ pub(crate) async fn ask_batch<'q>(
         Err(HttpError::LoginRefused(status, said)) => {
             match read_batch(&Answer { status, body: said.to_vec() }, first, questions.len()) {
                 Ok(told) if told.iter().all(|one| one.as_ref().is_err_and(is_no_method)) => Ok(told),
-                Err(refused @ Broken::BatchRefused(_)) if matches!(&refused, Broken::BatchRefused(error) if is_no_method(error)) => {
-                    Err(Failure::Broken(refused))
+                Err(Broken::BatchRefused(error)) if is_no_method(&error) => {
+                    Err(Failure::Broken(Broken::BatchRefused(error)))
                 }
                 _ => Err(Failure::Broken(Broken::Http(HttpError::LoginRefused(status, said)))),
             }
