@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::elsewhere::STRANGER;
 use crate::node::{Node, Refusal};
 use crate::reader::{self, balance_of};
 use crate::state::{self, Question};
@@ -140,7 +141,7 @@ async fn codes(
         return Ok(None);
     }
     let subject = format!("what token {token} asks for a balance at block {}", question.at.height);
-    let call = balance_of(token, Address::repeat_byte(0xa5));
+    let call = balance_of(token, STRANGER);
     let block = json!({ "blockHash": B256::from(question.at.hash.0) });
     let accessed = match node.ask::<Accessed>("eth_createAccessList", json!([call, block]), &subject).await {
         Ok(accessed) => accessed.access_list,
@@ -195,7 +196,7 @@ async fn look_for(
     }
     let pushed: HashSet<[u8; 4]> =
         all.windows(5).filter(|five| five[0] == PUSH4).map(|five| [five[1], five[2], five[3], five[4]]).collect();
-    let nobody = [Address::repeat_byte(0xa5), Address::repeat_byte(0x5a)];
+    let nobody = [STRANGER, Address::repeat_byte(0x5a)];
     for name in EXPOSING {
         let [a, b, c, d, ..] = keccak256(name).0;
         let method = [a, b, c, d];

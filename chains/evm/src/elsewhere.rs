@@ -13,7 +13,7 @@ use crate::reader::READER;
 use crate::verify::{self, AccountProof};
 
 /// Nobody's address.
-const STRANGER: Address = Address::repeat_byte(0xa5);
+pub(crate) const STRANGER: Address = Address::repeat_byte(0xa5);
 
 /// Of what kind a proof is that does not verify. The headers that were seen lately tell whether it is of another block; where they do not, those below are
 /// asked for, as many as nodes keep states of that are no archive, and some above: a node answers while its chain goes on.

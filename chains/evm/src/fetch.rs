@@ -278,9 +278,9 @@ async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) ->
     let last = all.len().saturating_sub(1);
     let mut without = (0..).zip(all.iter()).filter(|(_, transaction)| transaction.bytes.is_empty());
     let is_whole = told > 0 && without.clone().next().is_none();
-    let mut is_strange =
+    let is_strange =
         |(place, one): (usize, &Transaction)| place != last || !codec::is_state_sync(node.chain_number, one.kind);
-    if without.any(&mut is_strange) && codec::knows(node.chain_number) {
+    if without.any(is_strange) && codec::knows(node.chain_number) {
         let why = format!(
             "block {} has a transaction of type {kind:#x}, which this chain did not have when this was written",
             at.height
@@ -400,16 +400,13 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
     let is_strange =
         || contents.sealed.is_foreign || contents.committed().iter().any(|transaction| transaction.is_foreign);
     // EIP-2718: a receipt is of its transaction's type, which its root commits to.
-    let kinds = contents
-        .committed()
-        .iter()
-        .zip(committed)
-        .map(|(transaction, receipt)| (transaction.id, transaction.kind, receipt.kind));
+    let mut pairs = contents.committed().iter().zip(committed);
     if checked.is_ok()
-        && let Some((id, kind, by_receipt)) = kinds.into_iter().find(|(_, kind, by_receipt)| kind != by_receipt)
+        && let Some((transaction, receipt)) = pairs.find(|(transaction, receipt)| transaction.kind != receipt.kind)
     {
-        let why = format!("it is of type {kind:#x}, its receipt of {by_receipt:#x}");
-        return Err(node.contradiction(&format!("transaction {id}"), "its receipt", Fault::Forged, why));
+        let why = format!("it is of type {:#x}, its receipt of {:#x}", transaction.kind, receipt.kind);
+        let subject = format!("transaction {}", transaction.id);
+        return Err(node.contradiction(&subject, "its receipt", Fault::Forged, why));
     }
     match checked {
         Err(why) if !is_strange() || codec::knows(node.chain_number) => Err(contradiction("its header", why)),

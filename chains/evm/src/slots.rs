@@ -20,7 +20,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 
-use crate::elsewhere;
+use crate::elsewhere::{self, STRANGER};
 use crate::horizon::{Of, meant};
 use crate::kept;
 use crate::layout::Layout;
@@ -42,8 +42,6 @@ const AT_ONCE: usize = 4;
 const HOLDERS: usize = 6;
 /// Of so many of them the token's code must say so too.
 const RUN: usize = 2;
-/// Nobody's address: it holds nothing, and of it a token's code looks at what it looks at for all.
-const NOBODY: Address = Address::repeat_byte(0xa5);
 /// So few accounts may hold something else than their slot says: a stopped one, of tokens that keep that in the same word.
 const EXCEPTIONS: usize = 8;
 /// Where no slot is known, of the largest balance the code is run and of so many others that nobody can foretell; of a token of which the node lied,
@@ -385,8 +383,9 @@ impl Token<'_> {
             let word = grounds.words.remove(&(self.address, layout.key(account)))?;
             (word == run.balance).then_some(grounds)
         };
-        let Some(nobody) = self.run_through(NOBODY).await? else { return Ok(None) };
-        let Some(grounds) = own(nobody, NOBODY) else { return Ok(None) };
+        // Of nobody a token's code looks at what it looks at for all.
+        let Some(nobody) = self.run_through(STRANGER).await? else { return Ok(None) };
+        let Some(grounds) = own(nobody, STRANGER) else { return Ok(None) };
         let mut bits = 0;
         for (nth, (word, holder)) in words.iter().zip(holders).enumerate() {
             let differs = word.value != holder.balance.0;
