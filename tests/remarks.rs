@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 struct Story {
     world: World,
+    proxy: Proxy,
     lab: Lab,
     token: Address,
 }
@@ -24,14 +25,15 @@ impl Story {
         let first = world.deploy("Stoppable", vec![]);
         // Coverage begins before the token is there.
         let lab = Lab::new();
-        let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+        let proxy = Proxy::new(&world.anvil.url);
+        let chain = lab::evm_chain(&proxy.url, world.height(), 1);
         let token = Address::parse("0xe7f1725e7734ce288f8367e1bb143e90bb3f0512"); // the second that the first of anvil's accounts creates
         lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("STOP", token, 6)));
         lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &world.users[1..3]));
         lab.index();
         assert_eq!(world.deploy("SilentProxy", abi![first]), token);
         world.invoke(world.users[0], token, 0, "mint(address,uint256)", abi![world.users[1], 5_000_000]);
-        Story { world, lab, token }
+        Story { world, proxy, lab, token }
     }
 
     fn call(&self, method: &str, arguments: Vec<contracts::Abi>) {
@@ -88,6 +90,77 @@ fn a_proxy_that_gets_other_code_and_an_account_that_is_stopped_are_findings() {
     story.call("setBlacklisted(address,bool)", abi![story.world.users[1], 0]);
     assert!(story.findings().iter().all(|finding| finding["rule"] != "frozen-account"));
     assert_eq!(story.lab.assay(&["check", "--deep"]).code, 0);
+}
+
+#[test]
+fn whom_a_token_stops_and_what_its_code_is_are_no_nodes_word() {
+    let story = Story::new();
+    assert_eq!(story.findings(), [Value::Null; 0]);
+    let stopped = |said: u8| {
+        let is_asked = |name: &str, params: &Value| name == "eth_call" && params.to_string().contains("0xfe575a87");
+        Rule::when(is_asked, Fault::Instead(std::sync::Arc::new(move |_, _| json!(format!("0x{said:064x}")))))
+    };
+    let stranger = story.world.users[7].to_string();
+    let another = Fault::Instead(std::sync::Arc::new(
+        move |_, _| json!({ "gasUsed": "0x5208", "accessList": [{ "address": stranger, "storageKeys": [] }] }),
+    ));
+    let accesses = Rule::always(&["eth_createAccessList"], another);
+    // It accuses an account, and a token.
+    story.proxy.set(vec![stopped(1), accesses]);
+    assert_eq!(story.findings(), [Value::Null; 0]);
+    // It hides that an account is stopped.
+    story.proxy.set(vec![stopped(0)]);
+    story.call("setBlacklisted(address,bool)", abi![story.world.users[1], 1]);
+    let found = story.findings();
+    assert!(found.len() == 1 && found[0]["rule"] == "frozen-account", "{found:#?}");
+    // What is not proven is as it was.
+    let is_word = |name: &str, params: &Value| name == "eth_getProof" && params[1] != json!([]);
+    story.proxy.set(vec![Rule::when(is_word, Fault::Refuse(-32000, "for the test"))]);
+    story.call("setBlacklisted(address,bool)", abi![story.world.users[1], 0]);
+    let found = story.findings();
+    assert!(found.len() == 1 && found[0]["rule"] == "frozen-account", "{found:#?}");
+    story.proxy.set(vec![]);
+    assert_eq!(story.findings(), [Value::Null; 0]);
+}
+
+/// A token may say for how long it stops an account: that follows from the block's time.
+#[test]
+fn an_account_that_is_stopped_for_a_time_is_so_until_then() {
+    let world = World::new(&[]);
+    let (token, holder) = (Address::fresh(1), world.users[1]);
+    // `isFrozen` is whether the block's time is below the word at Solidity's slot 1, anything else the word at slot 0.
+    let of = |slot: u8| format!("600435 5f52 60{slot:02x} 602052 60405f20 54");
+    let method = alloy::primitives::hex::encode(&alloy::primitives::keccak256("isFrozen(address)")[..4]);
+    let code = format!("0x5f3560e01c63{method}14602357{}5f5260205ff3 5b{}42105f5260205ff3", of(0), of(1));
+    world.call("anvil_setCode", json!([token.to_string(), code.replace(' ', "")]));
+    let until = world.time(0) + 1_000_000;
+    for (slot, word) in [(0, 5), (1, until)] {
+        let key = [&[0; 12], &holder.0[..], &[0; 31], &[slot]].concat();
+        let key = alloy::primitives::keccak256(key);
+        world.call("anvil_setStorageAt", json!([token.to_string(), key, format!("0x{word:064x}")]));
+    }
+    world.mine();
+    let lab = Lab::new();
+    let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("TIME", token, 0)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[holder, world.users[2]]));
+    let is_frozen = || {
+        lab.index();
+        let (height, hash) = (world.height(), world.hash(world.height()));
+        let time = assay_types::Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap()).to_string();
+        let statement = json!({
+            "format": "assay.statement/1", "exchange": "acme",
+            "as_of": { "time": time, "blocks": { "evm": { "height": height, "hash": hash } } },
+            "assets": [{ "asset": "TIME", "customers": "5" }],
+        });
+        let file = lab.write("statement.json", &statement.to_string());
+        let verdict = lab.json(&["verify", "acme", "--statement", file.to_str().unwrap(), "--now", &time], 0);
+        verdict["findings"].as_array().unwrap().iter().any(|finding| finding["rule"] == "frozen-account")
+    };
+    assert!(is_frozen());
+    world.call("evm_increaseTime", json!([2_000_000]));
+    world.mine();
+    assert!(!is_frozen());
 }
 
 /// A token whose balances depend on the gas, on who asks, or on what nobody has, can be run here and say something else than at an honest node.

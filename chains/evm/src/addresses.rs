@@ -3,7 +3,7 @@
 use alloy::primitives::Address;
 use assay_types::{Account, Addresses, Asset, Proven};
 
-use crate::kept;
+use crate::state::kept;
 
 /// The address syntax of every EVM chain.
 #[derive(Debug, Clone, Copy, Default)]

@@ -18,16 +18,17 @@ use assay_types::{
 };
 use parking_lot::Mutex;
 
-use crate::codec;
-use crate::contract::{self, Exposed};
-use crate::digest::{Digest, promised};
-use crate::fetch::{self, Fetched, Senders};
-use crate::headers::{self, SealedHeader};
+use crate::block::codec;
+use crate::block::fetch::{self, Fetched, Senders};
+use crate::block::headers::{self, SealedHeader};
+use crate::movements::digest::{Digest, promised};
+use crate::movements::{extract, repeated, told};
 use crate::node::Node;
-use crate::slots::Slots;
+use crate::state::remarks::{self, Exposed};
+use crate::state::slots::Slots;
 use crate::state::{self, Answer, Prove, Question};
 use crate::wanted::{Wanted, addresses};
-use crate::{Finality, check, extract, finality, repeated, told};
+use crate::{Finality, check, finality};
 
 /// So many blocks are on their way from a node that is near, and from one whose small answers take so long; it is looked at where so many come.
 const NEAR_AT_ONCE: usize = 4;
@@ -176,7 +177,7 @@ impl EvmChain {
         let state_root = if fetched.is_checked { committed_state(&fetched.sealed) } else { EMPTY_ROOT_HASH };
         let (tokens, prove, slots) = (&self.tokens, Prove::nothing(), &self.slots);
         let question = Question { at, state_root, accounts, tokens, prove, keep: false, slots };
-        contract::remarks(node, &self.exposed, &question, readings).await
+        remarks::remarks(node, &self.exposed, &question, fetched.sealed.header.timestamp, readings).await
     }
 
     fn holdings(

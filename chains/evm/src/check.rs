@@ -6,14 +6,15 @@ use assay_types::{BlockHash, BlockRef, Contract, Fault, Height, NodeError, Notic
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::fetch::{self, Senders};
+use crate::block::fetch::{self, Senders};
+use crate::block::headers::{self, SealedHeader};
 use crate::finality::{Finality, final_block, tagged};
-use crate::headers::{self, SealedHeader};
-use crate::horizon::{Of, meant};
+use crate::movements::trace::{FlatTraces, Trace};
+use crate::movements::traces;
 use crate::node::{Node, OrFail, Refusal};
-use crate::state::{self, checked};
-use crate::trace::{FlatTraces, Trace};
-use crate::traces;
+use crate::state::checked;
+use crate::state::horizon::{Of, meant};
+use crate::state::run::Stage;
 use crate::verify::{self, AccountProof};
 
 /// Asks the node what `assay check` reports of it.
@@ -91,28 +92,34 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
 /// What the contract at this address says of itself after the last block.
 pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, NodeError> {
     /// The first bytes of the hash of `decimals()`.
-    const DECIMALS: &str = "0x313ce567";
+    const DECIMALS: [u8; 4] = [0x31, 0x3c, 0xe5, 0x67];
+    let as_decimals = |word: U256| u64::try_from(word).ok();
     let head = headers::head(node).await?;
-    let at = json!({ "blockHash": head.hash });
-    let subject = format!("the code of {token}");
-    let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
-    let block = BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
-    if code.is_empty() && !head.is_foreign {
-        let proven = state::codes(node, block, head.header.state_root, &[token]).await?;
-        if proven.get(&token).is_some_and(|code| verify::is_code(*code)) {
-            let why = "it has none, and its account one".to_owned();
-            return Err(node.contradiction(&subject, "the proof of its account", Fault::Omitted, why));
+    let mut is_proven = false;
+    if !head.is_foreign && head.header.state_root != EMPTY_ROOT_HASH {
+        let block = BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
+        let mut stage = Stage::new(node, block, head.header.state_root, Some(head.header.timestamp));
+        if let Some(run) = stage.run(token, &[DECIMALS.into()]).await?.pop().flatten() {
+            is_proven = run.saw.codes.get(&token).is_some_and(|code| verify::is_code(*code));
+            if run.word.is_some() || !is_proven {
+                return Ok(Contract { has_code: is_proven, decimals: run.word.and_then(as_decimals) });
+            }
         }
     }
-    let call = json!([{ "to": token, "data": DECIMALS }, at]);
+    let at = json!({ "blockHash": head.hash });
+    let subject = format!("the code of {token}");
+    let has_code = is_proven || {
+        let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
+        !code.is_empty()
+    };
+    let call = json!([{ "to": token, "data": Bytes::from(DECIMALS) }, at]);
     let decimals = match node.ask::<Bytes>("eth_call", call, "a token's decimals").await {
         Err(Refusal::Failed(error) | Refusal::Null(error) | Refusal::Late(error) | Refusal::Huge(error)) => {
             return Err(error);
         }
-        // No word, and no number that small, are no decimals.
-        said => said.ok().and_then(|word| U256::try_from_be_slice(&word).filter(|_| word.len() == 32)?.try_into().ok()),
+        said => said.ok().filter(|word| word.len() == 32).and_then(|word| as_decimals(U256::from_be_slice(&word))),
     };
-    Ok(Contract { has_code: !code.is_empty(), decimals })
+    Ok(Contract { has_code, decimals })
 }
 
 /// The lowest block from `start` on of which the node can say something, as it can of its last one: found by halving.
@@ -263,7 +270,7 @@ async fn proofs(node: &Node, SealedHeader { header, hash, is_foreign }: &SealedH
 }
 
 async fn overrides(node: &Node, hash: B256) -> Result<(), Refusal> {
-    if crate::reader::is_laid(node, hash).await? {
+    if crate::state::reader::is_laid(node, hash).await? {
         return Ok(());
     }
     Err(Refusal::Other("it is ignored".into()))

@@ -3,7 +3,7 @@
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use serde_json::json;
 
-use crate::headers::{self, SealedHeader};
+use crate::block::headers::{self, SealedHeader};
 use crate::node::{Node, Refusal};
 
 /// When a block may be relied upon.

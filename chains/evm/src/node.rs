@@ -1,26 +1,34 @@
-//! One node: questions, answers, and what its refusals mean.
+//! One node: questions, answers (`transport`, `batch`), and what its refusals mean (`meaning`); what it turned out to be able to do (`ability`), and
+//! what it has said lately (`recent`).
 
-use std::collections::{BTreeSet, VecDeque};
+pub(crate) mod ability;
+pub(crate) mod batch;
+pub(crate) mod meaning;
+pub(crate) mod recent;
+pub(crate) mod transport;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, U64};
+use alloy::primitives::{Address, B256, U64};
 use alloy::rpc::json_rpc::ErrorPayload;
 use assay_http::{Answer, Endpoint, HttpError};
 use assay_types::{Fault, NodeError};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
+use revm::bytecode::Bytecode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::ability::Ability;
-use crate::batch::BatchSize;
-use crate::json::FromJson;
-use crate::meaning::Meaning;
-use crate::recent::Recent;
-use crate::traces::Quicker;
-use crate::transport::{self, Broken, Failure};
+use crate::block::json::FromJson;
+use crate::movements::traces::Quicker;
+use crate::node::ability::Ability;
+use crate::node::batch::BatchSize;
+use crate::node::meaning::Meaning;
+use crate::node::recent::Recent;
+use crate::node::transport::{Broken, Failure};
 
 /// What an answer without content is told as.
 const NULL: &str = "the answer is null";
@@ -104,8 +112,10 @@ pub(crate) struct Node {
     pub(crate) proofs: Ability,
     /// The highest block of which it was seen that nothing is proven, nor of the one below.
     pub(crate) unproven_up_to: AtomicU64,
-    /// `eth_createAccessList`.
-    pub(crate) accesses: Ability,
+    /// The proofs and code of tokens' contracts.
+    pub(crate) contracts: Ability,
+    /// By their hashes, those that were run.
+    pub(crate) codes: Mutex<HashMap<B256, Bytecode>>,
     /// `eth_call` with a state override, for the balance reader.
     pub(crate) overrides: Ability,
     /// What it has said lately, by which its answers are held against each other.
@@ -139,8 +149,9 @@ impl Node {
             raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
             unproven_up_to: AtomicU64::new(0),
             proofs: Ability::assumed("eth_getProof, so nothing is proven"),
-            accesses: Ability::assumed(
-                "eth_createAccessList, so a token whose code changes, or that stops an account, is not noticed",
+            codes: Mutex::default(),
+            contracts: Ability::assumed(
+                "proofs of tokens' contracts, so a token whose code changes, or that stops an account, is not noticed",
             ),
             overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),
             recent: Recent::default(),

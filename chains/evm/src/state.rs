@@ -1,6 +1,15 @@
-//! Readings: what accounts hold after a block, proven against its state root where that is wanted and possible.
+//! Readings: what accounts hold after a block (`reader`), proven against its state root where that is wanted and possible; tokens by slots of their
+//! storage (`slots`), and by their code (`run`), which says whom they stop too (`remarks`). How far back a node keeps state, where no words say so, is
+//! found out (`horizon`). A proof can be kept, and checked again by whoever has no node (`kept`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+pub(crate) mod horizon;
+pub(crate) mod kept;
+pub(crate) mod reader;
+pub(crate) mod remarks;
+pub(crate) mod run;
+pub(crate) mod slots;
+
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
@@ -11,11 +20,12 @@ use assay_types::{AccountNo, Amount, Asset, Between, BlockRef, Fault, NodeError,
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
-use crate::fetch::gone_or_missing;
-use crate::horizon::{Of, meant};
+use crate::block::fetch::gone_or_missing;
+use crate::diagnose::elsewhere;
 use crate::node::{Node, OrFail, Refusal};
-use crate::slots::{Held, Slots, Token};
-use crate::{elsewhere, horizon, kept, reader, verify};
+use crate::state::horizon::{Of, meant};
+use crate::state::slots::{Held, Slots, Token};
+use crate::verify;
 
 /// Proofs that are held at a time.
 const PROOFS_AT_ONCE: usize = 500;
@@ -273,18 +283,6 @@ async fn proofs(
     Ok(proven.into_iter().collect())
 }
 
-/// The hash of the code of each of these addresses, as far as it could be proven.
-pub(crate) async fn codes(
-    node: &Node,
-    at: BlockRef,
-    state_root: B256,
-    addresses: &[Address],
-) -> Result<BTreeMap<Address, B256>, NodeError> {
-    let addresses: Vec<(Address, Address)> = addresses.iter().map(|address| (*address, *address)).collect();
-    let proven = each_proof(node, at, state_root, &addresses, |address, proof| (address, proof.code_hash)).await?;
-    Ok(proven.into_iter().collect())
-}
-
 /// How many transactions this account has sent, proven where the node proves anything.
 pub(crate) async fn nonce(node: &Node, at: BlockRef, state_root: B256, address: Address) -> Result<u64, NodeError> {
     let subject = format!("the nonce of {address} at block {}", at.height);
@@ -344,6 +342,41 @@ pub(crate) async fn each_proof<K: Copy, T>(
         }
     }
     Ok(proven)
+}
+
+/// The proof of an account, with these words of its storage, verified against the state root, as [`verify::storage`] has them. A refusal means
+/// what [`meant`] says.
+///
+/// # Errors
+/// A contradiction where it does not verify.
+pub(crate) async fn prove(
+    node: &Node,
+    at: (BlockRef, B256),
+    address: Address,
+    keys: &[B256],
+) -> Result<Result<(verify::AccountProof, Option<Vec<U256>>), Refusal>, NodeError> {
+    let subject = format!("the proof of {address} at block {}", at.0.height);
+    let block = json!({ "blockHash": B256::from(at.0.hash.0) });
+    let refusal = match node.ask::<verify::AccountProof>("eth_getProof", json!([address, keys, block]), &subject).await
+    {
+        Ok(proof) => {
+            let words = checked(node, at, (address, keys), &proof, &subject).await?;
+            return Ok(Ok((proof, words)));
+        }
+        Err(refusal) => meant(node, at.0, Of::Proofs, refusal).await,
+    };
+    // It may be more keys than it takes.
+    if keys.len() < 2 || !matches!(refusal, Refusal::Other(_) | Refusal::TooMuch(_)) {
+        return Ok(Err(refusal));
+    }
+    let (some, others) = keys.split_at(keys.len() / 2);
+    let both = tokio::try_join!(Box::pin(prove(node, at, address, some)), Box::pin(prove(node, at, address, others)))?;
+    let ((mut proof, words), (other, others)) = match both {
+        (Ok(some), Ok(others)) => (some, others),
+        (Err(refusal), _) | (_, Err(refusal)) => return Ok(Err(refusal)),
+    };
+    proof.storage_proof.get_or_insert_default().extend(other.storage_proof.unwrap_or_default());
+    Ok(Ok((proof, words.zip(others).map(|(words, others)| [words, others].concat()))))
 }
 
 /// The words that a proof shows of these slots of an account, as [`verify::storage`] has them.

@@ -1,7 +1,12 @@
-//! What an answer must agree with: a header its hash, a body and receipts their roots, a balance its state root.
+//! What an answer must agree with: a header its hash, a body and receipts their roots (`trie`), a balance its state root (`proof`); what is hashed
+//! together is so side by side (`keccak`).
 //!
 //! Pure. Everything returns, in words, how it does not agree. Headers are Ethereum's, up to the fields of Amsterdam, which the OP stack,
 //! Polygon and BNB share; what stands in a block is read by `codec`.
+
+pub(crate) mod keccak;
+pub(crate) mod proof;
+pub(crate) mod trie;
 
 use std::collections::BTreeMap;
 
@@ -12,9 +17,8 @@ use alloy::primitives::{Address, B256, Bloom, Bytes, KECCAK256_EMPTY, U256, kecc
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use serde::de::IgnoredAny;
 
-use crate::codec::{Receipt, Transaction};
-use crate::proof::{self, Broken};
-use crate::trie;
+use crate::block::codec::{Receipt, Transaction};
+use crate::verify::proof::Broken;
 
 /// The header's fields must hash to its hash.
 pub(crate) fn header(header: &Header, hash: B256) -> Result<(), String> {
@@ -264,7 +268,7 @@ pub(crate) mod tests {
     /// Real blocks: the first transaction on Ethereum, before receipts had a status, and one of OP Sepolia with its deposit.
     #[test]
     fn recorded_blocks_are_what_their_headers_commit_to() {
-        use crate::headers::BlockJson;
+        use crate::block::headers::BlockJson;
         for name in ["ethereum-46147", "op-sepolia-26207960"] {
             let path = format!("{}/../../tests/blocks/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let told: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -273,7 +277,8 @@ pub(crate) mod tests {
             let hash: B256 = serde_json::from_value(told["block"]["hash"].clone()).unwrap();
             let block: BlockJson<Transaction> = serde_json::from_str(&block).unwrap();
             let receipts: Vec<Receipt> =
-                crate::json::FromJson::from_json(&mut crate::json::Json::new(receipts.as_bytes())).unwrap();
+                crate::block::json::FromJson::from_json(&mut crate::block::json::Json::new(receipts.as_bytes()))
+                    .unwrap();
             assert_eq!(header(&fields, hash), Ok(()), "{name}");
             assert_eq!(transactions(&block.transactions, fields.transactions_root), Ok(()), "{name}");
             assert_eq!(super::receipts(&receipts, &fields), Ok(()), "{name}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use alloy::primitives::{Address, Log};
 use assay_types::{AccountNo, Asset, Effect, Reads, Watch};
 
-use crate::digest::{Digest, token_transfer};
+use crate::movements::digest::{Digest, token_transfer};
 use crate::state::Prove;
 
 pub(crate) struct Wanted<'a> {
@@ -85,7 +85,7 @@ fn mentioned(log: &Log) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Transfer;
+    use crate::movements::digest::Transfer;
     use alloy::primitives::{B256, Bytes, U256};
     use alloy::sol_types::SolEvent;
 

@@ -55,8 +55,8 @@ const QUIET: usize = 6;
 /// How many there are at most, and how often it is looked for a run that asks nothing new once the node is gone.
 const AT_MOST: usize = 30;
 
-/// Blocks of the chain on which ours and the peer ask a live anvil. It takes 20 ms for each block's transactions, whoever asks, for it recovers
-/// their senders anew.
+/// Blocks of the chain on which ours and the peer ask a live anvil. It takes 25 ms for each block's transactions, whoever asks, for it recovers
+/// their senders anew, and as long for each proof of an account, one at a time, for it builds the whole trie anew: of those the peer asks for none.
 const LIVE: u64 = 200;
 /// Blocks at its end of which the peer is not asked, so that all that it is asked of is final to it.
 const NOT_FINAL: u64 = 64;
@@ -175,10 +175,20 @@ fn peer(plan: Plan) -> [Goal; 3] {
         for ((traces, whats), ratios) in runs.into_iter().zip(ratios.chunks_mut(2)) {
             let folder = tempfile::tempdir().unwrap();
             let replay = Replay::start(&folder.path().join("answers"), traces);
-            for ((what, node), ratio) in whats.into_iter().zip([Some(&*anvil.url), None]).zip(ratios) {
-                replay.ask(node);
+            for ((what, is_live), ratio) in whats.into_iter().zip([true, false]).zip(ratios) {
+                if is_live {
+                    replay.pass_on(&anvil.url);
+                } else {
+                    // What a file is to answer is asked for once more, and kept.
+                    replay.ask(Some(&anvil.url));
+                    declared.index(&replay.url);
+                    replay.ask(None);
+                }
                 let ours = declared.index(&replay.url);
-                replay.ask(Some(&anvil.url)); // in which ranges the peer asks for logs is not always the same
+                if !is_live {
+                    replay.ask(Some(&anvil.url)); // in which ranges the peer asks for logs is not always the same
+                    peer::index(&replay.url, last, chain::EVENTS * last);
+                }
                 let theirs = peer::index(&replay.url, last, chain::EVENTS * last);
                 row(&format!("assay index --once, {what}"), plan.blocks, ours.took, None, Some(ours.peak_kb));
                 row(&format!("ponder, {what}"), last, theirs.took, None, Some(theirs.peak_kb));

@@ -4,7 +4,6 @@
 //! does (AIMD; RFC 5681, section 3.1). After a refusal nothing is asked for a while that doubles, each time up to a random part
 //! shorter, so that those who were refused together do not come back together. How many are sent in a second is learned ([`Rate`]).
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,8 +12,8 @@ use crate::rate::Rate;
 
 /// Requests that may be under way at most, and at first: a node of one's own is not to be slowed down before it says so.
 const MOST: u32 = 64;
-/// In which time no more is sent than the cap: a second, and a little more, since what is sent evenly does not arrive so.
-const WINDOW: Duration = Duration::from_millis(1_050);
+/// In which time no more arrives than the cap. When it does is not known: some time between when it is sent, and when it ends.
+const WINDOW: Duration = Duration::from_secs(1);
 /// How much earlier than evenly something may be sent, for a timer wakes late.
 const EARLY: Duration = Duration::from_millis(5);
 /// The pause after the first refusal; each further one in a row doubles it.
@@ -55,12 +54,20 @@ pub(crate) struct Wish {
     pub(crate) again: bool,
 }
 
+/// What counts against the cap.
+#[derive(Debug)]
+struct Sent {
+    at: Instant,
+    requests: u32,
+    ended: Option<Instant>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Limits {
     /// Requests per second.
     cap: Option<NonZeroU32>,
-    /// What was sent within the last [`WINDOW`], and as how many requests it counts.
-    sent: VecDeque<(Instant, u32)>,
+    /// What is under way under the cap, and what ended within the last [`WINDOW`].
+    sent: Vec<Sent>,
     /// When the next one would be sent evenly.
     evenly: Option<Instant>,
     /// What the node bears.
@@ -88,7 +95,7 @@ impl Limits {
     pub(crate) fn new(cap: Option<NonZeroU32>) -> Limits {
         Limits {
             cap,
-            sent: VecDeque::new(),
+            sent: Vec::new(),
             evenly: None,
             rate: Rate::default(),
             under_way: 0,
@@ -123,11 +130,12 @@ impl Limits {
         }
         if let Some(cap) = self.cap {
             let requests = requests.min(cap.get());
-            let earliest = self.earliest(now, requests, cap);
-            if earliest > now {
-                return Turn::At(earliest);
+            match self.earliest(now, requests, cap) {
+                None => return Turn::WhenOneEnds,
+                Some(earliest) if earliest > now => return Turn::At(earliest),
+                Some(_) => {}
             }
-            self.sent.push_back((now, requests));
+            self.sent.push(Sent { at: now, requests, ended: None });
             self.evenly = Some(self.evenly.map_or(now, |evenly| evenly.max(now)) + WINDOW * requests / cap.get());
         }
         let free_since = self.ended.max(self.closed_until).filter(|_| self.under_way == 0).unwrap_or(now);
@@ -136,23 +144,23 @@ impl Limits {
         Turn::Now
     }
 
-    /// When the cap lets it be sent.
-    fn earliest(&mut self, now: Instant, requests: u32, cap: NonZeroU32) -> Instant {
-        while self.sent.front().is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
-            self.sent.pop_front();
+    /// When the cap lets it be sent, if that is not only after something that is under way.
+    fn earliest(&mut self, now: Instant, requests: u32, cap: NonZeroU32) -> Option<Instant> {
+        self.sent.retain(|sent| sent.ended.is_none_or(|ended| now.duration_since(ended) < WINDOW));
+        let evenly = self.evenly.and_then(|evenly| evenly.checked_sub(EARLY)).map_or(now, |evenly| evenly.max(now));
+        let within: u64 = self.sent.iter().map(|sent| u64::from(sent.requests)).sum();
+        let over = (within + u64::from(requests)).saturating_sub(cap.get().into());
+        let mut ended: Vec<_> = self.sent.iter().filter_map(|sent| Some((sent.ended?, sent.requests))).collect();
+        ended.sort_unstable();
+        let mut freed = 0;
+        let enough = ended.iter().find(|(_, requests)| {
+            freed += u64::from(*requests);
+            freed >= over
+        });
+        match (over, enough) {
+            (0, _) => Some(evenly),
+            (_, enough) => enough.map(|(ended, _)| evenly.max(*ended + WINDOW)),
         }
-        let mut earliest =
-            self.evenly.and_then(|evenly| evenly.checked_sub(EARLY)).map_or(now, |evenly| evenly.max(now));
-        let within: u64 = self.sent.iter().map(|(_, requests)| u64::from(*requests)).sum();
-        let mut over = (within + u64::from(requests)).saturating_sub(cap.get().into());
-        for (at, requests) in &self.sent {
-            if over == 0 {
-                break;
-            }
-            over = over.saturating_sub(u64::from(*requests));
-            earliest = earliest.max(*at + WINDOW);
-        }
-        earliest
     }
 
     /// What was asked then was answered.
@@ -240,8 +248,11 @@ impl Limits {
         self.again = if wants { self.again + 1 } else { self.again - 1 };
     }
 
-    /// One that had its turn ended, however.
-    pub(crate) fn ended(&mut self, now: Instant) {
+    /// What had its turn then ended, however.
+    pub(crate) fn ended(&mut self, asked: Asked, now: Instant) {
+        if let Some(sent) = self.sent.iter_mut().find(|sent| sent.at == asked.at && sent.ended.is_none()) {
+            sent.ended = Some(now);
+        }
         self.under_way -= 1;
         self.ended = Some(now);
     }
@@ -297,9 +308,10 @@ mod tests {
             while now < start + Duration::from_secs(10) {
                 let requests = if nth % 4 == 3 { batch } else { 1 };
                 now = next(&mut limits, now, requests);
-                limits.answered(Asked { at: now, requests }, now);
-                limits.ended(now);
                 sent.push((now, requests));
+                let asked = Asked { at: now, requests };
+                limits.answered(asked, now);
+                limits.ended(asked, now);
                 nth += 1;
             }
             let mut total = 0;
@@ -319,7 +331,10 @@ mod tests {
     fn what_is_more_than_the_cap_at_once_is_sent_alone_in_its_second() {
         let (mut limits, start) = limits(Some(2));
         assert_eq!(next(&mut limits, start, 50), start);
-        assert_eq!(next(&mut limits, start, 1), start + WINDOW);
+        let late = start + Duration::from_millis(300);
+        assert_eq!(limits.ask(late, wish(late, 1)), Turn::WhenOneEnds);
+        limits.ended(one(start), late);
+        assert_eq!(next(&mut limits, late, 1), late + WINDOW);
     }
 
     #[test]
@@ -333,7 +348,7 @@ mod tests {
         // Of those that were on their way together, one refusal counts.
         for _ in 0..MOST {
             limits.refused(one(start), start + FIRST_PAUSE, None, whole);
-            limits.ended(start + FIRST_PAUSE);
+            limits.ended(one(start), start + FIRST_PAUSE);
         }
         assert_eq!(limits.most, MOST / 2);
         let mut now = start + FIRST_PAUSE;
@@ -345,7 +360,7 @@ mod tests {
         assert_eq!(limits.ask(now, wish(now, 1)), Turn::WhenOneEnds);
         for _ in 0..MOST / 2 {
             limits.answered(one(now), now);
-            limits.ended(now);
+            limits.ended(one(now), now);
         }
         assert_eq!(limits.most, MOST / 2 + 1);
         // Never below one, and each pause twice as long as the one before, up to a bound.
@@ -353,7 +368,7 @@ mod tests {
         for _ in 0..40 {
             now = next(&mut limits, now, 1);
             limits.refused(one(now), now, None, whole);
-            limits.ended(now);
+            limits.ended(one(now), now);
             pauses.push(limits.closed_until.unwrap().duration_since(now));
         }
         assert_eq!(limits.most, 1);
@@ -362,7 +377,7 @@ mod tests {
         // One answer, and the next refusal begins anew.
         now = next(&mut limits, now, 1);
         limits.answered(one(now), now);
-        limits.ended(now);
+        limits.ended(one(now), now);
         now = next(&mut limits, now, 1);
         limits.refused(one(now), now, None, whole);
         assert_eq!(limits.closed_until, Some(now + FIRST_PAUSE));
@@ -374,11 +389,11 @@ mod tests {
         let s = Duration::from_secs;
         assert_eq!(next(&mut limits, start, 1), start);
         assert_eq!(limits.refused(one(start), start, Some(s(7)), |pause| pause), s(0));
-        limits.ended(start);
+        limits.ended(one(start), start);
         assert_eq!(limits.ask(start + s(6), wish(start, 1)), Turn::At(start + s(7)));
         assert_eq!(limits.last_sign(), Some(start + s(7)));
         assert_eq!(next(&mut limits, start + s(6), 1), start + s(7));
-        limits.ended(start + s(7));
+        limits.ended(one(start + s(7)), start + s(7));
         // One that was refused comes before others.
         limits.wants_again(true);
         let at = start + s(7);
@@ -388,7 +403,7 @@ mod tests {
         // For how long it refuses is told. Whoever waits, and is not willing to bear that, is not asked; who comes later is, and an answer
         // ends it.
         assert_eq!(limits.refused(one(at), at + s(1), Some(s(100_000)), |pause| pause), s(8));
-        limits.ended(at + s(1));
+        limits.ended(one(at), at + s(1));
         let now = at + s(2);
         let mut ask = |since, patience| limits.ask(now, Wish { patience: s(patience), ..wish(since, 1) });
         let later = Turn::At(at + s(1) + LONGEST_RETRY_AFTER);

@@ -114,10 +114,11 @@ impl Pace {
         let _first = line.lock().await;
         loop {
             let room = self.shared.room.notified(); // of what ends from now on
-            let turn = self.limits().ask(Instant::now(), wish);
+            let at = Instant::now();
+            let turn = self.limits().ask(at, wish);
             match turn {
                 Turn::Now => {
-                    let asked = Asked { at: Instant::now(), requests: wish.requests };
+                    let asked = Asked { at, requests: wish.requests };
                     return Some(Ticket { pace: self.clone(), asked });
                 }
                 Turn::Never => return None,
@@ -168,7 +169,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.pace.limits().ended(Instant::now());
+        self.pace.limits().ended(self.asked, Instant::now());
         self.pace.shared.room.notify_waiters();
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use assay_types::{Asset, BlockRef, Fault, NodeError, Reading};
 
 use super::EvmChain;
-use crate::headers;
+use crate::block::headers;
 use crate::node::Node;
 
 /// How often it is looked whether another node goes on where this one ends, and how often of one that does not answer.

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use serde::Deserialize;
@@ -25,6 +26,8 @@ struct Shared {
     /// Where the answer to each question is, by the hash of its words, and where the next one goes.
     places: RwLock<(HashMap<u64, Place>, u64)>,
     node: RwLock<Option<String>>,
+    /// Everything goes to the node as it is, and nothing is kept.
+    passes: AtomicBool,
     traces: bool,
     heard: Mutex<Heard>,
 }
@@ -65,7 +68,8 @@ impl Replay {
     pub fn start(path: &Path, traces: bool) -> Replay {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap();
         let places = RwLock::new(read_places(&file));
-        let shared = Shared { file, places, node: RwLock::default(), traces, heard: Mutex::default() };
+        let (node, passes, heard) = Default::default();
+        let shared = Shared { file, places, node, passes, traces, heard };
         let shared = Arc::new(shared);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -79,8 +83,15 @@ impl Replay {
         Replay { url, shared }
     }
 
+    /// From now on this node answers everything but for traces, where there are to be none, and nothing of it is kept.
+    pub fn pass_on(&self, node: &str) {
+        self.ask(Some(node));
+        self.shared.passes.store(true, Ordering::Relaxed);
+    }
+
     /// From now on asks this node what it does not know, and keeps that; `None`: nobody any more.
     pub fn ask(&self, node: Option<&str>) {
+        self.shared.passes.store(false, Ordering::Relaxed);
         *self.shared.node.write().unwrap() = node.map(Into::into);
     }
 
@@ -108,6 +119,11 @@ impl Shared {
             if let Some(requests) = &mut self.heard.lock().unwrap().requests {
                 requests.push(request.clone());
             }
+            let url = self.node.read().unwrap().clone().filter(|_| self.passes.load(Ordering::Relaxed));
+            if let Some(url) = url.filter(|_| self.traces || !asks_for_traces(&request)) {
+                line.answer(node.get_or_insert_with(|| Line::to(&url)).post(&request));
+                continue;
+            }
             answer.clear();
             if request.starts_with(b"[") {
                 answer.push(b'[');
@@ -126,7 +142,7 @@ impl Shared {
 
     fn answer(&self, question: &Question<'_>, into: &mut Vec<u8>, node: &mut Option<Line>) {
         let (method, params) = (question.method.get(), question.params.map_or("[]", RawValue::get));
-        if !self.traces && ["\"debug_", "\"trace_"].iter().any(|group| method.starts_with(group)) {
+        if !self.traces && asks_for_traces(method.as_bytes()) {
             let id = question.id.get();
             let refusal = "{\"code\":-32601,\"message\":\"the method does not exist/is not available\"}";
             into.extend_from_slice(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{refusal}}}").as_bytes());
@@ -181,6 +197,11 @@ impl Shared {
         places.insert(key, place);
         Some(place)
     }
+}
+
+fn asks_for_traces(question: &[u8]) -> bool {
+    let question = String::from_utf8_lossy(question);
+    ["\"debug_", "\"trace_"].iter().any(|group| question.contains(group))
 }
 
 /// An answer that there is nothing, which may be otherwise later.

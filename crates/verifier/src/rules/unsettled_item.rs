@@ -52,9 +52,11 @@ fn concern(judged: &Judged<'_>) -> Option<(Severity, String)> {
         (Place::NoTransaction | Place::Unknown { .. }, PendingWithdrawals, _) => return None,
         (Place::NoTransaction, ..) => (Error, "it names no transaction".to_owned()),
         (Place::Unknown { why }, ..) => (Warning, format!("it cannot be judged, as {why}")),
-        (Place::Nowhere { unasked: None }, ..) => {
-            (Error, "its transaction is neither in a block nor in the mempool".to_owned())
-        }
+        (Place::Nowhere { unasked: None }, ..) => (
+            Error,
+            "its transaction is known to have moved no followed account in a block, and does not wait in the mempool"
+                .to_owned(),
+        ),
         (Place::Nowhere { unasked: Some(why) }, ..) => {
             (Warning, format!("its transaction is in no block, and the mempool could not be asked: {why}"))
         }

@@ -1,11 +1,7 @@
 //! Where a token keeps its balances, and on what it rests that its code returns them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use alloy::primitives::{Address, B256};
-
-use crate::layout::Layout;
-use crate::run::Grounds;
+use crate::state::run::{Grounds, Keys};
+use crate::state::slots::layout::Layout;
 
 /// A word with more bits than a balance mostly has may have something else in them, as who is stopped.
 const PLAIN_BITS: usize = 112;
@@ -37,11 +33,10 @@ impl Place {
     }
 
     /// Whose code, and what words of their storage, must be as they were.
-    pub(super) fn rests_on(&self) -> BTreeMap<Address, BTreeSet<B256>> {
-        let mut all: BTreeMap<Address, BTreeSet<B256>> = BTreeMap::new();
-        for grounds in &self.grounds {
-            grounds.codes.keys().for_each(|contract| _ = all.entry(*contract).or_default());
-            grounds.words.keys().for_each(|(contract, key)| _ = all.entry(*contract).or_default().insert(*key));
+    pub(super) fn rests_on(&self) -> Keys {
+        let mut all = Keys::new();
+        for (contract, keys) in self.grounds.iter().flat_map(Grounds::keys) {
+            all.entry(contract).or_default().extend(keys);
         }
         all
     }

@@ -9,8 +9,8 @@ use alloy::primitives::{Address, B256, Log, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent, sol};
 use assay_types::{Account, Asset, Payment};
 
-use crate::codec::{Receipt, Transaction};
-use crate::trace::Frame;
+use crate::block::codec::{Receipt, Transaction};
+use crate::movements::trace::Frame;
 
 sol! {
     #![sol(alloy_sol_types = alloy::sol_types)]
@@ -42,6 +42,10 @@ pub(crate) struct Tx {
     pub(crate) creates: bool,
     /// Does the block commit to it, and do we know how?
     pub(crate) is_committed: bool,
+    /// And to its fee? To what the chain below takes no root does.
+    pub(crate) is_fee_committed: bool,
+    /// It is of a type that is not known here.
+    pub(crate) is_foreign: bool,
     /// What a deposit from the chain below gave its sender before, whatever became of it.
     pub(crate) mint: U256,
     /// What it gave to whom it called, where it called anyone and that is known.
@@ -163,7 +167,9 @@ fn digested(
         sender: sent.sender,
         recipient,
         creates,
-        is_committed: is_blob_price_known,
+        is_committed: true,
+        is_fee_committed: is_blob_price_known && below.is_zero(),
+        is_foreign: sent.is_foreign,
         input: (gas != PLAIN_GAS && !sent.is_foreign).then(|| sent.input().to_vec()),
         succeeded,
         mint: sent.mint,

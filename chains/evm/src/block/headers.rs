@@ -9,9 +9,9 @@ use assay_types::{BlockHash, Fault, Height, NodeError};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use crate::codec;
+use crate::block::codec;
+use crate::block::json::{self, FromJson, Json, Wrong};
 use crate::diagnose;
-use crate::json::{self, FromJson, Json, Wrong};
 use crate::node::{Node, OrFail, Refusal};
 use crate::verify;
 

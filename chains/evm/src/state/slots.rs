@@ -18,25 +18,21 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{Amount, BlockRef, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
 use parking_lot::{Mutex, MutexGuard};
-use serde_json::json;
 
-use crate::elsewhere::{self, STRANGER};
-use crate::horizon::{Of, meant};
-use crate::kept;
-use crate::layout::Layout;
+use crate::diagnose::elsewhere::{self, STRANGER};
 use crate::node::{Node, Refusal};
-use crate::reader;
-use crate::run::{Call, Grounds, Run};
-use crate::state::{Shown, checked};
+use crate::state::run::{Grounds, KEYS, Run, Stage, balance_of};
+use crate::state::slots::layout::Layout;
+use crate::state::{self, Shown};
+use crate::state::{kept, reader};
 use crate::verify::AccountProof;
 
+pub(crate) mod layout;
 mod place;
 
 use place::Place;
 
-/// Storage keys in one `eth_getProof`.
-const KEYS: usize = 100;
-/// Such questions at a time, for one token.
+/// Questions for storage at a time, for one token.
 const AT_ONCE: usize = 4;
 /// How many accounts that hold something must agree with a slot.
 const HOLDERS: usize = 6;
@@ -117,18 +113,6 @@ enum Storage {
     Words(Vec<Word>, B256),
 }
 
-impl Storage {
-    fn and(self, others: Storage) -> Storage {
-        match (self, others) {
-            (Storage::Words(mut words, code), Storage::Words(others, _)) => {
-                words.extend(others);
-                Storage::Words(words, code)
-            }
-            (Storage::Words(..), none) | (none, _) => none,
-        }
-    }
-}
-
 /// A word of storage, with what proves it where that is wanted.
 struct Word {
     value: U256,
@@ -155,7 +139,7 @@ impl Token<'_> {
         let holders = largest(held);
         let mut place = match self.search(&holders).await? {
             Search::Nothing => return self.sample(held).await,
-            Search::NoCode(proof) => return Ok(none_held(held, &proof)),
+            Search::NoCode(proof) => return Ok(self.none_held(held, &proof).await),
             Search::Found(place) => place,
         };
         let layout = place.layout;
@@ -165,7 +149,7 @@ impl Token<'_> {
         let (words, grounds) = tokio::try_join!(self.words(layout, &asked), self.grounds(&place))?;
         let (words, code) = match words {
             Storage::NoProof => return Ok(nothing),
-            Storage::NoCode(proof) => return Ok(none_held(held, &proof)),
+            Storage::NoCode(proof) => return Ok(self.none_held(held, &proof).await),
             Storage::Words(words, code) => (words, code),
         };
         let Some(mut grounds) = grounds else { return Ok(nothing) };
@@ -236,13 +220,12 @@ impl Token<'_> {
 
     /// What the token's code returns, if that follows from what is proven.
     async fn run(&self, account: Address) -> Result<Option<Amount>, NodeError> {
-        Ok(self.run_through(account).await?.map(|run| Amount(run.balance)))
+        Ok(self.run_through(&[account]).await?.pop().flatten().and_then(|run| run.word).map(Amount))
     }
 
-    async fn run_through(&self, account: Address) -> Result<Option<Run>, NodeError> {
-        Call { node: self.node, at: self.at, state_root: self.state_root, token: self.address }
-            .balance_of(account)
-            .await
+    async fn run_through(&self, accounts: &[Address]) -> Result<Vec<Option<Run>>, NodeError> {
+        let calls: Vec<_> = accounts.iter().map(|account| balance_of(*account)).collect();
+        Stage::new(self.node, self.at, self.state_root, None).run(self.address, &calls).await
     }
 
     /// What the slot rests on at this block, beside the token's own code where nothing else of it is asked for. `None` where it is not proven.
@@ -286,6 +269,17 @@ impl Token<'_> {
         let why = format!("balanceOf says {said}, and run on proven storage its code returns {returned}");
         self.node.note_lie_of(self.address);
         self.node.contradiction(&subject, "the token's code", elsewhere::of_call(self.node, self.at).await, why)
+    }
+
+    /// A contract that is not there holds nothing for anyone.
+    async fn none_held(&self, held: &[Held], proof: &Option<Proof>) -> HashMap<Address, Shown> {
+        let wanted = || held.iter().filter(|held| held.prove);
+        let made_up = wanted().filter(|held| held.balance != Amount::ZERO).count();
+        if made_up > 0 {
+            self.warn_of(made_up).await;
+        }
+        let nothing = || Shown { amount: Amount::ZERO, proof: proof.clone() };
+        wanted().map(|held| (held.account, nothing())).collect()
     }
 
     async fn warn_of(&self, balances: usize) {
@@ -378,30 +372,27 @@ impl Token<'_> {
     /// decides whether that is not its slot, or not its balance.
     async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<Option<(Grounds, usize)>, NodeError> {
         let Storage::Words(words, _) = self.words(layout, holders).await? else { return Ok(None) };
-        let own = |run: Run, account: Address| {
-            let mut grounds = run.grounds?;
-            let word = grounds.words.remove(&(self.address, layout.key(account)))?;
-            (word == run.balance).then_some(grounds)
-        };
+        let differs = |(word, holder): &(&Word, &Held)| word.value != holder.balance.0;
+        let asked = words.iter().zip(holders).enumerate().filter(|(nth, pair)| *nth < RUN || differs(pair));
+        let (asked, mut bits): (Vec<_>, usize) = (asked.map(|(_, pair)| pair).collect(), 0);
         // Of nobody a token's code looks at what it looks at for all.
-        let Some(nobody) = self.run_through(STRANGER).await? else { return Ok(None) };
-        let Some(grounds) = own(nobody, STRANGER) else { return Ok(None) };
-        let mut bits = 0;
-        for (nth, (word, holder)) in words.iter().zip(holders).enumerate() {
-            let differs = word.value != holder.balance.0;
-            if !differs && nth >= RUN {
-                continue;
+        let whom: Vec<Address> = std::iter::once(STRANGER).chain(asked.iter().map(|pair| pair.1.account)).collect();
+        let mut runs = self.run_through(&whom).await?.into_iter();
+        let own = |run: Run, account: Address| {
+            let mut grounds = (!run.asks_what_is_held).then_some(run.saw)?;
+            let word = grounds.words.remove(&(self.address, layout.key(account)))?;
+            (run.word == Some(word)).then_some(grounds)
+        };
+        let Some(grounds) = runs.next().flatten().and_then(|run| own(run, STRANGER)) else { return Ok(None) };
+        for ((word, holder), run) in asked.iter().zip(runs) {
+            let Some(run) = run else { return Ok(None) };
+            let Some(returned) = run.word.filter(|returned| *returned == word.value) else { return Ok(None) };
+            if differs(&(word, holder)) {
+                return Err(self.lie(holder.account, holder.balance, Amount(returned)).await);
             }
-            match self.run_through(holder.account).await? {
-                Some(run) if run.balance != word.value => return Ok(None),
-                Some(run) if differs => {
-                    return Err(self.lie(holder.account, holder.balance, Amount(run.balance)).await);
-                }
-                Some(run) => match own(run, holder.account) {
-                    Some(rests_on) if rests_on == grounds => bits = bits.max(word.value.bit_len()),
-                    _ => return Ok(None),
-                },
-                None => return Ok(None),
+            match own(run, holder.account) {
+                Some(rests_on) if rests_on == grounds => bits = bits.max(word.value.bit_len()),
+                _ => return Ok(None),
             }
         }
         Ok(Some((grounds, bits)))
@@ -514,34 +505,18 @@ impl Token<'_> {
         if !self.node.proofs.is_there() {
             return Ok(Storage::NoProof);
         }
+        let refusal = match state::prove(self.node, (self.at, self.state_root), contract, keys).await? {
+            Ok((proof, words)) => return Ok(self.shown(&proof, keys, words)),
+            Err(refusal) => refusal,
+        };
         let subject = format!("the proof of token {contract} at block {}", self.at.height);
-        let block = json!({ "blockHash": B256::from(self.at.hash.0) });
-        match self.node.ask::<AccountProof>("eth_getProof", json!([contract, keys, block]), &subject).await {
-            Ok(proof) => {
-                let at = (self.at, self.state_root);
-                let words = checked(self.node, at, (contract, keys), &proof, &subject).await?;
-                Ok(self.shown(&proof, keys, words))
-            }
-            Err(Refusal::NoMethod(why)) => {
-                self.node.proofs.refuse(self.node, &subject, &why).map(|()| Storage::NoProof)
-            }
-            Err(refusal) => {
-                let refusal = meant(self.node, self.at, Of::Proofs, refusal).await;
-                // It may be more keys than it takes.
-                if keys.len() > 1 && matches!(refusal, Refusal::Other(_) | Refusal::TooMuch(_)) {
-                    let (some, others) = keys.split_at(keys.len() / 2);
-                    let (some, others) = tokio::try_join!(
-                        Box::pin(self.ask_of(contract, some)),
-                        Box::pin(self.ask_of(contract, others))
-                    )?;
-                    return Ok(some.and(others));
-                }
-                let why = refusal.in_words()?;
-                tracing::debug!(node = self.node.name, "no proof: {subject}: {why}");
-                self.is_withheld.store(true, Ordering::Relaxed);
-                Ok(Storage::NoProof)
-            }
+        if let Refusal::NoMethod(why) = refusal {
+            return self.node.proofs.refuse(self.node, &subject, &why).map(|()| Storage::NoProof);
         }
+        let why = refusal.in_words()?;
+        tracing::debug!(node = self.node.name, "no proof: {subject}: {why}");
+        self.is_withheld.store(true, Ordering::Relaxed);
+        Ok(Storage::NoProof)
     }
 }
 
@@ -551,12 +526,6 @@ fn largest(held: &[Held]) -> Vec<Held> {
     holders.sort_unstable_by_key(|held| (std::cmp::Reverse(held.balance), held.account));
     holders.truncate(HOLDERS);
     holders
-}
-
-/// A contract that is not there holds nothing for anyone.
-fn none_held(held: &[Held], proof: &Option<Proof>) -> HashMap<Address, Shown> {
-    let nothing = || Shown { amount: Amount::ZERO, proof: proof.clone() };
-    held.iter().filter(|held| held.prove).map(|held| (held.account, nothing())).collect()
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ mod flat;
 
 pub(crate) use flat::FlatTraces;
 
-use crate::digest::Tx;
-use crate::json::{self, FromJson, Json, Wrong};
+use crate::block::json::{self, FromJson, Json, Wrong};
+use crate::movements::digest::Tx;
 
 /// How deep calls can be: 1,024 below the transaction's own (Yellow Paper, 9.4.1), and a self-destruct below the last.
 const DEEPEST: usize = 1_025;

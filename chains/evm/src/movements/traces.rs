@@ -12,13 +12,13 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::codec::Place;
+use crate::block::codec::Place;
+use crate::block::headers::hash_at;
 use crate::diagnose;
-use crate::digest::Digest;
-use crate::headers::hash_at;
-use crate::horizon::{Of, meant};
+use crate::movements::digest::Digest;
+use crate::movements::trace::{Calls, FlatTraces, Trace};
 use crate::node::{Node, Refusal};
-use crate::trace::{Calls, FlatTraces, Trace};
+use crate::state::horizon::{Of, meant};
 
 /// What a node gives of a block's traces. Where it gives none that costs explanations and no coins: state is read anyway.
 pub(crate) enum Traces {
@@ -297,6 +297,10 @@ fn note(
         return Ok(());
     }
     if !tx.is_state_sync && !calls.are_of(tx) {
+        // What nothing commits to denies nothing.
+        if tx.is_foreign {
+            return Ok(());
+        }
         let is_of_another = digest.transactions.iter().any(|other| calls.are_of(other));
         let fault = if is_of_another { Fault::Reordered } else { Fault::Forged };
         return contradiction(fault, format!("the trace of {} is not of its call", tx.id));

@@ -6,7 +6,7 @@ use alloy::rlp::{Encodable, Header};
 use alloy_trie::EMPTY_ROOT_HASH;
 use arrayvec::ArrayVec;
 
-use crate::keccak;
+use crate::verify::keccak;
 
 /// The root of a trie of these, each under its number as RLP.
 pub(crate) fn root_of(items: &[&[u8]]) -> B256 {

@@ -8,7 +8,7 @@ use assay_types::{BlockHash, BlockRef};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use crate::headers;
+use crate::block::headers;
 use crate::node::{Node, Refusal};
 
 /// Every node keeps the state of so many of its last blocks. geth keeps that of 128.

@@ -13,13 +13,13 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, NodeError, Watch};
 use serde_json::json;
 
-use crate::codec;
-use crate::digest::Digest;
-use crate::fetch::Fetched;
-use crate::headers;
+use crate::block::codec;
+use crate::block::fetch::Fetched;
+use crate::block::headers;
+use crate::movements::digest::Digest;
+use crate::movements::trace::Frame;
 use crate::node::{Node, OrFail};
 use crate::state::each_proof;
-use crate::trace::Frame;
 use crate::verify::AccountProof;
 
 /// Of so many are proofs asked that a block's transactions paid beside what cost a watched account something: whoever makes a contract pay can pay

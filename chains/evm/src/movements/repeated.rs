@@ -8,11 +8,11 @@ use alloy::primitives::{Address, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockRef, NodeError, Watch};
 
-use crate::digest::Tx;
-use crate::fetch::Fetched;
+use crate::block::fetch::Fetched;
+use crate::movements::digest::Tx;
+use crate::movements::told::{MOST_BESIDE, before, flows};
 use crate::node::Node;
 use crate::state::each_proof;
-use crate::told::{MOST_BESIDE, before, flows};
 
 /// Takes in what moved again, of the transactions that concern a watched account. Where that cannot be found out, not all is told of them.
 pub(crate) async fn settle(node: &Node, at: BlockRef, fetched: &mut Fetched, watch: &Watch) -> Result<(), NodeError> {

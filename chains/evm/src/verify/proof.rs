@@ -4,7 +4,7 @@ use alloy::primitives::{B256, Bytes};
 use alloy::rlp::{EMPTY_STRING_CODE, Header, PayloadView};
 use alloy_trie::EMPTY_ROOT_HASH;
 
-use crate::keccak;
+use crate::verify::keccak;
 
 /// Why nodes prove nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

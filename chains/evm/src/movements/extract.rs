@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use alloy::primitives::{Address, U256};
 use assay_types::{AccountNo, Asset, Direction, Effect, Kind, Leg, Watch};
 
-use crate::digest::{Digest, Tx, token_transfer};
-use crate::trace::Frame;
+use crate::movements::digest::{Digest, Tx, token_transfer};
+use crate::movements::trace::Frame;
 
 /// The block's credits and debits of watched accounts, by place.
 pub(crate) fn effects(block: &Digest, watch: &Watch, tokens: &HashSet<Address>) -> Vec<Effect> {
@@ -41,7 +41,9 @@ impl Legs<'_> {
         if !tx.mint.is_zero() {
             self.native(Some(number), tx.sender, Credit, tx.mint, Kind::Mint);
         }
+        self.is_committed &= tx.is_fee_committed;
         self.native(Some(number), tx.sender, Debit, tx.fee, Kind::Fee);
+        self.is_committed = tx.is_committed;
         self.native(Some(number), tx.sender, Debit, tx.value, value_kind);
         self.native(Some(number), tx.recipient, Credit, tx.value, value_kind);
         for (index, log) in (tx.first_log..).zip(&tx.logs) {
@@ -58,7 +60,7 @@ impl Legs<'_> {
                 None => self.place += 2,
             }
         }
-        let is_committed = std::mem::take(&mut self.is_committed);
+        self.is_committed = false;
         // Who is gone at the end takes the tip along.
         let is_last = |frame: &&Frame| frame.from == frame.to && frame.from == beneficiary;
         for frame in tx.frames.iter().filter(|frame| !is_last(frame)) {
@@ -66,7 +68,7 @@ impl Legs<'_> {
             self.native(Some(number), frame.from, Debit, frame.value, frame.kind);
             self.native(Some(number), frame.to, Credit, if burnt { U256::ZERO } else { frame.value }, frame.kind);
         }
-        self.is_committed = is_committed;
+        self.is_committed = tx.is_committed;
         self.native(Some(number), beneficiary, Credit, tx.tip, Kind::Reward);
         self.is_committed = false;
         for frame in tx.frames.iter().filter(is_last) {
@@ -113,7 +115,7 @@ fn kind_of(from: Address, to: Address) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Transfer;
+    use crate::movements::digest::Transfer;
     use alloy::primitives::{B256, Log};
     use alloy::sol_types::SolEvent;
     use assay_types::Amount;
@@ -130,6 +132,8 @@ mod tests {
             recipient,
             creates: false,
             is_committed: true,
+            is_fee_committed: true,
+            is_foreign: false,
             input: None,
             succeeded: true,
             mint: U256::ZERO,

@@ -5,11 +5,11 @@ use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use assay_types::{BlockRef, Fault, Height};
 use serde_json::json;
 
-use crate::codec::Receipt;
+use crate::block::codec::Receipt;
+use crate::block::headers;
 use crate::diagnose;
-use crate::headers;
 use crate::node::Node;
-use crate::reader::READER;
+use crate::state::reader::READER;
 use crate::verify::{self, AccountProof};
 
 /// Nobody's address.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json::{FromJson, Json};
-use crate::meaning::Meaning;
+use crate::block::json::{FromJson, Json};
+use crate::node::meaning::Meaning;
 
 /// The largest answer that is read, to one question or to a batch: a full block's receipts or traces take some tens of
 /// megabytes.
@@ -39,8 +39,7 @@ fn largest(method: &str) -> usize {
         | "eth_call"
         | "eth_getTransactionByHash"
         | "eth_getRawTransactionByHash"
-        | "eth_getCode"
-        | "eth_createAccessList" => 8 << 20,
+        | "eth_getCode" => 8 << 20,
         _ => 1 << 16,
     }
 }

@@ -8,8 +8,9 @@ use assay_types::{Amount, BlockRef, Fault, NodeError};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::horizon::{Of, meant};
 use crate::node::{Node, OrFail, Refusal};
+use crate::state::horizon::{Of, meant};
+use crate::state::run::balance_of;
 
 /// "assay balance reader": an address without code.
 pub(crate) const READER: Address = address!("61737361792062616c616e636520726561646572");
@@ -245,7 +246,9 @@ pub(crate) async fn one_by_one(
     }
     let mut has_code = HashMap::new();
     for token in tokens {
-        let calls = accounts.iter().map(|account| json!([balance_of(*token, *account), block])).collect();
+        let gas = U64::from(CALL_GAS);
+        let call = |account| json!([{ "to": token, "data": balance_of(account), "gas": gas }, block]);
+        let calls = accounts.iter().map(|account| call(*account)).collect();
         let answers = node.ask_many::<Bytes>("eth_call", calls, "a token's balance").await?;
         for (row, answer) in balances.iter_mut().zip(answers) {
             row.push(match told_of_state(node, at, answer).await {
@@ -269,12 +272,6 @@ async fn told_of_state<T>(node: &Node, at: BlockRef, answer: Result<T, Refusal>)
         Err(refusal) => Err(meant(node, at, Of::Balances, refusal).await),
         answer => answer,
     }
-}
-
-pub(crate) fn balance_of(token: Address, account: Address) -> Value {
-    let mut data = vec![0x70, 0xa0, 0x82, 0x31];
-    data.extend_from_slice(account.into_word().as_slice());
-    json!({ "to": token, "data": Bytes::from(data), "gas": U64::from(CALL_GAS) })
 }
 
 /// A contract that was not there yet held nothing.

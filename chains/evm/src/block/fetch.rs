@@ -11,16 +11,16 @@ use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError, Watch};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::codec::{self, Place, Receipt, Transaction};
+use crate::block::codec::{self, Place, Receipt, Transaction};
+use crate::block::headers::{BlockJson, SealedHeader, hash_at, sealed};
 use crate::diagnose;
-use crate::digest::Digest;
-use crate::elsewhere;
-use crate::headers::{BlockJson, SealedHeader, hash_at, sealed};
-use crate::keccak;
+use crate::diagnose::elsewhere;
+use crate::movements::digest::Digest;
+use crate::movements::traces;
 use crate::node::{Node, OrFail, Refusal};
 use crate::state;
-use crate::traces;
 use crate::verify;
+use crate::verify::keccak;
 
 /// A checked block: what its transactions are, and, where movements were asked for, what they did.
 pub(crate) struct Fetched {

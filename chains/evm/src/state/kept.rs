@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::layout::Layout;
+use crate::state::slots::layout::Layout;
 use crate::verify::{self, AccountProof, SlotProof};
 
 /// The proof of an account by itself: of its balance, or of there being no code at an address.

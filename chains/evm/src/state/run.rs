@@ -1,0 +1,337 @@
+//! What a contract returns, found out here: its code is run on storage that was proven. It tells apart a node that lies about a balance, and
+//! a token whose balance is not, or no longer, where it was thought to be; and whom a token stops is nobody's word.
+//!
+//! Nothing is said where the outcome could depend on more than code and storage: on the block, on the price or amount of gas, on who calls and what
+//! he has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use alloy::sol_types::{SolCall, sol};
+use assay_types::{BlockRef, Fault, NodeError};
+use futures_util::{StreamExt, TryStreamExt};
+use revm::bytecode::Bytecode;
+use revm::context::result::{EVMError, ExecutionResult};
+use revm::context::{Context, TxEnv};
+use revm::database_interface::DBErrorMarker;
+use revm::inspector::{InspectEvm, Inspector};
+use revm::interpreter::interpreter_types::{Jumps, StackTr};
+use revm::interpreter::{Interpreter, InterpreterTypes};
+use revm::state::AccountInfo;
+use revm::{Database, MainBuilder, MainContext};
+use serde_json::json;
+
+use crate::node::{Node, OrFail, Refusal};
+use crate::state;
+use crate::state::reader::{CALL_GAS, READER};
+use crate::verify::AccountProof;
+
+sol! {
+    #![sol(alloy_sol_types = alloy::sol_types)]
+    /// ERC-20's balance.
+    function balanceOf(address account) external view returns (uint256);
+}
+
+/// Storage keys in one `eth_getProof`.
+pub(crate) const KEYS: usize = 100;
+/// Such questions at a time.
+const AT_ONCE: usize = 4;
+/// So many contracts' codes are remembered of a node.
+const CODES: usize = 256;
+/// So often what was missing is asked for; a call that touches more is not followed to its end.
+const ROUNDS: usize = 24;
+/// It must return the same to who calls at the node by a call of its own, with its gas, as to the balance reader, and with much.
+const CALLS: [(Address, u64); 2] = [(Address::ZERO, CALL_GAS), (READER, 2_000_000)];
+
+/// The state of a block of one node, as far as it was proven: code is run on it.
+pub(crate) struct Stage<'a> {
+    node: &'a Node,
+    at: BlockRef,
+    state_root: B256,
+    /// The block's, in seconds. Where there is none, who asks for the block's time or number is not believed.
+    time: Option<u64>,
+    accounts: HashMap<Address, AccountInfo>,
+    words: HashMap<(Address, B256), U256>,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// The word that it returned. `None` where that is none, or where it could depend on more than was proven.
+    pub(crate) word: Option<U256>,
+    pub(crate) saw: Grounds,
+    /// It rests on what accounts hold as well.
+    pub(crate) asks_what_is_held: bool,
+}
+
+/// Everything that code which was run could see: as long as that is the same, it returns the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Grounds {
+    /// By the hash of each contract's code.
+    pub(crate) codes: BTreeMap<Address, B256>,
+    /// Words of their storage.
+    pub(crate) words: BTreeMap<(Address, B256), U256>,
+}
+
+/// Words of storage by contract, of some of which only the code is meant.
+pub(crate) type Keys = BTreeMap<Address, BTreeSet<B256>>;
+
+impl Grounds {
+    /// Where it was seen.
+    pub(crate) fn keys(&self) -> Keys {
+        let mut keys: Keys = self.codes.keys().map(|contract| (*contract, BTreeSet::new())).collect();
+        self.words.keys().for_each(|(contract, key)| _ = keys.entry(*contract).or_default().insert(*key));
+        keys
+    }
+}
+
+/// A call of `balanceOf`.
+pub(crate) fn balance_of(account: Address) -> Bytes {
+    balanceOfCall { account }.abi_encode().into()
+}
+
+impl Stage<'_> {
+    pub(crate) fn new(node: &Node, at: BlockRef, state_root: B256, time: Option<u64>) -> Stage<'_> {
+        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new() }
+    }
+
+    /// The code of a contract that was called.
+    pub(crate) fn code(&self, contract: Address) -> Bytes {
+        let code = self.accounts.get(&contract).and_then(|account| account.code.as_ref());
+        code.map(Bytecode::original_bytes).unwrap_or_default()
+    }
+
+    /// What came of each of these calls of a contract; `None` where it cannot be said, as not all is proven that it asks for.
+    ///
+    /// # Errors
+    /// When the node fails, or gives proofs or code that are none.
+    pub(crate) async fn run(&mut self, contract: Address, calls: &[Bytes]) -> Result<Vec<Option<Run>>, NodeError> {
+        let mut runs: Vec<Option<Run>> = vec![None; calls.len()];
+        for _ in 0..ROUNDS {
+            let mut missing = Keys::new();
+            for (call, run) in calls.iter().zip(&mut runs).filter(|(_, run)| run.is_none()) {
+                match self.run_one(contract, call) {
+                    Ok(done) => *run = Some(done),
+                    Err(Missing { address, key }) => missing.entry(address).or_default().extend(key),
+                }
+            }
+            if missing.is_empty() || !self.add(missing).await? {
+                break;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Adds what is missing, where that is proven; `false` where not all of it is.
+    pub(crate) async fn add(&mut self, missing: Keys) -> Result<bool, NodeError> {
+        let parts = missing.into_iter().flat_map(|(address, keys)| {
+            let keys: Vec<B256> = keys.into_iter().collect();
+            let none = keys.is_empty().then(Vec::new);
+            let parts: Vec<Vec<B256>> = keys.chunks(KEYS).map(<[B256]>::to_vec).chain(none).collect();
+            parts.into_iter().map(move |keys| (address, keys))
+        });
+        let known: HashSet<Address> = self.accounts.keys().copied().collect();
+        let (node, at) = (self.node, (self.at, self.state_root));
+        let mut proven = futures_util::stream::iter(parts.collect::<Vec<_>>())
+            .map(|(address, keys)| prove(node, at, address, keys, known.contains(&address)))
+            .buffer_unordered(AT_ONCE);
+        let mut is_all = true;
+        while let Some(one) = proven.try_next().await? {
+            let Some((address, account, words)) = one else {
+                is_all = false;
+                continue;
+            };
+            self.words.extend(words.into_iter().map(|(key, word)| ((address, key), word)));
+            if let Some(account) = account {
+                self.accounts.insert(address, account);
+            }
+        }
+        Ok(is_all)
+    }
+
+    /// Every call, by every caller. Nothing is to be believed where they are told different things.
+    fn run_one(&self, contract: Address, call: &Bytes) -> Result<Run, Missing> {
+        let mut run = Run { word: None, saw: Grounds::default(), asks_what_is_held: false };
+        let (mut words, mut is_believed) = (Vec::with_capacity(CALLS.len()), true);
+        for (caller, gas_limit) in CALLS {
+            let id = self.node.chain_number;
+            let view = View { stage: self, saw: &mut run.saw };
+            let context = Context::mainnet().with_db(view).modify_cfg_chained(|cfg| cfg.chain_id = id);
+            let context = context.modify_block_chained(|block| {
+                (block.number, block.timestamp) =
+                    (U256::from(self.at.height.0), U256::from(self.time.unwrap_or_default()));
+            });
+            let outside = Outside { has_block: self.time.is_some(), ..Outside::default() };
+            let mut evm = context.build_mainnet_with_inspector(outside);
+            let (kind, data) = (TxKind::Call(contract), call.clone());
+            let call = TxEnv { caller, gas_limit, kind, data, chain_id: Some(id), ..TxEnv::default() };
+            let output = match evm.inspect_one_tx(call) {
+                Ok(ExecutionResult::Success { output, .. }) => Some(output.into_data()),
+                Err(EVMError::Database(missing)) => return Err(missing),
+                Ok(_) | Err(_) => None,
+            };
+            is_believed &= !evm.inspector.is_asked;
+            run.asks_what_is_held |= evm.inspector.is_held_asked;
+            words.push(output.filter(|output| output.len() == 32).map(|output| U256::from_be_slice(&output)));
+        }
+        run.word = words[0].filter(|_| is_believed && words[0] == words[1]);
+        Ok(run)
+    }
+}
+
+/// An account, where its code was not `known` yet, and words of its storage.
+type Part = (Address, Option<AccountInfo>, Vec<(B256, U256)>);
+
+/// `None` where it is not proven, or its code cannot be run. The node proved a word of this contract before: that it refuses another now must not make
+/// its own word count, unless it proves nothing at this block.
+async fn prove(
+    node: &Node,
+    at: (BlockRef, B256),
+    address: Address,
+    keys: Vec<B256>,
+    is_known: bool,
+) -> Result<Option<Part>, NodeError> {
+    let (proof, words) = match state::prove(node, at, address, &keys).await? {
+        Ok(proven) => proven,
+        Err(refusal) => {
+            let subject = format!("the proof of contract {address} at block {}", at.0.height);
+            return match refusal {
+                Refusal::NoMethod(why) => node.proofs.refuse(node, &subject, &why).map(|()| None),
+                Refusal::Absent(_) | Refusal::Other(_)
+                    if matches!(
+                        state::prove(node, at, address, &[]).await?,
+                        Err(Refusal::Absent(_) | Refusal::Other(_))
+                    ) =>
+                {
+                    Ok(None)
+                }
+                refusal => Err(refusal).or_fail(node, &subject),
+            };
+        }
+    };
+    let words = words.unwrap_or_else(|| vec![U256::ZERO; keys.len()]);
+    let words = keys.into_iter().zip(words).collect();
+    if is_known {
+        return Ok(Some((address, None, words)));
+    }
+    let Some(code) = code(node, at.0, &proof).await? else { return Ok(None) };
+    let account = AccountInfo::new(proof.balance, proof.nonce.to(), code.hash_slow(), code);
+    Ok(Some((address, Some(account), words)))
+}
+
+/// The code that is proven to be there. `None` where it cannot be run.
+async fn code(node: &Node, at: BlockRef, proof: &AccountProof) -> Result<Option<Bytecode>, NodeError> {
+    if !proof.has_code() {
+        return Ok(Some(Bytecode::default()));
+    }
+    if let Some(known) = node.codes.lock().get(&proof.code_hash) {
+        return Ok(Some(known.clone()));
+    }
+    let subject = format!("the code of {}", proof.address);
+    let block = json!({ "blockHash": B256::from(at.hash.0) });
+    let code = match node.ask::<Bytes>("eth_getCode", json!([proof.address, block]), &subject).await {
+        Err(Refusal::NoMethod(_)) => return Ok(None),
+        code => code.or_fail(node, &subject)?,
+    };
+    let hash = keccak256(&code);
+    if hash != proof.code_hash {
+        let fault = if code.is_empty() { Fault::Omitted } else { Fault::Forged };
+        return Err(node.contradiction(&subject, "the proven hash", fault, format!("its hash is {hash}")));
+    }
+    let Ok(code) = Bytecode::new_raw_checked(code) else { return Ok(None) };
+    let mut known = node.codes.lock();
+    if known.len() >= CODES {
+        known.clear();
+    }
+    known.insert(hash, code.clone());
+    Ok(Some(code))
+}
+
+/// What is needed and was not proven yet: an account, or a word of its storage.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{address} {key:?} is missing")]
+struct Missing {
+    address: Address,
+    key: Option<B256>,
+}
+
+impl DBErrorMarker for Missing {}
+
+/// What was proven, to one call, that notes what it looks at.
+struct View<'a> {
+    stage: &'a Stage<'a>,
+    saw: &'a mut Grounds,
+}
+
+impl Database for View<'_> {
+    type Error = Missing;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Missing> {
+        // Who calls, and who is paid for it: nobody.
+        if is_caller(address) {
+            return Ok(None);
+        }
+        let account = self.stage.accounts.get(&address).ok_or(Missing { address, key: None })?;
+        self.saw.codes.insert(address, account.code_hash);
+        Ok(Some(account.clone()))
+    }
+
+    fn code_by_hash(&mut self, _: B256) -> Result<Bytecode, Missing> {
+        Ok(Bytecode::default()) // an account has its code with it
+    }
+
+    fn storage(&mut self, address: Address, key: U256) -> Result<U256, Missing> {
+        let key = B256::from(key);
+        let word = *self.stage.words.get(&(address, key)).ok_or(Missing { address, key: Some(key) })?;
+        self.saw.words.insert((address, key), word);
+        Ok(word)
+    }
+
+    fn block_hash(&mut self, _: u64) -> Result<B256, Missing> {
+        Ok(B256::ZERO) // whoever asks for it is not believed
+    }
+}
+
+/// Looks whether anything but code and storage is asked for.
+#[derive(Default)]
+struct Outside {
+    is_asked: bool,
+    /// What an account holds is.
+    is_held_asked: bool,
+    /// The amount of gas is on the stack: for the call that comes next, or to be looked at.
+    has_gas: bool,
+    /// The block's time and number may be asked for.
+    has_block: bool,
+}
+
+impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
+    fn step(&mut self, interpreter: &mut Interpreter<INTR>, _: &mut CTX) {
+        let opcode = interpreter.bytecode.opcode();
+        let stack = interpreter.stack.data();
+        let argument = |nth: usize| stack.len().checked_sub(nth + 1).map(|place| address(stack[place]));
+        let is_call = matches!(opcode, 0xf1 | 0xf2 | 0xf4 | 0xfa);
+        self.is_asked |= self.has_gas && !is_call;
+        self.has_gas = opcode == 0x5a;
+        self.is_held_asked |= matches!(opcode, 0x31 | 0x47); // BALANCE, SELFBALANCE
+        self.is_asked |= match opcode {
+            0x42 | 0x43 => !self.has_block, // TIMESTAMP, NUMBER
+            // CHAINID is as in the call of a node. CLZ; GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
+            0x1e | 0x3a | 0x40..=0x45 | 0x48..=0x4b => true,
+            // What changes something fails in the balance reader's calls: SSTORE, TSTORE, LOG0 to LOG4, CREATE, CREATE2, SELFDESTRUCT.
+            0x55 | 0x5d | 0xa0..=0xa4 | 0xf0 | 0xf5 | 0xff => true,
+            // BALANCE, EXTCODESIZE, EXTCODECOPY and EXTCODEHASH of the caller.
+            0x31 | 0x3b | 0x3c | 0x3f => argument(0).is_some_and(is_caller),
+            // Beyond the first four (Yellow Paper, appendix E) chains differ in what is precompiled, and in what that costs.
+            _ if is_call => argument(1).is_some_and(|to| to[..18] == [0; 18] && !matches!(to[18..], [0, 0..=4])),
+            _ => false,
+        };
+    }
+}
+
+fn is_caller(address: Address) -> bool {
+    CALLS.iter().any(|(caller, _)| *caller == address)
+}
+
+fn address(word: U256) -> Address {
+    Address::from_word(word.into())
+}
