@@ -117,44 +117,116 @@ fn whom_a_token_stops_and_what_its_code_is_are_no_nodes_word() {
     assert_eq!(story.findings(), [Value::Null; 0]);
 }
 
+/// Looks up the argument in the mapping at this slot of Solidity's.
+fn looked_up(slot: u8) -> String {
+    format!("6004355f5260{slot:02x}60205260405f2054")
+}
+
+/// A token of which `isFrozen` is whether the block's time is below the word at Solidity's slot 1, and anything else the word at slot 0, with the holders'
+/// words there: they hold 5 each, and are stopped until then. Before the first block.
+fn freezing(world: &World, holders: &[Address], until: u64) -> Address {
+    let token = Address::fresh(1);
+    let method = alloy::primitives::hex::encode(&alloy::primitives::keccak256("isFrozen(address)")[..4]);
+    let (balance, stopped) = (looked_up(0), looked_up(1));
+    let code = format!("0x5f3560e01c63{method}14602357{balance}5f5260205ff35b{stopped}42105f5260205ff3");
+    world.call("anvil_setCode", json!([token.to_string(), code]));
+    let words = holders.iter().flat_map(|holder| [(holder, 0, 5), (holder, 1, until)]);
+    let questions: Vec<_> = words
+        .map(|(holder, slot, word): (&Address, u8, u64)| {
+            let key = alloy::primitives::keccak256([&[0; 12], &holder.0[..], &[0; 31], &[slot]].concat());
+            ("anvil_setStorageAt", json!([token.to_string(), key, format!("0x{word:064x}")]))
+        })
+        .collect();
+    assert!(world.ask(&questions).iter().all(Option::is_some));
+    world.mine();
+    token
+}
+
+/// How many accounts a verdict at the last block says are stopped.
+fn frozen(world: &World, lab: &Lab) -> u64 {
+    lab.index();
+    let (height, hash) = (world.height(), world.hash(world.height()));
+    let time = assay_types::Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap()).to_string();
+    let statement = json!({
+        "format": "assay.statement/1", "exchange": "acme",
+        "as_of": { "time": time, "blocks": { "evm": { "height": height, "hash": hash } } },
+        "assets": [{ "asset": "TIME", "customers": "5" }],
+    });
+    let file = lab.write("statement.json", &statement.to_string());
+    let verdict = lab.json(&["verify", "acme", "--statement", file.to_str().unwrap(), "--now", &time], 0);
+    let mut findings = verdict["findings"].as_array().unwrap().iter();
+    let frozen = findings.find(|finding| finding["rule"] == "frozen-account");
+    frozen.map_or(0, |finding| finding["evidence"]["accounts"].as_u64().unwrap())
+}
+
+fn holders(count: u16) -> Vec<Address> {
+    let address = |nth: u16| [&[0xee; 18][..], &nth.to_be_bytes()].concat().try_into().unwrap();
+    (0..count).map(|nth| Address(address(nth))).collect()
+}
+
+fn following(world: &World, token: Address, holders: &[Address]) -> Lab {
+    let lab = Lab::new();
+    let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("TIME", token, 0)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
+    lab
+}
+
 /// A token may say for how long it stops an account: that follows from the block's time.
 #[test]
 fn an_account_that_is_stopped_for_a_time_is_so_until_then() {
     let world = World::new(&[]);
-    let (token, holder) = (Address::fresh(1), world.users[1]);
-    // `isFrozen` is whether the block's time is below the word at Solidity's slot 1, anything else the word at slot 0.
-    let of = |slot: u8| format!("600435 5f52 60{slot:02x} 602052 60405f20 54");
-    let method = alloy::primitives::hex::encode(&alloy::primitives::keccak256("isFrozen(address)")[..4]);
-    let code = format!("0x5f3560e01c63{method}14602357{}5f5260205ff3 5b{}42105f5260205ff3", of(0), of(1));
-    world.call("anvil_setCode", json!([token.to_string(), code.replace(' ', "")]));
-    let until = world.time(0) + 1_000_000;
-    for (slot, word) in [(0, 5), (1, until)] {
-        let key = [&[0; 12], &holder.0[..], &[0; 31], &[slot]].concat();
-        let key = alloy::primitives::keccak256(key);
-        world.call("anvil_setStorageAt", json!([token.to_string(), key, format!("0x{word:064x}")]));
-    }
-    world.mine();
-    let lab = Lab::new();
-    let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
-    lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("TIME", token, 0)));
-    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[holder, world.users[2]]));
-    let is_frozen = || {
-        world.mine();
-        lab.index();
-        let (height, hash) = (world.height(), world.hash(world.height()));
-        let time = assay_types::Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap()).to_string();
-        let statement = json!({
-            "format": "assay.statement/1", "exchange": "acme",
-            "as_of": { "time": time, "blocks": { "evm": { "height": height, "hash": hash } } },
-            "assets": [{ "asset": "TIME", "customers": "5" }],
-        });
-        let file = lab.write("statement.json", &statement.to_string());
-        let verdict = lab.json(&["verify", "acme", "--statement", file.to_str().unwrap(), "--now", &time], 0);
-        verdict["findings"].as_array().unwrap().iter().any(|finding| finding["rule"] == "frozen-account")
-    };
-    assert!(is_frozen());
+    let holders = holders(2);
+    let token = freezing(&world, &holders[..1], world.time(0) + 1_000_000);
+    let lab = following(&world, token, &holders);
+    assert_eq!(frozen(&world, &lab), 1, "at once");
     world.call("evm_increaseTime", json!([2_000_000]));
-    assert!(!is_frozen());
+    world.mine();
+    assert_eq!(frozen(&world, &lab), 0);
+}
+
+#[test]
+fn of_many_holders_all_are_asked_about() {
+    let world = World::new(&[]);
+    let holders = holders(250);
+    let token = freezing(&world, &holders, world.time(0) + 1_000_000);
+    let lab = following(&world, token, &holders);
+    for _ in 0..2 {
+        world.mine();
+        assert_eq!(frozen(&world, &lab), 250);
+    }
+}
+
+/// Of more accounts than are read at every block, after more blocks than turns take.
+#[test]
+fn after_a_long_stretch_it_is_asked_whom_tokens_stop() {
+    let world = World::new(&[]);
+    let holders = holders(510);
+    let later = world.time(0) + 1_000_000;
+    let token = freezing(&world, &holders, later);
+    let lab = following(&world, token, &holders);
+    world.call("anvil_mine", json!(["0x136"]));
+    assert!(frozen(&world, &lab) >= 500);
+    world.call("evm_increaseTime", json!([2_000_000]));
+    world.call("anvil_mine", json!(["0x136"]));
+    assert!(frozen(&world, &lab) <= 10);
+}
+
+/// A token that is pointed at code without a list stops nobody any more.
+#[test]
+fn whom_a_token_stopped_is_free_where_its_new_code_stops_nobody() {
+    let story = Story::new();
+    story.call("setBlacklisted(address,bool)", abi![story.world.users[1], 1]);
+    let rules = |found: Vec<Value>| found.iter().map(|one| one["rule"].clone()).collect::<Vec<_>>();
+    assert_eq!(rules(story.findings()), ["frozen-account"]);
+    // Everything is the word at slot 0.
+    let code = format!("{}5f5260205ff3", looked_up(0));
+    let code = alloy::primitives::hex::decode(format!("60{0:02x}600a5f3960{0:02x}5ff3{code}", code.len() / 2)).unwrap();
+    let txid = story.world.send(story.world.users[0], None, 0, &code);
+    story.world.mine();
+    let receipt = story.world.call("eth_getTransactionReceipt", json!([txid]));
+    story.call("point(address)", abi![Address::parse(receipt["contractAddress"].as_str().unwrap())]);
+    assert_eq!(rules(story.findings()), ["token-code-changed"]);
 }
 
 /// A token whose balances depend on the gas, on who asks, or on what nobody has, can be run here and say something else than at an honest node.
@@ -169,6 +241,7 @@ fn a_token_whose_balances_depend_on_more_than_its_state_makes_no_node_a_liar() {
         ("GAS", Address::fresh(2), token("6202d2a85a1162061a805a101601"), "unproven"),
         ("ZERO", Address::fresh(3), token("323101"), "unproven"),
         ("CALLER", Address::fresh(4), token("331501"), "unproven"),
+        ("ORIGIN", Address::fresh(5), token("3233141501"), "unproven"),
     ];
     world.call("anvil_setBalance", json!([Address::fresh(0).to_string(), "0x7"]));
     let mut assets = String::new();

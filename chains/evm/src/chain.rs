@@ -35,6 +35,8 @@ const NEAR_AT_ONCE: usize = 4;
 const FAR_AT_ONCE: usize = 16;
 const FAR: Duration = Duration::from_millis(5);
 const MANY_BLOCKS: u64 = 100;
+/// Of so many accounts it is looked what they hold, to ask whom tokens stop.
+const MOST_REMARKED: usize = 5_000;
 
 /// How a chain is followed.
 #[derive(Clone)]
@@ -131,7 +133,8 @@ impl EvmChain {
         if at.height == self.start {
             let fetched = fetch::block_without_movements(node, at).await?;
             let (readings, blank) = self.open(node, at, committed_state(&fetched.sealed), watch, reads.keep).await?;
-            let remarks = self.remarks(node, at, &fetched, &[], &[]).await?;
+            let all = addresses(watch.by_number().take(MOST_REMARKED));
+            let remarks = self.remarks(node, at, &fetched, &all, &readings).await?;
             let sealed = sealed(&fetched, reads);
             return Ok(Block { blank, opening: true, remarks, sealed, ..self.whole(fetched, vec![], readings) });
         }
@@ -157,9 +160,17 @@ impl EvmChain {
         };
         readings.retain(|reading| wanted.has(reading.account, reading.asset));
         leave_out_sent(&fetched.digest, watch, &mut readings);
-        let remarks = match reads.prove.is_empty() {
-            true => Vec::new(),
-            false => self.remarks(node, at, &fetched, &accounts, &readings).await?,
+        let remarks = if reads.remark.is_empty() {
+            Vec::new()
+        } else if reads.read.is_empty() {
+            // Nobody's balance was read but of those that moved.
+            let accounts = addresses(watch.among(reads.remark.clone()).take(MOST_REMARKED));
+            let question = Question { accounts: &accounts, tokens: &self.tokens, prove: Prove::nothing(), ..question };
+            let (Answer::Read(readings) | Answer::NoState { unknown: readings, .. }) =
+                state::read(node, &question).await?;
+            self.remarks(node, at, &fetched, &accounts, &readings).await?
+        } else {
+            self.remarks(node, at, &fetched, &accounts, &readings).await?
         };
         let sealed = sealed(&fetched, reads);
         Ok(Block { remarks, sealed, ..self.whole(fetched, effects, readings) })

@@ -99,7 +99,9 @@ pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, No
     if !head.is_foreign && head.header.state_root != EMPTY_ROOT_HASH {
         let block = BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
         let mut stage = Stage::new(node, block, head.header.state_root, Some(head.header.timestamp));
-        if let Some(run) = stage.run(token, &[DECIMALS.into()]).await?.pop().flatten() {
+        let run = stage.run(token, &[DECIMALS.into()]).await?.pop().flatten();
+        stage.tell_withheld().await;
+        if let Some(run) = run {
             is_proven = run.saw.codes.get(&token).is_some_and(|code| verify::is_code(*code));
             if run.word.is_some() || !is_proven {
                 return Ok(Contract { has_code: is_proven, decimals: run.word.and_then(as_decimals) });

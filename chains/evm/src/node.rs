@@ -114,6 +114,8 @@ pub(crate) struct Node {
     pub(crate) unproven_up_to: AtomicU64,
     /// The proofs and code of tokens' contracts.
     pub(crate) contracts: Ability,
+    /// The lowest block of which it was seen that it has the newest instructions.
+    pub(crate) new_since: AtomicU64,
     /// By their hashes, those that were run.
     pub(crate) codes: Mutex<HashMap<B256, Bytecode>>,
     /// `eth_call` with a state override, for the balance reader.
@@ -149,6 +151,7 @@ impl Node {
             raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
             unproven_up_to: AtomicU64::new(0),
             proofs: Ability::assumed("eth_getProof, so nothing is proven"),
+            new_since: AtomicU64::new(u64::MAX),
             codes: Mutex::default(),
             contracts: Ability::assumed(
                 "proofs of tokens' contracts, so a token whose code changes, or that stops an account, is not noticed",

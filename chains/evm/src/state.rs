@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
-use alloy::primitives::{Address, B256, U64, U256};
+use alloy::primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, Between, BlockRef, Fault, NodeError, Proof, Reading};
 use futures_util::{StreamExt, TryStreamExt};
@@ -24,6 +24,7 @@ use crate::block::fetch::gone_or_missing;
 use crate::diagnose::elsewhere;
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::horizon::{Of, meant};
+use crate::state::reader::Quantity;
 use crate::state::slots::{Held, Slots, Token};
 use crate::verify;
 
@@ -294,8 +295,8 @@ pub(crate) async fn nonce(node: &Node, at: BlockRef, state_root: B256, address: 
         }
         _ => {
             let params = json!([address, { "blockHash": B256::from(at.hash.0) }]);
-            let said: U64 = node.ask("eth_getTransactionCount", params, &subject).await.or_fail(node, &subject)?;
-            Ok(said.to())
+            let said: Quantity = node.ask("eth_getTransactionCount", params, &subject).await.or_fail(node, &subject)?;
+            Ok(said.0.saturating_to())
         }
     }
 }

@@ -698,3 +698,40 @@ fn the_next_node_answers_when_one_is_silent_and_nothing_is_mixed() {
     let none = chain(&[silent], 1, &[]);
     assert!(matches!(none.tip(), Err(NodeError::Unreachable { .. })));
 }
+
+/// A word of storage may have more in it than a balance: what a node says so is not proven by the word.
+#[test]
+fn a_balance_with_a_flag_of_its_word_is_no_balance() {
+    let world = World::new(&[]);
+    let (token, holder, word) = (fresh(1), fresh(2), |units: U256| format!("{:#066x}", units));
+    // Two words are stored; else the lower 96 bits of the word at Solidity's slot 0.
+    let balance = "6004355f525f60205260405f20546bffffffffffffffffffffffff165f5260205ff3";
+    world.call("anvil_setCode", json!([token, format!("0x366040146029576{}{}", &balance[1..], "5b6020355f355500")]));
+    let key = |account: Address| alloy::primitives::keccak256([account.into_word().0, [0; 32]].concat());
+    let holders = [holder, fresh(3), fresh(4), fresh(5)];
+    for (account, units) in holders.into_iter().zip([1_000, 5_000, 6_000, 70]) {
+        world.call("anvil_setStorageAt", json!([token, key(account), word(wei(units))]));
+    }
+    world.mine();
+    let lies = Arc::new(AtomicBool::new(false));
+    let flagged = wei(1_000) + (U256::ONE << 96);
+    let (is_lying, told) = (lies.clone(), [wei(1_000), flagged].map(|it| word(it)[2..].to_owned()));
+    let url = proxy::lying(&world.anvil.url, move |asked, _, answer| {
+        if asked == "eth_call" && is_lying.load(Ordering::Relaxed) {
+            let said = answer.to_string().replace(&told[0], &told[1]);
+            *answer = serde_json::from_str(&said).unwrap();
+        }
+        Pass::On
+    });
+    let chain = chain(&[&url], 1, &[token]);
+    let block = || chain.block(chain.tip().unwrap().head, &watch(&holders), &Reads::ALL_PROVEN);
+    world.mine();
+    let proven = |block: &Block| block.readings.iter().filter(|one| one.asset != Asset::Native).all(|one| one.proven);
+    assert!(proven(&block().unwrap()), "its slot is found");
+    world.send(world.users[0], Some(token), wei(0), [key(holder).0, flagged.to_be_bytes::<32>()].concat());
+    world.mine();
+    assert!(proven(&block().unwrap()), "who is flagged has what he had");
+    lies.store(true, Ordering::Relaxed);
+    let error = block().unwrap_err();
+    assert_eq!(error.fault(), Some(Fault::Forged), "{error}");
+}

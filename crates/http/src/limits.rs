@@ -150,17 +150,17 @@ impl Limits {
         let evenly = self.evenly.and_then(|evenly| evenly.checked_sub(EARLY)).map_or(now, |evenly| evenly.max(now));
         let within: u64 = self.sent.iter().map(|sent| u64::from(sent.requests)).sum();
         let over = (within + u64::from(requests)).saturating_sub(cap.get().into());
+        if over == 0 {
+            return Some(evenly);
+        }
         let mut ended: Vec<_> = self.sent.iter().filter_map(|sent| Some((sent.ended?, sent.requests))).collect();
         ended.sort_unstable();
         let mut freed = 0;
-        let enough = ended.iter().find(|(_, requests)| {
+        let enough = ended.into_iter().find(|(_, requests)| {
             freed += u64::from(*requests);
             freed >= over
         });
-        match (over, enough) {
-            (0, _) => Some(evenly),
-            (_, enough) => enough.map(|(ended, _)| evenly.max(*ended + WINDOW)),
-        }
+        enough.map(|(ended, _)| evenly.max(ended + WINDOW))
     }
 
     /// What was asked then was answered.
@@ -324,6 +324,45 @@ mod tests {
             }
             let least = if batch * 2 > cap { cap * 4 } else { cap * 8 };
             assert!(total >= least, "the cap is {cap} a second, and in ten were sent {total}");
+        }
+    }
+
+    #[test]
+    fn in_no_second_arrives_more_than_the_cap_however_long_it_is_on_its_way() {
+        for cap in [1_u32, 3, 20, 200] {
+            let (mut limits, start) = limits(Some(cap));
+            let mut seed = 1_u64;
+            let mut up_to = |most: Duration| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                most.mul_f64((seed >> 40) as f64 / f64::from(1 << 24))
+            };
+            let (mut now, mut under_way, mut arrived) = (start, Vec::<(Instant, Asked)>::new(), Vec::new());
+            while now < start + Duration::from_secs(10) {
+                under_way.sort_by_key(|(ends, _)| *ends);
+                while under_way.first().is_some_and(|(ends, _)| *ends <= now) {
+                    let (ends, asked) = under_way.remove(0);
+                    limits.answered(asked, ends);
+                    limits.ended(asked, ends);
+                }
+                let next_end = under_way.first().map(|(ends, _)| *ends);
+                now = match limits.ask(now, wish(now, 1)) {
+                    Turn::Now => {
+                        let took = up_to(Duration::from_millis(600));
+                        arrived.push(now + up_to(took));
+                        under_way.push((now + took, one(now)));
+                        now
+                    }
+                    Turn::At(later) => next_end.map_or(later, |end| end.min(later)),
+                    Turn::WhenOneEnds => next_end.expect("one is under way"),
+                    Turn::Never => panic!("it did not refuse"),
+                };
+            }
+            arrived.sort_unstable();
+            for (place, from) in arrived.iter().enumerate() {
+                let within = arrived[place..].iter().take_while(|at| at.duration_since(*from) < WINDOW).count();
+                assert!(within <= cap as usize, "{within} of {cap}");
+            }
+            assert!(arrived.len() >= 6 * cap as usize, "{} of {cap} a second in ten", arrived.len());
         }
     }
 

@@ -48,12 +48,26 @@ impl Turns {
             let keep = is_last && watch.next().0 <= PROOFS_KEPT;
             return if is_last { Reads { keep, ..Reads::ALL_PROVEN } } else { Reads::ALL };
         }
-        if is_long {
-            return Reads { signed: false, ..Reads::MOVED };
-        }
         let turn = self.turn(numbers(watch), height);
+        if is_long {
+            let all = watch.len() <= AT_A_TIME as usize;
+            let remark = if !is_last {
+                0..0
+            } else if all {
+                numbers(watch)
+            } else {
+                turn
+            };
+            return Reads { remark, signed: false, ..Reads::MOVED };
+        }
         // As many as the chain follows: accounts that were declared late are read by themselves, and are no fewer for that.
-        Reads { read: turn.clone(), prove: turn, keep: watch.next().0 <= PROOFS_KEPT, signed: true }
+        Reads {
+            read: turn.clone(),
+            prove: turn.clone(),
+            remark: turn,
+            keep: watch.next().0 <= PROOFS_KEPT,
+            signed: true,
+        }
     }
 
     /// The share of these accounts whose turn it is at a height: after so many blocks all of them had it.

@@ -19,7 +19,8 @@ pub(crate) enum Subject {
 pub(crate) struct Remarks(HashMap<Subject, Option<Vec<u8>>>);
 
 impl Remarks {
-    /// The row to write, where this is another remark than the last one. That an account is not frozen is not worth a first row.
+    /// The row to write, where this is another remark than the last one. That an account is not frozen, or that a token has no code, is not worth a
+    /// first row.
     pub fn note(&mut self, store: &Store, remark: &Remark) -> Result<Option<(Subject, Vec<u8>)>, StoreError> {
         let (subject, value) = match *remark {
             Remark::Code { asset, fingerprint } => (Subject::Code(asset), fingerprint.to_vec()),
@@ -33,6 +34,7 @@ impl Remarks {
         };
         let is_new = match (&last, subject) {
             (None, Subject::Frozen(..)) => value != [0],
+            (None, Subject::Code(_)) => value != [0; 32],
             (last, _) => last.as_ref() != Some(&value),
         };
         self.0.insert(subject, if is_new { Some(value.clone()) } else { last });

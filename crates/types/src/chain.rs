@@ -76,6 +76,8 @@ pub struct Reads {
     pub read: Range<u32>,
     /// Of these, which are among them, every balance is proven as well.
     pub prove: Range<u32>,
+    /// Of these, where they hold any of a token, it is asked whether that lets them pay.
+    pub remark: Range<u32>,
     /// What proves the balances is handed on, to be kept.
     pub keep: bool,
     /// Each transaction must be signed by its sender. Otherwise that is checked of those that are watched and of a few others: whom a wrong
@@ -85,11 +87,11 @@ pub struct Reads {
 
 impl Reads {
     /// Nobody's but of those that moved.
-    pub const MOVED: Reads = Reads { read: 0..0, prove: 0..0, keep: false, signed: true };
+    pub const MOVED: Reads = Reads { read: 0..0, prove: 0..0, remark: 0..0, keep: false, signed: true };
     /// Everyone's, and only of those that moved proven.
     pub const ALL: Reads = Reads { read: 0..u32::MAX, ..Reads::MOVED };
     /// Everyone's, proven.
-    pub const ALL_PROVEN: Reads = Reads { prove: 0..u32::MAX, ..Reads::ALL };
+    pub const ALL_PROVEN: Reads = Reads { prove: 0..u32::MAX, remark: 0..u32::MAX, ..Reads::ALL };
 }
 
 /// Headers below the one that is being checked.

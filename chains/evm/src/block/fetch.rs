@@ -303,8 +303,8 @@ async fn passed_on(
     let subject = format!("the blobs of block {}", at.height);
     let questions = with_blobs.iter().map(|transaction| json!([transaction.id])).collect();
     let answers = node.ask_many::<Bytes>("eth_getRawTransactionByHash", questions, &subject).await?;
-    if let Some(Err(Refusal::Null(error))) = answers.iter().find(|answer| matches!(answer, Err(Refusal::Null(_)))) {
-        return Err(error.clone());
+    if answers.iter().any(|answer| matches!(answer, Err(Refusal::Null(_)))) {
+        return Err(gone_or_missing(node, at, &subject, None).await);
     }
     let told = |(transaction, answer): (&&Transaction, Result<Bytes, Refusal>)| {
         Some((transaction.id, answer.ok().filter(|bytes| transaction.is_passed_on_as(bytes))?))

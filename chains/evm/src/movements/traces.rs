@@ -228,6 +228,10 @@ async fn from_all(
         return Err(contradiction(fault, format!("{hash} stands where {place} belongs")));
     }
     if traced.len() != ids.len() {
+        // They may have been asked for by its height.
+        if hash_at(node, at.height).await?.is_some_and(|now| now != at.hash) {
+            return Err(NodeError::Gone(at));
+        }
         let why = format!("{} traces for {} transactions", traced.len(), ids.len());
         return Err(contradiction(diagnose::traces(&traced, &ids), why));
     }

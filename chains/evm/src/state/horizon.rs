@@ -34,7 +34,7 @@ pub(crate) async fn meant(node: &Node, at: BlockRef, of: Of, refusal: Refusal) -
         None => Some(at.hash),
     };
     match (below, refusal) {
-        (Some(below), refusal) if !refuses(node, below, of).await => refusal,
+        (Some(below), refusal) if !refuses(node, below, of).await || !is_still_there(node, at).await => refusal,
         (Some(_), Refusal::Other(why)) => Refusal::Absent(why),
         (Some(_), _) => Refusal::Absent("the answer is null, as that of the block below".into()),
         (None, refusal) => refusal,
@@ -58,10 +58,18 @@ pub(crate) async fn proves(node: &Node, at: BlockRef) -> bool {
         Some(below) => !refuses(node, below, Of::Proofs).await,
         None => false,
     };
+    if !is_still_there(node, at).await {
+        return false;
+    }
     if !proves {
         node.unproven_up_to.fetch_max(at.height.0, Ordering::Relaxed);
     }
     proves
+}
+
+/// Of a block that is not on the chain any more the node may know nothing, and the one below its height is another's parent.
+async fn is_still_there(node: &Node, at: BlockRef) -> bool {
+    headers::hash_at(node, at.height).await.is_ok_and(|hash| hash == Some(at.hash))
 }
 
 async fn refuses(node: &Node, block: BlockHash, of: Of) -> bool {

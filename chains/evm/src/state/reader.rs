@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use alloy::primitives::{Address, B256, Bytes, U64, U256, address};
 use assay_types::{Amount, BlockRef, Fault, NodeError};
 use futures_util::StreamExt;
+use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Value, json};
 
 use crate::node::{Node, OrFail, Refusal};
@@ -227,6 +228,18 @@ fn rest(chunk: Chunk, words: usize, read: usize, balances: &mut Vec<((usize, usi
     [begun, later].into_iter().filter(|chunk| chunk.tokens() > 0).collect()
 }
 
+/// A number as the execution APIs write it: nothing, `0x`, is none.
+pub(crate) struct Quantity(pub(crate) U256);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Quantity, D::Error> {
+        let text = String::deserialize(from)?;
+        let digits = text.strip_prefix("0x").filter(|digits| !digits.is_empty());
+        let number = digits.and_then(|digits| U256::from_str_radix(digits, 16).ok());
+        number.map(Quantity).ok_or_else(|| Error::custom(format_args!("{text:?} is no number")))
+    }
+}
+
 /// The slow way: `eth_getBalance`, and `eth_call` of `balanceOf`.
 pub(crate) async fn one_by_one(
     node: &Node,
@@ -237,9 +250,9 @@ pub(crate) async fn one_by_one(
     let block = json!({ "blockHash": B256::from(at.hash.0) });
     let native = accounts.iter().map(|account| json!([account, block])).collect();
     let mut balances = Vec::with_capacity(accounts.len());
-    for answer in node.ask_many::<U256>("eth_getBalance", native, "a balance").await? {
+    for answer in node.ask_many::<Quantity>("eth_getBalance", native, "a balance").await? {
         match told_of_state(node, at, answer).await {
-            Ok(balance) => balances.push(vec![Ok(Amount(balance))]),
+            Ok(Quantity(balance)) => balances.push(vec![Ok(Amount(balance))]),
             Err(Refusal::Absent(why)) => return Ok(Err(why)),
             Err(refusal) => return Err(refusal).or_fail(node, "a balance"),
         }

@@ -1,11 +1,12 @@
 //! What a token's contract is, and whom it stops, beside balances: both by its code, run here on proven storage. What is remarked here moves nobody's
 //! balance, and its absence holds up no block. Only a proof that contradicts the state root does.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{AccountNo, Amount, Asset, NodeError, Reading, Remark};
+use assay_types::{AccountNo, Amount, Asset, Fault, NodeError, Reading, Remark};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 
@@ -17,8 +18,8 @@ use crate::verify::is_code;
 
 /// Tokens that are looked at a time.
 const AT_ONCE: usize = 4;
-/// At most so many accounts are asked about at a block; of more, each has its turn.
-const MOST_ACCOUNTS: usize = 200;
+/// At most so many accounts are asked about at a block; of more, some by chance.
+const MOST_ACCOUNTS: usize = 500;
 
 /// How well-known tokens say that they let an account not pay: USDC, USDT, PYUSD and USDP, and what is modelled on them.
 const EXPOSING: [&str; 8] = [
@@ -61,8 +62,10 @@ pub(crate) async fn remarks(
     }
     let mut each = futures_util::stream::iter(question.tokens)
         .map(async |token| {
-            let stage = Stage::new(node, question.at, question.state_root, Some(time));
-            of_token(stage, exposed, question, *token, readings).await
+            let mut stage = Stage::new(node, question.at, question.state_root, Some(time));
+            let remarks = of_token(&mut stage, exposed, question, *token, readings).await;
+            stage.tell_withheld().await;
+            remarks
         })
         .buffered(AT_ONCE);
     let mut remarks = Vec::new();
@@ -70,6 +73,7 @@ pub(crate) async fn remarks(
         match some {
             Ok(some) => remarks.extend(some),
             Err(error @ NodeError::Contradiction { .. }) => return Err(error),
+            Err(error) if error.fault() == Some(Fault::Omitted) => node.doubt(error),
             // What it cannot bear is not worth a block.
             Err(error) => {
                 node.contracts.lose(node, &error.to_string());
@@ -81,7 +85,7 @@ pub(crate) async fn remarks(
 }
 
 async fn of_token(
-    mut stage: Stage<'_>,
+    stage: &mut Stage<'_>,
     exposed: &Exposed,
     question: &Question<'_>,
     token: Address,
@@ -94,40 +98,52 @@ async fn of_token(
     // The token's, and of every contract that it asks: a proxy's other code is found wherever it keeps the address.
     let codes: BTreeMap<Address, B256> =
         run.saw.codes.iter().filter(|it| is_code(*it.1)).map(|it| (*it.0, *it.1)).collect();
-    // One that is not there yet has no code that could change.
     if !codes.contains_key(&token) {
-        return Ok(Vec::new());
+        return Ok(vec![Remark::Code { asset, fingerprint: [0; 32] }]);
     }
     let fingerprint = fingerprint(&codes);
     let mut remarks = vec![Remark::Code { asset, fingerprint: fingerprint.0 }];
     let mut looked_at = run.saw.keys();
     let how = match known {
         Some(known) if known.fingerprint == fingerprint => known.how,
-        _ => look_for(&mut stage, token, &codes).await?,
+        _ => match look_for(stage, token).await? {
+            Some(how) => how,
+            None => return Ok(remarks),
+        },
     };
-    if let Some(method) = how {
-        let asked = asked(question, asset, readings);
-        let (said, keys) = says(&mut stage, token, method, asked.iter().map(|(_, address)| *address)).await?;
-        keys.into_iter().for_each(|(contract, keys)| looked_at.entry(contract).or_default().extend(keys));
-        for ((account, _), is_frozen) in asked.into_iter().zip(said) {
-            remarks.extend(is_frozen.map(|is_frozen| Remark::Frozen { account, asset, is_frozen }));
+    let asked = asked(question, asset, readings);
+    let said = match how {
+        Some(method) => {
+            let runs = says(stage, token, method, asked.iter().map(|(_, address)| *address)).await?;
+            for (contract, keys) in runs.iter().flatten().flat_map(|run| run.saw.keys()) {
+                looked_at.entry(contract).or_default().extend(keys);
+            }
+            runs.iter().map(is_yes).collect()
         }
+        // It stops nobody any more.
+        None => vec![Some(false); asked.len()],
+    };
+    for ((account, _), is_frozen) in asked.into_iter().zip(said) {
+        remarks.extend(is_frozen.map(|is_frozen| Remark::Frozen { account, asset, is_frozen }));
     }
     exposed.0.lock().insert(token, Known { fingerprint, how, looked_at });
     Ok(remarks)
 }
 
-/// Who holds some of it, of very many those whose turn it is.
+/// Who holds some of it, of very many some that nobody can foretell.
 fn asked(question: &Question<'_>, asset: Asset, readings: &[Reading]) -> Vec<(AccountNo, Address)> {
+    let addresses: HashMap<AccountNo, Address> = question.accounts.iter().copied().collect();
     let holds =
         |reading: &&Reading| reading.asset == asset && reading.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO);
-    let holders: Vec<AccountNo> = readings.iter().filter(holds).map(|reading| reading.account).collect();
-    let shares = holders.len().div_ceil(MOST_ACCOUNTS).max(1);
-    let turn = usize::try_from(question.at.height.0 % shares as u64).unwrap_or(0);
-    let addresses: HashMap<AccountNo, Address> = question.accounts.iter().copied().collect();
-    (holders.into_iter().skip(turn).step_by(shares))
-        .filter_map(|account| Some((account, *addresses.get(&account)?)))
-        .collect()
+    let holders = readings.iter().filter(holds);
+    let mut asked: Vec<(AccountNo, Address)> =
+        holders.filter_map(|reading| Some((reading.account, *addresses.get(&reading.account)?))).collect();
+    if asked.len() > MOST_ACCOUNTS {
+        let chance = RandomState::new();
+        asked.sort_by_cached_key(|(account, _)| chance.hash_one(account.0));
+        asked.truncate(MOST_ACCOUNTS);
+    }
+    asked
 }
 
 fn fingerprint(codes: &BTreeMap<Address, B256>) -> B256 {
@@ -136,43 +152,47 @@ fn fingerprint(codes: &BTreeMap<Address, B256>) -> B256 {
     )
 }
 
-/// How it says whom it stops: by a method that its code has, and that says of two addresses which nobody has that they are free.
-async fn look_for(stage: &mut Stage<'_>, token: Address, codes: &BTreeMap<Address, B256>) -> Result<How, NodeError> {
+/// How it says whom it stops: by a method that its code has, and that says of two addresses which nobody has that they are free. `None` where that
+/// cannot be told now, as the method says otherwise of these.
+async fn look_for(stage: &mut Stage<'_>, token: Address) -> Result<Option<How>, NodeError> {
     /// What a compiled contract compares the method that is called with.
     const PUSH4: u8 = 0x63;
-    let codes: Vec<Bytes> = codes.keys().map(|contract| stage.code(*contract)).collect();
-    let fives = codes.iter().flat_map(|code| code.windows(5));
-    let pushed: HashSet<[u8; 4]> =
-        fives.filter(|five| five[0] == PUSH4).map(|five| [five[1], five[2], five[3], five[4]]).collect();
+    let mut is_open = false;
     for name in EXPOSING {
         let [a, b, c, d, ..] = keccak256(name).0;
         let method = [a, b, c, d];
         let nobody = [STRANGER, Address::repeat_byte(0x5a)];
-        if pushed.contains(&method) && says(stage, token, method, nobody.into_iter()).await?.0 == [Some(false); 2] {
-            return Ok(Some(method));
+        let runs = says(stage, token, method, nobody.into_iter()).await?;
+        let said: Vec<Option<bool>> = runs.iter().map(is_yes).collect();
+        let codes = runs.iter().flatten().flat_map(|run| run.saw.codes.keys()).map(|contract| stage.code(*contract));
+        let compared = [PUSH4, a, b, c, d];
+        if said[..].contains(&None) || !codes.into_iter().any(|code| code.windows(5).any(|five| five == compared)) {
+            continue;
         }
+        if said == [Some(false); 2] {
+            return Ok(Some(Some(method)));
+        }
+        is_open = true;
     }
-    Ok(None)
+    Ok((!is_open).then_some(None))
 }
 
-/// What the token says of each, `None` where that is neither yes nor no, and what it looked at for that.
+/// What came of asking the token about each.
 async fn says(
     stage: &mut Stage<'_>,
     token: Address,
     method: [u8; 4],
     accounts: impl Iterator<Item = Address>,
-) -> Result<(Vec<Option<bool>>, Keys), NodeError> {
-    let calls: Vec<Bytes> =
-        accounts.map(|account| [&method[..], account.into_word().as_slice()].concat().into()).collect();
-    let runs = stage.run(token, &calls).await?;
-    let mut looked_at = Keys::new();
-    for (contract, keys) in runs.iter().flatten().flat_map(|run| run.saw.keys()) {
-        looked_at.entry(contract).or_default().extend(keys);
-    }
-    let said = |run: Option<Run>| match u64::try_from(run?.word?) {
+) -> Result<Vec<Option<Run>>, NodeError> {
+    let call = |account: Address| [&method[..], account.into_word().as_slice()].concat().into();
+    stage.run(token, &accounts.map(call).collect::<Vec<Bytes>>()).await
+}
+
+/// `None` where it is neither yes nor no.
+fn is_yes(run: &Option<Run>) -> Option<bool> {
+    match u64::try_from(run.as_ref()?.word?) {
         Ok(0) => Some(false),
         Ok(1) => Some(true),
         _ => None,
-    };
-    Ok((runs.into_iter().map(said).collect(), looked_at))
+    }
 }

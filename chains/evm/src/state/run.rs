@@ -5,6 +5,7 @@
 //! he has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy::sol_types::{SolCall, sol};
@@ -21,9 +22,10 @@ use revm::state::AccountInfo;
 use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
+use crate::block::{codec, headers};
 use crate::node::{Node, OrFail, Refusal};
-use crate::state;
 use crate::state::reader::{CALL_GAS, READER};
+use crate::state::{self, horizon};
 use crate::verify::AccountProof;
 
 sol! {
@@ -52,6 +54,8 @@ pub(crate) struct Stage<'a> {
     time: Option<u64>,
     accounts: HashMap<Address, AccountInfo>,
     words: HashMap<(Address, B256), U256>,
+    /// Of which contract a proof was refused, and how.
+    refused: Option<(Address, String)>,
 }
 
 /// What came of a call.
@@ -62,6 +66,8 @@ pub(crate) struct Run {
     pub(crate) saw: Grounds,
     /// It rests on what accounts hold as well.
     pub(crate) asks_what_is_held: bool,
+    /// Its code has what came with Shanghai (EIP-3855) or Cancun (EIP-1153, EIP-5656).
+    is_new: bool,
 }
 
 /// Everything that code which was run could see: as long as that is the same, it returns the same.
@@ -92,7 +98,7 @@ pub(crate) fn balance_of(account: Address) -> Bytes {
 
 impl Stage<'_> {
     pub(crate) fn new(node: &Node, at: BlockRef, state_root: B256, time: Option<u64>) -> Stage<'_> {
-        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new() }
+        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new(), refused: None }
     }
 
     /// The code of a contract that was called.
@@ -119,7 +125,25 @@ impl Stage<'_> {
                 break;
             }
         }
+        if runs.iter().flatten().any(|run| run.is_new && run.word.is_some()) && !knows_new(self.node, self.at).await? {
+            runs.iter_mut().flatten().filter(|run| run.is_new).for_each(|run| run.word = None);
+        }
         Ok(runs)
+    }
+
+    /// Tells of a proof that was refused where the node proves others, and has code there: of what is not there some nodes prove nothing.
+    pub(crate) async fn tell_withheld(&self) {
+        let Some((contract, why)) = &self.refused else { return };
+        let params = json!([contract, { "blockHash": B256::from(self.at.hash.0) }]);
+        let code = self.node.ask::<Bytes>("eth_getCode", params, "a contract's code").await;
+        if code.is_ok_and(|code| !code.is_empty()) && horizon::proves(self.node, self.at).await {
+            let subject = format!("the proof of contract {contract} at block {}", self.at.height);
+            self.node.doubt(self.node.missing(
+                &subject,
+                Some(Fault::Omitted),
+                format!("it proves others there: {why}"),
+            ));
+        }
     }
 
     /// Adds what is missing, where that is proven; `false` where not all of it is.
@@ -137,9 +161,13 @@ impl Stage<'_> {
             .buffer_unordered(AT_ONCE);
         let mut is_all = true;
         while let Some(one) = proven.try_next().await? {
-            let Some((address, account, words)) = one else {
-                is_all = false;
-                continue;
+            let Part { address, account, words } = match one {
+                Ok(part) => part,
+                Err(refused) => {
+                    is_all = false;
+                    self.refused = self.refused.take().or(refused);
+                    continue;
+                }
             };
             self.words.extend(words.into_iter().map(|(key, word)| ((address, key), word)));
             if let Some(account) = account {
@@ -151,7 +179,7 @@ impl Stage<'_> {
 
     /// Every call, by every caller. Nothing is to be believed where they are told different things.
     fn run_one(&self, contract: Address, call: &Bytes) -> Result<Run, Missing> {
-        let mut run = Run { word: None, saw: Grounds::default(), asks_what_is_held: false };
+        let mut run = Run { word: None, saw: Grounds::default(), asks_what_is_held: false, is_new: false };
         let (mut words, mut is_believed) = (Vec::with_capacity(CALLS.len()), true);
         for (caller, gas_limit) in CALLS {
             let id = self.node.chain_number;
@@ -172,6 +200,7 @@ impl Stage<'_> {
             };
             is_believed &= !evm.inspector.is_asked;
             run.asks_what_is_held |= evm.inspector.is_held_asked;
+            run.is_new |= evm.inspector.is_new;
             words.push(output.filter(|output| output.len() == 32).map(|output| U256::from_be_slice(&output)));
         }
         run.word = words[0].filter(|_| is_believed && words[0] == words[1]);
@@ -179,10 +208,14 @@ impl Stage<'_> {
     }
 }
 
-/// An account, where its code was not `known` yet, and words of its storage.
-type Part = (Address, Option<AccountInfo>, Vec<(B256, U256)>);
+/// An account, where its code was not known yet, and words of its storage.
+struct Part {
+    address: Address,
+    account: Option<AccountInfo>,
+    words: Vec<(B256, U256)>,
+}
 
-/// `None` where it is not proven, or its code cannot be run. The node proved a word of this contract before: that it refuses another now must not make
+/// `Err` where it is not proven, with how that was refused, or its code cannot be run. The node proved a word of this contract before: that it refuses another now must not make
 /// its own word count, unless it proves nothing at this block.
 async fn prove(
     node: &Node,
@@ -190,21 +223,17 @@ async fn prove(
     address: Address,
     keys: Vec<B256>,
     is_known: bool,
-) -> Result<Option<Part>, NodeError> {
+) -> Result<Result<Part, Option<(Address, String)>>, NodeError> {
     let (proof, words) = match state::prove(node, at, address, &keys).await? {
         Ok(proven) => proven,
         Err(refusal) => {
             let subject = format!("the proof of contract {address} at block {}", at.0.height);
             return match refusal {
-                Refusal::NoMethod(why) => node.proofs.refuse(node, &subject, &why).map(|()| None),
-                Refusal::Absent(_) | Refusal::Other(_)
-                    if matches!(
-                        state::prove(node, at, address, &[]).await?,
-                        Err(Refusal::Absent(_) | Refusal::Other(_))
-                    ) =>
-                {
-                    Ok(None)
-                }
+                Refusal::NoMethod(why) => node.proofs.refuse(node, &subject, &why).map(|()| Err(None)),
+                Refusal::Absent(why) | Refusal::Other(why) => match state::prove(node, at, address, &[]).await? {
+                    Err(Refusal::Absent(_) | Refusal::Other(_)) => Ok(Err(Some((address, why)))),
+                    _ => Err(node.missing(&subject, Some(Fault::Omitted), format!("it proves others of it: {why}"))),
+                },
                 refusal => Err(refusal).or_fail(node, &subject),
             };
         }
@@ -212,11 +241,37 @@ async fn prove(
     let words = words.unwrap_or_else(|| vec![U256::ZERO; keys.len()]);
     let words = keys.into_iter().zip(words).collect();
     if is_known {
-        return Ok(Some((address, None, words)));
+        return Ok(Ok(Part { address, account: None, words }));
     }
-    let Some(code) = code(node, at.0, &proof).await? else { return Ok(None) };
+    let Some(code) = code(node, at.0, &proof).await? else { return Ok(Err(None)) };
     let account = AccountInfo::new(proof.balance, proof.nonce.to(), code.hash_slow(), code);
-    Ok(Some((address, Some(account), words)))
+    Ok(Ok(Part { address, account: Some(account), words }))
+}
+
+/// Does the chain have the newest instructions that tokens are compiled to at this block? Its header says so, if it is of Cancun; of a chain that is
+/// not known here, and whose headers do not follow Ethereum's, the node.
+async fn knows_new(node: &Node, at: BlockRef) -> Result<bool, NodeError> {
+    /// PUSH0, MCOPY and TLOAD, and returns a word.
+    const CODE: &str = "0x60015f525f5f5f5e5f5c5060205ff3";
+    if codec::knows(node.chain_number) || at.height.0 >= node.new_since.load(Ordering::Relaxed) {
+        return Ok(true);
+    }
+    let subject = format!("the header at height {}", at.height);
+    let header = headers::header_at(node, json!(format!("{:#x}", at.height.0)), &subject).await;
+    if header.is_ok_and(|it| it.hash.0 == at.hash.0 && it.header.parent_beacon_block_root.is_some()) {
+        node.new_since.fetch_min(at.height.0, Ordering::Relaxed);
+        return Ok(true);
+    }
+    let over = json!({ (format!("{READER:?}")): { "code": CODE } });
+    let params = json!([{ "to": READER }, { "blockHash": B256::from(at.hash.0) }, over]);
+    let is_known = match node.ask::<Bytes>("eth_call", params, "what its instructions are").await {
+        Err(Refusal::Failed(error) | Refusal::Late(error)) => return Err(error),
+        answer => answer.is_ok_and(|answer| answer.len() == 32),
+    };
+    if is_known {
+        node.new_since.fetch_min(at.height.0, Ordering::Relaxed);
+    }
+    Ok(is_known || !node.overrides.is_there())
 }
 
 /// The code that is proven to be there. `None` where it cannot be run.
@@ -230,7 +285,10 @@ async fn code(node: &Node, at: BlockRef, proof: &AccountProof) -> Result<Option<
     let subject = format!("the code of {}", proof.address);
     let block = json!({ "blockHash": B256::from(at.hash.0) });
     let code = match node.ask::<Bytes>("eth_getCode", json!([proof.address, block]), &subject).await {
-        Err(Refusal::NoMethod(_)) => return Ok(None),
+        Err(Refusal::NoMethod(why)) => {
+            node.contracts.lose(node, &why);
+            return Ok(None);
+        }
         code => code.or_fail(node, &subject)?,
     };
     let hash = keccak256(&code);
@@ -302,6 +360,8 @@ struct Outside {
     has_gas: bool,
     /// The block's time and number may be asked for.
     has_block: bool,
+    /// What not every chain, or block, has.
+    is_new: bool,
 }
 
 impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
@@ -313,16 +373,20 @@ impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
         self.is_asked |= self.has_gas && !is_call;
         self.has_gas = opcode == 0x5a;
         self.is_held_asked |= matches!(opcode, 0x31 | 0x47); // BALANCE, SELFBALANCE
+        self.is_new |= matches!(opcode, 0x5c | 0x5e | 0x5f); // TLOAD, MCOPY, PUSH0
         self.is_asked |= match opcode {
             0x42 | 0x43 => !self.has_block, // TIMESTAMP, NUMBER
             // CHAINID is as in the call of a node. CLZ; GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
             0x1e | 0x3a | 0x40..=0x45 | 0x48..=0x4b => true,
             // What changes something fails in the balance reader's calls: SSTORE, TSTORE, LOG0 to LOG4, CREATE, CREATE2, SELFDESTRUCT.
             0x55 | 0x5d | 0xa0..=0xa4 | 0xf0 | 0xf5 | 0xff => true,
-            // BALANCE, EXTCODESIZE, EXTCODECOPY and EXTCODEHASH of the caller.
+            // BALANCE, EXTCODESIZE, EXTCODECOPY and EXTCODEHASH of the caller; ORIGIN, who is another one to the balance reader.
             0x31 | 0x3b | 0x3c | 0x3f => argument(0).is_some_and(is_caller),
+            0x32 => true,
             // Beyond the first four (Yellow Paper, appendix E) chains differ in what is precompiled, and in what that costs.
-            _ if is_call => argument(1).is_some_and(|to| to[..18] == [0; 18] && !matches!(to[18..], [0, 0..=4])),
+            _ if is_call => {
+                argument(1).is_some_and(|to| is_caller(to) || to[..18] == [0; 18] && !matches!(to[18..], [0, 0..=4]))
+            }
             _ => false,
         };
     }

@@ -76,6 +76,13 @@ impl Slots {
         matches!(self.known().get(&token), Some(Known::Found(_)))
     }
 
+    /// Words of so many bits were returned as they are.
+    fn raise(&self, token: Address, bits: usize) {
+        if let Some(Known::Found(place)) = self.known().get_mut(&token) {
+            place.plain_bits = place.plain_bits.max(bits);
+        }
+    }
+
     fn note(&self, token: Address, known: Known) {
         self.known().insert(token, known);
     }
@@ -411,13 +418,21 @@ impl Token<'_> {
         let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
         let mut others = HashMap::new();
         let is_high = |(held, word): &(&Held, &Word)| word.value.bit_len() > plain_bits && held.balance.0 == word.value;
-        for (held, word) in asked.iter().zip(words).filter(is_high) {
+        let mut high: Vec<_> = asked.iter().zip(words).filter(is_high).collect();
+        // What is returned as it is of the longest is of all.
+        high.sort_by_key(|(_, word)| std::cmp::Reverse(word.value));
+        let mut plain_bits = plain_bits;
+        for (held, word) in high {
+            if word.value.bit_len() <= plain_bits {
+                break;
+            }
             match self.run(held.account).await? {
-                Some(returned) if returned.0 == word.value => {}
+                Some(returned) if returned.0 == word.value => plain_bits = word.value.bit_len(),
                 Some(returned) => return Err(self.lie(held.account, held.balance, returned).await),
                 None => return Ok(None),
             }
         }
+        self.slots.raise(self.address, plain_bits);
         let Some((first, rest)) = differing.split_first() else { return Ok(Some(others)) };
         let may_be_exceptions = differing.len() <= EXCEPTIONS && 2 * differing.len() < asked.len();
         for some in [std::slice::from_ref(first), rest] {

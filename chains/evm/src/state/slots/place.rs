@@ -3,15 +3,13 @@
 use crate::state::run::{Grounds, Keys};
 use crate::state::slots::layout::Layout;
 
-/// A word with more bits than a balance mostly has may have something else in them, as who is stopped.
-const PLAIN_BITS: usize = 112;
-
 /// Where a token keeps its balances, and beside what its code has said so: some of its grounds, for blocks are read in any order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) layout: Layout,
     grounds: Vec<Grounds>,
-    /// The code was seen to return words of so many bits as they are; of the accounts of longer ones it is run.
+    /// The code was seen to return words of so many bits as they are. A longer one may have something else in it, as who is stopped: of its account
+    /// the code is run.
     pub(super) plain_bits: usize,
 }
 
@@ -20,7 +18,7 @@ impl Place {
     const MOST: usize = 4;
 
     pub(super) fn new(layout: Layout) -> Place {
-        Place { layout, grounds: Vec::new(), plain_bits: PLAIN_BITS }
+        Place { layout, grounds: Vec::new(), plain_bits: 0 }
     }
 
     /// Takes note of what the code said so on, and of the length of a word that it returned as it is.
