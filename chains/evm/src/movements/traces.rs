@@ -229,7 +229,7 @@ async fn from_all(
     }
     if traced.len() != ids.len() {
         // They may have been asked for by its height.
-        if hash_at(node, at.height).await?.is_some_and(|now| now != at.hash) {
+        if hash_at(node, at.height).await? != Some(at.hash) {
             return Err(NodeError::Gone(at));
         }
         let why = format!("{} traces for {} transactions", traced.len(), ids.len());
