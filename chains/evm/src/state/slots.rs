@@ -23,8 +23,7 @@ use crate::diagnose::elsewhere::{self, STRANGER};
 use crate::node::{Node, Refusal};
 use crate::state::run::{Grounds, KEYS, Run, Stage, balance_of};
 use crate::state::slots::layout::Layout;
-use crate::state::{self, Shown};
-use crate::state::{kept, reader};
+use crate::state::{self, Shown, kept, reader};
 use crate::verify::AccountProof;
 
 pub(crate) mod layout;
@@ -76,10 +75,12 @@ impl Slots {
         matches!(self.known().get(&token), Some(Known::Found(_)))
     }
 
-    /// Words of so many bits were returned as they are.
-    fn raise(&self, token: Address, bits: usize) {
-        if let Some(Known::Found(place)) = self.known().get_mut(&token) {
-            place.plain_bits = place.plain_bits.max(bits);
+    /// Words of so many bits were returned as they are, where this was so.
+    fn raise(&self, token: Address, now: &Grounds, bits: usize) {
+        if let Some(Known::Found(place)) = self.known().get_mut(&token)
+            && let Some(plain_bits) = place.stands(now)
+        {
+            *plain_bits = bits.max(*plain_bits);
         }
     }
 
@@ -161,10 +162,15 @@ impl Token<'_> {
         };
         let Some(mut grounds) = grounds else { return Ok(nothing) };
         grounds.codes.insert(self.address, code);
-        if !place.stands(&grounds) && !self.stands_anew(&mut place, &holders).await? {
+        let plain_bits = match place.stands(&grounds) {
+            Some(bits) => Some(*bits),
+            None => self.stands_anew(place, &holders).await?,
+        };
+        let Some(plain_bits) = plain_bits else { return self.sample(held).await };
+        let Some((others, plain_bits)) = self.compare(layout, plain_bits, &asked, &words).await? else {
             return self.sample(held).await;
-        }
-        let Some(others) = self.compare(&place, &asked, &words).await? else { return self.sample(held).await };
+        };
+        self.slots.raise(self.address, &grounds, plain_bits);
         let proven = asked.iter().zip(words).filter(|(held, _)| held.prove);
         let shown = |account: &Address, Word { value, proof }| match others.get(account) {
             Some(amount) => Shown { amount: *amount, proof: None },
@@ -254,8 +260,8 @@ impl Token<'_> {
         Ok(Some(now))
     }
 
-    /// It rests on something else now: is it the slot all the same?
-    async fn stands_anew(&self, place: &mut Place, holders: &[Held]) -> Result<bool, NodeError> {
+    /// It rests on something else now: is it the slot all the same? Gives the length of the longest word that was returned as it is.
+    async fn stands_anew(&self, mut place: Place, holders: &[Held]) -> Result<Option<usize>, NodeError> {
         let Some(fits) = self.fits(place.layout, holders).await? else {
             tracing::warn!(
                 token = %self.address,
@@ -264,11 +270,12 @@ impl Token<'_> {
                 place.layout
             );
             self.slots.note(self.address, Known::NotFound { at: self.at.height });
-            return Ok(false);
+            return Ok(None);
         };
+        let bits = fits.1;
         place.note(fits);
-        self.slots.note(self.address, Known::Found(place.clone()));
-        Ok(true)
+        self.slots.note(self.address, Known::Found(place));
+        Ok(Some(bits))
     }
 
     async fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
@@ -407,13 +414,14 @@ impl Token<'_> {
 
     /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself. If its slot is still something else,
     /// the token's code decides: the node lies; or the slot is not the balance of this account, whose own is given; or, where that is so of most,
-    /// of none any more, and it is dropped.
+    /// of none any more, and it is dropped. Also gives how long words are that are returned as they are.
     async fn compare(
         &self,
-        &Place { layout, plain_bits, .. }: &Place,
+        layout: Layout,
+        mut plain_bits: usize,
         asked: &[Held],
         words: &[Word],
-    ) -> Result<Option<HashMap<Address, Amount>>, NodeError> {
+    ) -> Result<Option<(HashMap<Address, Amount>, usize)>, NodeError> {
         let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(word.value)));
         let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
         let mut others = HashMap::new();
@@ -421,7 +429,6 @@ impl Token<'_> {
         let mut high: Vec<_> = asked.iter().zip(words).filter(is_high).collect();
         // What is returned as it is of the longest is of all.
         high.sort_by_key(|(_, word)| std::cmp::Reverse(word.value));
-        let mut plain_bits = plain_bits;
         for (held, word) in high {
             if word.value.bit_len() <= plain_bits {
                 break;
@@ -432,8 +439,7 @@ impl Token<'_> {
                 None => return Ok(None),
             }
         }
-        self.slots.raise(self.address, plain_bits);
-        let Some((first, rest)) = differing.split_first() else { return Ok(Some(others)) };
+        let Some((first, rest)) = differing.split_first() else { return Ok(Some((others, plain_bits))) };
         let may_be_exceptions = differing.len() <= EXCEPTIONS && 2 * differing.len() < asked.len();
         for some in [std::slice::from_ref(first), rest] {
             let again = self.read_again(some.iter().map(|(account, ..)| *account).collect()).await?;
@@ -473,7 +479,7 @@ impl Token<'_> {
                 ),
             }
         }
-        Ok(Some(others))
+        Ok(Some((others, plain_bits)))
     }
 
     /// `balanceOf`, by a call for each account; `None` where it fails.
