@@ -50,13 +50,10 @@ impl Turns {
         }
         let turn = self.turn(numbers(watch), height);
         if is_long {
-            let all = watch.len() <= AT_A_TIME as usize;
-            let remark = if !is_last {
-                0..0
-            } else if all {
-                numbers(watch)
-            } else {
-                turn
+            let remark = match is_last {
+                false => 0..0,
+                true if watch.len() <= AT_A_TIME as usize => numbers(watch),
+                true => turn,
             };
             return Reads { remark, signed: false, ..Reads::MOVED };
         }
