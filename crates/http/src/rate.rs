@@ -23,7 +23,7 @@ const SHORTER: [(Duration, u32); 4] = [(STRETCH, 10), (STRETCH, 20), (IDLE, 35),
 /// How often the first of these times is doubled where it was too much.
 const MOST_TRIED: u32 = 5;
 /// How many stretches nothing is learned, the first time that it did not help, and at most.
-const UNTAUGHT: u32 = 16;
+const UNTAUGHT: u32 = 2;
 const LONGEST_UNTAUGHT: u32 = 1_024;
 
 #[derive(Debug, Default)]
@@ -168,6 +168,29 @@ mod tests {
             assert!(answered * 10 >= most * 8 && refused * 8 < answered, "{bears}: {answered} and {refused} refused");
             let freely = (0..5).map(|_| ten_seconds(&mut rate, &mut at, |_| true).0).max().unwrap();
             assert!(freely > 1_000 && rate.gap.is_none(), "{bears}: {freely} {:?}", rate.gap);
+        }
+    }
+
+    /// So many a second, and so many at once that were saved up before.
+    fn saved_up(bears: u32, most: f64) -> impl FnMut(Instant) -> bool {
+        let (mut saved, mut last) = (most, None);
+        move |now: Instant| {
+            let since = last.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last));
+            saved = (saved + since.as_secs_f64() * f64::from(bears)).min(most);
+            let is_room = saved >= 1.0;
+            saved -= if is_room { 1.0 } else { 0.0 };
+            is_room
+        }
+    }
+
+    #[test]
+    fn a_node_that_lets_many_pass_at_first_is_soon_asked_as_it_bears() {
+        for (bears, at_first) in [(5, 5), (10, 10), (10, 30), (10, 100), (50, 50), (50, 200)] {
+            let (mut rate, mut at) = (Rate::default(), Instant::now());
+            let mut limit = saved_up(bears, f64::from(at_first));
+            ten_seconds(&mut rate, &mut at, &mut limit);
+            let (answered, refused) = ten_seconds(&mut rate, &mut at, &mut limit);
+            assert!(answered >= bears * 8 && refused * 4 < answered, "{bears}: {answered} and {refused} refused");
         }
     }
 

@@ -199,19 +199,19 @@ pub(crate) trait Written {
 pub(crate) struct Context<'a> {
     pub(crate) directory: &'a Directory,
     pub(crate) timezone: &'a TimeZone,
-    /// Those that were read so far: each is kept once.
-    pub(crate) terms: RefCell<HashSet<Arc<Terms>>>,
+    /// Those that were read so far: each is kept once. The last one is mostly the next one's too.
+    pub(crate) terms: RefCell<(Option<Arc<Terms>>, HashSet<Arc<Terms>>)>,
 }
 
 impl Context<'_> {
     fn share(&self, terms: Terms) -> Arc<Terms> {
-        let mut known = self.terms.borrow_mut();
-        if let Some(known) = known.get(&terms) {
-            return known.clone();
+        let (last, known) = &mut *self.terms.borrow_mut();
+        if let Some(last) = last.as_ref().filter(|last| ***last == terms) {
+            return last.clone();
         }
-        let terms = Arc::new(terms);
-        known.insert(terms.clone());
-        terms
+        let shared = known.get(&terms).cloned().unwrap_or_else(|| Arc::new(terms));
+        known.insert(shared.clone());
+        last.insert(shared).clone()
     }
 }
 

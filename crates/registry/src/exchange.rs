@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_types::{Account, ChainId, Directory, InputError, InputErrors, Timestamp};
+use foldhash::quality::RandomState;
 
 use crate::account::{Context, Declared, Origin, Ranged, Terms};
 use crate::accounts::Accounts;
@@ -254,7 +255,8 @@ fn read(files: &Files, context: &Context<'_>) -> Result<(Exchange, Origin), Inpu
 
 /// Reports accounts that are declared twice: once for each two places, however many accounts they share.
 fn find_twice(accounts: &[Declared], directory: &Directory, errors: &mut InputErrors) {
-    let mut first: HashMap<(&ChainId, &Account), &Declared> = HashMap::with_capacity(accounts.len());
+    let mut first: HashMap<(&ChainId, &Account), &Declared, RandomState> =
+        HashMap::with_capacity_and_hasher(accounts.len(), RandomState::default());
     let mut reported: HashSet<(Origin, Origin)> = HashSet::new();
     for declared in accounts {
         let Some(before) = first.insert((&declared.terms.chain, &declared.account), declared) else { continue };
