@@ -86,7 +86,7 @@ fn a_ledger_is_told_to_the_last_digit_and_the_next_statement_goes_on_from_there(
     assert!(ran.stdout.starts_with("taken as number 4, sha256:"), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(deposits(4), json!("1"));
 
-    // The README's own query.
+    // The query in the documentation.
     database
         .execute(
             "create table balances (asset text, customer int, balance numeric); create table deposits (at timestamptz, asset text, amount numeric);
@@ -95,8 +95,8 @@ fn a_ledger_is_told_to_the_last_digit_and_the_next_statement_goes_on_from_there(
              insert into deposits select clock_timestamp(), 'BTC', 4",
         )
         .unwrap();
-    let readme = include_str!("../README.md").split_once("```sql\n").unwrap().1;
-    lab.write("ledger.sql", readme.split_once("```").unwrap().0);
+    let page = include_str!("../docs/statements.md").split_once("```sql\n").unwrap().1;
+    lab.write("ledger.sql", page.split_once("```").unwrap().0);
     assert_eq!(exchange.ask_once(&[]).code, 0);
     let told = &statement(&serving, 5)["assets"][0];
     assert_eq!((&told["customers"], &told["negative"], deposits(5)), (&json!("100.5"), &json!("2.5"), json!("4")));
