@@ -204,6 +204,10 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    pub(crate) fn new<'a>(directory: &'a Directory, timezone: &'a TimeZone) -> Context<'a> {
+        Context { directory, timezone, terms: RefCell::default() }
+    }
+
     fn share(&self, terms: Terms) -> Arc<Terms> {
         let (last, known) = &mut *self.terms.borrow_mut();
         if let Some(last) = last.as_ref().filter(|last| ***last == terms) {

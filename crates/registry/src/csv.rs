@@ -13,6 +13,9 @@ use crate::account::{Context, Declared, Origin, Refused, Written, declare};
 const COLUMNS: [&str; 9] = ["chain", "address", "role", "owner", "label", "since", "until", "message", "signature"];
 const REQUIRED: [&str; 3] = ["chain", "address", "role"];
 
+/// A text of so many bytes is read in parts, side by side.
+const LONG: usize = if cfg!(test) { 100 } else { 1 << 20 };
+
 /// Reads a CSV file, and adds its accounts.
 pub(crate) fn read(
     file: &Arc<Path>,
@@ -22,68 +25,124 @@ pub(crate) fn read(
     errors: &RefCell<InputErrors>,
 ) {
     let push = |error: InputError| errors.borrow_mut().push(error);
-    let mut reader =
-        ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(text.as_bytes());
-    let mut lines = Lines::new(text);
-    let mut cells = StringRecord::new();
-    let mut header: Option<Header> = None;
+    let (mut reader, mut cells) = (records(text.as_bytes()), StringRecord::new());
+    match reader.read_record(&mut cells) {
+        Ok(true) => {}
+        Ok(false) => {
+            let error = InputError::new(&**file, "is empty");
+            return push(error.hint("the first line names the columns: chain,address,role"));
+        }
+        Err(error) => return push(InputError::new(&**file, error)),
+    }
+    let header = match Header::read(&cells) {
+        Ok(header) => header,
+        Err(wrong) => {
+            let line = Lines::new(text).advance(&cells);
+            return wrong.into_iter().for_each(|mut error| {
+                error.file = file.to_path_buf();
+                push(error.line(line));
+            });
+        }
+    };
+    let (head, rest) = text.split_at(usize::try_from(reader.position().byte()).unwrap_or(text.len()));
+    let mut next = 1 + lines(head);
+    let parts = parts(rest).into_iter().map(|part| {
+        let line = next;
+        next += lines(part);
+        Lines { text: part.as_bytes(), at: 0, line }
+    });
+    let (directory, timezone) = (context.directory, context.timezone);
+    let read = |lines| read_part(file, lines, &header, &Context::new(directory, timezone));
+    std::thread::scope(|scope| {
+        let read = &read;
+        let reading: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
+        for part in reading {
+            let (some, wrong) = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            accounts.extend(some);
+            errors.borrow_mut().append(wrong);
+        }
+    });
+}
+
+fn records(text: &[u8]) -> csv::Reader<&[u8]> {
+    ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(text)
+}
+
+fn lines(text: &str) -> u64 {
+    text.bytes().map(|byte| u64::from(byte == b'\n')).sum()
+}
+
+/// About as long as each other, as many as there are processors; but what is in quotes may go on on the next line.
+fn parts(text: &str) -> Vec<&str> {
+    let is_whole = text.len() < LONG || text.contains('"');
+    let count = if is_whole { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let (mut rest, mut parts) = (text, Vec::with_capacity(count));
+    for left in (2..=count).rev() {
+        let middle = rest.len() / left;
+        let Some(end) = rest.as_bytes()[middle..].iter().position(|byte| *byte == b'\n') else { break };
+        let (part, others) = rest.split_at(middle + end + 1);
+        parts.push(part);
+        rest = others;
+    }
+    parts.push(rest);
+    parts
+}
+
+/// The accounts of a part of the lines behind the header, and what is wrong there.
+fn read_part(
+    file: &Arc<Path>,
+    mut lines: Lines<'_>,
+    header: &Header,
+    context: &Context<'_>,
+) -> (Vec<Declared>, InputErrors) {
+    let (mut accounts, errors) = (Vec::new(), RefCell::<InputErrors>::default());
+    let push = |error: InputError| errors.borrow_mut().push(error);
+    let (mut reader, mut cells) = (records(lines.text), StringRecord::new());
     loop {
         match reader.read_record(&mut cells) {
             Ok(true) => {}
             Ok(false) => break,
-            Err(error) => return push(InputError::new(&**file, error)),
+            Err(error) => {
+                push(InputError::new(&**file, error));
+                break;
+            }
         }
         let line = lines.advance(&cells);
-        let Some(header) = &header else {
-            match Header::read(&cells) {
-                Ok(read) => header = Some(read),
-                Err(wrong) => {
-                    return wrong.into_iter().for_each(|mut error| {
-                        error.file = file.to_path_buf();
-                        push(error.line(line));
-                    });
-                }
-            }
-            continue;
-        };
-        let record = Record { file, line, header, cells: &cells, errors };
+        let record = Record { file, line, header, cells: &cells, errors: &errors };
         if cells.len() == header.cells {
             // What is wrong is reported already, and the next line may have errors of its own.
-            let _reported = declare(&record, context, accounts);
+            let _reported = declare(&record, context, &mut accounts);
         } else {
             push(InputError::new(&**file, wrong_count(cells.len(), header.cells)).line(line));
         }
     }
-    if header.is_none() {
-        let error = InputError::new(&**file, "is empty");
-        push(error.hint("the first line names the columns: chain,address,role"));
-    }
+    (accounts, errors.into_inner())
 }
 
 fn wrong_count(found: usize, expected: usize) -> String {
     format!("has {found} {}, and the header has {expected}", if found == 1 { "cell" } else { "cells" })
 }
 
-/// Which column is where.
+/// Which column is where, of those that are there.
 struct Header {
-    columns: [Option<usize>; COLUMNS.len()],
+    columns: Vec<(&'static str, usize)>,
     cells: usize,
 }
 
 impl Header {
     fn read(cells: &StringRecord) -> Result<Header, Vec<InputError>> {
-        let mut header = Header { columns: [None; COLUMNS.len()], cells: cells.len() };
+        let mut header = Header { columns: Vec::new(), cells: cells.len() };
         let mut wrong = vec![];
         for (nth, name) in cells.iter().enumerate() {
-            match COLUMNS.iter().position(|column| *column == name) {
+            match COLUMNS.into_iter().find(|column| *column == name) {
                 None => {
                     let error = InputError::new("", "is not a known column").field(name);
                     wrong.push(error.hint(suggestion(name, COLUMNS)));
                 }
-                Some(column) if header.columns[column].is_some() => {
+                Some(column) if header.column(column).is_some() => {
                     wrong.push(InputError::new("", "is there twice").field(name));
                 }
-                Some(column) => header.columns[column] = Some(nth),
+                Some(column) => header.columns.push((column, nth)),
             }
         }
         for name in REQUIRED.into_iter().filter(|name| header.column(name).is_none()) {
@@ -93,7 +152,7 @@ impl Header {
     }
 
     fn column(&self, name: &str) -> Option<usize> {
-        COLUMNS.iter().position(|column| *column == name).and_then(|column| self.columns[column])
+        self.columns.iter().find(|(column, _)| *column == name).map(|(_, nth)| *nth)
     }
 }
 

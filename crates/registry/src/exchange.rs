@@ -132,7 +132,7 @@ impl Declarations {
 /// # Errors
 /// Everything wrong in any of the files, in the order of their names.
 pub fn load(path: &Path, directory: &Directory, timezone: &TimeZone) -> Result<Declarations, InputErrors> {
-    let context = Context { directory, timezone, terms: RefCell::default() };
+    let context = Context::new(directory, timezone);
     let mut errors = InputErrors::default();
     let mut exchanges: Vec<(Exchange, Origin)> = vec![];
     for files in find(path)? {

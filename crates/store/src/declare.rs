@@ -3,6 +3,7 @@
 
 use std::borrow::Borrow;
 use std::ops::Range;
+use std::sync::mpsc::sync_channel;
 
 use assay_types::{Account, AccountNo, Height, Watch};
 use rocksdb::WriteBatch;
@@ -10,10 +11,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bytes::{Reader, Writer};
 use crate::cohorts::{COHORT, COHORT_ACCOUNTS, cohort_key};
+use crate::table::Rows;
 use crate::{Family, Store, StoreError};
 
 /// How many rows that go are one write: few enough to stay small in memory.
 const ROWS_A_WRITE: usize = 200_000;
+
+/// So many are read at a time.
+const ACCOUNTS_A_TIME: u32 = if cfg!(test) { 2 } else { 10_000 };
 
 /// From so many on it is noted which accounts were declared.
 const MANY_ACCOUNTS: usize = 10_000;
@@ -75,16 +80,17 @@ impl Store {
         }
         let cohorts = number_each(&mut fresh, first, groups.iter().map(|group| group.as_ref().len()));
         let next = first + narrow(fresh.len());
-        let mut batch = WriteBatch::default();
-        self.put_sorted(Family::Accounts, 2 * fresh.len(), &mut batch, |put| {
+        let (mut batch, fresh) = (WriteBatch::default(), &fresh[..]);
+        let by_account: Rows<'_> = Box::new(move |put| {
+            let mut fresh = fresh.to_vec();
             fresh.sort_by_key(|(account, _)| *account);
             fresh.iter().try_for_each(|(account, number)| put(&account_key(account), &number.to_be_bytes()))?;
-            for Range { start, end } in cohorts {
-                put(&cohort_key(AccountNo(start)), &end.to_be_bytes())?;
-            }
-            fresh.sort_by_key(|(_, number)| *number);
+            cohorts.iter().try_for_each(|it| put(&cohort_key(AccountNo(it.start)), &it.end.to_be_bytes()))
+        });
+        let by_number: Rows<'_> = Box::new(move |put| {
             fresh.iter().try_for_each(|(account, number)| put(&number_key(AccountNo(*number)), &account.0))
-        })?;
+        });
+        self.put_sorted(Family::Accounts, 2 * fresh.len(), &mut batch, vec![by_account, by_number])?;
         let meta = self.family(Family::Meta)?;
         batch.put_cf(meta, NEXT_KEY, next.to_be_bytes());
         if self.tip()?.is_none() {
@@ -263,10 +269,37 @@ impl Store {
 
     /// Adds the accounts from the watch's next number on, up to this one (exclusive).
     fn add_numbered(&self, watch: &mut Watch, to: AccountNo) -> Result<(), StoreError> {
-        if watch.next() >= to {
+        let from = watch.next();
+        if from >= to {
             return Ok(());
         }
-        self.each_account(watch.next().0..to.0, |account| watch.push(account))
+        if to.0 - from.0 < ACCOUNTS_A_TIME {
+            return self.each_account(from.0..to.0, |account| watch.push(account));
+        }
+        // While some are entered the next ones are read.
+        std::thread::scope(|scope| {
+            let (give, given) = sync_channel::<Vec<u8>>(4);
+            let reading = scope.spawn(move || {
+                for start in (from.0..to.0).step_by(ACCOUNTS_A_TIME as usize) {
+                    let (end, mut some) = (to.0.min(start.saturating_add(ACCOUNTS_A_TIME)), Vec::new());
+                    self.each_account(start..end, |account| {
+                        some.extend_from_slice(&account.len().to_le_bytes());
+                        some.extend_from_slice(account);
+                    })?;
+                    let _ = give.send(some); // it is taken until there is no more
+                }
+                Ok(())
+            });
+            for some in given {
+                let mut rest = &some[..];
+                while let Some((length, behind)) = rest.split_first_chunk() {
+                    let (account, others) = behind.split_at(usize::from_le_bytes(*length));
+                    watch.push(account);
+                    rest = others;
+                }
+            }
+            reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     pub(crate) fn counter(&self, key: &[u8]) -> Result<u32, StoreError> {

@@ -7,6 +7,7 @@ use rocksdb::WriteBatch;
 
 use crate::declare::PUBLISHED_KEY;
 use crate::rows::account_prefix;
+use crate::table::Rows;
 use crate::{Coverage, Family, Round, Store, StoreError};
 
 impl Store {
@@ -47,7 +48,8 @@ impl Store {
         let mut rows = self.db.raw_iterator_cf(self.family(Family::Coverage)?);
         rows.seek(walked_key(AccountNo(numbers.start), first));
         let mut batch = WriteBatch::default();
-        self.put_sorted(Family::Coverage, numbers.len(), &mut batch, |put| {
+        let count = numbers.len();
+        let each: Rows<'_> = Box::new(|put| {
             for number in numbers {
                 let key = walked_key(AccountNo(number), first);
                 while rows.key().is_some_and(|other| other < &key[..]) {
@@ -61,7 +63,8 @@ impl Store {
                 }
             }
             Ok(())
-        })?;
+        });
+        self.put_sorted(Family::Coverage, count, &mut batch, vec![each])?;
         self.commit(batch, true)?;
         Ok(is_one_unproven)
     }

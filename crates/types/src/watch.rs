@@ -29,6 +29,8 @@ pub struct Watch {
 /// How many tags a cache line holds.
 const SLOTS: usize = 32;
 const WORD: usize = 4;
+/// What an account takes among the entries, mostly: an address.
+const USUAL_BYTES: usize = 28;
 
 /// Of slots that are looked at together, filled from the first one on: 16 bits of the hash of the account in each slot, 0 where there
 /// is none.
@@ -65,7 +67,8 @@ fn prefetch(bucket: &Tags) {
 impl Watch {
     /// Nobody yet, and room for so many; the first one that comes has this number.
     pub fn with_room(first: AccountNo, accounts: usize) -> Watch {
-        let mut watch = Watch { first: first.0, ..Watch::default() };
+        let entries = Vec::with_capacity(accounts * USUAL_BYTES);
+        let mut watch = Watch { first: first.0, entries, ..Watch::default() };
         watch.resize(buckets_for(accounts));
         watch
     }
