@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use assay_store::{Applier, Coverage, Pair, StoreError};
-use assay_types::{Account, AccountNo, Asset, Block, Header, NodeError, Reading, Reads, Watch};
+use assay_types::{Account, AccountNo, Amount, Asset, Block, Fault, Header, NodeError, Reading, Reads, Watch};
 
 use crate::IndexError;
 use crate::follow::{Break, Done, Indexer};
@@ -35,6 +35,7 @@ impl Indexer<'_> {
                 *first = self.read_a_third_time(&block.header, first, again)?;
             }
         }
+        self.hold_back_vanished(block, &surprised, parent)?;
         // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
         let mut doubtful = Vec::with_capacity(pairs.len());
         for pair in pairs {
@@ -51,6 +52,37 @@ impl Indexer<'_> {
         }
         self.explain_again(block, watch)?;
         self.drop_denied(block, parent)
+    }
+
+    /// That an account has nothing left, which nothing shows, of which it was proven that it had, and of which the node gives no proof where it proves others, is not
+    /// known: some nodes prove nothing of who is not there, but this one was.
+    fn hold_back_vanished(&self, block: &mut Block, pairs: &[Pair], parent: &Header) -> Result<(), IndexError> {
+        /// So many others are asked about.
+        const OTHERS: usize = 3;
+        let natives = || block.readings.iter().filter(|one| one.asset == Asset::Native);
+        let mut vanished = Vec::new();
+        for one in natives().filter(|one| !one.proven && one.balance == Ok(Amount::ZERO) && pairs.contains(&one.pair()))
+        {
+            if self.store.noted_coverage(one.account, one.asset, parent.height)? == Coverage::Verified {
+                vanished.push(one.pair());
+            }
+        }
+        let holds = |one: &&Reading| one.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO);
+        let others: Vec<Pair> = natives().filter(holds).take(OTHERS).map(Reading::pair).collect();
+        if vanished.is_empty() || others.is_empty() {
+            return Ok(());
+        }
+        let proves = self.read_again(&block.header, &self.with_bytes(&others)?)?.iter().any(|one| one.proven);
+        let (node, height, kind) = (self.node(), block.header.height, Fault::Omitted.as_str());
+        for one in block.readings.iter_mut().filter(|one| proves && vanished.contains(&one.pair())) {
+            let account = self.store.account(one.account)?;
+            let why = format!(
+                "{node}: it does not prove that {account} has nothing left at block {height}, and proves others there (kind: {kind})"
+            );
+            tracing::warn!(kind, "{why}");
+            one.balance = Err(why);
+        }
+        Ok(())
     }
 
     /// Where state is right and the movements of the native coin do not lead to it, they are asked for again: nothing
@@ -98,11 +130,34 @@ impl Indexer<'_> {
             let Ok(state) = balance else { continue };
             let ours = self.store.balance(account, asset, at.height)?;
             let is_known = !matches!(self.store.noted_coverage(account, asset, at.height)?, Coverage::Unknown(_));
-            if is_known && ours != state && (proven || asset != Asset::Native) {
+            let is_other = is_known && ours != state && (proven || asset != Asset::Native);
+            if is_other && (proven || !self.is_said_otherwise(at, pairs, (account, asset), ours)?) {
                 return Ok(Some(self.wrong_answer(at, account, ours, Held { amount: state, proven })));
             }
         }
         Ok(None)
+    }
+
+    /// Does the node still say of this token what it said at first, by the way in which it was asked then? Some tell two ways to ask apart: then no
+    /// answer was wrong.
+    fn is_said_otherwise(
+        &self,
+        at: &Header,
+        pairs: &[(AccountNo, Account, Asset)],
+        pair: Pair,
+        ours: Amount,
+    ) -> Result<bool, IndexError> {
+        let this: Vec<_> = pairs.iter().filter(|it| (it.0, it.2) == pair).cloned().collect();
+        let said = match patiently(&self.stop, || self.chain.balances(at, &this)) {
+            Err(NodeError::Missing { .. }) => return Ok(false),
+            said => said?,
+        };
+        let is_so = said.first().is_some_and(|one| one.balance == Ok(ours));
+        if is_so {
+            let height = at.height.0;
+            tracing::warn!(height, account = %this[0].1, asset = ?pair.1, "a token answers two ways to ask differently");
+        }
+        Ok(is_so)
     }
 
     /// What state says at this block; nothing where the node keeps none so far back.
@@ -126,7 +181,7 @@ impl Indexer<'_> {
 
     /// Takes blocks back until state agrees with these balances, or undo ends.
     pub(crate) fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
-        let pairs = self.with_bytes(pairs)?;
+        let (pairs, removed) = (self.with_bytes(pairs)?, done.removed);
         while let Some(last) = self.store.tip()? {
             if self.first_disagreement(&last, &pairs)?.is_none() {
                 break;
@@ -136,6 +191,9 @@ impl Indexer<'_> {
                 removed => removed?,
             }
             done.removed += 1;
+        }
+        if done.removed > removed {
+            self.store.note_amended()?; // the same blocks come again
         }
         Ok(())
     }

@@ -77,6 +77,8 @@ pub struct Indexer<'a> {
     /// The accounts that are followed, as far as they were read already.
     watch: RefCell<Watch>,
     pub(crate) holders: RefCell<Holders>,
+    /// Which node gave blocks, and from which one on.
+    givers: RefCell<Vec<(Height, String)>>,
 }
 
 /// A chain that reorganises this often while it is followed once is not going to rest.
@@ -118,7 +120,8 @@ impl<E: Into<IndexError>> From<E> for Break {
 impl<'a> Indexer<'a> {
     /// Follows this chain into this store.
     pub fn new(chain: &'a dyn Chain, store: &'a Store, settings: Settings, stop: Stop) -> Indexer<'a> {
-        Indexer { chain, store, settings, stop, watch: RefCell::default(), holders: RefCell::default() }
+        let (watch, holders, givers) = Default::default();
+        Indexer { chain, store, settings, stop, watch, holders, givers }
     }
 
     /// Makes the declared accounts known to the store, each group as declared together; says how many are new. Where accounts are
@@ -283,6 +286,28 @@ impl<'a> Indexer<'a> {
         Ok(Some(Reached { tip: last, final_height, applied, removed, asked, filling_in }))
     }
 
+    /// Takes note of who gives blocks from this one on.
+    fn note_giver(&self, from: Height) {
+        /// So many changes are remembered.
+        const MOST: usize = 16;
+        let (node, mut givers) = (self.node(), self.givers.borrow_mut());
+        if givers.last().is_none_or(|(_, before)| *before != node) {
+            if givers.len() == MOST {
+                givers.remove(0);
+            }
+            givers.push((from, node));
+        }
+    }
+
+    /// The nodes that gave blocks up to this one, for people.
+    pub(crate) fn giver(&self, of: Height) -> String {
+        let givers = self.givers.borrow();
+        let mut names: Vec<&str> = givers.iter().filter(|(from, _)| *from <= of).map(|(_, name)| &name[..]).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() { self.node() } else { names.join(" or ") }
+    }
+
     /// The node that answered last, for people.
     pub(crate) fn node(&self) -> String {
         self.chain.source().unwrap_or_else(|| "the node".into())
@@ -320,6 +345,7 @@ impl<'a> Indexer<'a> {
             if in_turn && !block.opening {
                 self.read_more(block, applier, is_last, is_long)?;
             }
+            self.note_giver(block.header.height);
             self.ask_state(block, parent.as_ref(), &watch, applier)?;
             if in_turn {
                 self.note_holders(block, is_last);

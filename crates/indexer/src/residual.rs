@@ -79,7 +79,7 @@ impl Indexer<'_> {
 
     /// An answer up to this block was wrong: what the sums were then is not what state says of it.
     pub(crate) fn wrong_answer(&self, at: &Header, account: AccountNo, ours: Amount, state: Held) -> NodeError {
-        let (node, subject) = (self.node(), format!("an answer up to block {}", at.height));
+        let (node, subject) = (self.giver(at.height), format!("an answer up to block {}", at.height));
         let how = if state.proven { "by proof" } else { "now" };
         let account =
             self.store.account(account).map_or(format!("account {}", account.0), |account| account.to_string());

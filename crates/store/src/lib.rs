@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use assay_types::Height;
 use parking_lot::{Mutex, MutexGuard};
-use rocksdb::{ColumnFamily, DB};
+use rocksdb::{ColumnFamily, DB, WriteBatch};
 
 pub use applier::Applier;
 pub use apply::Undo;
@@ -59,6 +59,8 @@ pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.
 pub const FORMAT: u32 = 8;
+
+const AMENDED_KEY: &[u8] = b"amended";
 
 /// One chain's database.
 pub struct Store {
@@ -179,18 +181,38 @@ impl Store {
         self.pen.try_lock()
     }
 
-    /// Changes when it is found out how well followed accounts are known at blocks that were there already, before that is written and
-    /// after it: whoever keeps sums over accounts makes them anew then.
+    /// Changes when what is known of followed accounts at blocks that were there already becomes another, before that is written and
+    /// after it, in this process or in the one that writes: whoever keeps sums over accounts makes them anew then.
     pub fn amended(&self) -> u64 {
         self.amended.load(Ordering::Acquire)
     }
 
     /// Writes such a thing.
     pub(crate) fn amend<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.amended.fetch_add(1, Ordering::AcqRel);
+        self.note_amended()?;
         let written = write();
-        self.amended.fetch_add(1, Ordering::AcqRel);
+        self.note_amended()?;
         written
+    }
+
+    /// Blocks are read again, and may come to say something else.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn note_amended(&self) -> Result<(), StoreError> {
+        let times = 1 + self.amended.fetch_add(1, Ordering::AcqRel);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(Family::Meta)?, AMENDED_KEY, times.to_be_bytes());
+        self.commit(batch, false)
+    }
+
+    /// Goes on counting where the process before ended, which may have been in the middle of something.
+    fn begin_to_count(&self) -> Result<(), StoreError> {
+        if let Some(row) = self.get(Family::Meta, AMENDED_KEY)? {
+            let times = row.as_slice().try_into().ok().map(u64::from_be_bytes);
+            self.amended.store(self.read(Family::Meta, AMENDED_KEY, times)?, Ordering::Release);
+        }
+        if self.writes { self.note_amended() } else { Ok(()) }
     }
 
     pub(crate) fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {

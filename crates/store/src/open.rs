@@ -36,6 +36,7 @@ impl Store {
             Mode::Read => open_to_read(path)?,
         };
         store.check_identity(chain, mode)?;
+        store.begin_to_count()?;
         if mode == Mode::Write {
             store.forget_unnumbered()?;
             store.merge_small_tables()?;

@@ -95,15 +95,18 @@ fn a_flipped_bit_in_a_table_is_found() {
     assert!(tables.len() >= 7, "{tables:?}");
     let mut found = 0;
     for table in tables {
-        let sound = std::fs::read(&table).unwrap();
         for part in [8, 2] {
-            let mut bad = sound.clone();
+            // Each opening writes, and may merge tables.
+            let copy = self::folder();
+            for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+                std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+            }
+            let mut bad = std::fs::read(&table).unwrap();
             let at = bad.len() / part;
             bad[at] ^= 0x10;
-            std::fs::write(&table, &bad).unwrap();
-            found += usize::from(is_found(folder.path(), &rows));
+            std::fs::write(copy.path().join(table.file_name().unwrap()), &bad).unwrap();
+            found += usize::from(is_found(copy.path(), &rows));
         }
-        std::fs::write(&table, &sound).unwrap();
     }
     assert!(found > 0);
 }
@@ -114,6 +117,7 @@ fn is_found(path: &Path, rows: &Dump) -> bool {
     let read = open(path, Mode::Write).and_then(|store| {
         store.each_row(|family, key, value| drop(seen.insert((family, key.to_vec()), value.to_vec())))
     });
+    seen.remove(&("meta", b"amended".to_vec())); // each opening counts
     match read {
         Ok(()) => assert!(seen == *rows, "another answer"),
         Err(error) => assert!(matches!(error, StoreError::Damaged { .. }), "{error}"),

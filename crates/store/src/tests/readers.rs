@@ -35,6 +35,21 @@ fn a_reader_sees_the_boundary_at_which_it_was_opened() {
 }
 
 #[test]
+fn a_reader_hears_that_something_was_amended_and_so_does_the_next_writer() {
+    let folder = folder();
+    let amended = |mode| open(folder.path(), mode).unwrap().amended();
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    writer.declare(&[[account(0)]]).unwrap();
+    grow(&writer, 0, 3);
+    let before = amended(Mode::Read);
+    assert_eq!((writer.amended(), amended(Mode::Read)), (before, before));
+    writer.note_amended().unwrap();
+    assert_eq!((writer.amended(), amended(Mode::Read)), (before + 1, before + 1));
+    drop(writer);
+    assert_eq!([amended(Mode::Write), amended(Mode::Read)], [before + 2; 2]);
+}
+
+#[test]
 fn readers_that_come_while_blocks_are_written_never_see_half_of_one() {
     let folder = folder();
     let writer = open(folder.path(), Mode::Write).unwrap();
