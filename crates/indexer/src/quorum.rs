@@ -230,6 +230,22 @@ impl Quorum {
         if agree == self.need { Ok(()) } else { Err(failed.unwrap_or_else(|| self.too_few())) }
     }
 
+    /// What as many nodes as are needed answer, others being asked where some fail.
+    fn as_many_as_needed<T: Send + 'static>(
+        &self,
+        work: impl Fn(&dyn Chain) -> Result<T, NodeError> + Clone + Send + Sync + 'static,
+    ) -> Result<Vec<(usize, T)>, NodeError> {
+        let (mut order, mut answers) = (self.order().into_iter(), ask::Answers::new());
+        loop {
+            let good = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
+            let next: Vec<usize> = order.by_ref().take(self.need - good).collect();
+            if next.is_empty() {
+                return self.enough(answers);
+            }
+            answers.extend(self.ask_these(next.into_iter(), work.clone()));
+        }
+    }
+
     /// What as many other nodes as are needed say of these balances.
     fn witnesses(
         &self,
@@ -319,19 +335,28 @@ impl Chain for Quorum {
         Ok(block)
     }
 
-    /// One node finds what differs from what is stored: what counts is read again by enough of them. What it does not know enough others may.
+    /// As many as are needed say what accounts hold; where one of them does not know it, or they do not say the same, what enough say counts.
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
-        let (_, mut readings) = self.one(|node| node.look(at, accounts))?;
+        let (header, asked) = (at.clone(), accounts.to_vec());
+        let mut said = self.as_many_as_needed(move |node| node.look(&header, &asked))?;
+        let Some((_, mut readings)) = said.pop() else { return Err(self.too_few()) };
+        let others: Vec<Balances> =
+            said.into_iter().map(|(_, said)| said.into_iter().map(|one| (one.pair(), one.balance)).collect()).collect();
+        let is_open = |one: &Reading| {
+            one.balance.is_err()
+                || others
+                    .iter()
+                    .any(|said| said.get(&one.pair()).and_then(|it| it.as_ref().ok()) != one.balance.as_ref().ok())
+        };
         let accounts: HashMap<AccountNo, &Account> =
             accounts.iter().map(|(number, account)| (*number, account)).collect();
-        let open = readings.iter().filter(|one| one.balance.is_err());
+        let open = readings.iter().filter(|one| is_open(one));
         let pairs: Vec<_> =
             open.filter_map(|one| Some((one.account, (*accounts.get(&one.account)?).clone(), one.asset))).collect();
         if !pairs.is_empty() {
-            let known = self.balances(at, &pairs)?.into_iter().map(|one| ((one.account, one.asset), one));
+            let known = self.balances(at, &pairs)?.into_iter().map(|one| (one.pair(), one));
             let mut known: HashMap<_, _> = known.collect();
-            let open = readings.iter_mut().filter(|one| one.balance.is_err());
-            open.for_each(|one| known.remove(&(one.account, one.asset)).into_iter().for_each(|known| *one = known));
+            readings.iter_mut().for_each(|one| known.remove(&one.pair()).into_iter().for_each(|known| *one = known));
         }
         Ok(readings)
     }
@@ -357,17 +382,7 @@ impl Chain for Quorum {
     /// Of as many nodes as are needed, which must speak of the same block: a Bitcoin node can tell of its last one alone.
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {
         let (header, asked) = (at.clone(), accounts.to_vec());
-        let (mut order, mut answers) = (self.order().into_iter(), ask::Answers::new());
-        loop {
-            let good = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
-            let next: Vec<usize> = order.by_ref().take(self.need - good).collect();
-            if next.is_empty() {
-                break;
-            }
-            let (header, asked) = (header.clone(), asked.clone());
-            answers.extend(self.ask_these(next.into_iter(), move |node| node.held(&header, &asked)));
-        }
-        let said = self.enough(answers)?;
+        let said = self.as_many_as_needed(move |node| node.held(&header, &asked))?;
         let Some((place, (block, first))) = said.first() else { return Err(self.too_few()) };
         if let Some((other, (theirs, _))) = said.iter().find(|(_, (theirs, _))| theirs != block) {
             let (node, subject) = (self.name(*other), "what accounts hold".into());
