@@ -404,6 +404,46 @@ fn a_slot_that_the_tokens_code_does_not_return_proves_nothing() {
     assert!(ran.code == 4 && ran.stderr.contains("(kind: forged)"), "{}: {}", ran.code, ran.stderr);
 }
 
+/// A token's code may make an exception of anybody: it is run for every balance that is proven.
+#[test]
+fn what_a_tokens_code_makes_an_exception_of_is_no_nodes_word() {
+    let world = World::new(&[]);
+    let (token, holders) = (Address::fresh(1), &world.users[1..6]);
+    // It looks up slot 0 for the first argument, and gives the smallest holder half of that.
+    let less = holders[4].to_string().to_lowercase();
+    let code = format!("0x6004355f525f60205260405f2054600435 73{} 141c5f5260205ff3", &less[2..]).replace(' ', "");
+    world.call("anvil_setCode", json!([token.to_string(), code]));
+    for (holder, units) in holders.iter().zip([5_000, 4_000, 3_000, 2_000, 1_002]) {
+        let key = alloy::primitives::keccak256([&[0; 12], &holder.0[..], &[0; 32]].concat());
+        world.call("anvil_setStorageAt", json!([token.to_string(), key, format!("0x{units:064x}")]));
+    }
+    world.mine();
+    let follow = |url: &str| {
+        let lab = Lab::new();
+        let chain = lab::evm_chain(url, world.height(), 1);
+        lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("ODD", token, 0)));
+        lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
+        let ran = lab.assay(&["index", "--once"]);
+        (lab, ran)
+    };
+    let (lab, ran) = follow(&world.anvil.url);
+    assert!(ran.code == 0 && !ran.stderr.contains("kind"), "{}: {}", ran.code, ran.stderr);
+    for (holder, units) in holders.iter().zip(["5000", "4000", "3000", "2000", "501"]) {
+        let answer = lab.json(&["balance", &holder.to_string(), "--chain", "evm", "--asset", "ODD"], 0);
+        assert_eq!((&answer["units"], &answer["coverage"]), (&json!(units), &json!("verified")), "{answer:#}");
+    }
+    // Whoever says the whole word of him lies.
+    let word = |units: u64| format!("{units:064x}");
+    let lie = alter(move |words| {
+        if let Some(text) = words.as_str() {
+            *words = json!(text.replace(&word(501), &word(1_002)));
+        }
+    });
+    let proxy = Proxy::with(&world.anvil.url, vec![Rule::always(&["eth_call"], lie)]);
+    let (_lab, ran) = follow(&proxy.url);
+    assert!(ran.code == 4 && ran.stderr.contains("(kind: forged)"), "{}: {}", ran.code, ran.stderr);
+}
+
 /// A token that keeps a fee tells of the whole amount. What came less is no deduction of the exchange's, and what it got is.
 #[test]
 fn of_a_credit_in_flight_counts_what_came_and_not_what_the_event_says() {

@@ -7,14 +7,14 @@ pub(crate) mod meaning;
 pub(crate) mod recent;
 pub(crate) mod transport;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, U64};
 use alloy::rpc::json_rpc::ErrorPayload;
 use assay_http::{Answer, Endpoint, HttpError};
-use assay_types::{Fault, NodeError};
+use assay_types::{BlockHash, Fault, NodeError};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use revm::bytecode::Bytecode;
@@ -78,6 +78,10 @@ impl Refusal {
     }
 }
 
+/// Of so many blocks, and accounts, it is remembered that something of them was proven.
+const PROVEN: usize = 64;
+const SHOWN: usize = 100_000;
+
 /// A node, as one talks to it.
 pub(crate) struct Node {
     /// Host and port, without anything secret.
@@ -126,6 +130,10 @@ pub(crate) struct Node {
     doubt: Mutex<Option<NodeError>>,
     /// The tokens of which it made up a balance.
     lied_of: Mutex<BTreeSet<Address>>,
+    /// The last blocks of which it has proven anything.
+    proven: Mutex<VecDeque<BlockHash>>,
+    /// Accounts without code of which it has proven that they are there: for good, if they ever sent or held anything.
+    there: Mutex<HashSet<Address>>,
 }
 
 impl Node {
@@ -160,6 +168,8 @@ impl Node {
             recent: Recent::default(),
             doubt: Mutex::default(),
             lied_of: Mutex::default(),
+            proven: Mutex::default(),
+            there: Mutex::default(),
         }
     }
 
@@ -170,6 +180,33 @@ impl Node {
 
     pub(crate) fn note_lie_of(&self, token: Address) {
         self.lied_of.lock().insert(token);
+    }
+
+    /// Has it proven anything of this block?
+    pub(crate) fn has_proven(&self, block: BlockHash) -> bool {
+        self.proven.lock().contains(&block)
+    }
+
+    /// It has proven an account, or words of a contract, at this block.
+    pub(crate) fn note_proven(&self, block: BlockHash) {
+        self.proofs.show();
+        let mut proven = self.proven.lock();
+        if !proven.contains(&block) {
+            proven.truncate(PROVEN - 1);
+            proven.push_front(block);
+        }
+    }
+
+    /// Is this an account without code that it has proven to be there? It is for good then.
+    pub(crate) fn has_shown(&self, account: Address) -> bool {
+        self.there.lock().contains(&account)
+    }
+
+    pub(crate) fn note_shown(&self, account: Address) {
+        let mut there = self.there.lock();
+        if there.len() < SHOWN {
+            there.insert(account);
+        }
     }
 
     /// Says that something is not believed, and keeps it for whoever compares nodes.

@@ -133,7 +133,7 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
 }
 
 /// What accounts are said to hold is not known where the node proves others at this block, and not them: an account that is not there, of which some
-/// nodes prove nothing, holds nothing.
+/// nodes prove nothing, holds nothing, unless it was there before.
 async fn withhold(
     node: &Node,
     question: &Question<'_>,
@@ -141,7 +141,13 @@ async fn withhold(
     lacking: &HashSet<AccountNo>,
     readings: &mut [Reading],
 ) {
-    let holds = |one: &Reading| one.balance.as_ref().is_ok_and(|balance| *balance != Amount::ZERO);
+    if lacking.is_empty() {
+        return;
+    }
+    let addresses: HashMap<AccountNo, Address> = question.accounts.iter().copied().collect();
+    let was_there =
+        |one: &Reading| asset == Asset::Native && addresses.get(&one.account).is_some_and(|it| node.has_shown(*it));
+    let holds = |one: &Reading| one.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO || was_there(one));
     let is_lacking = |one: &Reading| one.asset == asset && !one.proven && lacking.contains(&one.account) && holds(one);
     if question.state_root == EMPTY_ROOT_HASH || !node.proofs.is_there() || !readings.iter().any(is_lacking) {
         return;
@@ -274,6 +280,9 @@ async fn proofs(
     let native = |number, proof: verify::AccountProof| {
         let shown = Shown { amount: Amount(proof.balance), proof: keep.then(|| kept::of_account(&proof)) };
         let nonce = proof.nonce.to();
+        if !proof.has_code() && (nonce > 0 || !proof.balance.is_zero()) {
+            node.note_shown(proof.address);
+        }
         let between = match proof.has_code() {
             true => Between::Untold,
             false => Between::Sent { before: nonce, after: nonce },
@@ -393,7 +402,7 @@ pub(crate) async fn checked(
 ) -> Result<Option<Vec<U256>>, NodeError> {
     match verify::storage(proof, address, state_root, keys) {
         Ok(words) => {
-            node.proofs.show();
+            node.note_proven(at.hash);
             Ok(words)
         }
         Err(why) => {

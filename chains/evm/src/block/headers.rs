@@ -6,6 +6,7 @@ use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::B256;
 use assay_types::{BlockHash, Fault, Height, NodeError};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
@@ -160,9 +161,9 @@ pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<
         match hash_at(node, next).await? {
             None if next.0 <= head => return Err(left_out(format!("its chain goes to {head}"))),
             None => {}
-            // By itself it is given. A chain that became shorter, and longer again, leaves out nothing.
+            // By itself it is given. A chain that became shorter, and longer again, leaves out nothing the next time.
             Some(hash) => {
-                if known.is_some_and(|known| next <= known && known.0 <= head) {
+                if known.is_some_and(|known| next <= known && known.0 <= head) && !is_among(node, next, count).await? {
                     node.doubt(left_out("it is given by itself, and not among others".into()));
                 }
                 hashes.push(hash);
@@ -170,6 +171,14 @@ pub(crate) async fn hashes(node: &Node, from: Height, count: u64) -> Result<Vec<
         }
     }
     Ok(hashes)
+}
+
+/// Is this block given among others?
+async fn is_among(node: &Node, first: Height, count: u64) -> Result<bool, NodeError> {
+    let heights = first.0..first.0.saturating_add(count.max(2));
+    let questions = heights.map(|height| json!([format!("{height:#x}"), false])).collect();
+    let answers = node.ask_many::<Option<IgnoredAny>>("eth_getBlockByNumber", questions, "headers").await?;
+    Ok(matches!(answers.first(), Some(Ok(Some(_)))))
 }
 
 /// The last block of the node's active chain, by its own words. While it does not rise, it is looked whether the node has a

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use alloy::consensus::Header;
 use assay_types::{Asset, BlockRef, Fault, NodeError, Reading};
+use serde_json::json;
 
 use super::EvmChain;
 use crate::block::headers;
-use crate::node::Node;
+use crate::node::{Node, OrFail};
 
 /// How often it is looked whether another node goes on where this one ends, and how often of one that does not answer.
 const LOOK: Duration = Duration::from_secs(10);
@@ -84,7 +86,11 @@ impl EvmChain {
         let Some(place) = ahead else { return false };
         std::thread::sleep(MOMENT);
         let node = &self.nodes[current];
-        let stands_still = assay_http::wait(headers::head(node)).is_ok_and(|head| head.header.number <= last.height.0);
+        let still = async || {
+            let head = headers::head(node).await?.header;
+            Ok::<_, NodeError>(head.number <= last.height.0 && is_overdue(node, &head, AHEAD).await?)
+        };
+        let stands_still = assay_http::wait(still()).unwrap_or(false);
         if stands_still {
             let why = format!("it is of block {}, and {} has blocks above it", last.height, self.nodes[place].name);
             let error = node.unreadable("the latest header", Fault::Stale, why);
@@ -165,4 +171,18 @@ impl EvmChain {
         nobody_knows.retain(|_, at| at.elapsed() < NOBODY_KNOWS);
         nobody_knows.extend(tokens.map(|one| ((one.account, one.asset), Instant::now())));
     }
+}
+
+/// Would so many blocks have come since this one of a node, by the time that its last ones took? Nothing commits another node to what it says is above.
+async fn is_overdue(node: &Node, head: &Header, blocks: u64) -> Result<bool, NodeError> {
+    const LAST: u64 = 8;
+    let mut longest = 0;
+    for count in [1, LAST].map(|count| count.min(head.number)) {
+        let below = head.number - count;
+        let subject = format!("the header at height {below}");
+        let before = headers::header_at(node, json!(format!("{below:#x}")), &subject).await.or_fail(node, &subject)?;
+        longest = longest.max(head.timestamp.saturating_sub(before.header.timestamp) / count.max(1));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Ok(now.saturating_sub(head.timestamp) > longest * blocks)
 }

@@ -1,9 +1,10 @@
 //! How far back a node keeps state, where it does not say so in words that are known here: Besu answers null (its issue 6926), others say
 //! it in words of their own.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, keccak256};
 use assay_types::{BlockHash, BlockRef};
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -25,8 +26,7 @@ pub(crate) enum Of {
 /// that nobody picked, there and at the block below. Who leaves out something in between is told apart by that.
 pub(crate) async fn meant(node: &Node, at: BlockRef, of: Of, refusal: Refusal) -> Refusal {
     let (Refusal::Null(_) | Refusal::Other(_)) = refusal else { return refusal };
-    let is_old = node.recent.head().is_some_and(|head| at.height.0 + KEPT <= head.0);
-    if !is_old || !refuses(node, at.hash, of).await {
+    if !is_old(node, at) || !refuses(node, at.hash, of).await {
         return refusal;
     }
     let below = match at.height.previous() {
@@ -42,8 +42,11 @@ pub(crate) async fn meant(node: &Node, at: BlockRef, of: Of, refusal: Refusal) -
 }
 
 /// Does it prove the state of this block, or of the one below, of an address that nobody picked? Nodes prove what lies above a block, or nothing: then
-/// it leaves out what it does not prove at this one.
+/// it leaves out what it does not prove at this one. Whom it is asked about it must not foretell; and what it did prove of the block says so too.
 pub(crate) async fn proves(node: &Node, at: BlockRef) -> bool {
+    if node.has_proven(at.hash) && !is_old(node, at) {
+        return true;
+    }
     if at.height.0 <= node.unproven_up_to.load(Ordering::Relaxed) {
         return false;
     }
@@ -72,12 +75,23 @@ async fn is_still_there(node: &Node, at: BlockRef) -> bool {
     headers::hash_at(node, at.height).await.is_ok_and(|hash| hash == Some(at.hash))
 }
 
+fn is_old(node: &Node, at: BlockRef) -> bool {
+    node.recent.head().is_some_and(|head| at.height.0 + KEPT <= head.0)
+}
+
+/// Of nobody, who is there on most chains, and of somebody by chance, who is on none: of whom is not there some nodes prove nothing.
 async fn refuses(node: &Node, block: BlockHash, of: Of) -> bool {
     let block = json!({ "blockHash": B256::from(block.0) });
-    let (method, params) = match of {
-        Of::Balances => ("eth_getBalance", json!([Address::ZERO, block])),
-        Of::Proofs => ("eth_getProof", json!([Address::ZERO, [], block])),
-    };
-    let answer = node.ask::<Option<IgnoredAny>>(method, params, "a state").await;
-    matches!(answer, Ok(None) | Err(Refusal::Absent(_) | Refusal::Other(_)))
+    let chance = RandomState::new().hash_one(0).to_be_bytes();
+    for address in [Address::ZERO, Address::from_word(keccak256(chance))] {
+        let (method, params) = match of {
+            Of::Balances => ("eth_getBalance", json!([address, block])),
+            Of::Proofs => ("eth_getProof", json!([address, [], block])),
+        };
+        let answer = node.ask::<Option<IgnoredAny>>(method, params, "a state").await;
+        if !matches!(answer, Ok(None) | Err(Refusal::Absent(_) | Refusal::Other(_))) {
+            return false;
+        }
+    }
+    true
 }

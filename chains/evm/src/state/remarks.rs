@@ -33,8 +33,8 @@ const EXPOSING: [&str; 8] = [
     "blocklisted(address)",
 ];
 
-/// By which method a token says it; `None`: by none that is known here.
-type How = Option<[u8; 4]>;
+/// By which methods a token says it, of those that are known here.
+type How = Vec<[u8; 4]>;
 
 /// What has been found out about each token.
 #[derive(Debug, Default)]
@@ -45,6 +45,8 @@ struct Known {
     /// Of its code.
     fingerprint: B256,
     how: How,
+    /// The codes that these methods, and those that it does not have, were seen to be.
+    lists: B256,
     /// What it was seen to look at, which it is likely to look at again.
     looked_at: Keys,
 }
@@ -104,29 +106,38 @@ async fn of_token(
     let fingerprint = fingerprint(&codes);
     let mut remarks = vec![Remark::Code { asset, fingerprint: fingerprint.0 }];
     let mut looked_at = run.saw.keys();
-    let how = match known {
-        Some(known) if known.fingerprint == fingerprint => known.how,
-        _ => match look_for(stage, token).await? {
-            Some(how) => how,
-            None => return Ok(remarks),
-        },
-    };
-    let asked = asked(question, asset, readings);
-    let said = match how {
-        Some(method) => {
-            let runs = says(stage, token, method, asked.iter().map(|(_, address)| *address)).await?;
-            for (contract, keys) in runs.iter().flatten().flat_map(|run| run.saw.keys()) {
-                looked_at.entry(contract).or_default().extend(keys);
-            }
-            runs.iter().map(is_yes).collect()
+    let mut look = |runs: &[Option<Run>]| {
+        for (contract, keys) in runs.iter().flatten().flat_map(|run| run.saw.keys()) {
+            looked_at.entry(contract).or_default().extend(keys);
         }
-        // It stops nobody any more.
-        None => vec![Some(false); asked.len()],
     };
+    // A list may be in another contract than balances, and come, go or be replaced there.
+    let lists = stage.run(token, &EXPOSING.map(|name| call(method(name), STRANGER))).await?;
+    look(&lists);
+    let lists = self::fingerprint(&lists.iter().flatten().flat_map(|run| run.saw.codes.clone()).collect());
+    let (how, is_open) = match known {
+        Some(known) if (known.fingerprint, known.lists) == (fingerprint, lists) => (known.how, false),
+        _ => look_for(stage, token).await?,
+    };
+    if is_open && how.is_empty() {
+        return Ok(remarks);
+    }
+    let asked = asked(question, asset, readings);
+    // By whom it says of nobody that he is stopped, it stops nobody any more.
+    let mut said = vec![Some(false); asked.len()];
+    for method in &how {
+        let runs = says(stage, token, *method, asked.iter().map(|(_, address)| *address)).await?;
+        look(&runs);
+        for (said, run) in said.iter_mut().zip(&runs).filter(|(said, _)| **said != Some(true)) {
+            *said = if *said == Some(false) || is_yes(run) == Some(true) { is_yes(run) } else { None };
+        }
+    }
     for ((account, _), is_frozen) in asked.into_iter().zip(said) {
         remarks.extend(is_frozen.map(|is_frozen| Remark::Frozen { account, asset, is_frozen }));
     }
-    exposed.0.lock().insert(token, Known { fingerprint, how, looked_at });
+    if !is_open {
+        exposed.0.lock().insert(token, Known { fingerprint, how, lists, looked_at });
+    }
     Ok(remarks)
 }
 
@@ -152,16 +163,15 @@ fn fingerprint(codes: &BTreeMap<Address, B256>) -> B256 {
     )
 }
 
-/// How it says whom it stops: by a method that its code has, and that says of two addresses which nobody has that they are free. `None` where that
-/// cannot be told now, as the method says otherwise of these.
-async fn look_for(stage: &mut Stage<'_>, token: Address) -> Result<Option<How>, NodeError> {
+/// How it says whom it stops: by the methods that its code has, and that say of two addresses which nobody has, or can foretell, that they are free; and
+/// whether there is one of which that cannot be told now, as it says otherwise of these.
+async fn look_for(stage: &mut Stage<'_>, token: Address) -> Result<(How, bool), NodeError> {
     /// What a compiled contract compares the method that is called with.
     const PUSH4: u8 = 0x63;
-    let mut is_open = false;
+    let (mut how, mut is_open, chance) = (How::new(), false, RandomState::new());
+    let nobody = [0, 1].map(|nth| Address::from_word(keccak256(chance.hash_one(nth).to_be_bytes())));
     for name in EXPOSING {
-        let [a, b, c, d, ..] = keccak256(name).0;
-        let method = [a, b, c, d];
-        let nobody = [STRANGER, Address::repeat_byte(0x5a)];
+        let method @ [a, b, c, d] = method(name);
         let runs = says(stage, token, method, nobody.into_iter()).await?;
         let said: Vec<Option<bool>> = runs.iter().map(is_yes).collect();
         let codes = runs.iter().flatten().flat_map(|run| run.saw.codes.keys()).map(|contract| stage.code(*contract));
@@ -169,12 +179,21 @@ async fn look_for(stage: &mut Stage<'_>, token: Address) -> Result<Option<How>, 
         if said[..].contains(&None) || !codes.into_iter().any(|code| code.windows(5).any(|five| five == compared)) {
             continue;
         }
-        if said == [Some(false); 2] {
-            return Ok(Some(Some(method)));
+        match said == [Some(false); 2] {
+            true => how.push(method),
+            false => is_open = true,
         }
-        is_open = true;
     }
-    Ok((!is_open).then_some(None))
+    Ok((how, is_open))
+}
+
+fn method(name: &str) -> [u8; 4] {
+    let [a, b, c, d, ..] = keccak256(name).0;
+    [a, b, c, d]
+}
+
+fn call(method: [u8; 4], account: Address) -> Bytes {
+    [&method[..], account.into_word().as_slice()].concat().into()
 }
 
 /// What came of asking the token about each.
@@ -184,8 +203,7 @@ async fn says(
     method: [u8; 4],
     accounts: impl Iterator<Item = Address>,
 ) -> Result<Vec<Option<Run>>, NodeError> {
-    let call = |account: Address| [&method[..], account.into_word().as_slice()].concat().into();
-    stage.run(token, &accounts.map(call).collect::<Vec<Bytes>>()).await
+    stage.run(token, &accounts.map(|account| call(method, account)).collect::<Vec<Bytes>>()).await
 }
 
 /// `None` where it is neither yes nor no.

@@ -17,14 +17,14 @@ use revm::context::{Context, TxEnv};
 use revm::database_interface::DBErrorMarker;
 use revm::inspector::{InspectEvm, Inspector};
 use revm::interpreter::interpreter_types::{Jumps, StackTr};
-use revm::interpreter::{Interpreter, InterpreterTypes};
+use revm::interpreter::{CallInputs, CallOutcome, InstructionResult, Interpreter, InterpreterTypes};
 use revm::state::AccountInfo;
 use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
 use crate::block::{codec, headers};
 use crate::node::{Node, OrFail, Refusal};
-use crate::state::reader::{CALL_GAS, READER};
+use crate::state::reader::{CALL_GAS, READER, READERS_GAS};
 use crate::state::{self, horizon};
 use crate::verify::AccountProof;
 
@@ -42,8 +42,10 @@ const AT_ONCE: usize = 4;
 const CODES: usize = 256;
 /// So often what was missing is asked for; a call that touches more is not followed to its end.
 const ROUNDS: usize = 24;
-/// It must return the same to who calls at the node by a call of its own, with its gas, as to the balance reader, and with more.
-const CALLS: [(Address, u64); 2] = [(Address::ZERO, CALL_GAS), (READER, 2 * CALL_GAS)];
+/// It must return the same to who calls at the node by a call of its own as to the balance reader, with less gas than either gives and with more.
+const CALLS: [(Address, u64); 2] = [(Address::ZERO, READERS_GAS), (READER, 2 * CALL_GAS)];
+/// So much gas in all is spent on one question: of what makes us work for longer nothing is said.
+const MOST_GAS: u64 = 100_000_000;
 
 /// The state of a block of one node, as far as it was proven: code is run on it.
 pub(crate) struct Stage<'a> {
@@ -56,6 +58,8 @@ pub(crate) struct Stage<'a> {
     words: HashMap<(Address, B256), U256>,
     /// Of which contract a proof was refused, and how.
     refused: Option<(Address, String)>,
+    /// The gas that was spent.
+    gas: u64,
 }
 
 /// What came of a call.
@@ -98,7 +102,25 @@ pub(crate) fn balance_of(account: Address) -> Bytes {
 
 impl Stage<'_> {
     pub(crate) fn new(node: &Node, at: BlockRef, state_root: B256, time: Option<u64>) -> Stage<'_> {
-        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new(), refused: None }
+        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new(), refused: None, gas: 0 }
+    }
+
+    /// Takes a contract and words of its storage as they were proven before.
+    ///
+    /// # Errors
+    /// When the node fails, or gives code that is none.
+    pub(crate) async fn know(&mut self, proof: &AccountProof, words: Vec<(B256, U256)>) -> Result<(), NodeError> {
+        if let Some(code) = code(self.node, self.at, proof).await? {
+            let account = AccountInfo::new(proof.balance, proof.nonce.to(), code.hash_slow(), code);
+            self.accounts.insert(proof.address, account);
+            self.words.extend(words.into_iter().map(|(key, word)| ((proof.address, key), word)));
+        }
+        Ok(())
+    }
+
+    /// Was a proof refused that it needed?
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// The code of a contract that was called.
@@ -116,6 +138,9 @@ impl Stage<'_> {
         for _ in 0..ROUNDS {
             let mut missing = Keys::new();
             for (call, run) in calls.iter().zip(&mut runs).filter(|(_, run)| run.is_none()) {
+                if self.gas > MOST_GAS {
+                    return Ok(runs);
+                }
                 match self.run_one(contract, call) {
                     Ok(done) => *run = Some(done),
                     Err(Missing { address, key }) => missing.entry(address).or_default().extend(key),
@@ -135,8 +160,10 @@ impl Stage<'_> {
     pub(crate) async fn tell_withheld(&self) {
         let Some((contract, why)) = &self.refused else { return };
         let params = json!([contract, { "blockHash": B256::from(self.at.hash.0) }]);
+        // Who refuses both leaves out a contract that another one asks.
         let code = self.node.ask::<Bytes>("eth_getCode", params, "a contract's code").await;
-        if code.is_ok_and(|code| !code.is_empty()) && horizon::proves(self.node, self.at).await {
+        let has_none = code.is_ok_and(|code| code.is_empty());
+        if !has_none && horizon::proves(self.node, self.at).await {
             let subject = format!("the proof of contract {contract} at block {}", self.at.height);
             self.node.doubt(self.node.missing(
                 &subject,
@@ -178,7 +205,7 @@ impl Stage<'_> {
     }
 
     /// Every call, by every caller. Nothing is to be believed where they are told different things.
-    fn run_one(&self, contract: Address, call: &Bytes) -> Result<Run, Missing> {
+    fn run_one(&mut self, contract: Address, call: &Bytes) -> Result<Run, Missing> {
         let mut run = Run { word: None, saw: Grounds::default(), asks_what_is_held: false, is_new: false };
         let (mut words, mut is_believed) = (Vec::with_capacity(CALLS.len()), true);
         for (caller, gas_limit) in CALLS {
@@ -193,14 +220,16 @@ impl Stage<'_> {
             let mut evm = context.build_mainnet_with_inspector(outside);
             let (kind, data) = (TxKind::Call(contract), call.clone());
             let call = TxEnv { caller, gas_limit, kind, data, chain_id: Some(id), ..TxEnv::default() };
-            let output = match evm.inspect_one_tx(call) {
+            let done = evm.inspect_one_tx(call);
+            is_believed &= !evm.inspector.is_asked;
+            run.asks_what_is_held |= evm.inspector.is_held_asked;
+            run.is_new |= evm.inspector.is_new;
+            self.gas += gas_limit.saturating_sub(evm.inspector.gas_left);
+            let output = match done {
                 Ok(ExecutionResult::Success { output, .. }) => Some(output.into_data()),
                 Err(EVMError::Database(missing)) => return Err(missing),
                 Ok(_) | Err(_) => None,
             };
-            is_believed &= !evm.inspector.is_asked;
-            run.asks_what_is_held |= evm.inspector.is_held_asked;
-            run.is_new |= evm.inspector.is_new;
             match output.filter(|output| output.len() == 32).map(|output| U256::from_be_slice(&output)) {
                 Some(word) => words.push(word),
                 None => return Ok(run), // some burn all the gas that they get: once is enough
@@ -274,7 +303,7 @@ async fn knows_new(node: &Node, at: BlockRef) -> Result<bool, NodeError> {
     if is_known {
         node.new_since.fetch_min(at.height.0, Ordering::Relaxed);
     }
-    Ok(is_known || !node.overrides.is_there())
+    Ok(is_known)
 }
 
 /// The code that is proven to be there. `None` where it cannot be run.
@@ -365,10 +394,13 @@ struct Outside {
     has_block: bool,
     /// What not every chain, or block, has.
     is_new: bool,
+    /// The gas of who was at work last, at his last step.
+    gas_left: u64,
 }
 
 impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
     fn step(&mut self, interpreter: &mut Interpreter<INTR>, _: &mut CTX) {
+        self.gas_left = interpreter.gas.remaining();
         let opcode = interpreter.bytecode.opcode();
         let stack = interpreter.stack.data();
         let argument = |nth: usize| stack.len().checked_sub(nth + 1).map(|place| address(stack[place]));
@@ -377,6 +409,8 @@ impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
         self.has_gas = opcode == 0x5a;
         self.is_held_asked |= matches!(opcode, 0x31 | 0x47); // BALANCE, SELFBALANCE
         self.is_new |= matches!(opcode, 0x5c | 0x5e | 0x5f); // TLOAD, MCOPY, PUSH0
+        // Who gives coins along changes something; so he does to himself, but for nobody to see.
+        self.is_asked |= matches!(opcode, 0xf1 | 0xf2) && stack.len() > 2 && !stack[stack.len() - 3].is_zero();
         self.is_asked |= match opcode {
             0x42 | 0x43 => !self.has_block, // TIMESTAMP, NUMBER
             // CHAINID is as in the call of a node. CLZ; GASPRICE; BLOCKHASH to GASLIMIT; BASEFEE, BLOBHASH, BLOBBASEFEE, SLOTNUM.
@@ -392,6 +426,12 @@ impl<CTX, INTR: InterpreterTypes> Inspector<CTX, INTR> for Outside {
             }
             _ => false,
         };
+    }
+
+    /// What a call could not do for want of gas it can do where it has more, or where a word was looked at before.
+    fn call_end(&mut self, _: &mut CTX, _: &CallInputs, outcome: &mut CallOutcome) {
+        self.is_asked |= outcome.result.result == InstructionResult::OutOfGas
+            || matches!(outcome.result.result, InstructionResult::MemoryOOG | InstructionResult::PrecompileOOG);
     }
 }
 

@@ -1,19 +1,19 @@
-//! Balances of tokens, proven: the slot of a token's storage that holds an account's balance, against the state root.
+//! Balances of tokens, proven: the slot of a token's storage that holds an account's balance, and what the token's code returns on it.
 //!
-//! A slot is found by trying where compilers put it, and is believed only while it agrees with `balanceOf`, at every block
-//! anew, beside an account that holds something: a proof upgrades a balance that was read, and never replaces one by
-//! something that the token does not say. What it proves is the token's storage; that `balanceOf` returns it is what the token's code
-//! says, which is run here, and as long as everything is proven to be the same that it looked at beside. A token whose balance is no such slot
-//! (rebasing ones), or whose code asks for more than can be proven (the time), stays as it was read; of a few of its balances the code is run as well.
+//! Which slot that is, the code shows: it is run here on proven storage, and among the words that it looks at is one where compilers put a
+//! balance, which it returns. From then on these words are asked for at once, and the code is run on them for every balance that is to be
+//! proven, at every block anew. What it returns counts, whatever the node says; where it is the account's own word, the slot's proof shows it to
+//! others. A token whose balance is no such word (rebasing ones), or whose code asks for more than can be proven (the time), stays as it was read;
+//! of a few of its balances the code is run as well.
 //!
-//! What is remembered of a token saves questions and decides nothing that the block itself would not: blocks are read in
-//! any order, by several threads. The one exception is a token that takes up a slot while it is left alone ([`PAUSE`]).
+//! What is remembered of a token saves questions and decides nothing: blocks are read in any order, by several threads. The one exception is a
+//! token that takes up a slot while it is left alone ([`PAUSE`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use alloy::primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{Amount, BlockRef, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::diagnose::elsewhere::{self, STRANGER};
 use crate::node::{Node, Refusal};
-use crate::state::run::{Grounds, KEYS, Run, Stage, balance_of};
+use crate::state::run::{KEYS, Run, Stage, balance_of};
 use crate::state::slots::layout::Layout;
 use crate::state::{self, Shown, kept, reader};
 use crate::verify::AccountProof;
@@ -33,12 +33,8 @@ use place::Place;
 
 /// Questions for storage at a time, for one token.
 const AT_ONCE: usize = 4;
-/// How many accounts that hold something must agree with a slot.
-const HOLDERS: usize = 6;
-/// Of so many of them the token's code must say so too.
-const RUN: usize = 2;
-/// So few accounts may hold something else than their slot says: a stopped one, of tokens that keep that in the same word.
-const EXCEPTIONS: usize = 8;
+/// Of so many who hold the most it is looked at what the token's code looks at, where its slot is not known.
+const HOLDERS: usize = 2;
 /// Where no slot is known, of the largest balance the code is run and of so many others that nobody can foretell; of a token of which the node lied,
 /// and where it gives no balance, of so many.
 const SAMPLED: usize = 2;
@@ -75,15 +71,6 @@ impl Slots {
         matches!(self.known().get(&token), Some(Known::Found(_)))
     }
 
-    /// Words of so many bits were returned as they are, where this was so.
-    fn raise(&self, token: Address, now: &Grounds, bits: usize) {
-        if let Some(Known::Found(place)) = self.known().get_mut(&token)
-            && let Some(plain_bits) = place.stands(now)
-        {
-            *plain_bits = bits.max(*plain_bits);
-        }
-    }
-
     fn note(&self, token: Address, known: Known) {
         self.known().insert(token, known);
     }
@@ -94,7 +81,6 @@ impl Slots {
 pub(crate) struct Held {
     pub(crate) account: Address,
     pub(crate) balance: Amount,
-    /// Is it to be proven? Others only help to recognise the slot.
     pub(crate) prove: bool,
 }
 
@@ -117,8 +103,8 @@ enum Storage {
     NoProof,
     /// That there is no contract; with what proves that, where it is wanted.
     NoCode(Option<Proof>),
-    /// The words at the keys that were asked for, and the hash of the code.
-    Words(Vec<Word>, B256),
+    /// The words at the keys that were asked for, and the contract that they are of.
+    Words(Vec<Word>, Box<AccountProof>),
 }
 
 /// A word of storage, with what proves it where that is wanted.
@@ -140,53 +126,95 @@ impl Token<'_> {
     /// # Errors
     /// [`NodeError::Contradiction`] when a proof does not follow from the state root.
     pub(crate) async fn prove(&self, held: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
-        let nothing = HashMap::new();
-        if self.state_root == EMPTY_ROOT_HASH || !held.iter().any(|held| held.prove) {
-            return Ok(nothing);
+        let wanted: Vec<Held> = held.iter().filter(|held| held.prove).copied().collect();
+        if self.state_root == EMPTY_ROOT_HASH || wanted.is_empty() {
+            return Ok(HashMap::new());
         }
-        let holders = largest(held);
-        let mut place = match self.search(&holders).await? {
-            Search::Nothing => return self.sample(held).await,
-            Search::NoCode(proof) => return Ok(self.none_held(held, &proof).await),
+        let place = match self.search(&wanted).await? {
+            Search::Nothing => return self.sample(&wanted).await,
+            Search::NoCode(proof) => return Ok(self.none_held(&wanted, &proof).await),
             Search::Found(place) => place,
         };
-        let layout = place.layout;
-        let beside: HashSet<Address> = holders.iter().map(|holder| holder.account).collect();
-        let asked: Vec<Held> =
-            held.iter().filter(|held| held.prove || beside.contains(&held.account)).copied().collect();
-        let (words, grounds) = tokio::try_join!(self.words(layout, &asked), self.grounds(&place))?;
-        let (words, code) = match words {
-            Storage::NoProof => return Ok(nothing),
-            Storage::NoCode(proof) => return Ok(self.none_held(held, &proof).await),
-            Storage::Words(words, code) => (words, code),
+        let (words, beside) = tokio::try_join!(self.words(place.layout, &wanted), self.beside(&place))?;
+        let (words, contract) = match words {
+            Storage::NoProof => return Ok(HashMap::new()),
+            Storage::NoCode(proof) => return Ok(self.none_held(&wanted, &proof).await),
+            Storage::Words(words, contract) => (words, contract),
         };
-        let Some(mut grounds) = grounds else { return Ok(nothing) };
-        grounds.codes.insert(self.address, code);
-        let plain_bits = match place.stands(&grounds) {
-            Some(bits) => Some(*bits),
-            None => self.stands_anew(place, &holders).await?,
-        };
-        let Some(plain_bits) = plain_bits else { return self.sample(held).await };
-        let Some((others, plain_bits)) = self.compare(layout, plain_bits, &asked, &words).await? else {
-            return self.sample(held).await;
-        };
-        self.slots.raise(self.address, &grounds, plain_bits);
-        let proven = asked.iter().zip(words).filter(|(held, _)| held.prove);
-        let shown = |account: &Address, Word { value, proof }| match others.get(account) {
-            Some(amount) => Shown { amount: *amount, proof: None },
-            None => Shown { amount: Amount(value), proof },
-        };
-        Ok(proven.map(|(held, word)| (held.account, shown(&held.account, word))).collect())
+        let mut stage = self.stage();
+        for (contract, words) in beside {
+            stage.know(&contract, words).await?;
+        }
+        let keys = wanted.iter().map(|held| place.layout.key(held.account));
+        stage.know(&contract, keys.zip(words.iter().map(|word| word.value)).collect()).await?;
+        let runs = self.run_on(&mut stage, wanted.iter().map(|held| held.account)).await?;
+        self.hold_against(place, &wanted, words, runs).await
+    }
+
+    /// What the code returned counts: for whom it is not what was read, that is told.
+    async fn hold_against(
+        &self,
+        mut place: Place,
+        wanted: &[Held],
+        words: Vec<Word>,
+        runs: Vec<Option<Run>>,
+    ) -> Result<HashMap<Address, Shown>, NodeError> {
+        let (mut shown, mut differing) = (HashMap::with_capacity(wanted.len()), Vec::new());
+        let (mut ran, mut own, mut is_looked_at, mut is_news) = (0, 0, false, false);
+        for ((held, word), run) in wanted.iter().zip(words).zip(runs) {
+            let Some(run) = run else { continue };
+            let key = (self.address, place.layout.key(held.account));
+            let is_own = run.word == Some(word.value) && run.saw.words.contains_key(&key) && !run.asks_what_is_held;
+            ran += 1;
+            own += usize::from(is_own);
+            is_looked_at |= run.saw.words.contains_key(&key);
+            is_news |= place.note(self.address, held.account, &run.saw);
+            let Some(amount) = run.word.map(Amount) else { continue };
+            shown.insert(held.account, Shown { amount, proof: word.proof.filter(|_| is_own) });
+            if amount != held.balance {
+                differing.push((held.account, amount));
+            }
+        }
+        if ran > 0 && own == 0 {
+            // One alone may be an exception.
+            if ran > 1 || !is_looked_at {
+                let (block, token, layout) = (self.at.height.0, &self.address, place.layout);
+                tracing::warn!(%token, block, "its code does not return what {layout} holds any more: the slot is dropped");
+                self.slots.note(self.address, Known::NotFound { at: self.at.height });
+            }
+            return self.sample(wanted).await;
+        }
+        if is_news {
+            self.slots.note(self.address, Known::Found(place));
+        }
+        self.tell_differing(&differing).await?;
+        Ok(shown)
+    }
+
+    /// Those of whom another balance was read than counts are read again, the first of them by itself: where that is right, one of two ways to ask was
+    /// answered wrongly, and what counts is taken; where it is not, the node lies.
+    async fn tell_differing(&self, differing: &[(Address, Amount)]) -> Result<(), NodeError> {
+        let Some((first, others)) = differing.split_first() else { return Ok(()) };
+        for some in [std::slice::from_ref(first), others] {
+            let again = self.read_again(some.iter().map(|(account, _)| *account).collect()).await?;
+            for ((account, returned), again) in some.iter().zip(again) {
+                if let Some(again) = again.filter(|again| again != returned) {
+                    return Err(self.lie(*account, again, *returned).await);
+                }
+            }
+        }
+        self.warn_of(differing.len()).await;
+        Ok(())
     }
 
     /// Of a token whose slots are not known, a few balances are held against what its code returns. Those where one call of the node was wrong and
     /// another was not are told.
-    async fn sample(&self, held: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
+    async fn sample(&self, wanted: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
         let mut told = HashMap::new();
         if !self.node.proofs.is_there() {
             return Ok(told);
         }
-        let mut wanted: Vec<&Held> = held.iter().filter(|held| held.prove).collect();
+        let mut wanted: Vec<&Held> = wanted.iter().collect();
         let chance = RandomState::new();
         wanted.sort_by_cached_key(|held| chance.hash_one(held.account));
         let mut count = if self.node.has_lied_of(self.address) { SUSPECTED } else { SAMPLED };
@@ -233,49 +261,39 @@ impl Token<'_> {
 
     /// What the token's code returns, if that follows from what is proven.
     async fn run(&self, account: Address) -> Result<Option<Amount>, NodeError> {
-        Ok(self.run_through(&[account]).await?.pop().flatten().and_then(|run| run.word).map(Amount))
+        let mut runs = self.run_on(&mut self.stage(), std::iter::once(account)).await?;
+        Ok(runs.pop().flatten().and_then(|run| run.word).map(Amount))
     }
 
-    async fn run_through(&self, accounts: &[Address]) -> Result<Vec<Option<Run>>, NodeError> {
-        let calls: Vec<_> = accounts.iter().map(|account| balance_of(*account)).collect();
-        Stage::new(self.node, self.at, self.state_root, None).run(self.address, &calls).await
+    fn stage(&self) -> Stage<'_> {
+        Stage::new(self.node, self.at, self.state_root, None)
     }
 
-    /// What the slot rests on at this block, beside the token's own code where nothing else of it is asked for. `None` where it is not proven.
-    async fn grounds(&self, place: &Place) -> Result<Option<Grounds>, NodeError> {
-        let mut now = Grounds::default();
-        for (contract, keys) in place.rests_on() {
-            if contract == self.address && keys.is_empty() {
+    async fn run_on(
+        &self,
+        stage: &mut Stage<'_>,
+        accounts: impl Iterator<Item = Address>,
+    ) -> Result<Vec<Option<Run>>, NodeError> {
+        let runs = stage.run(self.address, &accounts.map(balance_of).collect::<Vec<_>>()).await;
+        if stage.is_refused() {
+            self.is_withheld.store(true, Ordering::Relaxed);
+        }
+        runs
+    }
+
+    /// What the code looks at beside each one's own word, as far as it is proven: what is missing, it asks for.
+    async fn beside(&self, place: &Place) -> Result<Vec<(AccountProof, Vec<(B256, U256)>)>, NodeError> {
+        let mut beside = Vec::new();
+        for (contract, keys) in &place.beside {
+            if *contract == self.address && keys.is_empty() {
                 continue;
             }
-            let keys: Vec<B256> = keys.into_iter().collect();
-            let (words, code) = match self.ask_of(contract, &keys).await? {
-                Storage::NoProof => return Ok(None),
-                Storage::NoCode(_) => (Vec::new(), KECCAK256_EMPTY),
-                Storage::Words(words, code) => (words, code),
-            };
-            now.codes.insert(contract, code);
-            now.words.extend(keys.into_iter().zip(words).map(|(key, word)| ((contract, key), word.value)));
+            let keys: Vec<B256> = keys.iter().copied().collect();
+            if let Storage::Words(words, proof) = self.ask_of(*contract, &keys).await? {
+                beside.push((*proof, keys.into_iter().zip(words.into_iter().map(|word| word.value)).collect()));
+            }
         }
-        Ok(Some(now))
-    }
-
-    /// It rests on something else now: is it the slot all the same? Gives the length of the longest word that was returned as it is.
-    async fn stands_anew(&self, mut place: Place, holders: &[Held]) -> Result<Option<usize>, NodeError> {
-        let Some(fits) = self.fits(place.layout, holders).await? else {
-            tracing::warn!(
-                token = %self.address,
-                block = self.at.height.0,
-                "what its code rests on has changed, and it does not return what {} holds: the slot is dropped, balances are read and not proven",
-                place.layout
-            );
-            self.slots.note(self.address, Known::NotFound { at: self.at.height });
-            return Ok(None);
-        };
-        let bits = fits.1;
-        place.note(fits);
-        self.slots.note(self.address, Known::Found(place));
-        Ok(Some(bits))
+        Ok(beside)
     }
 
     async fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
@@ -286,14 +304,13 @@ impl Token<'_> {
     }
 
     /// A contract that is not there holds nothing for anyone.
-    async fn none_held(&self, held: &[Held], proof: &Option<Proof>) -> HashMap<Address, Shown> {
-        let wanted = || held.iter().filter(|held| held.prove);
-        let made_up = wanted().filter(|held| held.balance != Amount::ZERO).count();
+    async fn none_held(&self, wanted: &[Held], proof: &Option<Proof>) -> HashMap<Address, Shown> {
+        let made_up = wanted.iter().filter(|held| held.balance != Amount::ZERO).count();
         if made_up > 0 {
             self.warn_of(made_up).await;
         }
         let nothing = || Shown { amount: Amount::ZERO, proof: proof.clone() };
-        wanted().map(|held| (held.account, nothing())).collect()
+        wanted.iter().map(|held| (held.account, nothing())).collect()
     }
 
     async fn warn_of(&self, balances: usize) {
@@ -303,183 +320,56 @@ impl Token<'_> {
         self.node.doubt(self.node.contradiction(&subject, "their proofs", fault, why));
     }
 
-    /// Where the token keeps its balances, from memory or by trying. Without a holder any empty slot would do: then only
-    /// that there is no contract can be proven.
-    async fn search(&self, holders: &[Held]) -> Result<Search, NodeError> {
-        if holders.is_empty() {
-            return Ok(match self.ask(&[]).await? {
-                Storage::NoCode(proof) => Search::NoCode(proof),
-                Storage::NoProof | Storage::Words(..) => Search::Nothing,
-            });
-        }
+    /// Where the token keeps its balances, from memory, or by what its code looks at for those who hold the most, and for nobody.
+    async fn search(&self, wanted: &[Held]) -> Result<Search, NodeError> {
         match self.slots.of(self.address, self.at.height) {
-            Some(Known::Found(place)) => Ok(Search::Found(place)),
-            Some(Known::NotFound { .. }) => Ok(Search::Nothing),
-            None => self.try_all(holders).await,
+            Some(Known::Found(place)) => return Ok(Search::Found(place)),
+            Some(Known::NotFound { .. }) => return Ok(Search::Nothing),
+            None => {}
         }
-    }
-
-    /// Looks for the slot, twice before it counts as not found: that lasts for hundreds of blocks, and wrong answers for a
-    /// moment must not bring it about.
-    async fn try_all(&self, holders: &[Held]) -> Result<Search, NodeError> {
-        for _ in 0..2 {
-            if let Some(search) = self.try_once(holders).await? {
-                return Ok(search);
+        let contract = match self.ask(&[]).await? {
+            Storage::NoCode(proof) => return Ok(Search::NoCode(proof)),
+            Storage::NoProof => return Ok(Search::Nothing),
+            Storage::Words(_, contract) => contract,
+        };
+        let mut stage = self.stage();
+        stage.know(&contract, Vec::new()).await?;
+        let mut holders: Vec<&Held> = wanted.iter().collect();
+        holders.sort_by_key(|held| std::cmp::Reverse(held.balance));
+        let whom: Vec<Address> = holders.iter().take(HOLDERS).map(|held| held.account).chain([STRANGER]).collect();
+        let runs = self.run_on(&mut stage, whom.iter().copied()).await?;
+        let (layouts, mut is_open, mut is_denied) = (Layout::all(), false, false);
+        for (account, run) in whom.into_iter().zip(runs) {
+            // What could not be run says nothing of the slot; of whom several words could be it, another one tells.
+            let Some(run) = run.filter(|run| !run.asks_what_is_held) else {
+                is_open = true;
+                continue;
+            };
+            let is_returned = |layout: &&Layout| {
+                let word = run.saw.words.get(&(self.address, layout.key(account)));
+                word.is_some() && word == run.word.as_ref()
+            };
+            let is_nothing = run.word.is_some_and(|word| word.is_zero());
+            // That nothing is returned of nothing says little where another one's word is not.
+            let mut found = layouts.iter().filter(|_| !(is_nothing && is_denied)).filter(is_returned);
+            match (found.next(), found.next()) {
+                (Some(layout), None) => {
+                    tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
+                    let mut place = Place::new(*layout);
+                    place.note(self.address, account, &run.saw);
+                    self.slots.note(self.address, Known::Found(place.clone()));
+                    return Ok(Search::Found(place));
+                }
+                (Some(_), Some(_)) => is_open = true,
+                (None, _) => is_denied = true,
             }
         }
-        let block = self.at.height.0;
-        tracing::info!(token = %self.address, block, "its balances are read and not proven: no slot holds them");
-        self.slots.note(self.address, Known::NotFound { at: self.at.height });
+        if !is_open {
+            let block = self.at.height.0;
+            tracing::info!(token = %self.address, block, "its balances are read and not proven: no slot holds them");
+            self.slots.note(self.address, Known::NotFound { at: self.at.height });
+        }
         Ok(Search::Nothing)
-    }
-
-    /// Tries every layout on the largest holder, and what fits it on the others. They are read again, by calls of their
-    /// own, so that one wrong answer hides no slot. `None`: no layout fits.
-    async fn try_once(&self, holders: &[Held]) -> Result<Option<Search>, NodeError> {
-        let again = self.read_again(holders.iter().map(|holder| holder.account).collect()).await?;
-        let again = holders.iter().zip(again).filter_map(|(holder, read)| Some(Held { balance: read?, ..*holder }));
-        let (before, holders) = (holders, largest(&again.collect::<Vec<_>>()));
-        let Some(first) = holders.first() else { return Ok(Some(Search::Nothing)) };
-        let found = self.try_on(&holders).await?;
-        if found.is_some() {
-            return Ok(found);
-        }
-        // A balance that is made up, by either call, hides the slot of all others.
-        let said = |amount: Amount| before.iter().any(|held| (held.account, held.balance) == (first.account, amount));
-        match self.run(first.account).await? {
-            Some(returned) if returned == first.balance => Ok(None),
-            // What was read first stands.
-            Some(returned) if said(returned) => {
-                self.warn_of(1).await;
-                self.try_on(before).await
-            }
-            Some(returned) => Err(self.lie(first.account, first.balance, returned).await),
-            None => Ok(None),
-        }
-    }
-
-    /// Tries every layout on the first of these, and what fits it on the others. `None`: no layout fits.
-    async fn try_on(&self, holders: &[Held]) -> Result<Option<Search>, NodeError> {
-        let Some(first) = holders.first() else { return Ok(Some(Search::Nothing)) };
-        let layouts = Layout::all();
-        let keys: Vec<B256> = layouts.iter().map(|layout| layout.key(first.account)).collect();
-        let words = match self.ask(&keys).await? {
-            Storage::NoProof => return Ok(Some(Search::Nothing)),
-            Storage::NoCode(proof) => return Ok(Some(Search::NoCode(proof))),
-            Storage::Words(words, _) => words,
-        };
-        for (layout, _) in layouts.into_iter().zip(words).filter(|(_, word)| word.value == first.balance.0) {
-            if let Some(fits) = self.fits(layout, holders).await? {
-                tracing::info!(token = %self.address, "its balances are proven: they are at {layout}");
-                let mut place = Place::new(layout);
-                place.note(fits);
-                self.slots.note(self.address, Known::Found(place.clone()));
-                return Ok(Some(Search::Found(place)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Of the largest holders the token's code must say so, and of one who is nobody: else whoever chooses what `balanceOf` says would choose the slot.
-    /// Beside each one's own word it must have looked at the same; that is what it rests on, and is given with the length of the longest word that was
-    /// returned as it is. Where another one's balance is not its word, the code
-    /// decides whether that is not its slot, or not its balance.
-    async fn fits(&self, layout: Layout, holders: &[Held]) -> Result<Option<(Grounds, usize)>, NodeError> {
-        let Storage::Words(words, _) = self.words(layout, holders).await? else { return Ok(None) };
-        let differs = |(word, holder): &(&Word, &Held)| word.value != holder.balance.0;
-        let asked = words.iter().zip(holders).enumerate().filter(|(nth, pair)| *nth < RUN || differs(pair));
-        let (asked, mut bits): (Vec<_>, usize) = (asked.map(|(_, pair)| pair).collect(), 0);
-        // Of nobody a token's code looks at what it looks at for all.
-        let whom: Vec<Address> = std::iter::once(STRANGER).chain(asked.iter().map(|pair| pair.1.account)).collect();
-        let mut runs = self.run_through(&whom).await?.into_iter();
-        let own = |run: Run, account: Address| {
-            let mut grounds = (!run.asks_what_is_held).then_some(run.saw)?;
-            let word = grounds.words.remove(&(self.address, layout.key(account)))?;
-            (run.word == Some(word)).then_some(grounds)
-        };
-        let Some(grounds) = runs.next().flatten().and_then(|run| own(run, STRANGER)) else { return Ok(None) };
-        for ((word, holder), run) in asked.iter().zip(runs) {
-            let Some(run) = run else { return Ok(None) };
-            let Some(returned) = run.word.filter(|returned| *returned == word.value) else { return Ok(None) };
-            if differs(&(word, holder)) {
-                return Err(self.lie(holder.account, holder.balance, Amount(returned)).await);
-            }
-            match own(run, holder.account) {
-                Some(rests_on) if rests_on == grounds => bits = bits.max(word.value.bit_len()),
-                _ => return Ok(None),
-            }
-        }
-        Ok(Some((grounds, bits)))
-    }
-
-    /// Is every slot what was read? Where one is not, the account is read again, the first of them by itself. If its slot is still something else,
-    /// the token's code decides: the node lies; or the slot is not the balance of this account, whose own is given; or, where that is so of most,
-    /// of none any more, and it is dropped. Also gives how long words are that are returned as they are.
-    async fn compare(
-        &self,
-        layout: Layout,
-        mut plain_bits: usize,
-        asked: &[Held],
-        words: &[Word],
-    ) -> Result<Option<(HashMap<Address, Amount>, usize)>, NodeError> {
-        let pairs = asked.iter().zip(words).map(|(held, word)| (held.account, held.balance, Amount(word.value)));
-        let differing: Vec<_> = pairs.filter(|(_, read, word)| read != word).collect();
-        let mut others = HashMap::new();
-        let is_high = |(held, word): &(&Held, &Word)| word.value.bit_len() > plain_bits && held.balance.0 == word.value;
-        let mut high: Vec<_> = asked.iter().zip(words).filter(is_high).collect();
-        // What is returned as it is of the longest is of all.
-        high.sort_by_key(|(_, word)| std::cmp::Reverse(word.value));
-        for (held, word) in high {
-            if word.value.bit_len() <= plain_bits {
-                break;
-            }
-            match self.run(held.account).await? {
-                Some(returned) if returned.0 == word.value => plain_bits = word.value.bit_len(),
-                Some(returned) => return Err(self.lie(held.account, held.balance, returned).await),
-                None => return Ok(None),
-            }
-        }
-        let Some((first, rest)) = differing.split_first() else { return Ok(Some((others, plain_bits))) };
-        let may_be_exceptions = differing.len() <= EXCEPTIONS && 2 * differing.len() < asked.len();
-        for some in [std::slice::from_ref(first), rest] {
-            let again = self.read_again(some.iter().map(|(account, ..)| *account).collect()).await?;
-            for ((account, read, word), again) in some.iter().zip(again) {
-                if again == Some(*word) {
-                    continue;
-                }
-                match (self.run(*account).await?, again) {
-                    (Some(returned), Some(again)) if returned != again => {
-                        return Err(self.lie(*account, again, returned).await);
-                    }
-                    (Some(returned), _) if returned == *word => {}
-                    (Some(returned), Some(_)) if may_be_exceptions => _ = others.insert(*account, returned),
-                    _ => {
-                        tracing::warn!(
-                            node = self.node.name,
-                            block = self.at.height.0,
-                            token = %self.address,
-                            %account,
-                            "balanceOf says {read}, {layout} holds {word}: the slot is dropped, balances are read and not proven"
-                        );
-                        self.slots.note(self.address, Known::NotFound { at: self.at.height });
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-        let odd = differing.len() - others.len();
-        if odd > 0 {
-            match self.run(first.0).await? {
-                Some(_) => self.warn_of(odd).await,
-                None => tracing::warn!(
-                    node = self.node.name,
-                    block = self.at.height.0,
-                    token = %self.address,
-                    "{odd} balances are others to the balance reader than to a call of its own, as slots have them, which count: its code may ask who calls"
-                ),
-            }
-        }
-        Ok(Some((others, plain_bits)))
     }
 
     /// `balanceOf`, by a call for each account; `None` where it fails.
@@ -494,27 +384,27 @@ impl Token<'_> {
         let keys: Vec<B256> = held.iter().map(|held| layout.key(held.account)).collect();
         let parts: Vec<Vec<B256>> = keys.chunks(KEYS).map(<[B256]>::to_vec).collect();
         let mut answers = futures_util::stream::iter(parts).map(async |keys| self.ask(&keys).await).buffered(AT_ONCE);
-        let (mut words, mut code) = (Vec::with_capacity(keys.len()), B256::ZERO);
+        let (mut words, mut of) = (Vec::with_capacity(keys.len()), None);
         while let Some(storage) = answers.try_next().await? {
             match storage {
-                Storage::Words(some, hash) => {
+                Storage::Words(some, contract) => {
                     words.extend(some);
-                    code = hash;
+                    of = Some(contract);
                 }
                 none => return Ok(none),
             }
         }
-        Ok(Storage::Words(words, code))
+        Ok(of.map_or(Storage::NoProof, |contract| Storage::Words(words, contract)))
     }
 
     /// What was verified, with a proof of each word by itself where that is wanted.
-    fn shown(&self, proof: &AccountProof, keys: &[B256], words: Option<Vec<U256>>) -> Storage {
-        let Some(words) = words else { return Storage::NoCode(self.keep.then(|| kept::of_account(proof))) };
+    fn shown(&self, proof: AccountProof, keys: &[B256], words: Option<Vec<U256>>) -> Storage {
+        let Some(words) = words else { return Storage::NoCode(self.keep.then(|| kept::of_account(&proof))) };
         let slots = keys.iter().zip(proof.storage_proof.iter().flatten());
         let mut proofs =
-            slots.map(|(key, slot)| kept::of_slot(proof, *key, slot)).take(if self.keep { keys.len() } else { 0 });
+            slots.map(|(key, slot)| kept::of_slot(&proof, *key, slot)).take(if self.keep { keys.len() } else { 0 });
         let words = words.into_iter().map(|value| Word { value, proof: proofs.next() }).collect();
-        Storage::Words(words, proof.code_hash)
+        Storage::Words(words, Box::new(AccountProof { account_proof: Vec::new(), storage_proof: None, ..proof }))
     }
 
     /// One question, with its answer verified against the state root.
@@ -527,7 +417,7 @@ impl Token<'_> {
             return Ok(Storage::NoProof);
         }
         let refusal = match state::prove(self.node, (self.at, self.state_root), contract, keys).await? {
-            Ok((proof, words)) => return Ok(self.shown(&proof, keys, words)),
+            Ok((proof, words)) => return Ok(self.shown(proof, keys, words)),
             Err(refusal) => refusal,
         };
         let subject = format!("the proof of token {contract} at block {}", self.at.height);
@@ -539,14 +429,6 @@ impl Token<'_> {
         self.is_withheld.store(true, Ordering::Relaxed);
         Ok(Storage::NoProof)
     }
-}
-
-/// Those that hold the most: the less likely is it that something else has the same value.
-fn largest(held: &[Held]) -> Vec<Held> {
-    let mut holders: Vec<Held> = held.iter().filter(|held| held.balance != Amount::ZERO).copied().collect();
-    holders.sort_unstable_by_key(|held| (std::cmp::Reverse(held.balance), held.account));
-    holders.truncate(HOLDERS);
-    holders
 }
 
 #[cfg(test)]
@@ -565,19 +447,5 @@ mod tests {
         slots.note(token, found.clone());
         assert!([1, 100, 1_000].iter().all(|height| slots.of(token, Height(*height)) == Some(found.clone())));
         assert_eq!(slots.of(Address::repeat_byte(2), Height(100)), None);
-    }
-
-    #[test]
-    fn the_largest_holders_are_asked_first_and_who_holds_nothing_never() {
-        let held = |account: u8, balance: u64| Held {
-            account: Address::repeat_byte(account),
-            balance: balance.into(),
-            prove: true,
-        };
-        let all: Vec<Held> =
-            [(1, 0), (2, 5), (3, 9), (4, 5), (5, 1), (6, 2), (7, 3), (8, 4)].map(|(a, b)| held(a, b)).into();
-        let expected = [(3, 9), (2, 5), (4, 5), (8, 4), (7, 3), (6, 2)].map(|(a, b)| held(a, b));
-        assert_eq!(largest(&all), expected);
-        assert!(largest(&all[..1]).is_empty());
     }
 }

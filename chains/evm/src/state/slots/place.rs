@@ -1,47 +1,38 @@
-//! Where a token keeps its balances, and on what it rests that its code returns them.
+//! Where a token keeps its balances, and what its code looks at beside.
+
+use alloy::primitives::Address;
 
 use crate::state::run::{Grounds, Keys};
 use crate::state::slots::layout::Layout;
 
-/// Where a token keeps its balances, and beside what its code has said so: some of its grounds, for blocks are read in any order.
+/// Where a token keeps its balances, and beside each one's own word what its code was seen to look at, which it is likely to look at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) layout: Layout,
-    /// With how many bits the longest word had that the code was seen to return as it is. A longer one may have something else in it, as who is stopped.
-    grounds: Vec<(Grounds, usize)>,
+    pub(super) beside: Keys,
 }
 
 impl Place {
-    /// So many different grounds are remembered of a token.
-    const MOST: usize = 4;
+    /// So many contracts, and so many words of each, are remembered of a token.
+    const MOST: usize = 16;
 
     pub(super) fn new(layout: Layout) -> Place {
-        Place { layout, grounds: Vec::new() }
+        Place { layout, beside: Keys::new() }
     }
 
-    /// Takes note of what the code said so on, and of the length of a word that it returned as it is.
-    pub(super) fn note(&mut self, grounds: (Grounds, usize)) {
-        if self.grounds.len() == Place::MOST {
-            self.grounds.remove(0);
+    /// Takes note of what the token's code looked at for this account; says whether that is more than is known.
+    pub(super) fn note(&mut self, token: Address, account: Address, saw: &Grounds) -> bool {
+        let (own, mut is_news) = (self.layout.key(account), false);
+        for (contract, keys) in saw.keys() {
+            if self.beside.len() == Place::MOST && !self.beside.contains_key(&contract) {
+                continue;
+            }
+            is_news |= !self.beside.contains_key(&contract);
+            let known = self.beside.entry(contract).or_default();
+            for key in keys.into_iter().filter(|key| (contract, *key) != (token, own)) {
+                is_news |= known.len() < Place::MOST && known.insert(key);
+            }
         }
-        self.grounds.push(grounds);
-    }
-
-    /// Whose code, and what words of their storage, must be as they were.
-    pub(super) fn rests_on(&self) -> Keys {
-        let mut all = Keys::new();
-        for (contract, keys) in self.grounds.iter().flat_map(|(grounds, _)| grounds.keys()) {
-            all.entry(contract).or_default().extend(keys);
-        }
-        all
-    }
-
-    /// Where what the code has said so on is among this: words of how many bits it returns as they are.
-    pub(super) fn stands(&mut self, now: &Grounds) -> Option<&mut usize> {
-        let is_among = |before: &Grounds| {
-            before.codes.iter().all(|(contract, code)| now.codes.get(contract) == Some(code))
-                && before.words.iter().all(|(at, word)| now.words.get(at) == Some(word))
-        };
-        self.grounds.iter_mut().find(|(grounds, _)| is_among(grounds)).map(|(_, bits)| bits)
+        is_news
     }
 }
