@@ -172,13 +172,14 @@ mod tests {
     }
 
     /// So many a second, and so many at once that were saved up before.
-    fn saved_up(bears: u32, most: f64) -> impl FnMut(Instant) -> bool {
-        let (mut saved, mut last) = (most, None);
+    fn saved_up(bears: u32, most: u32) -> impl FnMut(Instant) -> bool {
+        let each = Duration::from_secs(1) / bears;
+        let (mut saved, mut last) = (each * most, None);
         move |now: Instant| {
             let since = last.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last));
-            saved = (saved + since.as_secs_f64() * f64::from(bears)).min(most);
-            let is_room = saved >= 1.0;
-            saved -= if is_room { 1.0 } else { 0.0 };
+            saved = (saved + since).min(each * most);
+            let is_room = saved >= each;
+            saved -= if is_room { each } else { Duration::ZERO };
             is_room
         }
     }
@@ -187,7 +188,7 @@ mod tests {
     fn a_node_that_lets_many_pass_at_first_is_soon_asked_as_it_bears() {
         for (bears, at_first) in [(5, 5), (10, 10), (10, 30), (10, 100), (50, 50), (50, 200)] {
             let (mut rate, mut at) = (Rate::default(), Instant::now());
-            let mut limit = saved_up(bears, f64::from(at_first));
+            let mut limit = saved_up(bears, at_first);
             ten_seconds(&mut rate, &mut at, &mut limit);
             let (answered, refused) = ten_seconds(&mut rate, &mut at, &mut limit);
             assert!(answered >= bears * 8 && refused * 4 < answered, "{bears}: {answered} and {refused} refused");

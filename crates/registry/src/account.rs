@@ -199,22 +199,28 @@ pub(crate) trait Written {
 pub(crate) struct Context<'a> {
     pub(crate) directory: &'a Directory,
     pub(crate) timezone: &'a TimeZone,
-    /// Those that were read so far: each is kept once. The last one is mostly the next one's too.
-    pub(crate) terms: RefCell<(Option<Arc<Terms>>, HashSet<Arc<Terms>>)>,
+    known: RefCell<Known>,
+}
+
+/// The terms that were read so far: each is kept once. The last one is mostly the next one's too.
+#[derive(Default)]
+struct Known {
+    last: Option<Arc<Terms>>,
+    all: HashSet<Arc<Terms>>,
 }
 
 impl Context<'_> {
     pub(crate) fn new<'a>(directory: &'a Directory, timezone: &'a TimeZone) -> Context<'a> {
-        Context { directory, timezone, terms: RefCell::default() }
+        Context { directory, timezone, known: RefCell::default() }
     }
 
     fn share(&self, terms: Terms) -> Arc<Terms> {
-        let (last, known) = &mut *self.terms.borrow_mut();
+        let Known { last, all } = &mut *self.known.borrow_mut();
         if let Some(last) = last.as_ref().filter(|last| ***last == terms) {
             return last.clone();
         }
-        let shared = known.get(&terms).cloned().unwrap_or_else(|| Arc::new(terms));
-        known.insert(shared.clone());
+        let shared = all.get(&terms).cloned().unwrap_or_else(|| Arc::new(terms));
+        all.insert(shared.clone());
         last.insert(shared).clone()
     }
 }
