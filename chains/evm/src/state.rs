@@ -380,10 +380,14 @@ pub(crate) async fn prove(
         return Ok(Err(refusal));
     }
     let (some, others) = keys.split_at(keys.len() / 2);
-    let both = tokio::try_join!(Box::pin(prove(node, at, address, some)), Box::pin(prove(node, at, address, others)))?;
-    let ((mut proof, words), (other, others)) = match both {
-        (Ok(some), Ok(others)) => (some, others),
-        (Err(refusal), _) | (_, Err(refusal)) => return Ok(Err(refusal)),
+    // Where one half is refused to its last key, the other one is of no use.
+    let (mut proof, words) = match Box::pin(prove(node, at, address, some)).await? {
+        Ok(some) => some,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let (other, others) = match Box::pin(prove(node, at, address, others)).await? {
+        Ok(others) => others,
+        Err(refusal) => return Ok(Err(refusal)),
     };
     proof.storage_proof.get_or_insert_default().extend(other.storage_proof.unwrap_or_default());
     Ok(Ok((proof, words.zip(others).map(|(words, others)| [words, others].concat()))))

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
-use alloy::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
 use alloy::sol_types::{SolCall, sol};
 use assay_types::{BlockRef, Fault, NodeError};
 use futures_util::{StreamExt, TryStreamExt};
@@ -111,8 +111,7 @@ impl Stage<'_> {
     /// When the node fails, or gives code that is none.
     pub(crate) async fn know(&mut self, proof: &AccountProof, words: Vec<(B256, U256)>) -> Result<(), NodeError> {
         if let Some(code) = code(self.node, self.at, proof).await? {
-            let account = AccountInfo::new(proof.balance, proof.nonce.to(), code.hash_slow(), code);
-            self.accounts.insert(proof.address, account);
+            self.accounts.insert(proof.address, info(proof, code));
             self.words.extend(words.into_iter().map(|(key, word)| ((proof.address, key), word)));
         }
         Ok(())
@@ -276,8 +275,13 @@ async fn prove(
         return Ok(Ok(Part { address, account: None, words }));
     }
     let Some(code) = code(node, at.0, &proof).await? else { return Ok(Err(None)) };
-    let account = AccountInfo::new(proof.balance, proof.nonce.to(), code.hash_slow(), code);
-    Ok(Ok(Part { address, account: Some(account), words }))
+    let account = Some(info(&proof, code));
+    Ok(Ok(Part { address, account, words }))
+}
+
+fn info(proof: &AccountProof, code: Bytecode) -> AccountInfo {
+    let hash = if proof.has_code() { proof.code_hash } else { KECCAK256_EMPTY };
+    AccountInfo::new(proof.balance, proof.nonce.to(), hash, code)
 }
 
 /// Does the chain have the newest instructions that tokens are compiled to at this block? Its header says so, if it is of Cancun; of a chain that is
