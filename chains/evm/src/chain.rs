@@ -26,7 +26,7 @@ use crate::movements::{extract, repeated, told};
 use crate::node::Node;
 use crate::state::remarks::{self, Exposed};
 use crate::state::slots::Slots;
-use crate::state::{self, Answer, Prove, Question};
+use crate::state::{self, Answer, Prove, Question, horizon};
 use crate::wanted::{Wanted, addresses};
 use crate::{Finality, check, finality};
 
@@ -334,6 +334,13 @@ impl Chain for EvmChain {
             Ok(readings)
         };
         self.with_who_knows(read, Vec::as_slice)
+    }
+
+    fn proves(&self, at: &Header) -> Result<bool, NodeError> {
+        if state_root_of(at)? == EMPTY_ROOT_HASH {
+            return Ok(false);
+        }
+        self.with_a_node(async |node| Ok(node.proofs.is_there() && horizon::proves(node, at.at()).await))
     }
 
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {

@@ -7,7 +7,7 @@ pub(crate) mod meaning;
 pub(crate) mod recent;
 pub(crate) mod transport;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -78,9 +78,8 @@ impl Refusal {
     }
 }
 
-/// Of so many blocks, and accounts, it is remembered that something of them was proven.
+/// Of so many blocks it is remembered that something of them was proven.
 const PROVEN: usize = 64;
-const SHOWN: usize = 100_000;
 
 /// A node, as one talks to it.
 pub(crate) struct Node {
@@ -132,8 +131,6 @@ pub(crate) struct Node {
     lied_of: Mutex<BTreeSet<Address>>,
     /// The last blocks of which it has proven anything.
     proven: Mutex<VecDeque<BlockHash>>,
-    /// Accounts without code of which it has proven that they are there: for good, if they ever sent or held anything.
-    there: Mutex<HashSet<Address>>,
 }
 
 impl Node {
@@ -169,7 +166,6 @@ impl Node {
             doubt: Mutex::default(),
             lied_of: Mutex::default(),
             proven: Mutex::default(),
-            there: Mutex::default(),
         }
     }
 
@@ -194,18 +190,6 @@ impl Node {
         if !proven.contains(&block) {
             proven.truncate(PROVEN - 1);
             proven.push_front(block);
-        }
-    }
-
-    /// Is this an account without code that it has proven to be there? It is for good then.
-    pub(crate) fn has_shown(&self, account: Address) -> bool {
-        self.there.lock().contains(&account)
-    }
-
-    pub(crate) fn note_shown(&self, account: Address) {
-        let mut there = self.there.lock();
-        if there.len() < SHOWN {
-            there.insert(account);
         }
     }
 

@@ -133,7 +133,7 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
 }
 
 /// What accounts are said to hold is not known where the node proves others at this block, and not them: an account that is not there, of which some
-/// nodes prove nothing, holds nothing, unless it was there before.
+/// nodes prove nothing, holds nothing.
 async fn withhold(
     node: &Node,
     question: &Question<'_>,
@@ -144,10 +144,7 @@ async fn withhold(
     if lacking.is_empty() {
         return;
     }
-    let addresses: HashMap<AccountNo, Address> = question.accounts.iter().copied().collect();
-    let was_there =
-        |one: &Reading| asset == Asset::Native && addresses.get(&one.account).is_some_and(|it| node.has_shown(*it));
-    let holds = |one: &Reading| one.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO || was_there(one));
+    let holds = |one: &Reading| one.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO);
     let is_lacking = |one: &Reading| one.asset == asset && !one.proven && lacking.contains(&one.account) && holds(one);
     if question.state_root == EMPTY_ROOT_HASH || !node.proofs.is_there() || !readings.iter().any(is_lacking) {
         return;
@@ -280,9 +277,6 @@ async fn proofs(
     let native = |number, proof: verify::AccountProof| {
         let shown = Shown { amount: Amount(proof.balance), proof: keep.then(|| kept::of_account(&proof)) };
         let nonce = proof.nonce.to();
-        if !proof.has_code() && (nonce > 0 || !proof.balance.is_zero()) {
-            node.note_shown(proof.address);
-        }
         let between = match proof.has_code() {
             true => Between::Untold,
             false => Between::Sent { before: nonce, after: nonce },
@@ -391,6 +385,29 @@ pub(crate) async fn prove(
     };
     proof.storage_proof.get_or_insert_default().extend(other.storage_proof.unwrap_or_default());
     Ok(Ok((proof, words.zip(others).map(|(words, others)| [words, others].concat()))))
+}
+
+/// The same of a contract of which a node need not prove anything: `None` where it gives no proofs at all, `Err` where it refuses this one, in words. What
+/// rests on it is unknown then, if the node proves others ([`withhold`]).
+pub(crate) async fn prove_contract(
+    node: &Node,
+    at: (BlockRef, B256),
+    address: Address,
+    keys: &[B256],
+) -> Result<Option<Result<(verify::AccountProof, Option<Vec<U256>>), String>>, NodeError> {
+    if !node.proofs.is_there() {
+        return Ok(None);
+    }
+    let subject = format!("the proof of contract {address} at block {}", at.0.height);
+    match prove(node, at, address, keys).await? {
+        Ok(proven) => Ok(Some(Ok(proven))),
+        Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject, &why).map(|()| None),
+        Err(refusal) => {
+            let why = refusal.in_words()?;
+            tracing::debug!(node = node.name, "no proof: {subject}: {why}");
+            Ok(Some(Err(why)))
+        }
+    }
 }
 
 /// The words that a proof shows of these slots of an account, as [`verify::storage`] has them.

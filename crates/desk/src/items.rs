@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use assay_store::{Coverage, Movement, Store, StoreError, Transaction};
+use assay_store::{Coverage, Movement, Store, Transaction};
 use assay_types::{
     Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Direction, Header, Height,
     Kind, Payment, Statement, Told, TxId,
@@ -40,7 +40,7 @@ pub(crate) fn items(
         };
         let found = match found {
             Some(found) => found,
-            None => mempool.find(world, opened, txid),
+            None => mempool.find(world, question, opened, txid)?,
         };
         if let Found::Block { at, .. } = &found {
             blocks.insert((at.height, at.hash));
@@ -118,13 +118,15 @@ fn in_a_block(
     let Some(transaction) = store.transaction(txid)? else { return Ok(None) };
     let Some(header) = store.header(transaction.height)? else { return Ok(None) };
     let doubted = doubted(world, question, chain, store, (txid, &transaction))?;
-    let mut spent = Vec::new();
+    let (mut spent, mut unread) = (Vec::new(), BTreeSet::new());
     for (number, asset, amount) in transaction.debits {
-        if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset)
-            && is_own(question, chain, &store.account(number)?)
-        {
+        if !is_own(question, chain, &store.account(number)?) {
+            continue;
+        }
+        if let Some((entry, deployment)) = world.directory.deployed(&chain.id, asset) {
             spent.push(Spent { symbol: entry.symbol.clone(), amount: scale(amount, entry, deployment) });
         }
+        unread.extend(unread_of(world, chain, store, number, header.height)?);
     }
     let mut paid = paid(world, chain, transaction.payments)?;
     let coin = || world.directory.deployed(&chain.id, Asset::Native).map(|(entry, _)| entry.symbol.clone());
@@ -138,7 +140,45 @@ fn in_a_block(
             all().map(|entry| entry.symbol.clone()).collect()
         }
     };
-    Ok(Some(Found::Block { at: header.at(), paid, spent, untold, doubted }))
+    Ok(Some(Found::Block { at: header.at(), paid, spent, untold, unread: unread.into_iter().collect(), doubted }))
+}
+
+/// The assets for which a block was not read of an account.
+fn unread_of(
+    world: &World,
+    chain: &Source,
+    store: &Store,
+    account: AccountNo,
+    at: Height,
+) -> Result<Vec<String>, DeskError> {
+    let mut unread = Vec::new();
+    for entry in &world.directory.assets {
+        for deployment in entry.deployed_on(&chain.id) {
+            if store.is_unread((account, deployment.asset), at)? {
+                unread.push(entry.symbol.clone());
+            }
+        }
+    }
+    Ok(unread)
+}
+
+/// The assets for which a block was not read of one of the exchange's accounts. Of very many accounts it is looked at some.
+fn unread(
+    world: &World,
+    question: &Question<'_>,
+    chain: &Source,
+    store: &Store,
+    at: Height,
+) -> Result<Vec<String>, DeskError> {
+    const SOME: usize = 10_000;
+    let mut unread = BTreeSet::new();
+    let own = question.exchange.accounts.iter().filter(|declared| declared.terms.chain == chain.id);
+    for declared in own.filter(|declared| declared.terms.is_theirs(question.as_of)).take(SOME) {
+        if let Some((number, _)) = store.number(&declared.account)? {
+            unread.extend(unread_of(world, chain, store, number, at)?);
+        }
+    }
+    Ok(unread.into_iter().collect())
 }
 
 /// What a transaction moved of tokens, by their events, and what it brought of native coins, and state does not bear out: it was taken back, or in the
@@ -256,7 +296,7 @@ fn beside(store: &Store, txid: TxId) -> Result<Option<Found>, DeskError> {
 }
 
 fn nothing_known_at(at: BlockRef) -> Found {
-    Found::Block { at, paid: vec![], spent: vec![], untold: vec![], doubted: vec![] }
+    Found::Block { at, paid: vec![], spent: vec![], untold: vec![], unread: vec![], doubted: vec![] }
 }
 
 /// What moved the exchange's own accounts in a block, and no transaction is known to have moved.
@@ -318,31 +358,57 @@ impl Mempool {
         Mempool(ask())
     }
 
-    fn find(&self, world: &World, opened: &Opened<'_>, txid: TxId) -> Found {
+    fn find(
+        &self,
+        world: &World,
+        question: &Question<'_>,
+        opened: &Opened<'_>,
+        txid: TxId,
+    ) -> Result<Found, DeskError> {
         let chain = opened.chain;
-        let answer = match &self.0 {
-            Ok((node, last)) => node.pending(txid, last).map_err(|error| error.to_string()),
-            Err(why) => Err(why.clone()),
+        let nowhere = |why| Found::Nowhere { unasked: Some(why) };
+        let (node, last) = match &self.0 {
+            Ok(asked) => asked,
+            Err(why) => return Ok(nowhere(why.clone())),
         };
-        let paid = |payments| paid(world, chain, payments).map_err(|error| error.to_string());
-        match answer.and_then(|pending| pending.map(|pending| paid(pending.payments)).transpose()) {
-            Ok(Some(payments)) => Found::Mempool { payments, complete: chain.id.namespace() == "bip122" },
-            Ok(None) => self.mined(opened, txid).unwrap_or_else(|why| Found::Nowhere { unasked: Some(why) }),
-            Err(why) => Found::Nowhere { unasked: Some(why) },
+        match node.pending(txid, last) {
+            Ok(Some(pending)) => {
+                let payments = paid(world, chain, pending.payments)?;
+                Ok(Found::Mempool { payments, complete: chain.id.namespace() == "bip122" })
+            }
+            Ok(None) => mined(world, question, opened, &**node, txid),
+            Err(error) => Ok(nowhere(error.to_string())),
         }
     }
+}
 
-    /// One that moved no watched account as far as blocks tell, and does not wait: the node says in which block it is, and that counts where
-    /// something moved there that no transaction is known to have moved.
-    fn mined(&self, opened: &Opened<'_>, txid: TxId) -> Result<Found, String> {
-        let nowhere = Found::Nowhere { unasked: None };
-        let (Ok((node, _)), Ok(store)) = (&self.0, &opened.store) else { return Ok(nowhere) };
-        let is_looked_for = |at| store.unattributed(&at).is_ok_and(|moved| moved.is_some());
-        let Some(at) = node.mined(txid, &is_looked_for).map_err(|error| error.to_string())? else { return Ok(nowhere) };
-        let in_words = |error: StoreError| error.to_string();
-        if store.header(at.height).map_err(in_words)?.is_none_or(|ours| ours.at() != at) {
-            return Err(format!("the node has it in a block {} that is not indexed", at.height));
+/// One that moved no watched account as far as blocks tell, and does not wait: the node says in which block it is, and that counts where
+/// something moved there that no transaction is known to have moved, or that was not read.
+fn mined(
+    world: &World,
+    question: &Question<'_>,
+    opened: &Opened<'_>,
+    node: &dyn Chain,
+    txid: TxId,
+) -> Result<Found, DeskError> {
+    let nowhere = |unasked| Ok(Found::Nowhere { unasked });
+    let Ok(store) = &opened.store else { return nowhere(None) };
+    let is_looked_for = |at| store.unattributed(&at).is_ok_and(|moved| moved.is_some());
+    let at = match node.mined(txid, &is_looked_for) {
+        Ok(Some(at)) => at,
+        Ok(None) => return nowhere(None),
+        Err(error) => return nowhere(Some(error.to_string())),
+    };
+    let ours = store.header(at.height)?;
+    if ours.as_ref().is_none_or(|ours| ours.at() != at) && at.height >= node.first() {
+        return nowhere(Some(format!("the node has it in a block {} that is not indexed", at.height)));
+    }
+    let unread = unread(world, question, opened.chain, store, at.height)?;
+    match nothing_known_at(at) {
+        Found::Block { at, paid, spent, untold, doubted, .. } if !unread.is_empty() => {
+            Ok(Found::Block { at, paid, spent, untold, unread, doubted })
         }
-        Ok(if is_looked_for(at) { nothing_known_at(at) } else { nowhere })
+        known if is_looked_for(at) => Ok(known),
+        _ => nowhere(None),
     }
 }

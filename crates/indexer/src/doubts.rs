@@ -1,6 +1,6 @@
 //! Where state is not what our sums say: what was asked once is asked again, and what state proves counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use assay_store::{Applier, Coverage, Pair, StoreError};
 use assay_types::{Account, AccountNo, Amount, Asset, Block, Fault, Header, NodeError, Reading, Reads, Watch};
@@ -21,9 +21,10 @@ impl Indexer<'_> {
         applier: &mut Applier<'_>,
     ) -> Result<(), Break> {
         let (false, Some(parent)) = (block.opening, parent) else { return Ok(()) };
-        let surprised = applier.surprises(block)?;
+        let parted = applier.parted(block)?;
+        let surprised: Vec<Pair> = known(&parted).collect();
         if surprised.is_empty() {
-            return Ok(());
+            return Ok(self.hold_back_vanished(block, &parted)?);
         }
         let pairs = self.with_bytes(&surprised)?;
         let of: HashMap<Pair, usize> = block.readings.iter().map(Reading::pair).zip(0..).collect();
@@ -35,7 +36,7 @@ impl Indexer<'_> {
                 *first = self.read_a_third_time(&block.header, first, again)?;
             }
         }
-        self.hold_back_vanished(block, &surprised, parent)?;
+        self.hold_back_vanished(block, &parted)?;
         // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
         let mut doubtful = Vec::with_capacity(pairs.len());
         for pair in pairs {
@@ -54,32 +55,24 @@ impl Indexer<'_> {
         self.drop_denied(block, parent)
     }
 
-    /// That an account has nothing left, which nothing shows, of which it was proven that it had, and of which the node gives no proof where it proves others, is not
-    /// known: some nodes prove nothing of who is not there, but this one was.
-    fn hold_back_vanished(&self, block: &mut Block, pairs: &[Pair], parent: &Header) -> Result<(), IndexError> {
-        /// So many others are asked about.
-        const OTHERS: usize = 3;
-        let natives = || block.readings.iter().filter(|one| one.asset == Asset::Native);
-        let mut vanished = Vec::new();
-        for one in natives().filter(|one| !one.proven && one.balance == Ok(Amount::ZERO) && pairs.contains(&one.pair()))
-        {
-            if self.store.noted_coverage(one.account, one.asset, parent.height)? == Coverage::Verified {
-                vanished.push(one.pair());
-            }
-        }
-        let holds = |one: &&Reading| one.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO);
-        let others: Vec<Pair> = natives().filter(holds).take(OTHERS).map(Reading::pair).collect();
-        if vanished.is_empty() || others.is_empty() {
+    /// That an account has nothing left, which nothing shows, is not known of a node that proves others there, and not that: some prove nothing of who is
+    /// not there, but this one was. What is unknown for that stays so until somebody proves it.
+    fn hold_back_vanished(&self, block: &mut Block, parted: &[(Pair, Coverage)]) -> Result<(), IndexError> {
+        let natives = parted.iter().map(|(pair, _)| *pair).filter(|(_, asset)| *asset == Asset::Native);
+        let mut vanished: HashSet<Pair> = natives.collect();
+        let is_nothing = |one: &&Reading| !one.proven && one.balance == Ok(Amount::ZERO);
+        let nothing: HashSet<Pair> = block.readings.iter().filter(is_nothing).map(Reading::pair).collect();
+        vanished.retain(|pair| nothing.contains(pair));
+        if vanished.is_empty() || !patiently(&self.stop, || self.chain.proves(&block.header))? {
             return Ok(());
         }
-        let proves = self.read_again(&block.header, &self.with_bytes(&others)?)?.iter().any(|one| one.proven);
-        let (node, height, kind) = (self.node(), block.header.height, Fault::Omitted.as_str());
-        for one in block.readings.iter_mut().filter(|one| proves && vanished.contains(&one.pair())) {
+        let (node, height, kind) = (self.node(), block.header.height, Fault::Omitted);
+        for one in block.readings.iter_mut().filter(|one| vanished.contains(&one.pair())) {
             let account = self.store.account(one.account)?;
             let why = format!(
-                "{node}: it does not prove that {account} has nothing left at block {height}, and proves others there (kind: {kind})"
+                "{node}: it does not prove that {account} has nothing left at block {height}, and proves others there {kind}"
             );
-            tracing::warn!(kind, "{why}");
+            tracing::warn!(kind = kind.as_str(), "{why}");
             one.balance = Err(why);
         }
         Ok(())
@@ -197,4 +190,9 @@ impl Indexer<'_> {
         }
         Ok(())
     }
+}
+
+/// Those of whom something was known.
+pub(crate) fn known(parted: &[(Pair, Coverage)]) -> impl Iterator<Item = Pair> {
+    parted.iter().filter(|(_, before)| !matches!(before, Coverage::Unknown(_))).map(|(pair, _)| *pair)
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_store::{Applier, Coverage, Pair};
 use assay_types::{Account, AccountNo, Amount, Asset, Block, Watch};
 
+use crate::doubts::known;
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
 
@@ -117,7 +118,7 @@ impl Indexer<'_> {
     /// others are read, and where one of them changed as well, all.
     fn read_who_holds(&self, block: &mut Block, applier: &mut Applier<'_>) -> Result<(), Break> {
         let surprised = |block: &Block, applier: &mut Applier<'_>| -> Result<BTreeSet<Pair>, Break> {
-            Ok(applier.surprises(block)?.into_iter().filter(|(_, asset)| matches!(asset, Asset::Token(_))).collect())
+            Ok(known(&applier.parted(block)?).filter(|(_, asset)| matches!(asset, Asset::Token(_))).collect())
         };
         let first = surprised(block, applier)?;
         if first.is_empty() {

@@ -372,6 +372,11 @@ impl Chain for Quorum {
         Ok(self.agreed_readings(pairs.iter().map(|pair| (pair.0, pair.2)), &said))
     }
 
+    fn proves(&self, at: &Header) -> Result<bool, NodeError> {
+        let header = at.clone();
+        Ok(self.enough(self.ask(move |node| node.proves(&header)))?.into_iter().any(|(_, proves)| proves))
+    }
+
     /// What enough say.
     fn balances(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         let (header, asked) = (at.clone(), pairs.to_vec());

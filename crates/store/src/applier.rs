@@ -141,12 +141,12 @@ impl<'a> Applier<'a> {
         Arc::clone(&self.given)
     }
 
-    /// What surprises of the next block: see [`Store::surprises`].
+    /// What surprises of the next block, as [`Store::surprises`] has it, and what would if it were known; with how well each was known before.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn surprises(&mut self, block: &Block) -> Result<Vec<Pair>, StoreError> {
-        self.store.surprised_by(block, |pair| self.balance(pair))
+    pub fn parted(&mut self, block: &Block) -> Result<Vec<(Pair, Coverage)>, StoreError> {
+        self.store.parted(block, |pair| self.balance(pair))
     }
 
     /// Before the next block.

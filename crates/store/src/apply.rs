@@ -125,18 +125,20 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn surprises(&self, block: &Block) -> Result<Vec<Pair>, StoreError> {
-        self.surprised_by(block, |(account, asset)| self.latest_balance(account, asset))
+        let parted = self.parted(block, |(account, asset)| self.latest_balance(account, asset))?;
+        let known = parted.into_iter().filter(|(_, before)| !matches!(before, Coverage::Unknown(_)));
+        Ok(known.map(|(pair, _)| pair).collect())
     }
 
-    /// The same, of a block upon these balances.
-    pub(crate) fn surprised_by(
+    /// The same, of a block upon these balances, and of those that are unknown too; with how well each was known before.
+    pub(crate) fn parted(
         &self,
         block: &Block,
         mut balance: impl FnMut(Pair) -> Result<Amount, StoreError>,
-    ) -> Result<Vec<Pair>, StoreError> {
-        let mut surprised = Vec::new();
+    ) -> Result<Vec<(Pair, Coverage)>, StoreError> {
+        let mut parted = Vec::new();
         if block.readings.is_empty() {
-            return Ok(surprised); // a chain without state
+            return Ok(parted); // a chain without state
         }
         let mut legs: Vec<Leg> = block.effects.iter().map(|effect| *effect.leg()).collect();
         for moved in by_pair(&mut legs, &block.readings) {
@@ -148,11 +150,9 @@ impl Store {
                 continue;
             }
             let last = self.last_coverage(&account_prefix(account, asset), Height(u64::MAX))?;
-            if !matches!(last, None | Some((_, Coverage::Unknown(_)))) {
-                surprised.push(moved.pair);
-            }
+            parted.extend(last.map(|(_, before)| (moved.pair, before)));
         }
-        Ok(surprised)
+        Ok(parted)
     }
 
     /// What a reading says about how well this height, and those below it, are known. `unexplained`: it is not what the

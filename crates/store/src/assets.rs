@@ -9,6 +9,7 @@ use rocksdb::WriteBatch;
 use crate::bytes::{Reader, Writer};
 use crate::changes::{self, Changes, Way};
 use crate::rows::account_prefix;
+use crate::standing::NOT_FOLLOWED;
 use crate::{Coverage, Family, Store, StoreError};
 
 const ASSETS_KEY: &[u8] = b"assets";
@@ -77,5 +78,5 @@ impl Store {
 
 /// Why nothing is known of an asset from this block on.
 fn unfollowed_from(next: Height) -> String {
-    format!("not followed from block {next} on: the asset was not configured")
+    format!("{NOT_FOLLOWED} from block {next} on: the asset was not configured")
 }

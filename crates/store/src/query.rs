@@ -4,7 +4,7 @@ use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Outpoint, Time
 
 use crate::declare::PUBLISHED_KEY;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key, height_of};
-use crate::standing::{Pair, UNFOLLOWED, pair_of};
+use crate::standing::{NOT_FOLLOWED, Pair, UNFOLLOWED, pair_of};
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";
@@ -284,6 +284,15 @@ impl Store {
             unknown.push((above.next().max(from), to, why));
         }
         Ok(unknown)
+    }
+
+    /// Was a block not read for an account in an asset, as one of the two was not followed then?
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn is_unread(&self, (account, asset): Pair, at: Height) -> Result<bool, StoreError> {
+        let coverage = self.noted_coverage(account, asset, at)?;
+        Ok(matches!(coverage, Coverage::Unknown(why) if why.starts_with(NOT_FOLLOWED)))
     }
 
     /// Why nothing is said of the lowest heights, in words.

@@ -47,6 +47,8 @@ pub struct Past {
     coverage: BTreeMap<(Pair, Height), Option<Coverage>>,
 }
 
+/// How it begins, in words, that something was not followed.
+pub(crate) const NOT_FOLLOWED: &str = "not followed";
 pub(crate) const UNFOLLOWED: &str = "not followed at this height";
 
 impl Store {

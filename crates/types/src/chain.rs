@@ -378,6 +378,15 @@ pub trait Chain: Send + Sync {
     /// See [`NodeError`].
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError>;
 
+    /// Does the node prove anything of the state after this block? Then it leaves out what it does not prove.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    fn proves(&self, at: &Header) -> Result<bool, NodeError> {
+        let _ = at;
+        Ok(false)
+    }
+
     /// What these accounts hold in every asset that is followed after this block, read and not proven. Empty on chains without state.
     ///
     /// # Errors

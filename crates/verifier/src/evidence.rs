@@ -209,6 +209,8 @@ pub enum Found {
         spent: Vec<Spent>,
         /// The assets of which it is not told what else it paid: a call that was not traced, or nothing that could be held against the header.
         untold: Vec<String>,
+        /// The assets of which nothing is known of this block: it was not read for them, or not for all of the exchange's accounts.
+        unread: Vec<String>,
         /// What of it the chain's state may deny.
         doubted: Vec<Doubted>,
     },

@@ -275,9 +275,9 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
         }
     }
     for ((chain, txid), numbers) in by_transaction {
-        let (payments, complete, untold, doubted) = match transactions.get(&(chain, txid)) {
-            Some(Found::Mempool { payments, complete }) => (payments, *complete, &[][..], &[][..]),
-            Some(Found::Block { paid, untold, doubted, .. }) => (paid, true, &untold[..], &doubted[..]),
+        let (payments, complete, [untold, unread], doubted) = match transactions.get(&(chain, txid)) {
+            Some(Found::Mempool { payments, complete }) => (payments, *complete, [&[][..]; 2], &[][..]),
+            Some(Found::Block { paid, untold, unread, doubted, .. }) => (paid, true, [&untold[..], &unread[..]], &doubted[..]),
             Some(Found::Nowhere { .. }) | None => continue,
         };
         let uses: Vec<Use<'_>> = numbers
@@ -295,7 +295,8 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
                 Fit::Pays(_) => doubted.iter().any(|it| it.symbol == one.symbol && !it.went.is_zero()),
                 Fit::UsedBefore | Fit::Untold => false,
             };
-            if is_untold && one.list == List::PendingWithdrawals {
+            let is_unread = matches!(fit, Fit::Elsewhere | Fit::Less(_)) && unread.iter().any(|it| it == one.symbol);
+            if is_untold && one.list == List::PendingWithdrawals || is_unread {
                 *fit = Fit::Untold;
             }
         }
@@ -333,7 +334,7 @@ fn grant(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners: &Ow
 }
 
 /// Withdrawals that calls may have settled of which no trace tells: together at most what their transaction took from the exchange and is not
-/// seen to have paid for others.
+/// seen to have paid for others; all of it where that block was not read.
 fn leave_open(judged: &mut [Judged<'_>], transactions: &Transactions<'_>) {
     let mut left: HashMap<(&ChainId, TxId, &str), Wide> = HashMap::new();
     let settled = |one: &&mut Judged<'_>| one.list == List::PendingWithdrawals && matches!(one.place, Place::UpTo(_));
@@ -343,7 +344,10 @@ fn leave_open(judged: &mut [Judged<'_>], transactions: &Transactions<'_>) {
         let (Some(txid), chain) = (one.tx, &one.item.chain) else { continue };
         let left = left
             .entry((chain, txid, one.symbol))
-            .or_insert_with(|| spent(transactions.get(&(chain, txid)), one.symbol));
+            .or_insert_with(|| match transactions.get(&(chain, txid)) {
+                Some(Found::Block { unread, .. }) if unread.iter().any(|it| it == one.symbol) => Wide::MAX,
+                found => spent(found, one.symbol),
+            });
         let part = match one.fit {
             Fit::Pays(share) => share.total().min(*left),
             Fit::Untold => wide(one.item.amount).min(*left),

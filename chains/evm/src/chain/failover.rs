@@ -1,11 +1,12 @@
 //! Which of a chain's nodes answers: one at a time, and the next one where that fails.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy::consensus::Header;
-use assay_types::{Asset, BlockRef, Fault, NodeError, Reading};
+use assay_types::{AccountNo, Asset, BlockRef, Fault, NodeError, Reading};
 use serde_json::json;
 
 use super::EvmChain;
@@ -128,9 +129,11 @@ impl EvmChain {
         readings: impl Fn(&T) -> &[Reading],
     ) -> Result<T, NodeError> {
         let (most, left_out) = (RefCell::<Option<(T, usize)>>::default(), RefCell::new(Vec::new()));
+        // As it is now: what another piece of work finds out meanwhile makes nobody's answer whole.
+        let nobody_knows = self.nobody_knows();
         let whole = self.with_a_node(async |node| {
             let done = work(node).await?;
-            let Some((unknown, why)) = self.unknown(readings(&done)) else { return Ok(done) };
+            let Some((unknown, why)) = self.unknown(readings(&done), &nobody_knows) else { return Ok(done) };
             if readings(&done).iter().any(|reading| reading.balance.is_ok()) {
                 left_out.borrow_mut().push(node.missing("a balance", Some(Fault::Omitted), &why));
             }
@@ -157,19 +160,25 @@ impl EvmChain {
 
     /// How many of these balances are unknown that another node may know, and why the first of them is. What none of them knew lately is not asked of all of
     /// them again: some tokens answer nobody.
-    fn unknown(&self, readings: &[Reading]) -> Option<(usize, String)> {
-        let nobody_knows = self.nobody_knows.lock();
-        let is_lately = |pair| nobody_knows.get(&pair).is_some_and(|at| at.elapsed() < NOBODY_KNOWS);
-        let unknown = readings.iter().filter(|one| one.balance.is_err() && !is_lately((one.account, one.asset)));
+    fn unknown(
+        &self,
+        readings: &[Reading],
+        nobody_knows: &HashSet<(AccountNo, Asset)>,
+    ) -> Option<(usize, String)> {
+        let unknown = readings.iter().filter(|one| one.balance.is_err() && !nobody_knows.contains(&one.pair()));
         let first = unknown.clone().next()?.balance.as_ref().err()?.clone();
         (self.nodes.len() > 1).then(|| (unknown.count(), first))
     }
 
-    fn note_nobody_knows(&self, readings: &[Reading]) {
+    fn nobody_knows(&self) -> HashSet<(AccountNo, Asset)> {
         let mut nobody_knows = self.nobody_knows.lock();
-        let tokens = readings.iter().filter(|one| one.balance.is_err() && one.asset != Asset::Native);
         nobody_knows.retain(|_, at| at.elapsed() < NOBODY_KNOWS);
-        nobody_knows.extend(tokens.map(|one| ((one.account, one.asset), Instant::now())));
+        nobody_knows.keys().copied().collect()
+    }
+
+    fn note_nobody_knows(&self, readings: &[Reading]) {
+        let tokens = readings.iter().filter(|one| one.balance.is_err() && one.asset != Asset::Native);
+        self.nobody_knows.lock().extend(tokens.map(|one| (one.pair(), Instant::now())));
     }
 }
 

@@ -1,8 +1,8 @@
-//! What a contract returns, found out here: its code is run on storage that was proven. It tells apart a node that lies about a balance, and
-//! a token whose balance is not, or no longer, where it was thought to be; and whom a token stops is nobody's word.
+//! What a contract returns, found out here: its code is run on storage that was proven. That is what a token's balance is, how many decimals it has,
+//! and whom it stops.
 //!
-//! Nothing is said where the outcome could depend on more than code and storage: on the block, on the price or amount of gas, on who calls and what
-//! he has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
+//! Nothing is said where the outcome could depend on more than what is proven: on the block, but for its time and number where these are given, on
+//! the price or amount of gas, on who calls and what he has, or on rules that not every chain has. A node may fill these in, in a call, in another way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -44,8 +44,9 @@ const CODES: usize = 256;
 const ROUNDS: usize = 24;
 /// It must return the same to who calls at the node by a call of its own as to the balance reader, with less gas than either gives and with more.
 const CALLS: [(Address, u64); 2] = [(Address::ZERO, READERS_GAS), (READER, 2 * CALL_GAS)];
-/// So much gas in all is spent on one question: of what makes us work for longer nothing is said.
+/// So much gas is spent in all, and so much beside for each call: of what makes us work for longer nothing is said.
 const MOST_GAS: u64 = 100_000_000;
+const GAS_EACH: u64 = 100_000;
 
 /// The state of a block of one node, as far as it was proven: code is run on it.
 pub(crate) struct Stage<'a> {
@@ -58,7 +59,7 @@ pub(crate) struct Stage<'a> {
     words: HashMap<(Address, B256), U256>,
     /// Of which contract a proof was refused, and how.
     refused: Option<(Address, String)>,
-    /// The gas that was spent.
+    /// The gas that may still be spent.
     gas: u64,
 }
 
@@ -74,8 +75,8 @@ pub(crate) struct Run {
     is_new: bool,
 }
 
-/// Everything that code which was run could see: as long as that is the same, it returns the same.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The code that was run, and the words of storage that it looked at.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Grounds {
     /// By the hash of each contract's code.
     pub(crate) codes: BTreeMap<Address, B256>,
@@ -102,7 +103,7 @@ pub(crate) fn balance_of(account: Address) -> Bytes {
 
 impl Stage<'_> {
     pub(crate) fn new(node: &Node, at: BlockRef, state_root: B256, time: Option<u64>) -> Stage<'_> {
-        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new(), refused: None, gas: 0 }
+        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new(), refused: None, gas: MOST_GAS }
     }
 
     /// Takes a contract and words of its storage as they were proven before.
@@ -117,7 +118,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Was a proof refused that it needed?
+    /// Was a proof refused that it needs?
     pub(crate) fn is_refused(&self) -> bool {
         self.refused.is_some()
     }
@@ -128,17 +129,18 @@ impl Stage<'_> {
         code.map(Bytecode::original_bytes).unwrap_or_default()
     }
 
-    /// What came of each of these calls of a contract; `None` where it cannot be said, as not all is proven that it asks for.
+    /// What came of each of these calls of a contract; `None` where it cannot be said, as not all is proven that it asks for, or it takes too much gas.
     ///
     /// # Errors
     /// When the node fails, or gives proofs or code that are none.
     pub(crate) async fn run(&mut self, contract: Address, calls: &[Bytes]) -> Result<Vec<Option<Run>>, NodeError> {
         let mut runs: Vec<Option<Run>> = vec![None; calls.len()];
+        self.gas += GAS_EACH * calls.len() as u64;
         for _ in 0..ROUNDS {
             let mut missing = Keys::new();
             for (call, run) in calls.iter().zip(&mut runs).filter(|(_, run)| run.is_none()) {
-                if self.gas > MOST_GAS {
-                    return Ok(runs);
+                if self.gas == 0 {
+                    break;
                 }
                 match self.run_one(contract, call) {
                     Ok(done) => *run = Some(done),
@@ -223,7 +225,7 @@ impl Stage<'_> {
             is_believed &= !evm.inspector.is_asked;
             run.asks_what_is_held |= evm.inspector.is_held_asked;
             run.is_new |= evm.inspector.is_new;
-            self.gas += gas_limit.saturating_sub(evm.inspector.gas_left);
+            self.gas = self.gas.saturating_sub(gas_limit.saturating_sub(evm.inspector.gas_left));
             let output = match done {
                 Ok(ExecutionResult::Success { output, .. }) => Some(output.into_data()),
                 Err(EVMError::Database(missing)) => return Err(missing),
@@ -246,8 +248,7 @@ struct Part {
     words: Vec<(B256, U256)>,
 }
 
-/// `Err` where it is not proven, with how that was refused, or its code cannot be run. The node proved a word of this contract before: that it refuses another now must not make
-/// its own word count, unless it proves nothing at this block.
+/// `Err` where it is not proven, with how that was refused, or its code cannot be run.
 async fn prove(
     node: &Node,
     at: (BlockRef, B256),
@@ -255,19 +256,10 @@ async fn prove(
     keys: Vec<B256>,
     is_known: bool,
 ) -> Result<Result<Part, Option<(Address, String)>>, NodeError> {
-    let (proof, words) = match state::prove(node, at, address, &keys).await? {
-        Ok(proven) => proven,
-        Err(refusal) => {
-            let subject = format!("the proof of contract {address} at block {}", at.0.height);
-            return match refusal {
-                Refusal::NoMethod(why) => node.proofs.refuse(node, &subject, &why).map(|()| Err(None)),
-                Refusal::Absent(why) | Refusal::Other(why) => match state::prove(node, at, address, &[]).await? {
-                    Err(Refusal::Absent(_) | Refusal::Other(_)) => Ok(Err(Some((address, why)))),
-                    _ => Err(node.missing(&subject, Some(Fault::Omitted), format!("it proves others of it: {why}"))),
-                },
-                refusal => Err(refusal).or_fail(node, &subject),
-            };
-        }
+    let (proof, words) = match state::prove_contract(node, at, address, &keys).await? {
+        Some(Ok(proven)) => proven,
+        Some(Err(why)) => return Ok(Err(Some((address, why)))),
+        None => return Ok(Err(None)),
     };
     let words = words.unwrap_or_else(|| vec![U256::ZERO; keys.len()]);
     let words = keys.into_iter().zip(words).collect();

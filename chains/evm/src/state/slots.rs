@@ -20,7 +20,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::diagnose::elsewhere::{self, STRANGER};
-use crate::node::{Node, Refusal};
+use crate::node::Node;
 use crate::state::run::{KEYS, Run, Stage, balance_of};
 use crate::state::slots::layout::Layout;
 use crate::state::{self, Shown, kept, reader};
@@ -66,7 +66,7 @@ impl Slots {
         })
     }
 
-    /// Is a balance of this token known to be a word of its storage, which nothing but its own code changes?
+    /// Is a balance of this token known to be a word of its storage?
     pub(crate) fn is_found(&self, token: Address) -> bool {
         matches!(self.known().get(&token), Some(Known::Found(_)))
     }
@@ -93,7 +93,7 @@ pub(crate) struct Token<'a> {
     /// Is what proves its balances wanted as well?
     pub(crate) keep: bool,
     pub(crate) address: Address,
-    /// Is it told when the node gives no proof of it?
+    /// Set where the node refuses a proof that it takes.
     pub(crate) is_withheld: &'a AtomicBool,
 }
 
@@ -224,15 +224,14 @@ impl Token<'_> {
             wanted[..=largest].rotate_right(1);
             count += 1;
         }
+        let mut differing = Vec::new();
         for Held { account, balance, .. } in wanted.into_iter().take(count) {
-            let Some(returned) = self.run(*account).await?.filter(|returned| returned != balance) else { continue };
-            let again = self.read_again(vec![*account]).await?.pop().flatten();
-            if again.is_some_and(|again| again != returned) {
-                return Err(self.lie(*account, *balance, returned).await);
+            if let Some(amount) = self.run(*account).await?.filter(|returned| returned != balance) {
+                differing.push((*account, amount));
+                told.insert(*account, Shown { amount, proof: None });
             }
-            self.warn_of(1).await;
-            told.insert(*account, Shown { amount: returned, proof: None });
         }
+        self.tell_differing(&differing).await?;
         Ok(told)
     }
 
@@ -314,10 +313,10 @@ impl Token<'_> {
     }
 
     async fn warn_of(&self, balances: usize) {
-        let subject = format!("{balances} balances of token {} at block {}", self.address, self.at.height);
-        let why = "what was read is not what counts";
+        let subject = format!("what was read of token {} at block {}", self.address, self.at.height);
+        let why = format!("of {balances} accounts it is not what counts");
         let fault = elsewhere::of_call(self.node, self.at).await;
-        self.node.doubt(self.node.contradiction(&subject, "their proofs", fault, why));
+        self.node.doubt(self.node.contradiction(&subject, "its proofs", fault, why));
     }
 
     /// Where the token keeps its balances, from memory, or by what its code looks at for those who hold the most, and for nobody.
@@ -413,21 +412,14 @@ impl Token<'_> {
     }
 
     async fn ask_of(&self, contract: Address, keys: &[B256]) -> Result<Storage, NodeError> {
-        if !self.node.proofs.is_there() {
-            return Ok(Storage::NoProof);
-        }
-        let refusal = match state::prove(self.node, (self.at, self.state_root), contract, keys).await? {
-            Ok((proof, words)) => return Ok(self.shown(proof, keys, words)),
-            Err(refusal) => refusal,
-        };
-        let subject = format!("the proof of token {contract} at block {}", self.at.height);
-        if let Refusal::NoMethod(why) = refusal {
-            return self.node.proofs.refuse(self.node, &subject, &why).map(|()| Storage::NoProof);
-        }
-        let why = refusal.in_words()?;
-        tracing::debug!(node = self.node.name, "no proof: {subject}: {why}");
-        self.is_withheld.store(true, Ordering::Relaxed);
-        Ok(Storage::NoProof)
+        Ok(match state::prove_contract(self.node, (self.at, self.state_root), contract, keys).await? {
+            Some(Ok((proof, words))) => self.shown(proof, keys, words),
+            Some(Err(_)) => {
+                self.is_withheld.store(true, Ordering::Relaxed);
+                Storage::NoProof
+            }
+            None => Storage::NoProof,
+        })
     }
 }
 

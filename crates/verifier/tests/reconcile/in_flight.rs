@@ -59,7 +59,7 @@ fn a_pending_withdrawal_is_owed_unless_it_was_settled() {
 fn what_no_trace_tells_of_settles_nothing_and_leaves_the_verdict_open() {
     let untold = |found: Found| match found {
         Found::Block { at, paid, spent, doubted, .. } => {
-            Found::Block { at, paid, spent, untold: vec!["BTC".into()], doubted }
+            Found::Block { at, paid, spent, untold: vec!["BTC".into()], unread: vec![], doubted }
         }
         other => other,
     };
@@ -220,7 +220,7 @@ fn where_b_is_unknown_debts_count_and_nothing_is_deducted() {
     let other_branch = || {
         let mut fork = at(B);
         fork.hash.0 = [77; 32];
-        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: vec![], doubted: vec![] }
+        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: vec![], unread: vec![], doubted: vec![] }
     };
     assert_eq!(outcome(&world().unconfirmed(item(9, 0, 5)).tx(9, other_branch())), (0, 0, vec![WARNING.into()]));
     assert_eq!(outcome(&world().uncredited(item(9, 0, 5)).tx(9, other_branch())), (5, 0, vec![WARNING.into()]));

@@ -135,7 +135,7 @@ pub fn paid(index: u32, to: u8, units: u64) -> Paid {
 }
 
 pub fn in_block(height: u64, paid: Vec<Paid>) -> Found {
-    Found::Block { at: at(height), paid, spent: vec![], untold: vec![], doubted: vec![] }
+    Found::Block { at: at(height), paid, spent: vec![], untold: vec![], unread: vec![], doubted: vec![] }
 }
 
 pub fn spending(found: Found, units: u64) -> Found {
