@@ -219,6 +219,69 @@ fn an_asset_that_is_added_opens_with_what_is_held() {
     assert_eq!(lab.assay(&["check", "--deep"]).code, 0);
 }
 
+/// A token's code is run for each of many who begin at one block, and what that takes is bounded by how many they are.
+#[test]
+fn of_many_accounts_each_ones_balance_is_proven_where_they_begin() {
+    const MANY: u16 = 2_500;
+    let world = World::new(&[]);
+    let (token, user) = (token(&world), world.users[1]);
+    transfer(&world, token, user, 100);
+    let lab = lab(&world, world.height(), &contracts::asset("MINE", token, 6));
+    lab.write("exchanges/acme/crowd.csv", &contracts::crowd(MANY));
+    lab.index();
+    let crowd = contracts::crowd(MANY);
+    let addresses = crowd.lines().skip(1).step_by(100).map(|line| line.split(',').nth(1).unwrap());
+    for address in addresses.chain([user.to_string().as_str()]) {
+        let told = lab.json(&["balance", address, "--chain", "evm", "--asset", "MINE"], 0);
+        assert_eq!(told["coverage"], "verified", "{told}");
+    }
+}
+
+/// What a transaction paid in a block that was not read for its asset, or not for who paid, is not known: the statement that still lists it is not
+/// `short` for that.
+#[test]
+fn a_withdrawal_of_a_block_that_was_not_read_for_it_is_open() {
+    let world = World::new(&["--prune-history", "10"]);
+    let (token, user, late, out) = (token(&world), world.users[1], world.users[3], Address::fresh(7));
+    [user, late].into_iter().for_each(|user| transfer(&world, token, user, 1_000_000));
+    let asset = contracts::asset("MINE", token, 6);
+    let (followed, new) = (lab(&world, 1, &asset), lab(&world, 1, ""));
+    [&followed, &new].into_iter().for_each(Lab::index);
+    let pay = |from: Address, units: u64| {
+        let txid = world.invoke(from, token, 0, "transfer(address,uint256)", abi![out, units]);
+        world.mine();
+        txid
+    };
+    let (of_user, of_late) = (pay(user, 400_000), pay(late, 300_000));
+    [&followed, &new].into_iter().for_each(Lab::index);
+    configure(&new, &world, 1, &asset);
+    for _ in 0..12 {
+        world.mine();
+        [&followed, &new].into_iter().for_each(Lab::index);
+    }
+    let verdict = |lab: &Lab, txid: &str, customers: &str, amount: &str| {
+        let height = world.height();
+        let time = assay_types::Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap());
+        let item = json!({ "chain": "evm", "address": out.to_string(), "amount": amount, "txid": txid });
+        let statement = json!({
+            "format": "assay.statement/1", "exchange": "acme",
+            "as_of": { "time": time.to_string(), "blocks": { "evm": { "height": height, "hash": world.hash(height) } } },
+            "assets": [{ "asset": "MINE", "customers": customers, "pending_withdrawals": [item] }],
+        });
+        lab.write("statement.json", &statement.to_string());
+        let output = lab.command(&["verify", "acme", "--statement", "statement.json", "--json"]).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["verdict"].clone()
+    };
+    // Of 1,000 the token's maker, the first user, kept 998.
+    assert_eq!([&followed, &new].map(|lab| verdict(lab, &of_user, "998.6", "0.4")), ["backed", "indeterminate"]);
+    // Declared when the node has forgotten the block in which it paid.
+    followed.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &world.users[..4]));
+    followed.index();
+    world.mine();
+    followed.index();
+    assert_eq!(verdict(&followed, &of_late, "999.3", "0.3"), "indeterminate");
+}
+
 #[test]
 fn an_account_that_is_declared_when_the_node_has_forgotten_the_start_is_known_from_now_on() {
     let world = World::new(&["--prune-history", "5"]);

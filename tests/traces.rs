@@ -399,6 +399,48 @@ fn what_is_said_of_an_account_whose_proof_is_withheld_is_not_known() {
     assert_eq!(lab.json(&["balance", &holder.to_string(), "--chain", "evm"], 3)["units"], Value::Null);
 }
 
+/// Nor is it that somebody has nothing left, which nothing shows: in the block where that begins, and in those of later runs.
+#[test]
+fn who_has_nothing_left_by_a_node_that_does_not_prove_it_is_unknown_until_it_does() {
+    let world = World::new(&[]);
+    let [holder, other] = [Address::fresh(1), Address::fresh(2)];
+    world.pay(world.users[1], holder, 7);
+    world.pay(world.users[1], other, 7);
+    world.mine();
+    let whose = holder.to_string().to_lowercase();
+    let proxy = Proxy::new(&world.anvil.url);
+    let lab = followed(&proxy.url, &[holder, other]);
+    let said = |account: Address, code| {
+        lab.json(&["balance", &account.to_string(), "--chain", "evm"], code)["units"].clone()
+    };
+    lab.index();
+    assert_eq!([said(holder, 0), said(other, 0)], ["7", "7"]);
+    let is_his = move |method: &'static str| {
+        let whose = whose.clone();
+        move |name: &str, params: &Value| {
+            name == method && params[0].as_str().is_some_and(|of| of.to_lowercase() == whose)
+        }
+    };
+    let nothing = alter(|answer| *answer = json!("0x0"));
+    // Balances are read by the balance reader, which is a call, where a node takes code laid by it.
+    let no_reader = |name: &str, params: &Value| name == "eth_call" && !params[2].is_null();
+    proxy.set(vec![
+        Rule::when(no_reader, Fault::Refuse(-32602, "too many arguments, want at most 2")),
+        Rule::when(is_his("eth_getBalance"), nothing),
+        Rule::when(is_his("eth_getProof"), Fault::Refuse(-32000, "something odd")),
+    ]);
+    for run in 0..3 {
+        world.mine();
+        let ran = lab.assay(&["index", "--once"]);
+        assert!(ran.code == 0 && ran.stderr.contains("(kind: omitted)"), "{run}: {}: {}", ran.code, ran.stderr);
+        assert_eq!([said(holder, 3), said(other, 0)], [Value::Null, json!("7")], "{run}");
+    }
+    proxy.set(vec![]);
+    world.mine();
+    lab.index();
+    assert_eq!([said(holder, 0), said(other, 0)], ["7", "7"]);
+}
+
 /// A node that invents a call, or hides one, is named, and neither settles a withdrawal nor makes one owed.
 #[test]
 fn a_call_that_a_contracts_balance_denies_settles_nothing() {
@@ -727,8 +769,8 @@ fn a_trace_that_nobody_can_read_holds_up_nothing_and_is_named() {
         (failed, None, "unattributed", ""),
         (Fault::Refuse(-32002, "request timed out"), None, "internal", "another way"),
         (Fault::Refuse(-32002, "request timed out"), Some(too_slow("execution timeout")), "unattributed", ""),
-        (Fault::Refuse(-32002, "request timed out"), Some(too_slow("request timed out")), "unattributed", "too late"),
-        (Fault::Huge, Some(Fault::Huge), "unattributed", "(kind: oversized): what it says stays unexplained"),
+        (Fault::Refuse(-32002, "request timed out"), Some(too_slow("request timed out")), "unattributed", "no debug_traceTransaction"),
+        (Fault::Huge, Some(Fault::Huge), "unattributed", "(kind: oversized)"),
     ] {
         let alone = alone.map(|fault| Rule::always(&[ALONE], fault));
         let rules: Vec<Rule> = [Rule::always(&[BLOCK], whole)].into_iter().chain(alone).collect();

@@ -23,6 +23,7 @@ pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Resu
         Err(error) if matches!(error.fault(), Some(Fault::Omitted | Fault::Stale)) => {
             Err(by_turns(node).await.unwrap_or(error))
         }
+        Ok(notices) if node.recent.has_come_back() => by_turns(node).await.map_or(Ok(notices), Err),
         examined => examined,
     }
 }

@@ -95,6 +95,10 @@ pub(crate) fn receipts(receipts: &[Receipt], (root, bloom): (B256, Bloom), at: B
     }
     let all = receipts.iter().fold(Bloom::ZERO, |all, receipt| all | of_logs(receipt));
     let is_less = |bloom: Bloom, whole: Bloom| bloom != whole && bloom | whole == whole;
+    // What was left out adds nothing to a bloom.
+    if receipts.iter().any(|receipt| of_logs(receipt) | receipt.bloom != receipt.bloom) {
+        return Fault::Forged;
+    }
     let own_less = receipts.iter().any(|receipt| is_less(of_logs(receipt), receipt.bloom));
     // A log's number within the block says how many stand before it.
     let (logs, last) =

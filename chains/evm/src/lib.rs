@@ -2,8 +2,8 @@
 //!
 //! A node answers (`node`); a block is asked for by its hash (`block`), and every part is checked against its header before anything is made of
 //! it (`verify`). What the header commits to gives the movements, and a trace explains internal payments (`movements`). State is read
-//! beside them and decides: native coins are proven by accounts, tokens by slots of their storage where these can be found, and by their code where these and the
-//! node's word part (`state`). Of what kind an answer is that fails is found out afterwards (`diagnose`). All this is one chain to
+//! beside them and decides: native coins are proven by accounts, tokens by what their code returns, run here on proven storage, which a slot's proof
+//! shows to others (`state`). Of what kind an answer is that fails is found out afterwards (`diagnose`). All this is one chain to
 //! the indexer (`chain`), which says whose balances it needs (`wanted`), and reports to people what a node can do (`check`).
 //!
 //! This crate knows no store, and compares nothing with what was before: where the sum of movements and the state that

@@ -2,8 +2,8 @@
 
 use assay_desk::{Holder, kept_proof};
 use assay_indexer::{ChainLeft, IndexError};
-use assay_store::{Mode, Store};
-use assay_types::{Asset, Chain, Contract, Height, NodeError, Standing};
+use assay_store::{Mode, Store, StoreError};
+use assay_types::{Asset, Chain, Contract, Height, InputError, NodeError, Standing};
 use serde::Serialize;
 
 use crate::config::ChainConfig;
@@ -191,10 +191,18 @@ fn node_error(subject: &str, error: NodeError, others_do: bool, report: &mut Rep
     }
 }
 
-/// Are the chain's tokens in the configuration what their contracts say that they are?
-fn tokens(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
-    let Ok(node) = setup.connect(chain) else { return }; // told already
+/// What there is to say of a token in the configuration.
+enum Compared {
+    Same(String),
+    /// Its contract says otherwise.
+    Other(InputError),
+    Unknown(String),
+}
+
+/// Are the chain's tokens in the configuration what their contracts say that they are? Each by its symbol.
+fn compared(setup: &Setup, chain: &ChainConfig, node: &dyn Chain) -> Vec<(String, Compared)> {
     let source = assay_registry::Source::new(&setup.config.file, &setup.config.text);
+    let mut each = Vec::new();
     for (nth, block) in setup.config.assets.iter().enumerate() {
         for (place, on) in block.on.iter().enumerate() {
             let (symbol, id, configured) = (block.symbol.get_ref(), on.id.get_ref(), *on.decimals.get_ref());
@@ -202,16 +210,12 @@ fn tokens(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
                 Ok((of, Asset::Token(token))) if of == chain.id => token,
                 _ => continue,
             };
-            let subject = format!("{} asset {symbol}", chain.name);
             let wrong = |field: &str, at: usize, why: String| {
                 let error = source.error(at, why).field(format!("asset[{nth}].on[{place}].{field}"));
-                error.hint("compare both with what the token's issuer publishes")
+                Compared::Other(error.hint("compare both with what the token's issuer publishes"))
             };
-            let failed = match node.contract(token) {
-                Err(error) => {
-                    report.warn(subject, format!("{id} cannot be compared with the chain: {error}"));
-                    continue;
-                }
+            let told = match node.contract(token) {
+                Err(error) => Compared::Unknown(format!("{id} cannot be compared with the chain: {error}")),
                 Ok(Contract { has_code: false, .. }) => {
                     wrong("id", on.id.span().start, format!("`{symbol}`: there is no contract at {id}"))
                 }
@@ -219,27 +223,46 @@ fn tokens(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
                     let why = format!("`{symbol}` has {configured} decimals here, and {said} by its contract");
                     wrong("decimals", on.decimals.span().start, why)
                 }
-                Ok(Contract { decimals, .. }) => {
-                    let told =
-                        if decimals.is_some() { "as its contract says" } else { "of which its contract says nothing" };
-                    report.ok(subject, format!("{id}: {configured} decimals, {told}"));
-                    continue;
+                Ok(Contract { decimals: Some(_), .. }) => {
+                    Compared::Same(format!("{id}: {configured} decimals, as its contract says"))
+                }
+                Ok(Contract { decimals: None, .. }) => {
+                    Compared::Same(format!("{id}: {configured} decimals, of which its contract says nothing"))
                 }
             };
-            report.failed(subject, failed.into());
+            each.push((symbol.clone(), told));
+        }
+    }
+    each
+}
+
+fn tokens(setup: &Setup, chain: &ChainConfig, report: &mut Report) {
+    let Ok(node) = setup.connect(chain) else { return }; // told already
+    for (symbol, told) in compared(setup, chain, &*node) {
+        let subject = format!("{} asset {symbol}", chain.name);
+        match told {
+            Compared::Same(words) => report.ok(subject, words),
+            Compared::Unknown(words) => report.warn(subject, words),
+            Compared::Other(error) => report.failed(subject, error.into()),
+        }
+    }
+}
+
+/// Before a chain is followed: who does not run `assay check` hears of it too. Amounts are as the configuration has them all the same.
+pub fn warn_of_tokens(setup: &Setup, chain: &ChainConfig, node: &dyn Chain) {
+    for (_, told) in compared(setup, chain, node) {
+        if let Compared::Other(error) = told {
+            tracing::warn!(chain = chain.name, "{error}");
         }
     }
 }
 
 fn store(setup: &Setup, chain: &ChainConfig, deep: bool, report: &mut Report) {
     let subject = format!("{} store", chain.name);
-    let store = match setup.store(chain, Mode::Read) {
+    let store = match Store::open(&setup.config.data_dir.join(&chain.name), &chain.id, Mode::Read) {
         Ok(store) => store,
-        Err(failure) if failure.code == UNKNOWN => {
-            report.warn(subject, format!("{}: run assay index", failure.errors[0].0));
-            return;
-        }
-        Err(failure) => return report.failed(subject, failure),
+        Err(error @ StoreError::Absent(_)) => return report.warn(subject, format!("{error}: run assay index")),
+        Err(error) => return report.failed(subject, error.into()),
     };
     match stands(&store) {
         Ok(text) => report.ok(&subject, text),

@@ -312,6 +312,10 @@ impl ChainReader<'_> {
             return Err(self.error(block.name.span().start, "name", why));
         }
         let id: ChainId = block.id.get_ref().parse().map_err(|error| self.error(block.id.span().start, "id", error))?;
+        if name == crate::setup::DESK {
+            let why = format!("`{name}` is the name of the folder of `assay serve`'s records: take another one");
+            return Err(self.error(block.name.span().start, "name", why));
+        }
         if before.iter().any(|chain| chain.name == *name || chain.id == id) {
             let why = format!("chain `{name}` ({id}) is there already");
             return Err(self.error(block.name.span().start, "name", why));

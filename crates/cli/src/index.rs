@@ -5,6 +5,7 @@ use assay_store::Mode;
 use assay_types::BlockHash;
 
 use crate::args::IndexArgs;
+use crate::check;
 use crate::config::ChainConfig;
 use crate::failure::{Failure, WRONG_INPUT};
 use crate::output;
@@ -97,7 +98,8 @@ fn with_indexer<T>(
     let node = setup.connect(chain)?;
     match assay_indexer::reach(&*node, stop) {
         Err(error) if once || !error.may_heal() => return Err(error.into()),
-        _ => {}
+        Err(_) => {}
+        Ok(_) => check::warn_of_tokens(setup, chain, &*node),
     }
     let store = setup.store(chain, Mode::Write)?;
     let settings = Settings { undo_depth: chain.undo_depth, accept_reorg, threads, turns: chain.turns };

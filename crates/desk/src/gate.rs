@@ -155,8 +155,8 @@ pub(crate) fn gates(
     for gate in before {
         match assets.get_mut(gate.asset.as_str()) {
             Some(asset) => asset.1 = Some(gate),
-            // What was halted stays so, also while no line speaks of it.
-            None if gate.signal == Signal::Halt => drop(assets.insert(&gate.asset, (None, Some(gate)))),
+            // What was halted stays so, also while no line speaks of it; and where there is no verdict any more, nobody can tell.
+            None if gate.signal == Signal::Halt || verdict.is_none() => drop(assets.insert(&gate.asset, (None, Some(gate)))),
             None => {}
         }
     }

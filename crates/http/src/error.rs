@@ -66,7 +66,12 @@ impl HttpError {
 
     /// Did it take longer, or come to more, than we are willing to wait for or to read? Less at a time may do.
     pub fn is_too_much(&self) -> bool {
-        matches!(self, HttpError::TimedOut(_) | HttpError::NeverEnding { .. } | HttpError::TooLarge(..))
+        self.is_late() || matches!(self, HttpError::TooLarge(..))
+    }
+
+    /// Did it take longer? What is only too long comes as soon as anything.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, HttpError::TimedOut(_) | HttpError::NeverEnding { .. })
     }
 }
 

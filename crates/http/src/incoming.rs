@@ -103,7 +103,7 @@ pub(crate) struct Incoming<'l> {
     /// Bytes of the body that were read.
     body: usize,
     /// Since when there are more of them than are wanted.
-    too_long: Option<Instant>,
+    too_long: Option<(Instant, usize)>,
     /// Since when the time is over.
     late: Option<Instant>,
 }
@@ -191,7 +191,7 @@ impl<'l> Incoming<'l> {
             length = length.saturating_add(size);
             if length > limit {
                 body = Vec::new();
-                self.pass_over(size)?;
+                self.pass_over(size, limit)?;
             } else {
                 grow(&mut body, length, limit, hold)?;
                 let from = body.len();
@@ -215,7 +215,7 @@ impl<'l> Incoming<'l> {
             self.body = body.len();
             if body.len() > limit {
                 drop(body);
-                self.pass_over(usize::MAX)?;
+                self.pass_over(usize::MAX, limit)?;
                 return Err(Broken::Http(HttpError::TooLarge(self.body as u64, limit)));
             }
             let from = body.len();
@@ -230,8 +230,8 @@ impl<'l> Incoming<'l> {
     }
 
     /// So many bytes of a body that is too long, or all that are left: does it come to an end soon?
-    fn pass_over(&mut self, bytes: usize) -> Result<(), Broken> {
-        let since = *self.too_long.get_or_insert_with(Instant::now);
+    fn pass_over(&mut self, bytes: usize, limit: usize) -> Result<(), Broken> {
+        let (since, _) = *self.too_long.get_or_insert_with(|| (Instant::now(), limit));
         let here = self.begun.len().min(bytes);
         self.begun.drain(..here);
         self.body += here;
@@ -301,8 +301,12 @@ impl<'l> Incoming<'l> {
         }
     }
 
+    /// It broke off: within what we are willing to read, or behind that.
     fn cut(&self) -> Broken {
-        Broken::Http(HttpError::Truncated(self.body))
+        Broken::Http(match self.too_long {
+            Some((_, limit)) => HttpError::TooLarge(self.body as u64, limit),
+            None => HttpError::Truncated(self.body),
+        })
     }
 
     fn over(&self) -> Broken {

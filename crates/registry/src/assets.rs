@@ -7,7 +7,7 @@ use assay_types::{Asset, AssetEntry, ChainEntry, ChainId, Deployment, InputError
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::native::known;
+use crate::native::{known, of_main_network};
 use crate::{ChainNative, Native, Source};
 
 /// The largest `decimals` for which 10^decimals fits in 256 bits.
@@ -123,6 +123,10 @@ impl Shelf<'_> {
                 error.hint("say it in that [[chain]], for example: native = { symbol = \"ETH\", decimals = 18 }"),
             );
         };
+        if let Some(known) = of_main_network(&chain.id).filter(|known| known.decimals != native.decimals) {
+            let why = format!("the coin of {} has {} decimals", chain.id, known.decimals);
+            return self.errors.push(InputError::new(config.file, why).field(format!("{field}.decimals")));
+        }
         if i64::from(native.decimals) > MOST_DECIMALS {
             let error = InputError::new(config.file, too_many(i64::from(native.decimals)));
             return self.errors.push(error.field(format!("{field}.decimals")));

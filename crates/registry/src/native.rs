@@ -39,6 +39,11 @@ const KNOWN: &[(&str, &str, u8)] = &[
     ("eip155:43114", "AVAX", 18),
 ];
 
+/// The coin of a chain that is what it is for everyone; a development chain is what its operator makes of it.
+pub(crate) fn of_main_network(chain: &ChainId) -> Option<Native> {
+    known(chain).filter(|_| chain.as_str() != "eip155:31337")
+}
+
 /// The coin of a known chain.
 pub(crate) fn known(chain: &ChainId) -> Option<Native> {
     let (_, symbol, decimals) = KNOWN.iter().find(|(id, ..)| *id == chain.as_str())?;

@@ -55,7 +55,7 @@ fn chains(registry: &mut Registry, view: &View, now: Timestamp) {
         reorgs.get_or_create(&labels).inc_by(chain.reorgs);
         for (kind, count) in &chain.source_errors {
             errors.get_or_create(&vec![("chain", chain.name.clone()), ("kind", (*kind).into())]).inc_by(*count);
-            if ["contradiction", "disagreement"].contains(kind) {
+            if *kind == "disagreement" {
                 disagreements.get_or_create(&labels).inc_by(*count);
             }
         }

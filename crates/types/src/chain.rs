@@ -481,7 +481,7 @@ pub trait Chain: Send + Sync {
         None
     }
 
-    /// What a token's contract says of itself after the node's last block. Nothing proves it.
+    /// What a token's contract says of itself after the node's last block. Proven where that can be done, else the node's word.
     ///
     /// # Errors
     /// See [`NodeError`].

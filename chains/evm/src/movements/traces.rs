@@ -96,11 +96,11 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
         Ok(traces) => traces,
         Err(Refusal::NoMethod(why)) => return node.listed_traces.refuse(node, &subject, &why).map(|()| None),
         Err(Refusal::Late(error)) => {
-            node.listed_traces.lose(node, &format!("of block {}: {error}", at.height));
+            node.listed_traces.lose_to(node, &error);
             return Ok(None);
         }
         Err(Refusal::Huge(error)) => {
-            tracing::warn!("{error}: they are asked for one by one");
+            node.listed_traces.bear(node, &error);
             return Ok(None);
         }
         Err(refusal) => {
@@ -147,11 +147,11 @@ async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
         // Some trace single transactions alone; who does not trace at all says so when asked for one.
         Err(Refusal::NoMethod(why)) => node.whole_traces.refuse(node, &subject, &why).map(|()| Traces::OneByOne),
         Err(Refusal::Huge(error)) => {
-            tracing::warn!("{error}: they are asked for another way");
+            node.whole_traces.bear(node, &error);
             Ok(Traces::OneByOne)
         }
         Err(Refusal::Late(error)) => {
-            node.whole_traces.lose(node, &format!("of block {}: {error}", at.height));
+            node.whole_traces.lose_to(node, &error);
             Ok(Traces::OneByOne)
         }
         Err(Refusal::TooMuch(why)) => {
@@ -269,11 +269,14 @@ async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, 
                 note(node, &subject, digest, place, &calls, burns)?;
             }
             Err(Refusal::NoMethod(why)) => return node.single_traces.refuse(node, &subject, &why),
-            Err(Refusal::Huge(error)) => tracing::warn!("{error}: what it says stays unexplained"),
-
+            Err(Refusal::Huge(error)) => {
+                if !node.single_traces.bear(node, &error) {
+                    break;
+                }
+            }
             // The next one may take as long.
             Err(Refusal::Late(error)) => {
-                node.single_traces.lose(node, &format!("{subject} comes too late: {error}"));
+                node.single_traces.lose_to(node, &error);
                 break;
             }
             Err(refusal) => {

@@ -62,10 +62,29 @@ impl Ability {
 
     /// It cannot; says so once.
     pub(crate) fn lose(&self, node: &Node, why: &str) {
+        self.lose_with(node, None, why);
+    }
+
+    /// The same, where an answer came too late or to too much.
+    pub(crate) fn lose_to(&self, node: &Node, error: &NodeError) {
+        self.lose_with(node, error.fault(), &error.to_string());
+    }
+
+    /// What came was too much: once may be chance, the next time it cannot. Says whether it is to be asked for more.
+    pub(crate) fn bear(&self, node: &Node, error: &NodeError) -> bool {
+        let is_chance = self.doubt();
+        match is_chance {
+            true => tracing::warn!(kind = error.fault().map(Fault::as_str), node = node.name, "{error}"),
+            false => self.lose_to(node, error),
+        }
+        is_chance
+    }
+
+    fn lose_with(&self, node: &Node, kind: Option<Fault>, why: &str) {
         self.shown.store(false, Ordering::Relaxed);
         let before = self.lost.lock().replace(Instant::now());
         if before.is_none() {
-            tracing::warn!(node = node.name, "no {}: {why}", self.what);
+            tracing::warn!(kind = kind.map(Fault::as_str), node = node.name, "no {}: {why}", self.what);
         }
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 /// How many headers and heights are remembered.
 const REMEMBERED: usize = 256;
-/// For how long a node that said something else meanwhile is not believed: a chain does not come back to a block that it left.
+/// For how long a node that says one thing and another by turns is not believed: a chain may come back to a block that it left, and not again and again.
 const UNREST: Duration = Duration::from_secs(30);
 /// How often it is looked whether its last block is its last one, while that stays the same.
 const PROBE: Duration = Duration::from_secs(10);
@@ -24,8 +24,9 @@ struct Said {
     roots: VecDeque<(Height, B256)>,
     /// What it said of a height.
     looks: BTreeMap<Height, Look>,
-    /// When it last came back to a branch that it had left.
+    /// When it last came back to a branch that it had left, and when it last did so soon after the time before.
     back: Option<Instant>,
+    again: Option<Instant>,
     /// Its last block, and when it was looked whether there is one above.
     head: Option<(Height, Instant)>,
 }
@@ -64,27 +65,37 @@ impl Recent {
     /// Takes note of what stands at a height, by an answer to a question that was asked then. The other block, if the node
     /// says one thing and the other by turns. Answers that crossed each other say nothing about that.
     pub(crate) fn look(&self, height: Height, hash: BlockHash, asked: Instant, now: Instant) -> Option<BlockHash> {
+        let is_lately = |then: Option<Instant>| then.is_some_and(|then| now.duration_since(then) < UNREST);
         let mut said = self.said();
-        let Said { looks, back, .. } = &mut *said;
+        let Said { looks, back, again, .. } = &mut *said;
         let look = looks.entry(height).or_insert(Look { hash, at: asked, before: None, back: None });
         if look.at <= asked {
             if look.hash != hash {
                 if look.before == Some(hash) {
                     // What was last seen here before it came back at another height, it left with that.
-                    look.back = back.filter(|back| look.at <= *back).or(Some(now));
+                    let with_that = back.filter(|back| look.at < *back);
+                    if with_that.is_none() && is_lately(*back) {
+                        *again = Some(now);
+                    }
+                    look.back = with_that.or(Some(now));
                     *back = look.back.max(*back);
                 }
                 look.before = Some(std::mem::replace(&mut look.hash, hash));
             }
             look.at = now;
         }
-        let unrest = look.back.filter(|back| now.duration_since(*back) < UNREST).and(look.before);
+        let unrest = look.before.filter(|_| is_lately(look.back) && is_lately(*again));
         if looks.len() > REMEMBERED
             && let Some(oldest) = looks.iter().min_by_key(|(_, look)| look.at).map(|(height, _)| *height)
         {
             looks.remove(&oldest);
         }
         unrest
+    }
+
+    /// Did it come back to a branch that it had left? Once may be a reorganisation that was taken back.
+    pub(crate) fn has_come_back(&self) -> bool {
+        self.said().back.is_some()
     }
 
     /// Its last block, by what it said last.
@@ -118,16 +129,16 @@ mod tests {
     const C: BlockHash = BlockHash([3; 32]);
 
     #[test]
-    fn a_chain_may_leave_a_block_and_does_not_come_back_to_it() {
+    fn a_chain_may_come_back_to_a_block_that_it_left_and_not_by_turns() {
         let (recent, start) = (Recent::default(), Instant::now());
         let at = |s: u64| start + Duration::from_secs(s);
         let look = |hash, asked, answered| recent.look(Height(7), hash, at(asked), at(answered));
         assert_eq!([look(A, 0, 1), look(A, 1, 2), look(B, 2, 3), look(C, 3, 4), look(C, 4, 5)], [None; 5]);
         // asked before it was known that C stands there: an answer that took its time
         assert_eq!(look(B, 3, 6), None);
-        assert_eq!(look(B, 6, 7), Some(C));
-        assert_eq!(look(B, 7, 8), Some(C));
-        assert_eq!(recent.look(Height(8), A, at(8), at(9)), None);
+        assert_eq!([look(B, 6, 7), look(B, 7, 8)], [None; 2], "a reorganisation may be taken back");
+        assert_eq!([look(C, 8, 9), look(B, 9, 10)], [Some(B), Some(C)]);
+        assert_eq!(recent.look(Height(8), A, at(10), at(11)), None);
         assert_eq!(look(B, 50, 51), None);
     }
 
@@ -137,10 +148,11 @@ mod tests {
         let at = |s: u64| start + Duration::from_secs(s);
         let look = |height: u64, hash, s| recent.look(Height(height), hash, at(s), at(s));
         assert_eq!([look(7, A, 0), look(8, A, 0), look(7, B, 1), look(8, B, 1)], [None; 4]);
-        assert_eq!([look(7, A, 2), look(7, A, 31)], [Some(B); 2]);
-        assert_eq!([look(7, A, 32), look(8, A, 33)], [None; 2], "it has been back for long");
+        assert_eq!([look(7, A, 2), look(8, A, 3)], [None; 2], "it came back once");
+        assert_eq!([look(7, B, 4), look(8, B, 5), look(7, B, 33)], [Some(A); 3]);
+        assert_eq!([look(7, B, 34), look(8, B, 35)], [None; 2], "it has been back for long");
         // What it left again meanwhile is another matter.
-        assert_eq!([look(8, B, 34), look(8, A, 35)], [Some(A), Some(B)]);
+        assert_eq!([look(8, A, 36), look(8, B, 37), look(8, A, 38)], [None, Some(A), Some(B)]);
     }
 
     #[test]

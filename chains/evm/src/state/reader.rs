@@ -24,7 +24,7 @@ const AT_ONCE: usize = 4;
 
 /// The gas of a single `balanceOf`: 200,000 as the balance reader gives it, and what a call costs before it begins.
 pub(crate) const CALL_GAS: u64 = 222_000;
-/// What the balance reader gives one, of which a call by itself has not even so much.
+/// What the balance reader gives one.
 pub(crate) const READERS_GAS: u64 = 200_000;
 
 /// A balance, or why it is unknown.

@@ -10,6 +10,7 @@ use assay_store::{Mode, Store, StoreError};
 use assay_types::{BlockHash, Chain, Fault, NodeError};
 
 use super::Shared;
+use crate::check;
 use crate::config::ChainConfig;
 use crate::failure::Failure;
 use crate::setup::Setup;
@@ -115,7 +116,9 @@ fn follow_into(
         });
         desk.look();
     };
+    let compared = std::sync::Once::new();
     let reached = |reached: &Reached| {
+        compared.call_once(|| check::warn_of_tokens(setup, chain, &*node));
         let healed = source.trouble().is_some();
         source.set_trouble(None);
         source.reached_tip(clock::ago(reached.asked.elapsed()));
@@ -148,7 +151,7 @@ fn follow_into(
 /// What keeps the chain from being followed: counted, and shown with the time since when.
 fn note(source: &Source, error: &IndexError) {
     let (kind, lasting) = kind(error);
-    tracing::warn!(chain = source.name, %error, "not followed at the moment");
+    tracing::warn!(chain = source.name, kind, %error, "not followed at the moment");
     source.hear(|heard| *heard.errors.entry(kind).or_default() += 1);
     source.set_trouble(Some(Trouble { since: clock::now(), why: error.to_string(), lasting }));
 }

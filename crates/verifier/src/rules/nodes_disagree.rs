@@ -34,7 +34,10 @@ pub fn nodes_disagree(following: &[Following]) -> Vec<Finding> {
             rule: "nodes-disagree",
             severity: Severity::Error,
             asset: None,
-            message: format!("{}: node {node} has other blocks from {from} on: {theirs} and not {ours}", one.chain),
+            message: format!(
+                "{}: nodes have different blocks from {from} on: {ours} is followed, and node {node} has {theirs}",
+                one.chain
+            ),
             evidence: facts!({ "chain": one.chain, "node": node, "from": from, "ours": ours, "theirs": theirs }),
         }
     })
