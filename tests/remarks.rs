@@ -185,6 +185,23 @@ fn an_account_that_is_stopped_for_a_time_is_so_until_then() {
     assert_eq!(frozen(&world, &lab), 0);
 }
 
+/// Whoever is declared late is asked about at the block at which he becomes known.
+#[test]
+fn an_account_that_is_declared_late_is_asked_about_at_once() {
+    let world = World::new(&[]);
+    let holders = holders(2);
+    let token = freezing(&world, &holders, world.time(0) + 1_000_000);
+    let lab = following(&world, token, &holders[..1]);
+    for _ in 0..3 {
+        world.mine();
+        assert_eq!(frozen(&world, &lab), 1);
+    }
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &holders));
+    assert_eq!(frozen(&world, &lab), 2, "without a new block");
+    world.mine();
+    assert_eq!(frozen(&world, &lab), 2);
+}
+
 #[test]
 fn of_many_holders_all_are_asked_about() {
     let world = World::new(&[]);

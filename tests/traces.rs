@@ -410,9 +410,8 @@ fn who_has_nothing_left_by_a_node_that_does_not_prove_it_is_unknown_until_it_doe
     let whose = holder.to_string().to_lowercase();
     let proxy = Proxy::new(&world.anvil.url);
     let lab = followed(&proxy.url, &[holder, other]);
-    let said = |account: Address, code| {
-        lab.json(&["balance", &account.to_string(), "--chain", "evm"], code)["units"].clone()
-    };
+    let said =
+        |account: Address, code| lab.json(&["balance", &account.to_string(), "--chain", "evm"], code)["units"].clone();
     lab.index();
     assert_eq!([said(holder, 0), said(other, 0)], ["7", "7"]);
     let is_his = move |method: &'static str| {
@@ -769,7 +768,12 @@ fn a_trace_that_nobody_can_read_holds_up_nothing_and_is_named() {
         (failed, None, "unattributed", ""),
         (Fault::Refuse(-32002, "request timed out"), None, "internal", "another way"),
         (Fault::Refuse(-32002, "request timed out"), Some(too_slow("execution timeout")), "unattributed", ""),
-        (Fault::Refuse(-32002, "request timed out"), Some(too_slow("request timed out")), "unattributed", "no debug_traceTransaction"),
+        (
+            Fault::Refuse(-32002, "request timed out"),
+            Some(too_slow("request timed out")),
+            "unattributed",
+            "no debug_traceTransaction",
+        ),
         (Fault::Huge, Some(Fault::Huge), "unattributed", "(kind: oversized)"),
     ] {
         let alone = alone.map(|fault| Rule::always(&[ALONE], fault));

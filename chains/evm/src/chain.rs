@@ -160,10 +160,11 @@ impl EvmChain {
         };
         readings.retain(|reading| wanted.has(reading.account, reading.asset));
         leave_out_sent(&fetched.digest, watch, &mut readings);
+        let are_all_read = reads.read.start <= reads.remark.start && reads.remark.end <= reads.read.end;
         let remarks = if reads.remark.is_empty() {
             Vec::new()
-        } else if reads.read.is_empty() {
-            // Nobody's balance was read but of those that moved.
+        } else if !are_all_read {
+            // Not everyone's balance was read who is asked about.
             let accounts = addresses(watch.among(reads.remark.clone()).take(MOST_REMARKED));
             let question = Question { accounts: &accounts, tokens: &self.tokens, prove: Prove::nothing(), ..question };
             let (Answer::Read(readings) | Answer::NoState { unknown: readings, .. }) =

@@ -195,7 +195,7 @@ async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -
                 let (said, found) = (B256::from(last.hash.0), B256::from(found.0));
                 let why = format!("it is {said} at height {}, where its chain has {found}", last.height);
                 let subject = format!("the {} header", tag.as_str());
-                return Err(node.contradiction(&subject, "its chain", Fault::MixedForks, why));
+                return Err(node.unreadable(&subject, Fault::MixedForks, why));
             }
             notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false)
         }

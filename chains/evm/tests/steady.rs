@@ -46,8 +46,9 @@ fn a_node_that_is_several_on_two_forks_is_named() {
     });
     let evm = chain(&[&both], 0, &[]);
     let looks: Vec<_> = (0..4).map(|_| evm.hash_at(Height(2))).collect();
-    assert!(looks[0].is_ok() && looks[1].is_ok() && looks[0] != looks[1]);
-    let error = looks[2].clone().unwrap_err();
+    // That it comes back once may be a reorganisation that was taken back.
+    assert!(looks[..3].iter().all(Result::is_ok) && looks[0] != looks[1] && looks[0] == looks[2]);
+    let error = looks[3].clone().unwrap_err();
     assert_eq!(error.fault(), Some(Fault::MixedForks));
     assert!(error.to_string().contains(&both) && error.may_heal(), "{error}");
     // A reorganisation, and another one, are none.

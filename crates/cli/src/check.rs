@@ -3,7 +3,7 @@
 use assay_desk::{Holder, kept_proof};
 use assay_indexer::{ChainLeft, IndexError};
 use assay_store::{Mode, Store, StoreError};
-use assay_types::{Asset, Chain, Contract, Height, InputError, NodeError, Standing};
+use assay_types::{Asset, Chain, Contract, Height, InputError, NodeError, Standing, suggestion};
 use serde::Serialize;
 
 use crate::config::ChainConfig;
@@ -87,6 +87,12 @@ pub fn run(setup: &Setup, deep: bool, json: bool) -> Result<u8, Failure> {
 
 fn declarations(setup: &Setup, report: &mut Report) {
     report.ok("configuration", format!("{} is in order", setup.config.file.display()));
+    for symbol in setup.config.policy.shortage_tolerance.keys().filter(|it| setup.directory.asset(it).is_none()) {
+        let known = setup.directory.assets.iter().map(|asset| asset.symbol.as_str());
+        let hint = suggestion(symbol, known);
+        let why = format!("`{symbol}` is not an asset of the configured chains: it tolerates nothing; {hint}");
+        report.warn("policy.shortage_tolerance", why);
+    }
     for exchange in &setup.declarations.exchanges {
         let count = exchange.accounts.len();
         report.ok(format!("exchange {}", exchange.id), format!("{count} accounts declared"));

@@ -156,7 +156,9 @@ pub(crate) fn gates(
         match assets.get_mut(gate.asset.as_str()) {
             Some(asset) => asset.1 = Some(gate),
             // What was halted stays so, also while no line speaks of it; and where there is no verdict any more, nobody can tell.
-            None if gate.signal == Signal::Halt || verdict.is_none() => drop(assets.insert(&gate.asset, (None, Some(gate)))),
+            None if gate.signal == Signal::Halt || verdict.is_none() => {
+                assets.insert(&gate.asset, (None, Some(gate)));
+            }
             None => {}
         }
     }
@@ -316,6 +318,20 @@ mod tests {
         assert_eq!(play(None, 40), (Halt, Halt, Halt, 5));
         assert_eq!(play(None, 99), (Halt, Halt, Halt, 5));
         assert_eq!(play(None, 100), (Allow, Allow, Allow, 100));
+    }
+
+    #[test]
+    fn where_no_verdict_is_there_any_more_gates_stay_and_are_blind() {
+        let at = |seconds: i64| Timestamp::from_unix_s(1_770_000_000 + seconds);
+        let settings = GateSettings { blind_after_s: 30, ..GateSettings::default() };
+        let mut before = vec![gate(&known(Some(Verdict::Backed), None, false), None, settings, at(0))];
+        let mut play = |seconds| {
+            let circumstances = Circumstances { findings: &[], behind: None, lost: &[] };
+            before = gates(None, circumstances, &before, settings, at(seconds));
+            before.iter().map(|gate| (gate.asset.clone(), gate.signal, gate.blind)).collect::<Vec<_>>()
+        };
+        assert_eq!(play(1), [("BTC".to_owned(), Signal::Allow, true)]);
+        assert_eq!(play(32), [("BTC".to_owned(), Signal::Halt, true)]);
     }
 
     #[test]

@@ -55,7 +55,10 @@ impl Turns {
                 true if watch.len() <= AT_A_TIME as usize => numbers(watch),
                 true => turn,
             };
-            return Reads { remark, signed: false, ..Reads::MOVED };
+            // Who always comes so late proves some all the same, others each time.
+            let some = if is_last { self.some(numbers(watch), height) } else { 0..0 };
+            let keep = is_last && watch.next().0 <= PROOFS_KEPT;
+            return Reads { read: some.clone(), prove: some, remark, keep, signed: false };
         }
         // As many as the chain follows: accounts that were declared late are read by themselves, and are no fewer for that.
         Reads {
@@ -65,6 +68,15 @@ impl Turns {
             keep: watch.next().0 <= PROOFS_KEPT,
             signed: true,
         }
+    }
+
+    /// As many of these as are few, at another place for each height.
+    fn some(self, all: Range<u32>, height: Height) -> Range<u32> {
+        let few = self.few.max(1);
+        let parts = u64::from((all.end - all.start).div_ceil(few)).max(1);
+        let place = height.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32) % parts; // whatever heights have in common
+        let from = all.start + few * u32::try_from(place).unwrap_or(0);
+        from..all.end.min(from + few)
     }
 
     /// The share of these accounts whose turn it is at a height: after so many blocks all of them had it.
@@ -135,6 +147,20 @@ impl Indexer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everyone_is_among_some_at_last_however_far_apart_the_heights_are() {
+        let turns = Turns { few: 500, within: 20 };
+        for (accounts, stride) in [(501, 20), (1_000, 300), (10_000, 7_200), (20_000, 256), (600, 1 << 16)] {
+            let mut seen = vec![false; accounts as usize];
+            for run in 0..400 {
+                let some = turns.some(10..10 + accounts, Height(1_000 + run * stride));
+                assert!(some.len() <= 500 && some.end <= 10 + accounts, "{some:?}");
+                some.for_each(|number| seen[number as usize - 10] = true);
+            }
+            assert!(seen.iter().all(|seen| *seen), "{accounts} {stride}");
+        }
+    }
 
     #[test]
     fn everyone_has_a_turn_and_nobody_two() {

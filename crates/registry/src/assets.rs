@@ -123,10 +123,6 @@ impl Shelf<'_> {
                 error.hint("say it in that [[chain]], for example: native = { symbol = \"ETH\", decimals = 18 }"),
             );
         };
-        if let Some(known) = of_main_network(&chain.id).filter(|known| known.decimals != native.decimals) {
-            let why = format!("the coin of {} has {} decimals", chain.id, known.decimals);
-            return self.errors.push(InputError::new(config.file, why).field(format!("{field}.decimals")));
-        }
         if i64::from(native.decimals) > MOST_DECIMALS {
             let error = InputError::new(config.file, too_many(i64::from(native.decimals)));
             return self.errors.push(error.field(format!("{field}.decimals")));
@@ -140,6 +136,10 @@ impl Shelf<'_> {
         if self.placed.iter().any(is_token) {
             let why = format!("`{}` is a token on {}, and cannot be its coin too", native.symbol, chain.id);
             return self.errors.push(InputError::new(config.file, why).field(field).hint("choose another symbol"));
+        }
+        if let Some(known) = of_main_network(&chain.id).filter(|known| known.decimals != native.decimals) {
+            let why = format!("the coin of {} has {} decimals", chain.id, known.decimals);
+            return self.errors.push(InputError::new(config.file, why).field(format!("{field}.decimals")));
         }
         let placed = Placed { symbol: native.symbol, decimals: native.decimals, layer: Layer::Native };
         self.placed.insert((chain.id.clone(), Asset::Native), placed);
@@ -353,6 +353,12 @@ mod tests {
                 resolve(&[("eip155:1", None)], &format!("[[asset]]\nsymbol = \"{symbol}\"\n{on}\n")).unwrap_err();
             assert_eq!(error.to_string(), format!("assay.toml:{expected}"));
         }
+        let gwei = Native { symbol: "ETH".into(), decimals: 9 };
+        assert_eq!(
+            resolve(&[("eip155:1", Some(gwei.clone()))], "").unwrap_err().to_string(),
+            "assay.toml: chain[0].native.decimals: the coin of eip155:1 has 18 decimals"
+        );
+        assert!(resolve(&[("eip155:31337", Some(gwei))], "").is_ok(), "it is what its operator makes of it");
         let usdt = Native { symbol: "USDT".into(), decimals: 6 };
         assert_eq!(
             resolve(&[("eip155:1", Some(usdt))], "").unwrap_err().to_string(),

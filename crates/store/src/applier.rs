@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use assay_types::{
-    AccountNo, Amount, Asset, Block, Direction, Effect, Header, Height, Input, Kind, Leg, Outpoint, Reading, TxId,
-    Watch,
+    AccountNo, Amount, Asset, Block, Direction, Effect, Header, Height, Input, Kind, Leg, Outpoint, Reading, Remark,
+    TxId, Watch,
 };
 use foldhash::fast;
 use hashbrown::HashMap;
@@ -187,9 +187,9 @@ impl<'a> Applier<'a> {
         }
         self.note_totals(height, &mut past);
         self.note_blank(block, &mut past)?;
+        self.note_remarks(block, &mut past)?;
         match self.task {
             Task::Above(undo) => {
-                self.note_remarks(block, &mut past)?;
                 self.end_above(block, undo, &mut past);
             }
             Task::Below(round) => {
@@ -445,7 +445,9 @@ impl<'a> Applier<'a> {
     }
 
     fn note_remarks(&mut self, block: &Block, past: &mut Undone) -> Result<(), StoreError> {
-        for remark in &block.remarks {
+        // What code was a token's at a block that is read again was noted there.
+        let is_above = matches!(self.task, Task::Above(_));
+        for remark in block.remarks.iter().filter(|one| is_above || matches!(one, Remark::Frozen { .. })) {
             if let Some((subject, value)) = self.remarks.note(self.store, remark)? {
                 let key = subject.key(block.header.height);
                 past.note(Family::Meta, &key, None);

@@ -277,7 +277,9 @@ fn allot_all(judged: &mut [Judged<'_>], transactions: &Transactions<'_>, owners:
     for ((chain, txid), numbers) in by_transaction {
         let (payments, complete, [untold, unread], doubted) = match transactions.get(&(chain, txid)) {
             Some(Found::Mempool { payments, complete }) => (payments, *complete, [&[][..]; 2], &[][..]),
-            Some(Found::Block { paid, untold, unread, doubted, .. }) => (paid, true, [&untold[..], &unread[..]], &doubted[..]),
+            Some(Found::Block { paid, untold, unread, doubted, .. }) => {
+                (paid, true, [&untold[..], &unread[..]], &doubted[..])
+            }
             Some(Found::Nowhere { .. }) | None => continue,
         };
         let uses: Vec<Use<'_>> = numbers
@@ -342,12 +344,10 @@ fn leave_open(judged: &mut [Judged<'_>], transactions: &Transactions<'_>) {
     settled.sort_by_key(|one| matches!(one.fit, Fit::Untold));
     for one in settled {
         let (Some(txid), chain) = (one.tx, &one.item.chain) else { continue };
-        let left = left
-            .entry((chain, txid, one.symbol))
-            .or_insert_with(|| match transactions.get(&(chain, txid)) {
-                Some(Found::Block { unread, .. }) if unread.iter().any(|it| it == one.symbol) => Wide::MAX,
-                found => spent(found, one.symbol),
-            });
+        let left = left.entry((chain, txid, one.symbol)).or_insert_with(|| match transactions.get(&(chain, txid)) {
+            Some(Found::Block { unread, .. }) if unread.iter().any(|it| it == one.symbol) => Wide::MAX,
+            found => spent(found, one.symbol),
+        });
         let part = match one.fit {
             Fit::Pays(share) => share.total().min(*left),
             Fit::Untold => wide(one.item.amount).min(*left),

@@ -337,7 +337,11 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>
         Ok(None) => Err(node.null(&subject)),
         // As many logs as a block's gas pays for come to more than some nodes give, or we read, at once.
         Err(Refusal::Huge(error)) => {
-            tracing::warn!(kind = error.fault().map(Fault::as_str), node = node.name, "{error}: they are asked for one by one");
+            tracing::warn!(
+                kind = error.fault().map(Fault::as_str),
+                node = node.name,
+                "{error}: they are asked for one by one"
+            );
             Ok(None)
         }
         // Some take a number alone.

@@ -160,11 +160,7 @@ impl EvmChain {
 
     /// How many of these balances are unknown that another node may know, and why the first of them is. What none of them knew lately is not asked of all of
     /// them again: some tokens answer nobody.
-    fn unknown(
-        &self,
-        readings: &[Reading],
-        nobody_knows: &HashSet<(AccountNo, Asset)>,
-    ) -> Option<(usize, String)> {
+    fn unknown(&self, readings: &[Reading], nobody_knows: &HashSet<(AccountNo, Asset)>) -> Option<(usize, String)> {
         let unknown = readings.iter().filter(|one| one.balance.is_err() && !nobody_knows.contains(&one.pair()));
         let first = unknown.clone().next()?.balance.as_ref().err()?.clone();
         (self.nodes.len() > 1).then(|| (unknown.count(), first))

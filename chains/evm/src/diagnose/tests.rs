@@ -35,7 +35,11 @@ fn receipts_are_told_by_what_became_of_them() {
     assert_eq!(kind(&[receipt(1, &[1, 4]), second.clone(), third.clone()]), Fault::Forged);
     assert_eq!(kind(&[first.clone(), second.clone(), receipt(4, &[])]), Fault::Forged);
     let altered = |logs: &[u8]| Receipt { bloom: first.bloom, ..receipt(1, logs) };
-    assert_eq!(kind(&[altered(&[1]), second.clone(), third.clone()]), Fault::Omitted, "a log less, and the bloom of all");
+    assert_eq!(
+        kind(&[altered(&[1]), second.clone(), third.clone()]),
+        Fault::Omitted,
+        "a log less, and the bloom of all"
+    );
     assert_eq!(kind(&[altered(&[4, 4]), second.clone(), third.clone()]), Fault::Forged, "none less, and others");
     let bit = Bloom::from([1; 256]);
     assert_eq!(

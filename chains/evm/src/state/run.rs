@@ -103,7 +103,16 @@ pub(crate) fn balance_of(account: Address) -> Bytes {
 
 impl Stage<'_> {
     pub(crate) fn new(node: &Node, at: BlockRef, state_root: B256, time: Option<u64>) -> Stage<'_> {
-        Stage { node, at, state_root, time, accounts: HashMap::new(), words: HashMap::new(), refused: None, gas: MOST_GAS }
+        Stage {
+            node,
+            at,
+            state_root,
+            time,
+            accounts: HashMap::new(),
+            words: HashMap::new(),
+            refused: None,
+            gas: MOST_GAS,
+        }
     }
 
     /// Takes a contract and words of its storage as they were proven before.

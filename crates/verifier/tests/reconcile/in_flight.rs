@@ -80,11 +80,27 @@ fn what_no_trace_tells_of_settles_nothing_and_leaves_the_verdict_open() {
 }
 
 #[test]
+fn what_a_block_paid_that_was_not_read_is_open_whatever_is_known_to_have_gone_out() {
+    let judge = |of: &str| {
+        let unread = match in_block(B, vec![]) {
+            Found::Block { at, paid, spent, untold, doubted, .. } => {
+                Found::Block { at, paid, spent, untold, unread: vec![of.into()], doubted }
+            }
+            other => other,
+        };
+        let world = world().pending(withdrawal(9, 200, 5)).tx(9, unread);
+        (outcome(&world), world.line().verdict)
+    };
+    assert_eq!(judge("BTC"), ((5, 0, vec![WARNING.into()]), Verdict::Indeterminate));
+    assert_eq!(judge("ETH"), ((5, 0, vec![ERROR.into()]), Verdict::Short), "of another asset");
+}
+
+#[test]
 fn what_events_tell_and_state_does_not_bear_out_counts_for_nobody() {
     let doubted = |found: Found, [came, went]: [u64; 2]| match found {
-        Found::Block { at, paid, spent, untold, .. } => {
+        Found::Block { at, paid, spent, untold, unread, .. } => {
             let doubted = Doubted { symbol: "BTC".into(), came: Wide::from(came), went: Wide::from(went) };
-            Found::Block { at, paid, spent, untold, doubted: vec![doubted] }
+            Found::Block { at, paid, spent, untold, unread, doubted: vec![doubted] }
         }
         other => other,
     };
@@ -220,7 +236,14 @@ fn where_b_is_unknown_debts_count_and_nothing_is_deducted() {
     let other_branch = || {
         let mut fork = at(B);
         fork.hash.0 = [77; 32];
-        Found::Block { at: fork, paid: vec![paid(0, 1, 5)], spent: vec![], untold: vec![], unread: vec![], doubted: vec![] }
+        Found::Block {
+            at: fork,
+            paid: vec![paid(0, 1, 5)],
+            spent: vec![],
+            untold: vec![],
+            unread: vec![],
+            doubted: vec![],
+        }
     };
     assert_eq!(outcome(&world().unconfirmed(item(9, 0, 5)).tx(9, other_branch())), (0, 0, vec![WARNING.into()]));
     assert_eq!(outcome(&world().uncredited(item(9, 0, 5)).tx(9, other_branch())), (5, 0, vec![WARNING.into()]));

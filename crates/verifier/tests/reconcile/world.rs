@@ -140,9 +140,9 @@ pub fn in_block(height: u64, paid: Vec<Paid>) -> Found {
 
 pub fn spending(found: Found, units: u64) -> Found {
     match found {
-        Found::Block { at, paid, untold, doubted, .. } => {
+        Found::Block { at, paid, untold, unread, doubted, .. } => {
             let spent = vec![Spent { symbol: "BTC".into(), amount: Amount::from(units) }];
-            Found::Block { at, paid, spent, untold, doubted }
+            Found::Block { at, paid, spent, untold, unread, doubted }
         }
         other => other,
     }
