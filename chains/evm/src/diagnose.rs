@@ -107,6 +107,40 @@ pub(crate) fn receipts(receipts: &[Receipt], (root, bloom): (B256, Bloom), at: B
     if logs_missing || own_less || is_less(all, bloom) { Fault::Omitted } else { Fault::Forged }
 }
 
+/// What transactions and receipts that the header commits to say beside that, and cannot be: of which block, where in it, of which transaction, what gas was
+/// used and cost (EIP-1559). Nothing is made of it, but who says so makes things up.
+pub(crate) fn beside(
+    transactions: &[Transaction],
+    receipts: &[Receipt],
+    base_fee: u64,
+    at: BlockRef,
+) -> Option<(Fault, String)> {
+    let mut gas_before = 0;
+    for ((index, transaction), receipt) in (0u64..).zip(transactions).zip(receipts) {
+        let gas = receipt.gas.saturating_sub(std::mem::replace(&mut gas_before, receipt.gas));
+        if transaction.is_foreign || transaction.is_deposit() {
+            continue;
+        }
+        let is_other_index = |place: &Place| place.transaction_index.is_some_and(|said| said.to::<u64>() != index);
+        let places = [transaction.place, receipt.place];
+        let (fault, what) = if let Some(fault) = elsewhere(places.into_iter(), at) {
+            (fault, "of another block")
+        } else if places.iter().any(is_other_index) {
+            (Fault::Reordered, "at another place in the block")
+        } else if receipt.id.is_some_and(|id| id != transaction.id) {
+            (Fault::Forged, "of another transaction")
+        } else if receipt.gas_used.is_some_and(|said| said != gas) {
+            (Fault::Forged, "one of other `gasUsed` than its `cumulativeGasUsed`")
+        } else if receipt.gas_price.is_some_and(|said| said != transaction.gas_price(base_fee)) {
+            (Fault::Forged, "one of another `effectiveGasPrice` than the transaction")
+        } else {
+            continue;
+        };
+        return Some((fault, format!("that of {} says that it is {what}", transaction.id)));
+    }
+    None
+}
+
 /// Withdrawals that do not rebuild this root; they are numbered.
 pub(crate) fn withdrawals(withdrawals: Option<&[Withdrawal]>, root: Option<B256>) -> Fault {
     let (Some(root), withdrawals) = (root, withdrawals.unwrap_or_default()) else { return Fault::Forged };

@@ -297,6 +297,8 @@ pub(crate) mod tests {
     pub(crate) fn receipt_of(gas: u64, logs: Vec<Log>) -> Receipt {
         Receipt {
             place: Default::default(),
+            id: None,
+            gas_used: None,
             kind: 2,
             succeeded: Some(true),
             gas,

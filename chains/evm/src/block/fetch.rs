@@ -105,6 +105,12 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     };
     let are_committed = check_receipts(node, &contents, &subject, &receipts)?;
     let is_checked = contents.is_checked && are_committed;
+    if is_checked {
+        let base_fee = contents.sealed.header.base_fee_per_gas.unwrap_or(0);
+        if let Some((fault, why)) = diagnose::beside(contents.committed(), &receipts, base_fee, at) {
+            node.doubt(node.contradiction(&subject, "what is committed to", fault, why));
+        }
+    }
     let is_denied = !contents.sealed.is_foreign && !is_checked;
     let txids = contents.txids();
     let committed = contents.committed().iter().map(|transaction| is_checked && !transaction.is_foreign);

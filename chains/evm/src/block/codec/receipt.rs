@@ -11,6 +11,9 @@ use crate::block::json::{self, FromJson, Json, Wrong};
 #[derive(Debug, Clone)]
 pub(crate) struct Receipt {
     pub(crate) place: Place,
+    /// Of which transaction it says it is, and how much gas that used by itself: nothing is made of either.
+    pub(crate) id: Option<B256>,
+    pub(crate) gas_used: Option<u64>,
     pub(crate) kind: u8,
     pub(crate) succeeded: Option<bool>,
     /// What there was instead before the Byzantium fork (EIP-658).
@@ -90,6 +93,8 @@ texts!(ReceiptTexts {
     block_hash = b"blockHash",
     block_number = b"blockNumber",
     index = b"transactionIndex",
+    id = b"transactionHash",
+    gas_used = b"gasUsed",
 });
 
 impl FromJson for Receipt {
@@ -114,6 +119,8 @@ impl FromJson for Receipt {
         let is_deposit = kind == DEPOSIT;
         Ok(Receipt {
             place: Place::read(texts.block_hash, texts.block_number, texts.index)?,
+            id: read("transactionHash", texts.id, json::hash)?,
+            gas_used: read("gasUsed", texts.gas_used, json::u64)?,
             kind,
             state_root: read("root", texts.root.filter(|_| texts.status.is_none()), json::hash)?,
             succeeded: read("status", texts.status, json::u64)?.map(|status| status == 1),
