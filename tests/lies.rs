@@ -380,6 +380,16 @@ fn an_evm_node_that_lies_is_named_and_believed_in_nothing() {
             0,
             "",
         ),
+        // Nothing is made of it, and nothing commits to it but what the rest says.
+        case("another gas used", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["gasUsed"])), 0, "").kind("forged"),
+        case("another price", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["effectiveGasPrice"])), 0, "")
+            .kind("forged"),
+        case("another id", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["transactionHash"])), 0, "")
+            .kind("forged"),
+        case("another block", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["blockHash"])), 0, "")
+            .kind("mixed-forks"),
+        case("another place", RECEIPTS, alter(|receipts| nudge(&mut receipts[0]["transactionIndex"])), 0, "")
+            .kind("reordered"),
         // Another order.
         case("turned round", BODY, transactions(|list| list.reverse()), 4, "transactions").kind("reordered"),
         case("turned round", RECEIPTS, turn(), 4, "receipts").kind("reordered"),

@@ -319,7 +319,7 @@ impl Node {
                 }
                 break;
             }
-            let asked: Vec<usize> = open.drain(..size).collect();
+            let mut asked: VecDeque<usize> = open.drain(..size).collect();
             match self.send_batch(method, asked.iter().map(|nth| &questions[*nth])).await {
                 Ok(told) => {
                     self.batches.show();
@@ -339,39 +339,55 @@ impl Node {
                     if refused > 0 { self.batch.refused(size) } else { self.batch.answered(size) }
                 }
                 Err(error) => {
-                    let overloaded = transport::is_overload(&error);
-                    if overloaded || transport::is_too_much(&error) {
-                        self.batch.refused(size);
-                    }
-                    if !overloaded || self.endpoint.is_given_up() {
-                        let why = match self.refusal(error, subject) {
-                            // Some refuse batches without a word of it: is one question answered by itself?
-                            Refusal::Failed(error @ NodeError::Unreachable { .. }) if !overloaded => {
-                                if self.batches.doubt() {
-                                    return Err(error); // it took one before
-                                }
-                                let first = asked[0];
-                                match self.ask(method, questions[first].clone(), subject).await {
-                                    Err(Refusal::Failed(_) | Refusal::Late(_) | Refusal::Huge(_)) => return Err(error),
-                                    answer => answers[first] = Some(answer),
-                                }
-                                self.batches.lose(self, &error.to_string());
-                                asked.into_iter().skip(1).rev().for_each(|nth| open.push_front(nth));
-                                continue;
-                            }
-                            refusal => refusal.in_words()?,
-                        };
-                        match size {
-                            2 => self.batches.lose(self, &why),
-                            _ => tracing::debug!(node = self.name, "a batch of {size} is refused: {why}"),
-                        }
-                        self.batch.refused(size.max(4)); // those of two are tried again when that ability is
+                    let first = asked[0];
+                    if let Some(answer) = self.without_batch(error, size, (method, &questions[first]), subject).await? {
+                        answers[first] = Some(answer);
+                        asked.pop_front();
                     }
                     asked.into_iter().rev().for_each(|nth| open.push_front(nth));
                 }
             }
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// A batch of so many was refused: the next ones are smaller, or there are none any more. To find that out its first question may be asked by
+    /// itself, and this is the answer then.
+    async fn without_batch<T: DeserializeOwned>(
+        &self,
+        error: Failure,
+        size: usize,
+        (method, first): (&'static str, &Value),
+        subject: &str,
+    ) -> Result<Option<Result<T, Refusal>>, NodeError> {
+        let overloaded = transport::is_overload(&error);
+        if overloaded || transport::is_too_much(&error) {
+            self.batch.refused(size);
+        }
+        if overloaded && !self.endpoint.is_given_up() {
+            return Ok(None);
+        }
+        let why = match self.refusal(error, subject) {
+            // Some refuse batches without a word of it: is one question answered by itself?
+            Refusal::Failed(error @ NodeError::Unreachable { .. }) if !overloaded => {
+                if self.batches.doubt() {
+                    return Err(error); // it took one before
+                }
+                let answer = match self.ask(method, first.clone(), subject).await {
+                    Err(Refusal::Failed(_) | Refusal::Late(_) | Refusal::Huge(_)) => return Err(error),
+                    answer => answer,
+                };
+                self.batches.lose(self, &error.to_string());
+                return Ok(Some(answer));
+            }
+            refusal => refusal.in_words()?,
+        };
+        match size {
+            2 => self.batches.lose(self, &why),
+            _ => tracing::debug!(node = self.name, "a batch of {size} is refused: {why}"),
+        }
+        self.batch.refused(size.max(4)); // those of two are tried again when that ability is
+        Ok(None)
     }
 
     async fn send_batch<'q>(

@@ -24,7 +24,7 @@ impl Indexer<'_> {
         let parted = applier.parted(block)?;
         let surprised: Vec<Pair> = known(&parted).collect();
         if surprised.is_empty() {
-            return Ok(self.hold_back_vanished(block, &parted)?);
+            return Ok(self.hold_back_vanished(block, &parted, parent)?);
         }
         let pairs = self.with_bytes(&surprised)?;
         let of: HashMap<Pair, usize> = block.readings.iter().map(Reading::pair).zip(0..).collect();
@@ -36,7 +36,7 @@ impl Indexer<'_> {
                 *first = self.read_a_third_time(&block.header, first, again)?;
             }
         }
-        self.hold_back_vanished(block, &parted)?;
+        self.hold_back_vanished(block, &parted, parent)?;
         // What was proven at the parent itself as that was applied needs no second proof, and may have none any more.
         let mut doubtful = Vec::with_capacity(pairs.len());
         for pair in pairs {
@@ -56,10 +56,22 @@ impl Indexer<'_> {
     }
 
     /// That an account has nothing left, which nothing shows, is not known of a node that proves others there, and not that: some prove nothing of who is
-    /// not there, but this one was. What is unknown for that stays so until somebody proves it.
-    fn hold_back_vanished(&self, block: &mut Block, parted: &[(Pair, Coverage)]) -> Result<(), IndexError> {
-        let natives = parted.iter().map(|(pair, _)| *pair).filter(|(_, asset)| *asset == Asset::Native);
-        let mut vanished: HashSet<Pair> = natives.collect();
+    /// not there, but this one was. So it is with a token of which that was proven. What is unknown for that stays so until somebody proves it.
+    fn hold_back_vanished(
+        &self,
+        block: &mut Block,
+        parted: &[(Pair, Coverage)],
+        parent: &Header,
+    ) -> Result<(), IndexError> {
+        let mut vanished = HashSet::new();
+        for (pair, before) in parted {
+            let (account, asset) = *pair;
+            let is_verified =
+                || Ok::<_, IndexError>(self.store.noted_coverage(account, asset, parent.height)? == Coverage::Verified);
+            if asset == Asset::Native || matches!(before, Coverage::Unknown(_)) || is_verified()? {
+                vanished.insert(*pair);
+            }
+        }
         let is_nothing = |one: &&Reading| !one.proven && one.balance == Ok(Amount::ZERO);
         let nothing: HashSet<Pair> = block.readings.iter().filter(is_nothing).map(Reading::pair).collect();
         vanished.retain(|pair| nothing.contains(pair));

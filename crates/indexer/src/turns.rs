@@ -57,8 +57,7 @@ impl Turns {
             };
             // Who always comes so late proves some all the same, others each time.
             let some = if is_last { self.some(numbers(watch), height) } else { 0..0 };
-            let keep = is_last && watch.next().0 <= PROOFS_KEPT;
-            return Reads { read: some.clone(), prove: some, remark, keep, signed: false };
+            return Reads { read: some.clone(), prove: some, remark, signed: false, ..Reads::MOVED };
         }
         // As many as the chain follows: accounts that were declared late are read by themselves, and are no fewer for that.
         Reads {
