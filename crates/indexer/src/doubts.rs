@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use assay_store::{Applier, Coverage, Pair, StoreError};
+use assay_store::{Applier, Coverage, Pair, StoreError, known};
 use assay_types::{Account, AccountNo, Amount, Asset, Block, Fault, Header, NodeError, Reading, Reads, Watch};
 
 use crate::IndexError;
@@ -202,9 +202,4 @@ impl Indexer<'_> {
         }
         Ok(())
     }
-}
-
-/// Those of whom something was known.
-pub(crate) fn known(parted: &[(Pair, Coverage)]) -> impl Iterator<Item = Pair> {
-    parted.iter().filter(|(_, before)| !matches!(before, Coverage::Unknown(_))).map(|(pair, _)| *pair)
 }

@@ -5,10 +5,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_store::{Applier, Coverage, Pair};
+use assay_store::{Applier, Coverage, Pair, known};
 use assay_types::{Account, AccountNo, Amount, Asset, Block, Watch};
 
-use crate::doubts::known;
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
 

@@ -26,6 +26,11 @@ impl Undo {
     }
 }
 
+/// Those of whom something was known before, of what [`crate::Applier::parted`] gives.
+pub fn known(parted: &[(Pair, Coverage)]) -> impl Iterator<Item = Pair> {
+    parted.iter().filter(|(_, before)| !matches!(before, Coverage::Unknown(_))).map(|(pair, _)| *pair)
+}
+
 impl Store {
     /// Begins to apply blocks on top of the last one. `many`: so many come that it is worth while to read into memory what is unspent.
     ///
@@ -126,8 +131,7 @@ impl Store {
     /// When the database fails.
     pub fn surprises(&self, block: &Block) -> Result<Vec<Pair>, StoreError> {
         let parted = self.parted(block, |(account, asset)| self.latest_balance(account, asset))?;
-        let known = parted.into_iter().filter(|(_, before)| !matches!(before, Coverage::Unknown(_)));
-        Ok(known.map(|(pair, _)| pair).collect())
+        Ok(known(&parted).collect())
     }
 
     /// The same, of a block upon these balances, and of those that are unknown too; with how well each was known before.

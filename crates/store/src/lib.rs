@@ -43,7 +43,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rocksdb::{ColumnFamily, DB, WriteBatch};
 
 pub use applier::Applier;
-pub use apply::Undo;
+pub use apply::{Undo, known};
 pub use correct::Seen;
 pub use declare::Round;
 pub use deep::Audit;
