@@ -30,12 +30,13 @@ use crate::state::{self, Answer, Prove, Question, horizon};
 use crate::wanted::{Wanted, addresses};
 use crate::{Finality, check, finality};
 
-/// So many blocks are on their way from a node that is near, and from one whose small answers take so long; it is looked at where so many come.
+/// How many blocks are asked for side by side of a node that is near, and of one whose round trip takes [`FAR`]; that is measured where at least
+/// [`MANY_BLOCKS`] are to come.
 const NEAR_AT_ONCE: usize = 4;
 const FAR_AT_ONCE: usize = 16;
 const FAR: Duration = Duration::from_millis(5);
 const MANY_BLOCKS: u64 = 100;
-/// Of so many accounts it is looked what they hold, to ask whom tokens stop.
+/// At most so many accounts are looked at to ask which of them a token has frozen.
 const MOST_REMARKED: usize = 5_000;
 
 /// How a chain is followed.
@@ -73,7 +74,7 @@ pub struct EvmChain {
     exposed: Exposed,
     /// The balances of tokens that none of the nodes knew, and when that was.
     nobody_knows: Mutex<HashMap<(AccountNo, Asset), Instant>>,
-    /// Do its headers hash to their hashes, as was seen where one did not?
+    /// Set once a header did not hash to its hash where its parent did: such headers are refused from then on.
     is_sealed: AtomicBool,
 }
 
@@ -426,7 +427,7 @@ fn against_its_parent(node: String, subject: &str, at: Height, why: String) -> N
     NodeError::Contradiction { node, subject, against: "its parent's".into(), why, fault: Fault::Forged }
 }
 
-/// What the block's own transactions raised a nonce by is told by it.
+/// Takes off what the block's own transactions raised nonces by: the block tells of that itself.
 fn leave_out_sent(digest: &Digest, watch: &Watch, readings: &mut [Reading]) {
     let mut sent: HashMap<AccountNo, u64> = HashMap::new();
     for sender in digest.transactions.iter().filter_map(|tx| watch.number(tx.sender.as_slice())) {
@@ -451,7 +452,7 @@ fn sealed(fetched: &Fetched, reads: &Reads) -> Option<Vec<u8>> {
     reads.keep.then(|| alloy::rlp::encode(&fetched.sealed.header))
 }
 
-/// A header that nothing was held against commits to nothing.
+/// A header that was not verified commits to nothing: its state root is not used.
 fn committed_state(sealed: &SealedHeader) -> B256 {
     if sealed.is_foreign { EMPTY_ROOT_HASH } else { sealed.header.state_root }
 }

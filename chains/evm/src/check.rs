@@ -28,7 +28,7 @@ pub(crate) async fn node(node: &Node, start: Height, finality: Finality) -> Resu
     }
 }
 
-/// A balancer before nodes on two branches leaves out what is on the other one: does it say now this and now that of one height?
+/// Behind a load balancer, nodes on two forks seem to omit blocks: does it say now one hash and now another of the same height?
 async fn by_turns(node: &Node) -> Option<NodeError> {
     const LOOKS: usize = 4;
     /// One of two branches may be longer by some blocks.

@@ -28,7 +28,7 @@ pub(crate) fn of_another_block(at: Height, height: Height) -> Fault {
     }
 }
 
-/// Do these say that they are of another block? The first that does decides.
+/// The fault of the first of these that says it is of another block, if one does.
 fn elsewhere(places: impl Iterator<Item = Place>, at: BlockRef) -> Option<Fault> {
     let mut places = places;
     let other = places.find(|place| place.block_hash.is_some_and(|hash| hash.0 != at.hash.0))?;
@@ -107,8 +107,8 @@ pub(crate) fn receipts(receipts: &[Receipt], (root, bloom): (B256, Bloom), at: B
     if logs_missing || own_less || is_less(all, bloom) { Fault::Omitted } else { Fault::Forged }
 }
 
-/// What transactions and receipts that the header commits to say beside that, and cannot be: of which block, where in it, of which transaction, what gas was
-/// used and cost (EIP-1559). Nothing is made of it, but who says so makes things up.
+/// Fields that no root commits to (block, index, hash, gas, price; EIP-1559) and that contradict what one does. They are not used, but who falsifies
+/// them may falsify more.
 pub(crate) fn beside(
     transactions: &[Transaction],
     receipts: &[Receipt],
@@ -225,6 +225,9 @@ fn of_path(
     beside: &HashMap<B256, &Bytes>,
     leads: impl FnOnce(&[Bytes]) -> bool,
 ) -> Fault {
+    if verify::proof::is_no_path(nodes) {
+        return Fault::Forged;
+    }
     let key = Nibbles::unpack(key);
     match follow(nodes, root, &key, beside) {
         _ if leads_elsewhere(nodes, root, &key, claimed) => Fault::Reordered,

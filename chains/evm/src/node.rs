@@ -78,7 +78,7 @@ impl Refusal {
     }
 }
 
-/// Of so many blocks it is remembered that something of them was proven.
+/// Of how many recent blocks it is kept that something of them was proven.
 const PROVEN: usize = 64;
 
 /// A node, as one talks to it.
@@ -113,13 +113,13 @@ pub(crate) struct Node {
     pub(crate) raw: Ability,
     /// `eth_getProof`.
     pub(crate) proofs: Ability,
-    /// The highest block of which it was seen that nothing is proven, nor of the one below.
+    /// The highest block at which the node was seen to prove nothing, nor at the one below.
     pub(crate) unproven_up_to: AtomicU64,
     /// The proofs and code of tokens' contracts.
     pub(crate) contracts: Ability,
-    /// The lowest block of which it was seen that it has the newest instructions.
+    /// The lowest block that is known to have PUSH0, MCOPY and TLOAD.
     pub(crate) new_since: AtomicU64,
-    /// By their hashes, those that were run.
+    /// Contract codes that were run, by their hashes.
     pub(crate) codes: Mutex<HashMap<B256, Bytecode>>,
     /// `eth_call` with a state override, for the balance reader.
     pub(crate) overrides: Ability,

@@ -132,8 +132,8 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     }
 }
 
-/// What accounts are said to hold is not known where the node proves others at this block, and not them: an account that is not there, of which some
-/// nodes prove nothing, holds nothing.
+/// Balances become unknown where the node proves other accounts at this block and withholds these. Zeros do not: some nodes prove nothing of accounts
+/// that are not there.
 async fn withhold(
     node: &Node,
     question: &Question<'_>,
@@ -232,7 +232,7 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
     Ok(())
 }
 
-/// `denied` hears of whose native balance another one is proven than was read.
+/// `denied` is called with each account of which another native balance is proven than was read.
 fn readings(
     question: &Question<'_>,
     balances: Vec<Vec<reader::Balance>>,

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::limits::{Asked, LONGEST_RETRY_AFTER, Limits, Turn, Wish};
+use crate::limits::{Asked, Limits, Turn, Wish};
 use crate::{Answer, HttpError};
 
 /// For how long a node that only refuses is asked again, unless [`Pace::patience`] says otherwise.
@@ -216,11 +216,10 @@ impl Reply<Answer> {
 
 /// What the header `Retry-After` says: seconds, or a date (RFC 9110, section 10.2.3).
 pub(crate) fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
-    let wait = match header.trim().parse() {
+    Some(match header.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => httpdate::parse_http_date(header.trim()).ok()?.duration_since(now).unwrap_or_default(),
-    };
-    Some(wait.min(LONGEST_RETRY_AFTER))
+    })
 }
 
 /// Half of it, and a random part of the other half.
@@ -239,7 +238,7 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
         let after = |header| retry_after(header, now).map(|wait| wait.as_secs());
-        assert_eq!(["0", " 12 ", "3600"].map(after), [Some(0), Some(12), Some(60)]);
+        assert_eq!(["0", " 12 ", "3600"].map(after), [Some(0), Some(12), Some(3_600)]);
         assert_eq!(after("Sun, 06 Nov 1994 08:50:00 GMT"), Some(23));
         assert_eq!(after("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0));
         assert_eq!(["-1", "soon", "", "1.5"].map(after), [None; 4]);

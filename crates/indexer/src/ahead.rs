@@ -14,8 +14,8 @@ use crate::turns::Turns;
 
 /// How many blocks may wait for each thread, fetched or being fetched, for the one before them: what bounds memory.
 const AHEAD: u64 = 6;
-/// For how many blocks the node is asked for their hashes at once: first, and at most. What comes within a moment is followed by twice as many, so
-/// that nobody waits long for the first block, nor for a stop.
+/// How many hashes are asked for at once, first and at most. A quick answer doubles the next request, so that neither the first block nor a stop
+/// waits long.
 const FIRST_HASHES: u64 = 32;
 const HASHES: u64 = 2_000;
 const MOMENT: Duration = Duration::from_millis(500);

@@ -85,7 +85,7 @@ pub struct Indexer<'a> {
 pub(crate) const RESTARTS: u32 = 20;
 /// How often what an earlier answer hid is fetched again before the node counts as proven to lie.
 const DOUBTS: u32 = 3;
-/// How often it is looked whether a node whose chain ends within ours is only late, before blocks are taken back for it.
+/// How often a node whose chain ends below our last block is looked at before our blocks are taken back: it may only be late.
 const LATE: u32 = 6;
 /// How long to wait between looks at the tip, at most and at least.
 const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
@@ -362,7 +362,7 @@ impl<'a> Indexer<'a> {
         }
     }
 
-    /// What ended a long stretch, before everyone was read after it, or while they were, is made up for.
+    /// Reads every balance where a long stretch ended before that was done.
     fn read_everyone_if_due(&self, watch: &Watch) -> Result<(), Break> {
         if let (Some(_), Some(last)) = (self.store.unsettled_above()?, self.store.tip()?) {
             self.read_everyone(&last, watch)?;

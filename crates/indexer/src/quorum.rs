@@ -149,7 +149,7 @@ impl Quorum {
         Ok(())
     }
 
-    /// Whoever said another balance than what is proven, or enough say, is told apart; so is who did not know it, which one that knows others left out.
+    /// Records a fault of each node whose balance is not the one that is proven or agreed on, and of one that gave none though it knew others.
     fn note_who_differs(&self, at: Height, agreed: &Reading, said: &[(usize, Balances, bool)]) {
         let Ok(balance) = agreed.balance else { return };
         for (place, said, knows_some) in said {
@@ -445,6 +445,10 @@ impl Chain for Quorum {
 
     fn standings(&self) -> Vec<Standing> {
         self.stands.lock().told()
+    }
+
+    fn identify(&self) -> Result<(), NodeError> {
+        self.enough(self.ask(|node| node.identify())).map(drop)
     }
 
     fn disagreement(&self) -> Option<NodeError> {

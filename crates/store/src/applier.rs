@@ -109,7 +109,7 @@ impl<'a> Applier<'a> {
         self.tip.as_ref().map(|tip| &tip.header)
     }
 
-    /// What the blocks since [`Applier::give`] wrote, and about how much memory that takes.
+    /// About how many bytes the blocks since [`Applier::give`] take.
     pub fn waiting_bytes(&self) -> usize {
         self.window.bytes()
     }

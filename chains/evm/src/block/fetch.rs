@@ -28,8 +28,8 @@ pub(crate) struct Fetched {
     pub(crate) txids: Vec<B256>,
     /// Was everything held against the header? What a chain of another family has beside Ethereum's cannot be.
     pub(crate) is_checked: bool,
-    /// Were receipts not what its header, of which every field is known here, commits to? By their type they may be of a family that writes
-    /// them otherwise: nothing is settled by them.
+    /// The header was verified, and something that it commits to could not be, such as a transaction of an unknown type: nothing is settled by the
+    /// receipts of this block.
     pub(crate) is_denied: bool,
     pub(crate) digest: Digest,
 }

@@ -203,7 +203,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Where the first quote or backslash is. Most texts are a hash or less: to look through that here takes less than to call what is made for more.
+/// The place of the first quote or backslash. Most texts are no longer than a hash; looking through those here takes less than a call of memchr.
 fn end_of_plain(text: &[u8]) -> Option<usize> {
     const SHORT: usize = 5;
     let chunks = text.as_chunks::<8>().0.as_chunks::<2>().0;

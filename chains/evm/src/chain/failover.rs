@@ -13,7 +13,7 @@ use super::EvmChain;
 use crate::block::headers;
 use crate::node::{Node, OrFail};
 
-/// How often it is looked whether another node goes on where this one ends, and how often of one that does not answer.
+/// How often another node is asked whether it has blocks above the last one of this node, and how often if it does not answer.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_AWAY: Duration = Duration::from_secs(600);
 /// For how long what no node knows is not asked of the others again.
@@ -58,7 +58,7 @@ impl EvmChain {
         Err(away.filter(|_| matches!(failed, NodeError::Contradiction { .. })).unwrap_or(failed))
     }
 
-    /// Leaves the current node, if it stands still while another one goes on behind its last block: what it does not have it cannot be asked for.
+    /// Leaves the current node if it stands still while another one has blocks above its last: those it cannot be asked for.
     pub(super) fn leaves_who_stands_still(&self, last: BlockRef) -> bool {
         /// Who is so many blocks behind, and has none more after a moment, is late.
         const AHEAD: u64 = 3;
@@ -178,7 +178,7 @@ impl EvmChain {
     }
 }
 
-/// Would so many blocks have come since this one of a node, by the time that its last ones took? Nothing commits another node to what it says is above.
+/// By the pace of the last blocks, should so many have come since this one? That another node names newer ones proves nothing.
 async fn is_overdue(node: &Node, head: &Header, blocks: u64) -> Result<bool, NodeError> {
     const LAST: u64 = 8;
     let mut longest = 0;
@@ -189,5 +189,5 @@ async fn is_overdue(node: &Node, head: &Header, blocks: u64) -> Result<bool, Nod
         longest = longest.max(head.timestamp.saturating_sub(before.header.timestamp) / count.max(1));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Ok(now.saturating_sub(head.timestamp) > longest * blocks)
+    Ok(now.saturating_sub(head.timestamp) > longest.saturating_mul(blocks))
 }

@@ -154,3 +154,24 @@ fn a_proof_of_slots_is_told_by_its_slots() {
         assert_eq!(without, [Fault::Omitted; 2], "of slot {nth}");
     }
 }
+
+/// Each of these leads to the next without a step along the key, so that following them would hash them all each time.
+#[test]
+fn very_many_nodes_are_no_proof_and_are_not_followed() {
+    let mut next = B256::repeat_byte(1);
+    let extension = |below: B256| {
+        let node = [&[0xe2, 0x00, 0xa0][..], &below[..]].concat();
+        Bytes::from(node)
+    };
+    let mut nodes: Vec<Bytes> = (0..100_000)
+        .map(|_| {
+            let node = extension(next);
+            next = keccak256(&node);
+            node
+        })
+        .collect();
+    nodes.reverse();
+    let address = Address::repeat_byte(7);
+    let many = AccountProof { address, account_proof: nodes, storage_proof: Some(vec![]), ..contract(&[]).1 };
+    assert_eq!(proof(&many, address, &[], (Height(9), next), &[]), Fault::Forged);
+}

@@ -42,7 +42,7 @@ pub(crate) struct Tx {
     pub(crate) creates: bool,
     /// Does the block commit to it, and do we know how?
     pub(crate) is_committed: bool,
-    /// And to its fee? To what the chain below takes no root does.
+    /// And to its fee? What the OP stack takes for the chain below is in no root.
     pub(crate) is_fee_committed: bool,
     /// It is of a type that is not known here.
     pub(crate) is_foreign: bool,
@@ -64,8 +64,8 @@ pub(crate) struct Tx {
     pub(crate) authorizations: Vec<SignedAuthorization>,
     /// What its calls moved, as the node's trace says, in the order of execution. Nothing where there is no trace.
     pub(crate) frames: Vec<Frame>,
-    /// Of others than those that are followed, whom these are said to have paid, and nothing proves it; and who is said to have paid one that is
-    /// followed, where it may as well have been the coins of another.
+    /// Payees that are not watched, of whom nothing proves that they got what these transfers say; and payers of watched accounts, whose payment may
+    /// have been the coins of another transaction.
     pub(crate) unproven: BTreeSet<Address>,
     /// What its trace says again, with the place among those: moved once more, or told twice.
     pub(crate) repeated: Vec<(usize, Frame)>,
@@ -77,7 +77,7 @@ pub(crate) struct Tx {
     pub(crate) is_state_sync: bool,
 }
 
-/// What a transaction costs that calls nobody, and brings nothing along. Less may cost one that was given something back, or by later rules calls.
+/// The gas of a plain transfer, which runs no code. Refunds, or rules to come, may take others below it, so that only exactly this counts.
 const PLAIN_GAS: u64 = 21_000;
 
 /// An ERC-20 payment in a log.
@@ -123,11 +123,6 @@ impl Digest {
         let withdrawals =
             withdrawals.iter().map(|w| (w.address, U256::from(w.amount) * U256::from(1_000_000_000u64))).collect();
         Ok(Digest { beneficiary: header.beneficiary, transactions, withdrawals })
-    }
-
-    /// What all calls moved.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.transactions.iter().flat_map(|tx| &tx.frames)
     }
 }
 

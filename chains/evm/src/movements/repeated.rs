@@ -2,7 +2,7 @@
 //! of one that destroys itself to its own benefit, and stays, a widely used tracer says the same, and it moved once. What the payer has after the
 //! block decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use alloy::primitives::{Address, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -35,26 +35,29 @@ pub(crate) async fn settle(node: &Node, at: BlockRef, fetched: &mut Fetched, wat
         let asked: Vec<(Address, Address)> = payers.iter().map(|payer| (*payer, *payer)).collect();
         let after = each_proof(node, at, state_root, &asked, |payer, proof| (payer, proof)).await?;
         let before = before(node, at, fetched, payers.iter()).await?;
+        let flows = flows(&fetched.digest);
+        let mut paid: HashMap<Address, U256> = HashMap::new();
+        for (_, frame) in fetched.digest.transactions.iter().flat_map(|tx| &tx.repeated) {
+            let paid = paid.entry(frame.from).or_default();
+            *paid = paid.saturating_add(frame.value);
+        }
         for (payer, after) in after {
-            let Some(before) = before.get(&payer) else { continue };
-            let (told, held) = flows(&fetched.digest, payer, before.balance, after.balance, true);
-            let repeated = fetched.digest.transactions.iter().flat_map(|tx| &tx.repeated);
-            let paid: U256 = repeated.filter(|(_, frame)| frame.from == payer).map(|(_, frame)| frame.value).sum();
+            let (Some(before), Some(flow)) = (before.get(&payer), flows.get(&payer)) else { continue };
+            let (told, held) = flow.held(before.balance, after.balance, true);
             if told == held {
                 once.insert(payer);
-            } else if told == held.saturating_add(paid) {
+            } else if told == held.saturating_add(paid[&payer]) {
                 twice.insert(payer);
             }
         }
     }
     for tx in &mut fetched.digest.transactions {
-        for (place, frame) in std::mem::take(&mut tx.repeated).into_iter().rev() {
-            if twice.contains(&frame.from) {
-                tx.frames.insert(place, frame);
-            } else if !once.contains(&frame.from) {
-                tx.is_told = false;
-            }
-        }
+        let repeated = std::mem::take(&mut tx.repeated);
+        tx.is_told &= repeated.iter().all(|(_, frame)| twice.contains(&frame.from) || once.contains(&frame.from));
+        let again = repeated.into_iter().filter(|(_, frame)| twice.contains(&frame.from));
+        let mut frames: Vec<_> = again.chain(std::mem::take(&mut tx.frames).into_iter().enumerate()).collect();
+        frames.sort_by_key(|(place, _)| *place); // stable: each before the one that stood at its place
+        tx.frames = frames.into_iter().map(|(_, frame)| frame).collect();
     }
     Ok(())
 }

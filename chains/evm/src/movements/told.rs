@@ -4,7 +4,7 @@
 //! it in and out, or nothing is said of what was paid through it. That it got what it did not keep no proof says: what goes round, or through it, leaves
 //! no trace in its state.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
 use alloy::eips::eip7702::SignedAuthorization;
@@ -22,9 +22,10 @@ use crate::node::{Node, OrFail};
 use crate::state::each_proof;
 use crate::verify::AccountProof;
 
-/// Of so many are proofs asked that a block's transactions paid beside what cost a watched account something: whoever makes a contract pay can pay
-/// thousands of strangers along with it.
+/// At most so many payees beside a payment are proven for a block: whoever makes a contract pay can pay thousands of strangers along with it.
 pub(crate) const MOST_BESIDE: usize = 64;
+/// And of so many at all: nothing commits to a trace, which may name a million.
+const MOST_ASKED: usize = 4_096;
 
 /// Takes away what is not to be believed: of watched accounts what they are said to have paid, and of others what a transaction that cost a
 /// watched account something is said to have paid them, for that may be what it owed. Says whether movements may be among that.
@@ -73,7 +74,9 @@ pub(crate) async fn hold_against_state(
         let tx = &mut digest.transactions[tx as usize];
         let frames = tx.frames.len();
         let is_open = |frame: &Frame| {
-            payees.unasked.contains(&frame.to) || unsure.contains(&frame.from) || unsure.contains(&frame.to)
+            [frame.from, frame.to].iter().any(|it| payees.unasked.contains(it))
+                || unsure.contains(&frame.from)
+                || unsure.contains(&frame.to)
         };
         tx.frames.retain(|frame| !is_open(frame));
         tx.is_told &= tx.frames.len() == frames && !unsure.contains(&tx.recipient);
@@ -87,8 +90,8 @@ pub(crate) async fn hold_against_state(
     Ok(!denied.is_empty() || !doubtful.is_empty())
 }
 
-/// What contracts are said to have paid watched accounts, who may have had it from such accounts in the same block, may be the same coins: which
-/// transaction took them nothing proves.
+/// A contract that pays a watched account may pass on what watched accounts paid it in the same block; which transaction took those coins nothing
+/// proves.
 fn leave_open_whose(digest: &mut Digest, is_watched: impl Fn(&Address) -> bool, may_pass: impl Fn(&Address) -> bool) {
     for tx in &mut digest.transactions {
         let payers = tx.frames.iter().filter(|frame| !is_watched(&frame.from) && is_watched(&frame.to));
@@ -113,6 +116,8 @@ struct Judged {
     is_whole: bool,
 }
 
+static NOTHING: Flow = Flow { got: U256::ZERO, spent: U256::ZERO, called: U256::ZERO, pays: false, is_paid: false };
+
 async fn judge(
     node: &Node,
     at: BlockRef,
@@ -124,11 +129,11 @@ async fn judge(
     let asked: Vec<(Address, Address)> = asked.into_iter().map(|address| (address, address)).collect();
     let state_root = fetched.sealed.header.state_root;
     let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof)).await?;
-    let authorities = authorities(digest);
-    let pays = |address: &Address| digest.frames().any(|frame| frame.from == *address);
+    let (authorities, flows) = (authorities(digest), flows(digest));
+    let flow = |address: &Address| flows.get(address).unwrap_or(&NOTHING);
     let is_whole = after.len() == asked.len();
     let after: BTreeMap<Address, AccountProof> =
-        after.into_iter().filter(|(address, _)| !is_watched(address) || pays(address)).collect();
+        after.into_iter().filter(|(address, _)| !is_watched(address) || flow(address).pays).collect();
     let strangers = asked.iter().map(|(address, _)| *address).filter(|address| !is_watched(address));
     let mut judged = Judged { unproven: strangers.collect(), is_whole, ..Judged::default() };
     if after.is_empty() {
@@ -136,7 +141,7 @@ async fn judge(
     }
     let before = before(node, at, fetched, after.keys()).await?;
     judged.is_whole &= before.len() == after.len();
-    let is_created = |address: &Address| digest.transactions.iter().any(|tx| tx.created.contains(address));
+    let created: HashSet<&Address> = digest.transactions.iter().flat_map(|tx| &tx.created).collect();
     let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
     // Before EIP-6780 a contract could end as if it had never been one.
     let header = &fetched.sealed.header;
@@ -149,18 +154,16 @@ async fn judge(
         let may_have_code = after.has_code()
             || authorities.contains(address)
             || before.is_some_and(AccountProof::has_code)
-            || may_be_created && is_created(address);
-        let Some((told, held)) =
-            before.map(|before| flows(digest, *address, before.balance, after.balance, may_have_code))
-        else {
+            || may_be_created && created.contains(address);
+        let flow = flow(address);
+        let Some((told, held)) = before.map(|before| flow.held(before.balance, after.balance, may_have_code)) else {
             if is_watched(address) && !may_have_code {
                 let is_sure = all_are_told && !may_vanish;
                 if is_sure { &mut judged.denied } else { &mut judged.doubtful }.insert(*address);
             }
             continue;
         };
-        let passes_on = may_have_code && pays(address) && digest.frames().any(|frame| frame.to == *address);
-        if !passes_on {
+        if !(may_have_code && flow.pays && flow.is_paid) {
             judged.unproven.remove(address);
         }
         if may_have_code {
@@ -186,7 +189,7 @@ fn costly(effects: &[Effect]) -> BTreeSet<u32> {
 struct Payees {
     /// Of whom proofs are wanted: whom these transactions paid, and through whom.
     asked: BTreeSet<Address>,
-    /// Those paid beside that are too many.
+    /// Those that are too many.
     unasked: BTreeSet<Address>,
 }
 
@@ -211,8 +214,11 @@ fn payees(digest: &Digest, costly: &BTreeSet<u32>, is_watched: impl Fn(&Address)
         }
     }
     let mut beside: Vec<Address> = beside.difference(&asked).copied().collect();
-    let unasked = beside.split_off(beside.len().min(MOST_BESIDE)).into_iter().collect();
+    let mut unasked: BTreeSet<Address> = beside.split_off(beside.len().min(MOST_BESIDE)).into_iter().collect();
     asked.extend(beside);
+    if let Some(first) = asked.iter().nth(MOST_ASKED).copied() {
+        unasked.extend(asked.split_off(&first));
+    }
     Payees { asked, unasked }
 }
 
@@ -243,24 +249,53 @@ pub(crate) async fn before(
     Ok(proven.await?.into_iter().collect())
 }
 
-/// What an account had before, and got as all is told; and what it has after, and paid. One without code pays by no calls.
-pub(crate) fn flows(digest: &Digest, address: Address, before: U256, after: U256, by_calls: bool) -> (U256, U256) {
-    let (mut held, mut told) = (after, before);
-    let add = |sum: &mut U256, is_its: bool, amount: U256| {
-        if is_its {
-            *sum = sum.saturating_add(amount);
-        }
-    };
+/// What is told of an account in a block, in wei.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// By transactions, calls, tips and withdrawals.
+    got: U256,
+    /// By its own transactions, with their fees.
+    spent: U256,
+    /// By calls of it.
+    called: U256,
+    /// Is it said to have made such a call, or to have got one?
+    pays: bool,
+    is_paid: bool,
+}
+
+impl Flow {
+    /// What it had `before` and got; and what it has `after` and paid. One without code pays by no calls.
+    pub(crate) fn held(&self, before: U256, after: U256, by_calls: bool) -> (U256, U256) {
+        let called = if by_calls { self.called } else { U256::ZERO };
+        (before.saturating_add(self.got), after.saturating_add(self.spent).saturating_add(called))
+    }
+}
+
+/// What is told of everyone whom the block names.
+pub(crate) fn flows(digest: &Digest) -> HashMap<Address, Flow> {
+    fn add(sum: &mut U256, amount: U256) {
+        *sum = sum.saturating_add(amount);
+    }
+    let mut flows: HashMap<Address, Flow> = HashMap::new();
+    let mut of = |address: Address, note: &dyn Fn(&mut Flow)| note(flows.entry(address).or_default());
     for tx in &digest.transactions {
-        add(&mut held, tx.sender == address, tx.fee.saturating_add(tx.value));
-        add(&mut told, tx.sender == address, tx.mint);
-        add(&mut told, tx.recipient == address, tx.value);
-        add(&mut told, digest.beneficiary == address, tx.tip);
+        of(tx.sender, &|flow| {
+            add(&mut flow.spent, tx.fee.saturating_add(tx.value));
+            add(&mut flow.got, tx.mint);
+        });
+        of(tx.recipient, &|flow| add(&mut flow.got, tx.value));
+        of(digest.beneficiary, &|flow| add(&mut flow.got, tx.tip));
         for frame in &tx.frames {
-            add(&mut held, by_calls && frame.from == address, frame.value);
-            add(&mut told, frame.to == address && frame.from != address, frame.value);
+            of(frame.from, &|flow| {
+                flow.pays = true;
+                add(&mut flow.called, frame.value);
+            });
+            of(frame.to, &|flow| {
+                flow.is_paid = true;
+                add(&mut flow.got, if frame.to == frame.from { U256::ZERO } else { frame.value });
+            });
         }
     }
-    digest.withdrawals.iter().for_each(|(to, amount)| add(&mut told, *to == address, *amount));
-    (told, held)
+    digest.withdrawals.iter().for_each(|(to, amount)| of(*to, &|flow| add(&mut flow.got, *amount)));
+    flows
 }

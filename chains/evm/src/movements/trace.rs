@@ -1,6 +1,9 @@
 //! What a node's traces say: by which calls within a transaction native coins moved. Nothing commits to a trace: it explains, and
 //! state decides.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use alloy::primitives::{Address, B256, U256};
 use assay_types::Kind;
 use serde::{Deserialize, Deserializer};
@@ -95,9 +98,10 @@ impl Calls {
     /// used tracer tells the transfer before once more where someone destroys himself to his own benefit, and stays; and he may as well have paid twice.
     /// The tip is paid before anyone is gone, and goes with its beneficiary.
     pub(crate) fn frames(&self, burns: bool, (beneficiary, tip): (Address, U256)) -> (Vec<Frame>, Vec<(usize, Frame)>) {
-        let (created, accounts, mut moved, mut repeated) = (self.created(), self.accounts(), Vec::new(), Vec::new());
-        // What came to those who had destroyed themselves.
-        let mut late: Vec<(Address, U256)> = Vec::new();
+        let created: HashSet<Address> = self.created().into_iter().collect();
+        let (accounts, mut moved, mut repeated) = (self.accounts(), Vec::new(), Vec::new());
+        // Those who had destroyed themselves, in that order, and what came to them after it.
+        let (mut gone, mut late) = (Vec::new(), HashMap::<Address, U256>::new());
         let mut last = None;
         for (place, kind, from, to, value) in self.done() {
             let is_gone = kind == Kind::SelfDestruct && (burns || created.contains(&from));
@@ -114,22 +118,22 @@ impl Calls {
             }
             if place > 0 && !value.is_zero() && (from != to || is_gone) {
                 moved.push(Frame { from, to, value, kind });
-                for (gone, left) in &mut late {
-                    *left = match *gone {
-                        gone if gone == from => left.saturating_sub(value),
-                        gone if gone == to => left.saturating_add(value),
-                        _ => continue,
-                    };
+                if let Some(left) = late.get_mut(&from) {
+                    *left = left.saturating_sub(value);
+                }
+                if let Some(left) = late.get_mut(&to).filter(|_| from != to) {
+                    *left = left.saturating_add(value);
                 }
             }
-            if is_gone && late.iter().all(|(gone, _)| *gone != from) {
-                late.push((from, U256::ZERO));
+            if is_gone && let Entry::Vacant(vacant) = late.entry(from) {
+                vacant.insert(U256::ZERO);
+                gone.push(from);
             }
         }
-        if let Some((_, left)) = late.iter_mut().find(|(gone, _)| *gone == beneficiary) {
+        if let Some(left) = late.get_mut(&beneficiary) {
             *left = left.saturating_add(tip);
         }
-        let burnt = late.into_iter().filter(|(_, left)| !left.is_zero());
+        let burnt = gone.into_iter().map(|gone| (gone, late[&gone])).filter(|(_, left)| !left.is_zero());
         moved.extend(burnt.map(|(gone, value)| Frame { from: gone, to: gone, value, kind: Kind::SelfDestruct }));
         (moved, repeated)
     }
@@ -347,6 +351,33 @@ mod tests {
         let again: Vec<_> = again.iter().map(|(place, frame)| (*place, ends(frame))).collect();
         assert_eq!(again, [(3, (5, 3))]);
         assert_eq!(to(true), [(2, 3), (2, 5), (5, 3), (5, 3), (2, 4)], "before Cancun nothing is told so");
+    }
+
+    /// Nothing commits to a trace: one that names very many must not take the square of their number.
+    #[test]
+    fn very_many_contracts_that_come_and_go_are_read_at_once() {
+        let contract = |number: u32| Address::from_word(U256::from(number + 1).into());
+        let [maker, heir] = [0xaa, 0xbb].map(Address::repeat_byte);
+        let moves =
+            |kind, from, to| Call { from, to: Some(to), value: Some(U256::ONE), kind: Some(kind), ..Call::default() };
+        let many = 300_000;
+        let of_each = |number: u32| {
+            let it = contract(number);
+            [
+                Call { lends_code: false, ..moves(Kind::Create, maker, it) },
+                moves(Kind::SelfDestruct, it, heir),
+                moves(Kind::Internal, maker, it),
+            ]
+        };
+        let mut list = vec![moves(Kind::Internal, maker, maker)];
+        for number in 0..many {
+            let made = list.len();
+            let [create, end, late] = of_each(number);
+            list.extend([create, Call { within: made, ..end }, late]);
+        }
+        let (frames, repeated) = Calls { list, input: None, by_steps: false }.frames(false, NO_TIP);
+        let burnt = frames.iter().filter(|frame| frame.from == frame.to).count();
+        assert_eq!((frames.len(), burnt, repeated.len()), (4 * many as usize, many as usize, 0));
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub(crate) enum Traces {
     None,
 }
 
-/// Which of a node's two ways to tell a whole block's traces is the quicker one. anvil lists in a millisecond what it takes a second to execute again.
+/// Which of `debug_traceBlockByHash` and `trace_block` this node answers faster. anvil lists in a millisecond what it takes a second to
+/// execute again.
 #[derive(Debug, Default)]
 pub(crate) struct Quicker {
     /// Nothing as long as nobody had reason to ask.

@@ -44,7 +44,7 @@ impl Ability {
         }
     }
 
-    /// It failed at it without a word: did it do it the last time that it was asked? If not, it may be that it cannot.
+    /// It failed without saying why. Did it work the last time? If not, the node may be unable to do it.
     pub(crate) fn doubt(&self) -> bool {
         self.shown.swap(false, Ordering::Relaxed)
     }
@@ -70,7 +70,7 @@ impl Ability {
         self.lose_with(node, error.fault(), &error.to_string());
     }
 
-    /// What came was too much: once may be chance, the next time it cannot. Says whether it is to be asked for more.
+    /// The answer was too large: once is let pass, the second time the ability counts as lost. Says whether to go on asking.
     pub(crate) fn bear(&self, node: &Node, error: &NodeError) -> bool {
         let is_chance = self.doubt();
         match is_chance {

@@ -1,4 +1,4 @@
-//! What a node means by an error: there is no standard for it beyond the code -32601.
+//! What a node means by an error.
 
 use alloy::rpc::json_rpc::ErrorPayload;
 
@@ -22,7 +22,7 @@ pub(crate) enum Meaning {
 }
 
 impl Meaning {
-    /// There is no standard for it beyond -32601: nodes are told by their words. A contract chooses the words with which it
+    /// Codes are standard in part (EIP-1474) and used otherwise by many nodes: what counts is their words. A contract chooses the words with which it
     /// fails, so that those are not listened to.
     pub(crate) fn of(error: &ErrorPayload) -> Meaning {
         let words = error.message.to_lowercase();
@@ -119,7 +119,6 @@ const ABSENT: &[&str] = &[
 /// What Nethermind puts beside an "Internal error" (its issue 9408).
 const MISSING_NODE: &str = "MissingTrieNode";
 const EXECUTION: &[&str] = &[
-    "execution reverted",
     "reverted",
     "out of gas",
     "outofgas",

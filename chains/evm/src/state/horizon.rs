@@ -79,7 +79,8 @@ fn is_old(node: &Node, at: BlockRef) -> bool {
     node.recent.head().is_some_and(|head| at.height.0 + KEPT <= head.0)
 }
 
-/// Of nobody, who is there on most chains, and of somebody by chance, who is on none: of whom is not there some nodes prove nothing.
+/// Asks for the zero address, which is there on most chains, and for a random one, which is there on none: some nodes prove nothing of accounts that
+/// are not there.
 async fn refuses(node: &Node, block: BlockHash, of: Of) -> bool {
     let block = json!({ "blockHash": B256::from(block.0) });
     let chance = RandomState::new().hash_one(0).to_be_bytes();

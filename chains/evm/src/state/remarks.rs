@@ -45,7 +45,7 @@ struct Known {
     /// Of its code.
     fingerprint: B256,
     how: How,
-    /// The codes that these methods, and those that it does not have, were seen to be.
+    /// Fingerprint of the code that runs when these methods are called, whether the token has them or not.
     lists: B256,
     /// What it was seen to look at, which it is likely to look at again.
     looked_at: Keys,

@@ -40,9 +40,9 @@ pub(crate) const KEYS: usize = 100;
 const AT_ONCE: usize = 4;
 /// So many contracts' codes are remembered of a node.
 const CODES: usize = 256;
-/// So often what was missing is asked for; a call that touches more is not followed to its end.
+/// In how many rounds missing state is asked for; a call that needs more is given up.
 const ROUNDS: usize = 24;
-/// It must return the same to who calls at the node by a call of its own as to the balance reader, with less gas than either gives and with more.
+/// Each call is run as from the zero address with less gas, and as from the balance reader with more; both must return the same.
 const CALLS: [(Address, u64); 2] = [(Address::ZERO, READERS_GAS), (READER, 2 * CALL_GAS)];
 /// So much gas is spent in all, and so much beside for each call: of what makes us work for longer nothing is said.
 const MOST_GAS: u64 = 100_000_000;
@@ -302,7 +302,7 @@ async fn knows_new(node: &Node, at: BlockRef) -> Result<bool, NodeError> {
     let over = json!({ (format!("{READER:?}")): { "code": CODE } });
     let params = json!([{ "to": READER }, { "blockHash": B256::from(at.hash.0) }, over]);
     let is_known = match node.ask::<Bytes>("eth_call", params, "what its instructions are").await {
-        Err(Refusal::Failed(error) | Refusal::Late(error)) => return Err(error),
+        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => return Err(error),
         answer => answer.is_ok_and(|answer| answer.len() == 32),
     };
     if is_known {

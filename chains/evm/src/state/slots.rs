@@ -39,7 +39,7 @@ const HOLDERS: usize = 2;
 /// and where it gives no balance, of so many.
 const SAMPLED: usize = 2;
 const SUSPECTED: usize = 64;
-/// For how many blocks a token is left alone whose slot was not found: an hour, on Ethereum.
+/// For how many blocks a token whose slot was not found is left alone: an hour on Ethereum.
 const PAUSE: u64 = 300;
 
 /// What has been found out about each token of a chain.

@@ -23,6 +23,11 @@ const HALVES: usize = 64;
 const MOST_NODES: usize = 2 * (HALVES + 1);
 const LARGEST_NODE: usize = 1_024;
 
+/// Are there more, or larger ones, than any path has?
+pub(crate) fn is_no_path(nodes: &[Bytes]) -> bool {
+    nodes.len() > MOST_NODES || nodes.iter().any(|node| node.len() > LARGEST_NODE)
+}
+
 /// What stands under this key in the trie of this root; `None` where nothing does. Each of the nodes must be needed, and they must come in order,
 /// from the root.
 pub(crate) fn value(root: B256, key: B256, nodes: &[Bytes]) -> Result<Option<&[u8]>, Broken> {
@@ -30,7 +35,7 @@ pub(crate) fn value(root: B256, key: B256, nodes: &[Bytes]) -> Result<Option<&[u
     if is_empty {
         return if root == EMPTY_ROOT_HASH { Ok(None) } else { Err(Broken::Begin) };
     }
-    if nodes.len() > MOST_NODES || nodes.iter().any(|node| node.len() > LARGEST_NODE) {
+    if is_no_path(nodes) {
         return Err(Broken::Node);
     }
     let nodes: Vec<&[u8]> = nodes.iter().map(|node| &node[..]).collect();

@@ -4,7 +4,7 @@ use assay_types::{AccountNo, Asset, Between, BlockHash, Height, NodeError, Readi
 
 use super::Quorum;
 
-/// What at least `need` of them say, with how many do; of several the one that most say.
+/// What most of them say, and how many do; of several with as many, the first.
 pub(super) fn most<T: PartialEq + Copy>(said: impl Iterator<Item = T> + Clone) -> Option<(T, usize)> {
     let count = |one: T| (one, said.clone().filter(|other| *other == one).count());
     said.clone().map(count).reduce(|best, other| if other.1 > best.1 { other } else { best })

@@ -45,6 +45,7 @@ pub(super) enum Question {
     Held,
     Look,
     Filter,
+    Identify,
 }
 
 #[derive(Debug, Clone)]
@@ -516,6 +517,10 @@ impl Chain for Fake {
             // One that seems to be touched now and then.
             Ok(block.header.seal[7] % 16 == 3 || seen.any(|who| watch.number(&account(who).0).is_some()))
         })
+    }
+
+    fn identify(&self) -> Result<(), NodeError> {
+        self.answer(Question::Identify, |_| Ok(()))
     }
 
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {

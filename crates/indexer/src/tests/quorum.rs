@@ -332,3 +332,12 @@ fn a_height_is_agreed_on_undecided_or_disputed() {
     assert_eq!(many.len() as u64, TIP - 1, "as far as all have the same");
     assert_eq!(two.hashes(Height(TIP - 3), 100).unwrap().len(), 4);
 }
+
+#[test]
+fn enough_nodes_are_asked_once_more_of_which_chain_they_are() {
+    let nodes = nodes::<3>(Proof::Walking);
+    nodes[1].fail(Question::Identify, u32::MAX, Some(forged()));
+    assert_eq!(quorum(&nodes, 2).identify(), Ok(()));
+    assert_eq!(quorum(&nodes, 3).identify(), Err(forged()));
+    assert!(nodes.iter().all(|node| node.asked(Question::Identify) > 1));
+}
