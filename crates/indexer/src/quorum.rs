@@ -368,19 +368,21 @@ impl Chain for Quorum {
     /// What one node proves, or enough say; else it is unknown, with what each says.
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         let (header, asked) = (at.clone(), pairs.to_vec());
-        let said = self.enough(self.ask(move |node| node.read_again(&header, &asked)))?;
+        let said = self.enough(self.ask_balances(move |node| node.read_again(&header, &asked)))?;
         Ok(self.agreed_readings(pairs.iter().map(|pair| (pair.0, pair.2)), &said))
     }
 
+    /// So many that what enough say without a proof is not for want of one.
     fn proves(&self, at: &Header) -> Result<bool, NodeError> {
         let header = at.clone();
-        Ok(self.enough(self.ask(move |node| node.proves(&header)))?.into_iter().any(|(_, proves)| proves))
+        let said = self.enough(self.ask(move |node| node.proves(&header)))?;
+        Ok(said.into_iter().filter(|(_, proves)| *proves).count() >= self.need)
     }
 
     /// What enough say.
     fn balances(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
         let (header, asked) = (at.clone(), pairs.to_vec());
-        let said = self.enough(self.ask(move |node| node.balances(&header, &asked)))?;
+        let said = self.enough(self.ask_balances(move |node| node.balances(&header, &asked)))?;
         Ok(self.agreed_readings(pairs.iter().map(|pair| (pair.0, pair.2)), &said))
     }
 

@@ -1,8 +1,11 @@
 //! What enough nodes say the same of.
 
+use std::collections::HashMap;
+
 use assay_types::{AccountNo, Asset, Between, BlockHash, Height, NodeError, Reading};
 
 use super::Quorum;
+use super::ask::Answers;
 
 /// What most of them say, and how many do; of several with as many, the first.
 pub(super) fn most<T: PartialEq + Copy>(said: impl Iterator<Item = T> + Clone) -> Option<(T, usize)> {
@@ -43,7 +46,7 @@ impl Quorum {
         pairs: impl Iterator<Item = (AccountNo, Asset)>,
         said: &[(usize, Vec<Reading>)],
     ) -> Vec<Reading> {
-        let by_pair = |readings: &'_ [Reading]| -> std::collections::HashMap<(AccountNo, Asset), Reading> {
+        let by_pair = |readings: &'_ [Reading]| -> HashMap<(AccountNo, Asset), Reading> {
             readings.iter().map(|one| ((one.account, one.asset), one.clone())).collect()
         };
         let said: Vec<_> = said.iter().map(|(place, readings)| (*place, by_pair(readings))).collect();
@@ -54,6 +57,20 @@ impl Quorum {
                 (!each.is_empty()).then(|| self.agreed_reading(pair, &each))
             })
             .collect()
+    }
+
+    /// Is each of these balances proven by one, or said by enough, or by so many not known that it cannot be?
+    pub(super) fn are_settled(&self, answers: &Answers<Vec<Reading>>) -> bool {
+        let mut said: HashMap<(AccountNo, Asset), Vec<&Reading>> = HashMap::new();
+        for one in answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flatten() {
+            said.entry(one.pair()).or_default().push(one);
+        }
+        said.values().all(|each| {
+            let known = each.iter().filter_map(|one| one.balance.as_ref().ok());
+            each.iter().any(|one| one.proven)
+                || each.len() - known.clone().count() > self.seats.len() - self.need
+                || most(known).is_some_and(|(_, votes)| votes >= self.need)
+        })
     }
 
     fn agreed_reading(&self, (account, asset): (AccountNo, Asset), each: &[(usize, &Reading)]) -> Reading {

@@ -4,14 +4,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use assay_types::{Chain, NodeError};
+use assay_types::{Chain, NodeError, Reading};
 use parking_lot::Mutex;
 
 use super::Quorum;
 
 /// For how long the others are waited for once enough have answered: to hear at once of those who disagree.
 const GRACE: Duration = Duration::from_millis(100);
-/// And from time to time: to hear of those who are slow.
+/// And from time to time, and where another one may prove it: to hear of those who are slow.
 const LONG_GRACE: Duration = Duration::from_secs(1);
 pub(super) const LONG_EACH: Duration = Duration::from_secs(5);
 
@@ -59,7 +59,18 @@ impl Quorum {
             *heard_all = Some(Instant::now());
         }
         drop(heard_all);
-        self.ask_within(if is_time { LONG_GRACE } else { GRACE }, 0..self.seats.len(), question)
+        let grace = if is_time { LONG_GRACE } else { GRACE };
+        self.ask_within(grace, 0..self.seats.len(), question, |answers| self.are_enough(answers))
+    }
+
+    /// Asks every node for balances, and waits until each is proven, or enough say the same, or too many do not know it: who is slow may know what
+    /// another one has not any more.
+    pub(super) fn ask_balances(
+        &self,
+        question: impl Fn(&dyn Chain) -> Result<Vec<Reading>, NodeError> + Send + Sync + 'static,
+    ) -> Answers<Vec<Reading>> {
+        let are_settled = |answers: &Answers<_>| self.are_enough(answers) && self.are_settled(answers);
+        self.ask_within(LONG_GRACE, 0..self.seats.len(), question, are_settled)
     }
 
     /// Asks these nodes.
@@ -68,7 +79,11 @@ impl Quorum {
         places: impl Iterator<Item = usize>,
         question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
     ) -> Answers<T> {
-        self.ask_within(GRACE, places, question)
+        self.ask_within(GRACE, places, question, |answers| self.are_enough(answers))
+    }
+
+    fn are_enough<T>(&self, answers: &Answers<T>) -> bool {
+        answers.iter().filter(|(_, answer)| answer.is_ok()).count() >= self.need
     }
 
     fn ask_within<T: Send + 'static>(
@@ -76,6 +91,7 @@ impl Quorum {
         grace: Duration,
         places: impl Iterator<Item = usize>,
         question: impl Fn(&dyn Chain) -> Result<T, NodeError> + Send + Sync + 'static,
+        are_enough: impl Fn(&Answers<T>) -> bool,
     ) -> Answers<T> {
         let (question, (tell, told)) = (Arc::new(question), channel());
         let (mut answers, mut open) = (Answers::new(), Vec::new());
@@ -93,7 +109,7 @@ impl Quorum {
             });
         }
         drop(tell);
-        self.gather(grace, &told, &mut answers);
+        gather(grace, &told, &mut answers, are_enough);
         for (place, token) in open {
             if !answers.iter().any(|(answered, _)| *answered == place) {
                 *self.seats[place].open.lock() = token;
@@ -102,21 +118,6 @@ impl Quorum {
         }
         answers.sort_by_key(|(place, _)| *place);
         answers
-    }
-
-    fn gather<T>(&self, grace: Duration, told: &Receiver<(usize, Result<T, NodeError>)>, answers: &mut Answers<T>) {
-        let mut enough_since: Option<Instant> = None;
-        loop {
-            let next = match enough_since {
-                None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(since) => told.recv_timeout(grace.saturating_sub(since.elapsed())),
-            };
-            let Ok(answer) = next else { return };
-            answers.push(answer);
-            if enough_since.is_none() && answers.iter().filter(|(_, answer)| answer.is_ok()).count() >= self.need {
-                enough_since = Some(Instant::now());
-            }
-        }
     }
 
     /// The answers, where there are enough; else why there are not.
@@ -155,5 +156,26 @@ impl Quorum {
             return NodeError::Limited { node, why: "refuses whatever it is asked, as too much".into() };
         }
         NodeError::Unreachable { node, why: "does not answer while others do".into() }
+    }
+}
+
+/// Waits for answers until there are enough, and a little longer.
+fn gather<T>(
+    grace: Duration,
+    told: &Receiver<(usize, Result<T, NodeError>)>,
+    answers: &mut Answers<T>,
+    are_enough: impl Fn(&Answers<T>) -> bool,
+) {
+    let mut enough_since: Option<Instant> = None;
+    loop {
+        let next = match enough_since {
+            None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(since) => told.recv_timeout(grace.saturating_sub(since.elapsed())),
+        };
+        let Ok(answer) = next else { return };
+        answers.push(answer);
+        if enough_since.is_none() && are_enough(answers) {
+            enough_since = Some(Instant::now());
+        }
     }
 }

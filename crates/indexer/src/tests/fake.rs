@@ -93,6 +93,8 @@ struct Node {
     proves_nothing: bool,
     /// How long it takes to answer.
     takes: Duration,
+    /// Of what it is asked again it knows nothing.
+    forgets: bool,
 }
 
 pub(super) struct Fake {
@@ -189,6 +191,11 @@ impl Fake {
 
     pub fn proves_nothing(&self) {
         self.node().proves_nothing = true;
+    }
+
+    /// It is pruned: of what it is asked again it knows nothing.
+    pub fn forgets(&self) {
+        self.node().forgets = true;
     }
 
     pub fn takes(&self, time: Duration) {
@@ -535,8 +542,17 @@ impl Chain for Fake {
             if at.height.0 < node.states_from {
                 return Err(missing("an old state"));
             }
-            Ok(pairs.iter().map(|(number, who, _)| block.read(node, *number, &who.0, true)).collect())
+            let mut readings: Vec<_> =
+                pairs.iter().map(|(number, who, _)| block.read(node, *number, &who.0, true)).collect();
+            for one in readings.iter_mut().filter(|_| node.forgets) {
+                (one.balance, one.proven) = (Err("an old state".into()), false);
+            }
+            Ok(readings)
         })
+    }
+
+    fn proves(&self, _: &Header) -> Result<bool, NodeError> {
+        self.answer(Question::Prove, |node| Ok(self.proof == Proof::State && !node.proves_nothing && !node.forgets))
     }
 
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {

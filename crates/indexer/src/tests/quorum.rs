@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_store::Coverage;
-use assay_types::{AccountNo, Asset, BlockHash, Chain, Fault, Height, NodeError, Standing};
+use assay_types::{AccountNo, Asset, BlockHash, Chain, Fault, Height, NodeError, Reads, Standing, Watch};
 
 use super::fake::{Fake, Proof, Question, account, missing};
 use super::{Kept, SETTINGS, accounts, assert_same, straight};
@@ -340,4 +340,24 @@ fn enough_nodes_are_asked_once_more_of_which_chain_they_are() {
     assert_eq!(quorum(&nodes, 2).identify(), Ok(()));
     assert_eq!(quorum(&nodes, 3).identify(), Err(forged()));
     assert!(nodes.iter().all(|node| node.asked(Question::Identify) > 1));
+}
+
+#[test]
+fn who_is_slow_is_waited_for_where_another_one_does_not_know() {
+    let nodes = nodes::<3>(Proof::State);
+    let quorum = quorum(&nodes, 2);
+    let header = quorum.block(nodes[0].head(), &Watch::default(), &Reads::ALL).unwrap().header;
+    assert_eq!(quorum.proves(&header), Ok(true));
+    nodes[1].proves_nothing();
+    nodes[2].forgets();
+    assert_eq!(quorum.proves(&header), Ok(false), "one alone does");
+    nodes[0].takes(Duration::from_millis(400));
+    let began = Instant::now();
+    let read = quorum.read_again(&header, &[(AccountNo(1), account(1), Asset::Native)]).unwrap();
+    assert_eq!((read[0].balance.clone(), read[0].proven), (Ok(nodes[0].holds(1)), true));
+    // Where none of them can know any more, nobody is waited for in vain.
+    nodes[0].takes(Duration::from_secs(20));
+    nodes[1].forgets();
+    assert!(quorum.read_again(&header, &[(AccountNo(1), account(1), Asset::Native)]).unwrap()[0].balance.is_err());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
