@@ -123,7 +123,7 @@ impl EvmChain {
             Finality::Tag(tag) => {
                 let (latest, tagged) = tokio::join!(headers::head(node), finality::tagged(node, tag));
                 let latest = latest?;
-                let last = finality::final_block(node, tag, &latest, tagged)?;
+                let last = finality::final_block(node, tag, &latest, tagged).await?;
                 let head = at(&latest);
                 Tip { head, final_height: last.map(|last| last.height), final_hash: last.map(|last| last.hash) }
             }

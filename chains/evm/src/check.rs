@@ -188,7 +188,7 @@ async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -
     let Finality::Tag(tag) = finality else {
         return Ok(notice(node, "finality", "by confirmations", false));
     };
-    Ok(match final_block(node, tag, head, tagged(node, tag).await)? {
+    Ok(match final_block(node, tag, head, tagged(node, tag).await).await? {
         Some(last) => {
             let found = headers::hash_at(node, last.height).await?;
             if let Some(found) = found.filter(|found| *found != last.hash) {

@@ -1,5 +1,7 @@
 //! Which block is final: by depth, or by a tag of which only what can be checked is believed.
 
+use std::time::{Duration, Instant};
+
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use serde_json::json;
 
@@ -48,6 +50,17 @@ impl FinalityTag {
 const BY_ETHEREUM: [u64; 4] = [1, 17_000, 560_048, 11_155_111];
 const SLOT_S: u64 = 12;
 
+/// What a node named by its tag.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    highest: Option<u64>,
+    /// When it was last told that it names something else now.
+    told: Option<Instant>,
+}
+
+/// How often that is told.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// What the node names by this tag.
 pub(crate) async fn tagged(node: &Node, tag: FinalityTag) -> Result<SealedHeader, Refusal> {
     headers::header_at(node, json!(tag.as_str()), &subject(tag)).await
@@ -58,24 +71,48 @@ fn subject(tag: FinalityTag) -> String {
 }
 
 /// The last final block by the node's tag; `None` where it has none yet, does not know the tag, or names a block above its
-/// head, where nothing can be held against it. That it is on our chain is for the caller to see.
+/// head, where nothing can be held against it. That it is on our chain is for the caller to see. What is final stays so: a node that names an
+/// older one than before, none any more, or one that it does not have, is told, and the chain goes on without it.
 ///
 /// # Errors
 /// [`NodeError::Contradiction`] where the block is younger than the chain's consensus lets a final one be.
-pub(crate) fn final_block(
+pub(crate) async fn final_block(
     node: &Node,
     tag: FinalityTag,
     head: &SealedHeader,
     tagged: Result<SealedHeader, Refusal>,
 ) -> Result<Option<BlockRef>, NodeError> {
-    let SealedHeader { header, hash, .. } = match tagged {
-        Ok(sealed) => sealed,
-        Err(Refusal::Null(_)) => return Ok(None),
+    let named = match tagged {
+        Ok(sealed) => Some(sealed),
+        Err(Refusal::Null(_)) => None,
         Err(refusal) => return refusal.in_words().map(|_| None),
     };
-    if header.number > head.header.number {
+    let height = named.as_ref().map(|sealed| sealed.header.number);
+    if let Some(height) = height.filter(|height| *height > head.header.number) {
+        // Blocks may have come between the two answers.
+        let last = headers::head(node).await?.header.number;
+        if height > last {
+            tell(node, tag, "its last block", Fault::Forged, format!("it names block {height}, and has {last}"));
+        }
         return Ok(None);
     }
+    let before = {
+        let mut named = node.named_final.lock();
+        let highest = named.highest.max(height);
+        std::mem::replace(&mut named.highest, highest)
+    };
+    match (before, height) {
+        (Some(before), None) => {
+            let why = format!("it names none, and named block {before}");
+            tell(node, tag, "what it named before", Fault::Omitted, why);
+        }
+        (Some(before), Some(height)) if height < before => {
+            let why = format!("it names block {height}, and named block {before}");
+            tell(node, tag, "what it named before", Fault::Stale, why);
+        }
+        _ => {}
+    }
+    let Some(SealedHeader { header, hash, .. }) = named else { return Ok(None) };
     let (blocks, age_s) = (head.header.number - header.number, head.header.timestamp.saturating_sub(header.timestamp));
     let by_ethereum = BY_ETHEREUM.contains(&node.chain_number) && header.number > 0;
     // A node that makes up its times, as one for tests does, has the blocks instead.
@@ -84,4 +121,13 @@ pub(crate) fn final_block(
         return Err(node.contradiction(&subject(tag), "the rules of consensus", Fault::Forged, why));
     }
     Ok(Some(BlockRef { height: Height(header.number), hash: BlockHash(hash.0) }))
+}
+
+fn tell(node: &Node, tag: FinalityTag, against: &str, fault: Fault, why: String) {
+    let told = node.named_final.lock().told.replace(Instant::now());
+    if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+        node.doubt(node.contradiction(&subject(tag), against, fault, why));
+    } else {
+        node.named_final.lock().told = told;
+    }
 }

@@ -23,6 +23,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::block::json::FromJson;
+use crate::finality::Named;
 use crate::movements::traces::Quicker;
 use crate::node::ability::Ability;
 use crate::node::batch::BatchSize;
@@ -127,6 +128,8 @@ pub(crate) struct Node {
     pub(crate) recent: Recent,
     /// What of that was not believed, though the rest counts.
     doubt: Mutex<Option<NodeError>>,
+    /// By its tag of finality.
+    pub(crate) named_final: Mutex<Named>,
     /// The tokens of which it made up a balance.
     lied_of: Mutex<BTreeSet<Address>>,
     /// The last blocks of which it has proven anything.
@@ -157,6 +160,7 @@ impl Node {
             unproven_up_to: AtomicU64::new(0),
             proofs: Ability::assumed("eth_getProof, so nothing is proven"),
             new_since: AtomicU64::new(u64::MAX),
+            named_final: Mutex::default(),
             codes: Mutex::default(),
             contracts: Ability::assumed(
                 "proofs of tokens' contracts, so a token whose code changes, or that stops an account, is not noticed",

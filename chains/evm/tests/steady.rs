@@ -126,6 +126,33 @@ fn a_final_block_is_a_block_and_not_above_the_last_one() {
 }
 
 #[test]
+fn who_names_another_final_block_than_before_is_told_and_goes_on() {
+    let world = mined(&["--slots-in-an-epoch", "1"], 9);
+    let header = |height: &str| world.call(HEADER, json!([height, false]));
+    let higher = mined(&[], 12).call(HEADER, json!(["0xc", false]));
+    for (lie, fault) in [(header("0x3"), Fault::Stale), (Value::Null, Fault::Omitted), (higher, Fault::Forged)] {
+        let lies = Arc::new(AtomicBool::new(false));
+        let lying = lies.clone();
+        let node = proxy::lying(&world.anvil.url, move |method, params, answer| {
+            if method == HEADER && params[0] == "finalized" && lying.load(Ordering::Relaxed) {
+                answer["result"] = lie.clone();
+            }
+            Pass::On
+        });
+        let evm = by_tag(&node, support::CHAIN, FinalityTag::Finalized);
+        let honest = evm.tip().unwrap();
+        assert!(honest.final_height > Some(Height(3)) && evm.doubt().is_none(), "{honest:?}");
+        lies.store(true, Ordering::Relaxed);
+        assert_eq!(evm.tip().unwrap().head, honest.head);
+        assert_eq!(evm.doubt().unwrap().fault(), Some(fault));
+        evm.tip().unwrap();
+        assert!(evm.doubt().is_none(), "it is not told at every look");
+        lies.store(false, Ordering::Relaxed);
+        assert_eq!(evm.tip().unwrap(), honest);
+    }
+}
+
+#[test]
 fn what_consensus_makes_final_later_is_no_final_block() {
     let world = mined(&["--chain-id", "1"], 70);
     for tag in [FinalityTag::Finalized, FinalityTag::Safe] {
@@ -182,6 +209,27 @@ fn what_was_given_and_is_refused_is_left_out_before_it_is_missing() {
         assert_eq!(proven(&read(second).unwrap()), proves, "{method}");
         assert_eq!(proven(&read(first).unwrap()), proves, "{method}");
     }
+}
+
+#[test]
+fn who_gave_proofs_and_gives_none_of_the_last_block_is_told() {
+    let (world, accounts, [first, second]) = stage();
+    let refuses = Arc::new(AtomicBool::new(false));
+    let refusing = refuses.clone();
+    let node = proxy::lying(&world.anvil.url, move |asked, _, answer| {
+        if asked == PROOF && refusing.load(Ordering::Relaxed) {
+            proxy::refuse(answer, -32000, "internal error");
+        }
+        Pass::On
+    });
+    let evm = chain(&[&node], 0, &[]);
+    let read = |at| evm.block(at, &watch(&accounts), &Reads::ALL_PROVEN).unwrap();
+    assert!(proven(&read(first)) && evm.tip().unwrap().head == second);
+    refuses.store(true, Ordering::Relaxed);
+    assert!(!proven(&read(second)));
+    assert_eq!(evm.doubt().unwrap().fault(), Some(Fault::Omitted));
+    read(second);
+    assert!(evm.doubt().is_none(), "it is told once");
 }
 
 #[test]

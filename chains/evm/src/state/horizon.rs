@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 
 use alloy::primitives::{Address, B256, keccak256};
-use assay_types::{BlockHash, BlockRef};
+use assay_types::{BlockHash, BlockRef, Fault};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
@@ -65,9 +65,23 @@ pub(crate) async fn proves(node: &Node, at: BlockRef) -> bool {
         return false;
     }
     if !proves {
-        node.unproven_up_to.fetch_max(at.height.0, Ordering::Relaxed);
+        let before = node.unproven_up_to.fetch_max(at.height.0, Ordering::Relaxed);
+        if node.recent.head() == Some(at.height) {
+            tell_of_none(node, at, before == 0);
+        }
     }
     proves
+}
+
+/// Nothing of the last block is proven: who gave proofs before leaves them out.
+fn tell_of_none(node: &Node, at: BlockRef, is_first: bool) {
+    let subject = format!("a proof of the state of block {}", at.height);
+    let none = "it gives none of this block, its last one, nor of the one below";
+    if node.proofs.doubt() {
+        node.doubt(node.missing(&subject, Some(Fault::Omitted), format!("{none}, and gave some before")));
+    } else if is_first {
+        tracing::warn!(node = node.name, "no {subject}, so nothing is proven: {none}");
+    }
 }
 
 /// Of a block that is not on the chain any more the node may know nothing, and the one below its height is another's parent.

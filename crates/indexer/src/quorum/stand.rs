@@ -94,6 +94,9 @@ impl Quorum {
     /// Asks all nodes where the chain stands, and finds the last block that enough of them have.
     pub(super) fn look_around(&self) -> Result<Tip, NodeError> {
         let answers = self.ask_all(|node| node.tip());
+        for (place, seat) in self.seats.iter().enumerate() {
+            seat.node.doubt().into_iter().for_each(|error| self.remember(place, &error));
+        }
         let tips: Vec<(usize, Tip)> =
             answers.iter().filter_map(|(place, tip)| Some((*place, *tip.as_ref().ok()?))).collect();
         let found = match tips.len() < self.need {
