@@ -113,10 +113,9 @@ impl EvmChain {
     }
 
     async fn tip_of(&self, node: &Node) -> Result<Tip, NodeError> {
-        let at = |head: &SealedHeader| BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
         Ok(match self.finality {
             Finality::Confirmations(n) => {
-                let head = at(&headers::head(node).await?);
+                let head = headers::head(node).await?.at();
                 let final_height = (head.height.0 + 1).checked_sub(n.max(1)).map(Height);
                 Tip { head, final_height, final_hash: None }
             }
@@ -124,8 +123,11 @@ impl EvmChain {
                 let (latest, tagged) = tokio::join!(headers::head(node), finality::tagged(node, tag));
                 let latest = latest?;
                 let last = finality::final_block(node, tag, &latest, tagged).await?;
-                let head = at(&latest);
-                Tip { head, final_height: last.map(|last| last.height), final_hash: last.map(|last| last.hash) }
+                Tip {
+                    head: latest.at(),
+                    final_height: last.map(|last| last.height),
+                    final_hash: last.map(|last| last.hash),
+                }
             }
         })
     }
@@ -156,9 +158,7 @@ impl EvmChain {
         let prove = if fetched.is_checked { wanted.prove() } else { Prove::nothing() };
         let keep = reads.keep;
         let question = Question { at, state_root, accounts: &accounts, tokens: &tokens, prove, keep, slots };
-        let mut readings = match state::read(node, &question).await? {
-            Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
-        };
+        let mut readings = state::read(node, &question).await?.readings();
         readings.retain(|reading| wanted.has(reading.account, reading.asset));
         leave_out_sent(&fetched.digest, watch, &mut readings);
         let are_all_read = reads.read.start <= reads.remark.start && reads.remark.end <= reads.read.end;
@@ -168,8 +168,7 @@ impl EvmChain {
             // Not everyone's balance was read who is asked about.
             let accounts = addresses(watch.among(reads.remark.clone()).take(MOST_REMARKED));
             let question = Question { accounts: &accounts, tokens: &self.tokens, prove: Prove::nothing(), ..question };
-            let (Answer::Read(readings) | Answer::NoState { unknown: readings, .. }) =
-                state::read(node, &question).await?;
+            let readings = state::read(node, &question).await?.readings();
             self.remarks(node, at, &fetched, &accounts, &readings).await?
         } else {
             self.remarks(node, at, &fetched, &accounts, &readings).await?
@@ -328,9 +327,7 @@ impl Chain for EvmChain {
                     Asset::Token(token) => {
                         state::read_tokens(node, &Question { tokens: &[(*token).into()], ..natives }).await?
                     }
-                    _ => match state::read(node, &natives).await? {
-                        Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
-                    },
+                    _ => state::read(node, &natives).await?.readings(),
                 });
             }
             Ok(readings)
@@ -361,8 +358,7 @@ impl Chain for EvmChain {
         let (prove, accounts, tokens) = (Prove::nothing(), &accounts[..], &tokens[..]);
         let read = async |node: &Node| {
             let question = Question { at, state_root, accounts, tokens, prove: prove.clone(), keep: false, slots };
-            let (Answer::Read(mut readings) | Answer::NoState { unknown: mut readings, .. }) =
-                state::read(node, &question).await?;
+            let mut readings = state::read(node, &question).await?.readings();
             readings.retain(|reading| wanted.contains(&(reading.account, reading.asset)));
             Ok(readings)
         };

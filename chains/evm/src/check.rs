@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{BlockHash, BlockRef, Contract, Fault, Height, NodeError, Notice};
+use assay_types::{BlockRef, Contract, Fault, Height, NodeError, Notice};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ async fn by_turns(node: &Node) -> Option<NodeError> {
     /// One of two branches may be longer by some blocks.
     const DEEP: u64 = 4;
     let mixed = |error: NodeError| (error.fault() == Some(Fault::MixedForks)).then_some(error);
-    let last = match headers::header_at(node, json!("latest"), "the latest header").await {
+    let last = match headers::tagged(node, "latest", "the latest header").await {
         Ok(last) => last.header.number,
         Err(Refusal::Failed(error)) => return mixed(error),
         Err(_) => return None,
@@ -52,9 +52,7 @@ async fn by_turns(node: &Node) -> Option<NodeError> {
 
 async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
     let head = headers::head(node).await?;
-    let SealedHeader { header, hash, .. } = &head;
-    let hash = *hash;
-    let at = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
+    let at = head.at();
     let mut notices = vec![version(node).await?, syncing(node).await?];
     notices.push(finality_notice(node, finality, &head).await?);
     notices.push(block(node, at).await?);
@@ -62,7 +60,7 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
     let proves = proofs(node, &head).await;
     let can_prove = proves.is_ok();
     notices.push(ability(node, "proofs", "eth_getProof", proves)?);
-    notices.push(ability(node, "batch reader", "state override", overrides(node, hash).await)?);
+    notices.push(ability(node, "batch reader", "state override", overrides(node, head.hash).await)?);
     if start <= at.height {
         notices.push(state_at(node, start).await?);
         let states = async |height| has_state(node, height).await.map(|has| has.is_ok());
@@ -98,8 +96,7 @@ pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, No
     let head = headers::head(node).await?;
     let mut is_proven = false;
     if !head.is_foreign && head.header.state_root != EMPTY_ROOT_HASH {
-        let block = BlockRef { height: Height(head.header.number), hash: BlockHash(head.hash.0) };
-        let mut stage = Stage::new(node, block, head.header.state_root, Some(head.header.timestamp));
+        let mut stage = Stage::new(node, head.at(), head.header.state_root, Some(head.header.timestamp));
         let run = stage.run(token, &[DECIMALS.into()]).await?.pop().flatten();
         stage.tell_withheld().await;
         if let Some(run) = run {
@@ -151,15 +148,11 @@ async fn horizon(
 
 /// Does it prove the state of this block?
 async fn proves_at(node: &Node, height: Height) -> Result<bool, NodeError> {
-    let subject = format!("the header at height {height}");
-    let header = headers::header_at(node, json!(format!("{:#x}", height.0)), &subject).await.or_fail(node, &subject)?;
+    let header = headers::header_at(node, height).await?;
     // A test node's genesis commits to the empty state, whatever it holds: that proves nothing.
     match proofs(node, &header).await {
         Ok(()) => Ok(header.header.state_root != EMPTY_ROOT_HASH),
-        Err(refusal) => {
-            let at = BlockRef { height, hash: BlockHash(header.hash.0) };
-            meant(node, at, Of::Proofs, refusal).await.in_words().map(|_| false)
-        }
+        Err(refusal) => meant(node, header.at(), Of::Proofs, refusal).await.in_words().map(|_| false),
     }
 }
 
@@ -255,7 +248,8 @@ async fn block(node: &Node, at: BlockRef) -> Result<Notice, NodeError> {
     }
 }
 
-async fn proofs(node: &Node, SealedHeader { header, hash, is_foreign }: &SealedHeader) -> Result<(), Refusal> {
+async fn proofs(node: &Node, sealed: &SealedHeader) -> Result<(), Refusal> {
+    let SealedHeader { header, hash, is_foreign } = sealed;
     let (account, subject) = (Address::ZERO, "a proof");
     let params = json!([account, [], { "blockHash": hash }]);
     let proof: AccountProof = node.ask("eth_getProof", params, subject).await?;
@@ -263,10 +257,8 @@ async fn proofs(node: &Node, SealedHeader { header, hash, is_foreign }: &SealedH
     if header.state_root == EMPTY_ROOT_HASH {
         return Ok(());
     }
-    let height = Height(header.number);
-    let subject = format!("the proof of {account} at block {height}");
-    let at = BlockRef { height, hash: BlockHash(hash.0) };
-    match checked(node, (at, header.state_root), (account, &[]), &proof, &subject).await {
+    let subject = format!("the proof of {account} at block {}", header.number);
+    match checked(node, (sealed.at(), header.state_root), (account, &[]), &proof, &subject).await {
         Err(_) if *is_foreign => Err(Refusal::Other("of a header that no codec of ours knows".into())),
         proven => proven.map(drop).map_err(Refusal::Failed),
     }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
-use serde_json::json;
 
 use crate::block::headers::{self, SealedHeader};
 use crate::node::{Node, Refusal};
@@ -63,7 +62,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// What the node names by this tag.
 pub(crate) async fn tagged(node: &Node, tag: FinalityTag) -> Result<SealedHeader, Refusal> {
-    headers::header_at(node, json!(tag.as_str()), &subject(tag)).await
+    headers::tagged(node, tag.as_str(), &subject(tag)).await
 }
 
 fn subject(tag: FinalityTag) -> String {

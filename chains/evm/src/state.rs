@@ -92,6 +92,15 @@ pub(crate) enum Answer {
     },
 }
 
+impl Answer {
+    /// All of them, known or not.
+    pub(crate) fn readings(self) -> Vec<Reading> {
+        match self {
+            Answer::Read(readings) | Answer::NoState { unknown: readings, .. } => readings,
+        }
+    }
+}
+
 /// Reads every account in every asset. A node that fails is an error; what it cannot know is in the readings.
 pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer, NodeError> {
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();

@@ -391,13 +391,12 @@ async fn receipts_one_by_one(
 
 /// Do they rebuild their root? `false` where that cannot be said, for a type among them is not known here.
 fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[Receipt]) -> Result<bool, NodeError> {
-    let SealedHeader { header, hash, .. } = &contents.sealed;
+    let header = &contents.sealed.header;
     let (expected, all) = (contents.transactions.len(), receipts.len());
     let committed = &receipts[..all - usize::from(contents.apart && all == expected)];
     let contradiction = |against: &str, why: String| {
-        let at = BlockRef { height: Height(header.number), hash: BlockHash(hash.0) };
         let roots = (header.receipts_root, header.logs_bloom);
-        let fault = diagnose::receipts(committed, roots, at, contents.committed().len());
+        let fault = diagnose::receipts(committed, roots, contents.sealed.at(), contents.committed().len());
         node.contradiction(subject, against, fault, why)
     };
     if all != expected {

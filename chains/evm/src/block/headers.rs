@@ -5,7 +5,7 @@ use std::time::Instant;
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
 use alloy::primitives::B256;
-use assay_types::{BlockHash, Fault, Height, NodeError};
+use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -75,10 +75,35 @@ impl<'de, T: FromJson> Deserialize<'de> for BlockJson<T> {
     }
 }
 
-/// The header at a height or tag of the node's active chain.
-pub(crate) async fn header_at(node: &Node, number: serde_json::Value, subject: &str) -> Result<SealedHeader, Refusal> {
-    let (wanted, asked) = (height_of(&number), Instant::now());
-    let block: Option<BlockJson<B256>> = node.ask("eth_getBlockByNumber", json!([number, false]), subject).await?;
+impl SealedHeader {
+    /// Of which block it is.
+    pub(crate) fn at(&self) -> BlockRef {
+        BlockRef { height: Height(self.header.number), hash: BlockHash(self.hash.0) }
+    }
+}
+
+/// The header at this height of the node's active chain.
+pub(crate) async fn header_at(node: &Node, height: Height) -> Result<SealedHeader, NodeError> {
+    asked_at(node, height).await.or_fail(node, &subject_at(height))
+}
+
+/// The same, or why the node refuses it.
+pub(crate) async fn asked_at(node: &Node, height: Height) -> Result<SealedHeader, Refusal> {
+    named(node, &format!("{:#x}", height.0), Some(height), &subject_at(height)).await
+}
+
+/// The header of this tag of the node's active chain, or why the node refuses it.
+pub(crate) async fn tagged(node: &Node, tag: &str, subject: &str) -> Result<SealedHeader, Refusal> {
+    named(node, tag, None, subject).await
+}
+
+fn subject_at(height: Height) -> String {
+    format!("the header at height {height}")
+}
+
+async fn named(node: &Node, name: &str, wanted: Option<Height>, subject: &str) -> Result<SealedHeader, Refusal> {
+    let asked = Instant::now();
+    let block: Option<BlockJson<B256>> = node.ask("eth_getBlockByNumber", json!([name, false]), subject).await?;
     read_header(node, &block.ok_or_else(|| node.null(subject))?, wanted, asked, subject).map_err(Refusal::Failed)
 }
 
@@ -118,18 +143,12 @@ fn read_header(
     }
 }
 
-/// A height as it is asked for; `None` for a tag.
-fn height_of(number: &serde_json::Value) -> Option<Height> {
-    u64::from_str_radix(number.as_str()?.strip_prefix("0x")?, 16).ok().map(Height)
-}
-
 /// The hash at a height of the node's active chain; `None` above its tip.
 pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockHash>, NodeError> {
-    let subject = format!("the header at height {height}");
-    match header_at(node, json!(format!("{:#x}", height.0)), &subject).await {
+    match asked_at(node, height).await {
         Ok(sealed) => Ok(Some(BlockHash(sealed.hash.0))),
         Err(Refusal::Absent(_) | Refusal::Null(_)) => Ok(None),
-        Err(refusal) => Err(refusal).or_fail(node, &subject),
+        Err(refusal) => Err(refusal).or_fail(node, &subject_at(height)),
     }
 }
 
@@ -185,7 +204,7 @@ async fn is_among(node: &Node, first: Height, count: u64) -> Result<bool, NodeEr
 /// block above, which an answer that was kept too long would hide.
 pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
     let subject = "the latest header";
-    let latest = async || header_at(node, json!("latest"), subject).await.or_fail(node, subject);
+    let latest = async || tagged(node, "latest", subject).await.or_fail(node, subject);
     let mut head = latest().await?;
     let height = Height(head.header.number);
     let probe = node.recent.must_probe(height, Instant::now());
@@ -206,8 +225,7 @@ pub(crate) async fn head(node: &Node) -> Result<SealedHeader, NodeError> {
 
 /// Does the node have this block, above its last one? Many say in words of their own that they do not.
 async fn is_above(node: &Node, height: Height) -> Result<bool, NodeError> {
-    let subject = format!("the header at height {height}");
-    match header_at(node, json!(format!("{:#x}", height.0)), &subject).await {
+    match asked_at(node, height).await {
         Ok(_) => Ok(true),
         Err(Refusal::Null(_)) => Ok(false),
         Err(refusal) => refusal.in_words().map(|_| false),

@@ -6,12 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy::consensus::Header;
-use assay_types::{AccountNo, Asset, BlockRef, Fault, NodeError, Reading};
-use serde_json::json;
+use assay_types::{AccountNo, Asset, BlockRef, Fault, Height, NodeError, Reading};
 
 use super::EvmChain;
 use crate::block::headers;
-use crate::node::{Node, OrFail};
+use crate::node::Node;
 
 /// How often another node is asked whether it has blocks above the last one of this node, and how often if it does not answer.
 const LOOK: Duration = Duration::from_secs(10);
@@ -183,9 +182,7 @@ async fn is_overdue(node: &Node, head: &Header, blocks: u64) -> Result<bool, Nod
     const LAST: u64 = 8;
     let mut longest = 0;
     for count in [1, LAST].map(|count| count.min(head.number)) {
-        let below = head.number - count;
-        let subject = format!("the header at height {below}");
-        let before = headers::header_at(node, json!(format!("{below:#x}")), &subject).await.or_fail(node, &subject)?;
+        let before = headers::header_at(node, Height(head.number - count)).await?;
         longest = longest.max(head.timestamp.saturating_sub(before.header.timestamp) / count.max(1));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

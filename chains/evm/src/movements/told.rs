@@ -10,15 +10,14 @@ use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
 use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{BlockHash, BlockRef, Direction, Effect, Fault, Height, NodeError, Watch};
-use serde_json::json;
+use assay_types::{BlockRef, Direction, Effect, Fault, NodeError, Watch};
 
 use crate::block::codec;
 use crate::block::fetch::Fetched;
 use crate::block::headers;
 use crate::movements::digest::Digest;
 use crate::movements::trace::Frame;
-use crate::node::{Node, OrFail};
+use crate::node::Node;
 use crate::state::each_proof;
 use crate::verify::AccountProof;
 
@@ -238,14 +237,12 @@ pub(crate) async fn before(
     of: impl Iterator<Item = &Address>,
 ) -> Result<BTreeMap<Address, AccountProof>, NodeError> {
     let Some(below) = at.height.previous() else { return Ok(BTreeMap::new()) };
-    let subject = format!("the header at height {below}");
-    let parent = headers::header_at(node, json!(format!("{:#x}", below.0)), &subject).await.or_fail(node, &subject)?;
+    let parent = headers::header_at(node, below).await?;
     if parent.hash != fetched.sealed.header.parent_hash {
         return Err(NodeError::Gone(at));
     }
-    let parent_at = BlockRef { height: Height(parent.header.number), hash: BlockHash(parent.hash.0) };
     let of: Vec<(Address, Address)> = of.map(|address| (*address, *address)).collect();
-    let proven = each_proof(node, parent_at, parent.header.state_root, &of, |address, proof| (address, proof));
+    let proven = each_proof(node, parent.at(), parent.header.state_root, &of, |address, proof| (address, proof));
     Ok(proven.await?.into_iter().collect())
 }
 

@@ -293,8 +293,7 @@ async fn knows_new(node: &Node, at: BlockRef) -> Result<bool, NodeError> {
     if codec::knows(node.chain_number) || at.height.0 >= node.new_since.load(Ordering::Relaxed) {
         return Ok(true);
     }
-    let subject = format!("the header at height {}", at.height);
-    let header = headers::header_at(node, json!(format!("{:#x}", at.height.0)), &subject).await;
+    let header = headers::asked_at(node, at.height).await;
     if header.is_ok_and(|it| it.hash.0 == at.hash.0 && it.header.parent_beacon_block_root.is_some()) {
         node.new_since.fetch_min(at.height.0, Ordering::Relaxed);
         return Ok(true);
