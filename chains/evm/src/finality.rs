@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError};
+use assay_types::{BlockRef, Fault, NodeError};
 
 use crate::block::headers::{self, SealedHeader};
 use crate::node::{Node, Refusal};
@@ -81,37 +81,24 @@ pub(crate) async fn final_block(
     head: &SealedHeader,
     tagged: Result<SealedHeader, Refusal>,
 ) -> Result<Option<BlockRef>, NodeError> {
-    let named = match tagged {
-        Ok(sealed) => Some(sealed),
-        Err(Refusal::Null(_)) => None,
+    let sealed = match tagged {
+        Ok(sealed) => sealed,
+        Err(Refusal::Null(_)) => {
+            hold_against_before(node, tag, None);
+            return Ok(None);
+        }
         Err(refusal) => return refusal.in_words().map(|_| None),
     };
-    let height = named.as_ref().map(|sealed| sealed.header.number);
-    if let Some(height) = height.filter(|height| *height > head.header.number) {
+    let header = &sealed.header;
+    if header.number > head.header.number {
         // Blocks may have come between the two answers.
         let last = headers::head(node).await?.header.number;
-        if height > last {
-            tell(node, tag, "its last block", Fault::Forged, format!("it names block {height}, and has {last}"));
+        if header.number > last {
+            let why = format!("it names block {}, and has {last}", header.number);
+            tell(node, tag, "its last block", Fault::Forged, why);
         }
         return Ok(None);
     }
-    let before = {
-        let mut named = node.named_final.lock();
-        let highest = named.highest.max(height);
-        std::mem::replace(&mut named.highest, highest)
-    };
-    match (before, height) {
-        (Some(before), None) => {
-            let why = format!("it names none, and named block {before}");
-            tell(node, tag, "what it named before", Fault::Omitted, why);
-        }
-        (Some(before), Some(height)) if height < before => {
-            let why = format!("it names block {height}, and named block {before}");
-            tell(node, tag, "what it named before", Fault::Stale, why);
-        }
-        _ => {}
-    }
-    let Some(SealedHeader { header, hash, .. }) = named else { return Ok(None) };
     let (blocks, age_s) = (head.header.number - header.number, head.header.timestamp.saturating_sub(header.timestamp));
     let by_ethereum = BY_ETHEREUM.contains(&node.chain_number) && header.number > 0;
     // A node that makes up its times, as one for tests does, has the blocks instead.
@@ -119,14 +106,25 @@ pub(crate) async fn final_block(
         let why = format!("block {} is {age_s} s and {blocks} blocks below the last one", header.number);
         return Err(node.contradiction(&subject(tag), "the rules of consensus", Fault::Forged, why));
     }
-    Ok(Some(BlockRef { height: Height(header.number), hash: BlockHash(hash.0) }))
+    hold_against_before(node, tag, Some(header.number));
+    Ok(Some(sealed.at()))
+}
+
+fn hold_against_before(node: &Node, tag: FinalityTag, height: Option<u64>) {
+    let before = {
+        let mut named = node.named_final.lock();
+        let highest = named.highest.max(height);
+        std::mem::replace(&mut named.highest, highest)
+    };
+    let Some(before) = before.filter(|before| height.is_none_or(|height| height < *before)) else { return };
+    let (fault, what) = height.map_or((Fault::Omitted, "none".into()), |it| (Fault::Stale, format!("block {it}")));
+    tell(node, tag, "what it named before", fault, format!("it names {what}, and named block {before}"));
 }
 
 fn tell(node: &Node, tag: FinalityTag, against: &str, fault: Fault, why: String) {
-    let told = node.named_final.lock().told.replace(Instant::now());
-    if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+    let is_told = |at: Instant| at.elapsed() < TOLD_EVERY;
+    if !node.named_final.lock().told.is_some_and(is_told) {
+        node.named_final.lock().told = Some(Instant::now());
         node.doubt(node.contradiction(&subject(tag), against, fault, why));
-    } else {
-        node.named_final.lock().told = told;
     }
 }

@@ -187,18 +187,24 @@ fn proven(block: &Block) -> bool {
     !block.readings.is_empty() && block.readings.iter().all(|reading| reading.proven)
 }
 
+/// A node that refuses this method once it is told to.
+fn refusing(world: &World, method: &'static str, code: i64, words: &'static str) -> (String, Arc<AtomicBool>) {
+    let refuses = Arc::new(AtomicBool::new(false));
+    let now = refuses.clone();
+    let node = proxy::lying(&world.anvil.url, move |asked, _, answer| {
+        if asked == method && now.load(Ordering::Relaxed) {
+            proxy::refuse(answer, code, words);
+        }
+        Pass::On
+    });
+    (node, refuses)
+}
+
 #[test]
 fn what_was_given_and_is_refused_is_left_out_before_it_is_missing() {
     let (world, accounts, [first, second]) = stage();
     for (method, proves) in [(PROOF, false), ("debug_traceBlockByHash", true), ("eth_getBlockReceipts", true)] {
-        let refuses = Arc::new(AtomicBool::new(false));
-        let refusing = refuses.clone();
-        let node = proxy::lying(&world.anvil.url, move |asked, _, answer| {
-            if asked == method && refusing.load(Ordering::Relaxed) {
-                proxy::refuse(answer, -32601, "the method is not available");
-            }
-            Pass::On
-        });
+        let (node, refuses) = refusing(&world, method, -32601, "the method is not available");
         let evm = chain(&[&node], 0, &[]);
         let read = |at| evm.block(at, &watch(&accounts), &Reads::ALL_PROVEN);
         assert!(proven(&read(first).unwrap()), "{method}");
@@ -214,14 +220,7 @@ fn what_was_given_and_is_refused_is_left_out_before_it_is_missing() {
 #[test]
 fn who_gave_proofs_and_gives_none_of_the_last_block_is_told() {
     let (world, accounts, [first, second]) = stage();
-    let refuses = Arc::new(AtomicBool::new(false));
-    let refusing = refuses.clone();
-    let node = proxy::lying(&world.anvil.url, move |asked, _, answer| {
-        if asked == PROOF && refusing.load(Ordering::Relaxed) {
-            proxy::refuse(answer, -32000, "internal error");
-        }
-        Pass::On
-    });
+    let (node, refuses) = refusing(&world, PROOF, -32000, "internal error");
     let evm = chain(&[&node], 0, &[]);
     let read = |at| evm.block(at, &watch(&accounts), &Reads::ALL_PROVEN).unwrap();
     assert!(proven(&read(first)) && evm.tip().unwrap().head == second);

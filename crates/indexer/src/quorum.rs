@@ -78,9 +78,7 @@ impl Quorum {
             match work(&*self.seats[place].node) {
                 Ok(done) => {
                     self.current.store(place, Ordering::Relaxed);
-                    if let Some(error) = self.seats[place].node.doubt() {
-                        self.remember(place, &error);
-                    }
+                    self.remember_doubt(place);
                     return Ok((place, done));
                 }
                 Err(error) => {

@@ -66,27 +66,32 @@ impl Quorum {
             said.entry(one.pair()).or_default().push(one);
         }
         said.values().all(|each| {
-            let known = each.iter().filter_map(|one| one.balance.as_ref().ok());
-            each.iter().any(|one| one.proven)
-                || each.len() - known.clone().count() > self.seats.len() - self.need
-                || most(known).is_some_and(|(_, votes)| votes >= self.need)
+            let unknown = each.iter().filter(|one| one.balance.is_err()).count();
+            unknown > self.seats.len() - self.need || self.what_counts(each.iter().copied()).is_some()
         })
     }
 
+    /// The one that is proven, or one that enough say, of those that are known.
+    fn what_counts<'r>(&self, each: impl Iterator<Item = &'r Reading>) -> Option<&'r Reading> {
+        let known: Vec<&Reading> = each.filter(|one| one.balance.is_ok()).collect();
+        let agreed = || {
+            let (balance, _) = most(known.iter().map(|one| &one.balance)).filter(|(_, votes)| *votes >= self.need)?;
+            known.iter().find(|one| one.balance == *balance)
+        };
+        known.iter().find(|one| one.proven).or_else(agreed).copied()
+    }
+
     fn agreed_reading(&self, (account, asset): (AccountNo, Asset), each: &[(usize, &Reading)]) -> Reading {
-        if let Some((_, proven)) = each.iter().find(|(_, one)| one.proven && one.balance.is_ok()) {
-            return (*proven).clone();
-        }
-        let known = each.iter().filter_map(|(_, one)| one.balance.as_ref().ok());
-        if let Some((balance, _)) = most(known).filter(|(_, votes)| *votes >= self.need) {
-            return Reading {
+        if let Some(one) = self.what_counts(each.iter().map(|(_, one)| *one)) {
+            let word = || Reading {
                 account,
                 asset,
-                balance: Ok(*balance),
+                balance: one.balance.clone(),
                 proven: false,
                 proof: None,
                 between: Between::Told,
             };
+            return if one.proven { one.clone() } else { word() };
         }
         let words = |(place, one): &(usize, &Reading)| match &one.balance {
             Ok(balance) => format!("{} says {balance} units", self.name(*place)),

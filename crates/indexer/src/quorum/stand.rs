@@ -86,17 +86,20 @@ impl Quorum {
     }
 
     /// The same, of what it has said in the log itself.
-    pub(super) fn remember(&self, place: usize, error: &NodeError) {
+    fn remember(&self, place: usize, error: &NodeError) {
         let mut stands = self.stands.lock();
         stands.faults[place] = Some((error.clone(), Instant::now()));
+    }
+
+    /// What was not believed of it, though the rest counts.
+    pub(super) fn remember_doubt(&self, place: usize) {
+        self.seats[place].node.doubt().into_iter().for_each(|error| self.remember(place, &error));
     }
 
     /// Asks all nodes where the chain stands, and finds the last block that enough of them have.
     pub(super) fn look_around(&self) -> Result<Tip, NodeError> {
         let answers = self.ask_all(|node| node.tip());
-        for (place, seat) in self.seats.iter().enumerate() {
-            seat.node.doubt().into_iter().for_each(|error| self.remember(place, &error));
-        }
+        (0..self.seats.len()).for_each(|place| self.remember_doubt(place));
         let tips: Vec<(usize, Tip)> =
             answers.iter().filter_map(|(place, tip)| Some((*place, *tip.as_ref().ok()?))).collect();
         let found = match tips.len() < self.need {
