@@ -3,9 +3,7 @@
 
 use std::collections::HashMap;
 
-use assay_types::{
-    Account, AccountNo, Amount, Asset, Between, BlockHash, BlockRef, ChainId, Height, NodeError, Reading,
-};
+use assay_types::{Account, AccountNo, Amount, Asset, BlockHash, BlockRef, ChainId, Height, NodeError, Reading};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -66,7 +64,7 @@ pub(crate) fn held(
     }
     let reading = |(account, script): &(AccountNo, Account)| {
         let balance = Ok(sums.get(&*script.0).copied().unwrap_or_default());
-        Reading { account: *account, asset: Asset::Native, balance, proven: false, proof: None, between: Between::Told }
+        Reading::unproven((*account, Asset::Native), balance)
     };
     let at = BlockRef { height: Height(scan.height), hash: BlockHash(hash) };
     Ok((at, accounts.iter().map(reading).collect()))

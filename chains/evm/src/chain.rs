@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
-use alloy_trie::EMPTY_ROOT_HASH;
 use assay_http::Endpoint;
 use assay_types::{
     Account, AccountNo, Ancestors, Asset, Between, Block, BlockHash, BlockRef, Body, Chain, ChainId, Contract, Effect,
-    Fault, Header, Height, NodeError, Notice, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp, Tip,
-    Told, TxId, Watch,
+    Fault, Header, Height, NodeError, Notice, Pair, Payment, Pending, Reading, Reads, Remark, TakePayment, Timestamp,
+    Tip, Told, TxId, Watch,
 };
 use parking_lot::Mutex;
 
@@ -26,7 +25,7 @@ use crate::movements::{extract, repeated, told};
 use crate::node::Node;
 use crate::state::remarks::{self, Exposed};
 use crate::state::slots::Slots;
-use crate::state::{self, Answer, Prove, Question, horizon};
+use crate::state::{self, Answer, Prove, Question, StateAt, horizon};
 use crate::wanted::{Wanted, addresses};
 use crate::{Finality, check, finality};
 
@@ -73,7 +72,7 @@ pub struct EvmChain {
     /// How they say whom they stop.
     exposed: Exposed,
     /// The balances of tokens that none of the nodes knew, and when that was.
-    nobody_knows: Mutex<HashMap<(AccountNo, Asset), Instant>>,
+    nobody_knows: Mutex<HashMap<Pair, Instant>>,
     /// Set once a header did not hash to its hash where its parent did: such headers are refused from then on.
     is_sealed: AtomicBool,
 }
@@ -135,9 +134,9 @@ impl EvmChain {
     async fn block_of(&self, node: &Node, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
         if at.height == self.start {
             let fetched = fetch::block_without_movements(node, at).await?;
-            let (readings, blank) = self.open(node, at, committed_state(&fetched.sealed), watch, reads.keep).await?;
+            let (readings, blank) = self.open(node, StateAt::after(&fetched.sealed), watch, reads.keep).await?;
             let all = addresses(watch.by_number().take(MOST_REMARKED));
-            let remarks = self.remarks(node, at, &fetched, &all, &readings).await?;
+            let remarks = self.remarks(node, &fetched, &all, &readings).await?;
             let sealed = sealed(&fetched, reads);
             return Ok(Block { blank, opening: true, remarks, sealed, ..self.whole(fetched, vec![], readings) });
         }
@@ -154,12 +153,12 @@ impl EvmChain {
         let is_stored = |token| self.slots.is_found(token);
         let wanted = Wanted::new(reads, &effects, &fetched.digest, watch, &self.is_token, is_stored);
         let (accounts, tokens) = (wanted.accounts(watch), wanted.tokens(&self.tokens));
-        let (state_root, slots) = (committed_state(&fetched.sealed), &self.slots);
+        let (after, slots) = (StateAt::after(&fetched.sealed), &self.slots);
         let prove = if fetched.is_checked { wanted.prove() } else { Prove::nothing() };
         let keep = reads.keep;
-        let question = Question { at, state_root, accounts: &accounts, tokens: &tokens, prove, keep, slots };
+        let question = Question { at: after, accounts: &accounts, tokens: &tokens, prove, keep, slots };
         let mut readings = state::read(node, &question).await?.readings();
-        readings.retain(|reading| wanted.has(reading.account, reading.asset));
+        readings.retain(|reading| wanted.has(reading.pair()));
         leave_out_sent(&fetched.digest, watch, &mut readings);
         let are_all_read = reads.read.start <= reads.remark.start && reads.remark.end <= reads.read.end;
         let remarks = if reads.remark.is_empty() {
@@ -169,9 +168,9 @@ impl EvmChain {
             let accounts = addresses(watch.among(reads.remark.clone()).take(MOST_REMARKED));
             let question = Question { accounts: &accounts, tokens: &self.tokens, prove: Prove::nothing(), ..question };
             let readings = state::read(node, &question).await?.readings();
-            self.remarks(node, at, &fetched, &accounts, &readings).await?
+            self.remarks(node, &fetched, &accounts, &readings).await?
         } else {
-            self.remarks(node, at, &fetched, &accounts, &readings).await?
+            self.remarks(node, &fetched, &accounts, &readings).await?
         };
         let sealed = sealed(&fetched, reads);
         Ok(Block { remarks, sealed, ..self.whole(fetched, effects, readings) })
@@ -181,14 +180,13 @@ impl EvmChain {
     async fn remarks(
         &self,
         node: &Node,
-        at: BlockRef,
         fetched: &Fetched,
         accounts: &[(AccountNo, Address)],
         readings: &[Reading],
     ) -> Result<Vec<Remark>, NodeError> {
-        let state_root = if fetched.is_checked { committed_state(&fetched.sealed) } else { EMPTY_ROOT_HASH };
+        let at = fetched.state();
         let (tokens, prove, slots) = (&self.tokens, Prove::nothing(), &self.slots);
-        let question = Question { at, state_root, accounts, tokens, prove, keep: false, slots };
+        let question = Question { at, accounts, tokens, prove, keep: false, slots };
         remarks::remarks(node, &self.exposed, &question, fetched.sealed.header.timestamp, readings).await
     }
 
@@ -198,15 +196,15 @@ impl EvmChain {
         accounts: &[(AccountNo, Account)],
         prove: Prove<'_>,
     ) -> Result<(BlockRef, Vec<Reading>), NodeError> {
-        let (at, state_root) = (at.at(), state_root_of(at)?);
+        let at = StateAt::kept(at)?;
         let accounts = addresses(accounts.iter().map(|(number, account)| (*number, &*account.0)));
         self.with_a_node(async |node| {
             let (tokens, slots, prove) = (&self.tokens, &self.slots, prove.clone());
-            let question = Question { at, state_root, accounts: &accounts, tokens, prove, keep: false, slots };
+            let question = Question { at, accounts: &accounts, tokens, prove, keep: false, slots };
             match state::read(node, &question).await? {
-                Answer::Read(readings) => Ok((at, readings)),
+                Answer::Read(readings) => Ok((at.block, readings)),
                 Answer::NoState { why, .. } => {
-                    Err(node.missing(&format!("the state of block {}", at.height), None, why))
+                    Err(node.missing(&format!("the state of block {}", at.block.height), None, why))
                 }
             }
         })
@@ -296,7 +294,7 @@ impl Chain for EvmChain {
     fn check_header(&self, header: &Header, ancestors: &dyn Ancestors) -> Result<(), NodeError> {
         let Some(parent) = header.height.previous().and_then(|height| ancestors.header(height)) else { return Ok(()) };
         let node = || self.nodes[self.current.load(Ordering::Relaxed)].name.clone();
-        let was_checked = |header: &Header| header.seal != EMPTY_ROOT_HASH.as_slice();
+        let was_checked = |header: &Header| StateAt::kept(header).is_ok_and(|state| state.is_provable());
         if !was_checked(header) && header.time < parent.time {
             let why = format!("{} is before {}", header.time, parent.time);
             return Err(against_its_parent(node(), "time", header.height, why));
@@ -310,19 +308,18 @@ impl Chain for EvmChain {
 
     /// Where the node gives no proof, the balance is read and not proven, or unknown with the reason.
     fn read_again(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
-        let state_root = state_root_of(at)?;
+        let at = StateAt::kept(at)?;
         let holders = |asset: Asset| {
             let holding = pairs.iter().filter(move |pair| pair.2 == asset);
             addresses(holding.map(|(number, account, _)| (*number, &*account.0)))
         };
         let assets: BTreeSet<Asset> = pairs.iter().map(|pair| pair.2).collect();
-        let at = at.at();
         let read = async |node: &Node| {
             let mut readings = Vec::with_capacity(pairs.len());
             for asset in &assets {
                 let (accounts, prove, slots) = (&holders(*asset)[..], Prove::all(), &self.slots);
                 // It may take the place of what was read first at a block whose proofs are kept.
-                let natives = Question { at, state_root, accounts, tokens: &[], prove, keep: true, slots };
+                let natives = Question { at, accounts, tokens: &[], prove, keep: true, slots };
                 readings.extend(match asset {
                     Asset::Token(token) => {
                         state::read_tokens(node, &Question { tokens: &[(*token).into()], ..natives }).await?
@@ -336,10 +333,11 @@ impl Chain for EvmChain {
     }
 
     fn proves(&self, at: &Header) -> Result<bool, NodeError> {
-        if state_root_of(at)? == EMPTY_ROOT_HASH {
+        let at = StateAt::kept(at)?;
+        if !at.is_provable() {
             return Ok(false);
         }
-        self.with_a_node(async |node| Ok(node.proofs.is_there() && horizon::proves(node, at.at()).await))
+        self.with_a_node(async |node| Ok(node.proofs.is_there() && horizon::proves(node, at.block).await))
     }
 
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
@@ -347,19 +345,18 @@ impl Chain for EvmChain {
     }
 
     fn balances(&self, at: &Header, pairs: &[(AccountNo, Account, Asset)]) -> Result<Vec<Reading>, NodeError> {
-        let state_root = state_root_of(at)?;
-        let wanted: HashSet<(AccountNo, Asset)> = pairs.iter().map(|pair| (pair.0, pair.2)).collect();
+        let at = StateAt::kept(at)?;
+        let wanted: HashSet<Pair> = pairs.iter().map(|pair| (pair.0, pair.2)).collect();
         let holders: BTreeMap<AccountNo, &[u8]> = pairs.iter().map(|pair| (pair.0, &*pair.1.0)).collect();
         let accounts = addresses(holders.into_iter());
         let assets: HashSet<Asset> = pairs.iter().map(|pair| pair.2).collect();
         let is_asked = |token: &&Address| assets.contains(&Asset::Token((**token).into()));
         let tokens: Vec<Address> = self.tokens.iter().filter(is_asked).copied().collect();
-        let (slots, at) = (&self.slots, at.at());
-        let (prove, accounts, tokens) = (Prove::nothing(), &accounts[..], &tokens[..]);
+        let (prove, accounts, tokens, slots) = (Prove::nothing(), &accounts[..], &tokens[..], &self.slots);
         let read = async |node: &Node| {
-            let question = Question { at, state_root, accounts, tokens, prove: prove.clone(), keep: false, slots };
+            let question = Question { at, accounts, tokens, prove: prove.clone(), keep: false, slots };
             let mut readings = state::read(node, &question).await?.readings();
-            readings.retain(|reading| wanted.contains(&(reading.account, reading.asset)));
+            readings.retain(|reading| wanted.contains(&reading.pair()));
             Ok(readings)
         };
         self.with_who_knows(read, Vec::as_slice)
@@ -370,7 +367,7 @@ impl Chain for EvmChain {
     }
 
     fn pending(&self, txid: TxId, after: &Header) -> Result<Option<Pending>, NodeError> {
-        let after = (after.at(), state_root_of(after)?);
+        let after = StateAt::kept(after)?;
         let found = self.with_whoever_has(async |node| fetch::pending(node, B256::from(txid.0), after).await)?;
         let payments = |tx| promised(&tx, |token| self.is_token.contains(token));
         Ok(found.map(|tx| Pending { payments: payments(tx), spends: vec![] }))
@@ -436,21 +433,9 @@ fn leave_out_sent(digest: &Digest, watch: &Watch, readings: &mut [Reading]) {
     }
 }
 
-/// What a kept header commits to.
-fn state_root_of(header: &Header) -> Result<B256, NodeError> {
-    <[u8; 32]>::try_from(header.seal.as_slice())
-        .map(B256::from)
-        .map_err(|_| NodeError::Unsupported(format!("the kept header of block {} is not an EVM one", header.height)))
-}
-
 /// The header, where proofs are to be kept with it.
 fn sealed(fetched: &Fetched, reads: &Reads) -> Option<Vec<u8>> {
     reads.keep.then(|| alloy::rlp::encode(&fetched.sealed.header))
-}
-
-/// A header that was not verified commits to nothing: its state root is not used.
-fn committed_state(sealed: &SealedHeader) -> B256 {
-    if sealed.is_foreign { EMPTY_ROOT_HASH } else { sealed.header.state_root }
 }
 
 fn header_of(sealed: &SealedHeader) -> Header {
@@ -459,7 +444,7 @@ fn header_of(sealed: &SealedHeader) -> Header {
         hash: BlockHash(sealed.hash.0),
         parent: BlockHash(sealed.header.parent_hash.0),
         time: Timestamp::from_unix_s(i64::try_from(sealed.header.timestamp).unwrap_or(i64::MAX)),
-        seal: committed_state(sealed).to_vec(),
+        seal: StateAt::after(sealed).root.to_vec(),
     }
 }
 

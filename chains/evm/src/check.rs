@@ -1,20 +1,20 @@
 //! What a node can and cannot do, for people.
 
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
-use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockRef, Contract, Fault, Height, NodeError, Notice};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use crate::block::by_hash;
 use crate::block::fetch::{self, Senders};
 use crate::block::headers::{self, SealedHeader};
 use crate::finality::{Finality, final_block, tagged};
 use crate::movements::trace::{FlatTraces, Trace};
 use crate::movements::traces;
-use crate::node::{Node, OrFail, Refusal};
-use crate::state::checked;
+use crate::node::{Cause, Node, OrFail, Refusal};
 use crate::state::horizon::{Of, meant};
 use crate::state::run::Stage;
+use crate::state::{StateAt, checked};
 use crate::verify::{self, AccountProof};
 
 /// Asks the node what `assay check` reports of it.
@@ -36,7 +36,7 @@ async fn by_turns(node: &Node) -> Option<NodeError> {
     let mixed = |error: NodeError| (error.fault() == Some(Fault::MixedForks)).then_some(error);
     let last = match headers::tagged(node, "latest", "the latest header").await {
         Ok(last) => last.header.number,
-        Err(Refusal::Failed(error)) => return mixed(error),
+        Err(Refusal::Failed(error, _)) => return mixed(error),
         Err(_) => return None,
     };
     for _ in 0..LOOKS {
@@ -56,11 +56,11 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
     let mut notices = vec![version(node).await?, syncing(node).await?];
     notices.push(finality_notice(node, finality, &head).await?);
     notices.push(block(node, at).await?);
-    notices.push(ability(node, "traces", "debug_traceTransaction and no trace_block", traces(node, at).await)?);
+    notices.push(ability(node, "traces", traces(node, at).await, NO_TRACES)?);
     let proves = proofs(node, &head).await;
     let can_prove = proves.is_ok();
-    notices.push(ability(node, "proofs", "eth_getProof", proves)?);
-    notices.push(ability(node, "batch reader", "state override", overrides(node, head.hash).await)?);
+    notices.push(ability(node, "proofs", proves, NO_PROOFS)?);
+    notices.push(ability(node, "batch reader", overrides(node, head.at()).await, NO_OVERRIDE)?);
     if start <= at.height {
         notices.push(state_at(node, start).await?);
         let states = async |height| has_state(node, height).await.map(|has| has.is_ok());
@@ -95,8 +95,9 @@ pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, No
     let as_decimals = |word: U256| u64::try_from(word).ok();
     let head = headers::head(node).await?;
     let mut is_proven = false;
-    if !head.is_foreign && head.header.state_root != EMPTY_ROOT_HASH {
-        let mut stage = Stage::new(node, head.at(), head.header.state_root, Some(head.header.timestamp));
+    let after = StateAt::after(&head);
+    if after.is_provable() {
+        let mut stage = Stage::new(node, after, Some(head.header.timestamp));
         let run = stage.run(token, &[DECIMALS.into()]).await?.pop().flatten();
         stage.tell_withheld().await;
         if let Some(run) = run {
@@ -106,7 +107,7 @@ pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, No
             }
         }
     }
-    let at = json!({ "blockHash": head.hash });
+    let at = by_hash(after.block.hash);
     let subject = format!("the code of {token}");
     let has_code = is_proven || {
         let code: Bytes = node.ask("eth_getCode", json!([token, at]), &subject).await.or_fail(node, &subject)?;
@@ -114,9 +115,7 @@ pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, No
     };
     let call = json!([{ "to": token, "data": Bytes::from(DECIMALS) }, at]);
     let decimals = match node.ask::<Bytes>("eth_call", call, "a token's decimals").await {
-        Err(Refusal::Failed(error) | Refusal::Null(error) | Refusal::Late(error) | Refusal::Huge(error)) => {
-            return Err(error);
-        }
+        Err(Refusal::Failed(error, _) | Refusal::Null(error)) => return Err(error),
         said => said.ok().filter(|word| word.len() == 32).and_then(|word| as_decimals(U256::from_be_slice(&word))),
     };
     Ok(Contract { has_code, decimals })
@@ -149,9 +148,8 @@ async fn horizon(
 /// Does it prove the state of this block?
 async fn proves_at(node: &Node, height: Height) -> Result<bool, NodeError> {
     let header = headers::header_at(node, height).await?;
-    // A test node's genesis commits to the empty state, whatever it holds: that proves nothing.
     match proofs(node, &header).await {
-        Ok(()) => Ok(header.header.state_root != EMPTY_ROOT_HASH),
+        Ok(()) => Ok(StateAt::after(&header).is_provable()),
         Err(refusal) => meant(node, header.at(), Of::Proofs, refusal).await.in_words().map(|_| false),
     }
 }
@@ -163,7 +161,7 @@ fn notice(node: &Node, subject: &str, finding: impl Into<String>, limits: bool) 
 async fn version(node: &Node) -> Result<Notice, NodeError> {
     let version: Result<String, Refusal> = node.ask("web3_clientVersion", json!([]), "its version").await;
     match version {
-        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => Err(error),
+        Err(Refusal::Failed(error, _)) => Err(error),
         version => Ok(notice(node, "version", version.unwrap_or_else(|_| "does not say".into()), false)),
     }
 }
@@ -172,7 +170,7 @@ async fn syncing(node: &Node) -> Result<Notice, NodeError> {
     match node.ask::<Value>("eth_syncing", json!([]), "whether it is synchronised").await {
         Ok(Value::Bool(false)) => Ok(notice(node, "synchronised", "yes", false)),
         Ok(_) => Ok(notice(node, "synchronised", "not yet: what it has not got is unknown until then", true)),
-        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => Err(error),
+        Err(Refusal::Failed(error, _)) => Err(error),
         Err(_) => Ok(notice(node, "synchronised", "does not say", false)),
     }
 }
@@ -201,13 +199,16 @@ async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -
     })
 }
 
+/// By which method an ability is had, and what is lost without.
+type Lack = (&'static str, &'static str);
+
+const NO_TRACES: Lack =
+    ("debug_traceTransaction and no trace_block", "internal payments are found by reading state, and are unattributed");
+const NO_PROOFS: Lack = ("eth_getProof", "balances are read and not proven");
+const NO_OVERRIDE: Lack = ("state override", "balances are read one by one, which is slow");
+
 /// Tried on the latest block: what it says of the node.
-fn ability(node: &Node, subject: &str, method: &str, tried: Result<(), Refusal>) -> Result<Notice, NodeError> {
-    let lost = match subject {
-        "traces" => "internal payments are found by reading state, and are unattributed",
-        "proofs" => "balances are read and not proven",
-        _ => "balances are read one by one, which is slow",
-    };
+fn ability(node: &Node, subject: &str, tried: Result<(), Refusal>, (method, lost): Lack) -> Result<Notice, NodeError> {
     match tried {
         Ok(()) => Ok(notice(node, subject, "yes", false)),
         Err(refusal) => Ok(notice(node, subject, format!("no {method}: {}: {lost}", refusal.in_words()?), true)),
@@ -218,7 +219,7 @@ async fn traces(node: &Node, at: BlockRef) -> Result<(), Refusal> {
     let whole = json!([B256::from(at.hash.0), traces::tracer()]);
     match node.ask_large::<Vec<Trace>>("debug_traceBlockByHash", whole, "traces").await {
         Ok(_) => return Ok(()),
-        Err(Refusal::NoMethod(_) | Refusal::Huge(_) | Refusal::Late(_) | Refusal::TooMuch(_)) => {}
+        Err(Refusal::NoMethod(_) | Refusal::Failed(_, Cause::Huge | Cause::Late) | Refusal::TooMuch(_)) => {}
         Err(refusal) => return Err(refusal),
     }
     if node.ask_large::<FlatTraces>("trace_block", json!([U64::from(at.height.0)]), "traces").await.is_ok() {
@@ -227,7 +228,7 @@ async fn traces(node: &Node, at: BlockRef) -> Result<(), Refusal> {
     // Then they are asked for one by one: of one that there is not it says something else than that it knows no such method.
     let one = json!([B256::ZERO, traces::tracer()]);
     match node.ask::<Option<IgnoredAny>>("debug_traceTransaction", one, "a trace").await {
-        Err(refusal @ (Refusal::NoMethod(_) | Refusal::Failed(_) | Refusal::Late(_))) => Err(refusal),
+        Err(refusal @ (Refusal::NoMethod(_) | Refusal::Failed(_, Cause::Late | Cause::Other))) => Err(refusal),
         _ => Ok(()),
     }
 }
@@ -249,23 +250,21 @@ async fn block(node: &Node, at: BlockRef) -> Result<Notice, NodeError> {
 }
 
 async fn proofs(node: &Node, sealed: &SealedHeader) -> Result<(), Refusal> {
-    let SealedHeader { header, hash, is_foreign } = sealed;
-    let (account, subject) = (Address::ZERO, "a proof");
-    let params = json!([account, [], { "blockHash": hash }]);
+    let (at, account, subject) = (StateAt::after(sealed), Address::ZERO, "a proof");
+    let params = json!([account, [], by_hash(at.block.hash)]);
     let proof: AccountProof = node.ask("eth_getProof", params, subject).await?;
-    // A test node's genesis commits to the empty state, whatever it holds.
-    if header.state_root == EMPTY_ROOT_HASH {
-        return Ok(());
+    if sealed.is_foreign {
+        return Err(Refusal::Other("of a header that no codec of ours knows".into()));
     }
-    let subject = format!("the proof of {account} at block {}", header.number);
-    match checked(node, (sealed.at(), header.state_root), (account, &[]), &proof, &subject).await {
-        Err(_) if *is_foreign => Err(Refusal::Other("of a header that no codec of ours knows".into())),
-        proven => proven.map(drop).map_err(Refusal::Failed),
+    if at.is_provable() {
+        let subject = format!("the proof of {account} at block {}", at.block.height);
+        checked(node, at, (account, &[]), &proof, &subject).await?;
     }
+    Ok(())
 }
 
-async fn overrides(node: &Node, hash: B256) -> Result<(), Refusal> {
-    if crate::state::reader::is_laid(node, hash).await? {
+async fn overrides(node: &Node, at: BlockRef) -> Result<(), Refusal> {
+    if crate::state::reader::is_laid(node, at).await? {
         return Ok(());
     }
     Err(Refusal::Other("it is ignored".into()))
@@ -283,7 +282,7 @@ async fn state_at(node: &Node, height: Height) -> Result<Notice, NodeError> {
 async fn has_state(node: &Node, height: Height) -> Result<Result<(), String>, NodeError> {
     let subject = format!("state at block {height}");
     let Some(hash) = headers::hash_at(node, height).await? else { return Ok(Err("the block is not there".into())) };
-    let params = json!([Address::ZERO, { "blockHash": B256::from(hash.0) }]);
+    let params = json!([Address::ZERO, by_hash(hash)]);
     match node.ask::<U256>("eth_getBalance", params, &subject).await {
         Ok(_) => Ok(Ok(())),
         Err(refusal) => match meant(node, BlockRef { height, hash }, Of::Balances, refusal).await {

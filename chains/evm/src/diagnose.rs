@@ -141,18 +141,22 @@ pub(crate) fn beside(
     None
 }
 
-/// Withdrawals that do not rebuild this root; they are numbered.
-pub(crate) fn withdrawals(withdrawals: Option<&[Withdrawal]>, root: Option<B256>) -> Fault {
+/// Withdrawals that do not rebuild this root. They are numbered from block to block (EIP-4895): the last before these, and the first after them, as far
+/// as these are known.
+pub(crate) fn withdrawals(
+    withdrawals: Option<&[Withdrawal]>,
+    root: Option<B256>,
+    (before, after): (Option<u64>, Option<u64>),
+) -> Fault {
     let (Some(root), withdrawals) = (root, withdrawals.unwrap_or_default()) else { return Fault::Forged };
     let mut sorted = withdrawals.to_vec();
     sorted.sort_by_key(|withdrawal| withdrawal.index);
     if !sorted.is_empty() && calculate_withdrawals_root(&sorted) == root {
-        Fault::Reordered
-    } else if sorted.is_empty() || has_gap(sorted.iter().map(|withdrawal| withdrawal.index)) {
-        Fault::Omitted
-    } else {
-        Fault::Forged
+        return Fault::Reordered;
     }
+    let numbers: Vec<u64> = before.into_iter().chain(sorted.iter().map(|it| it.index)).chain(after).collect();
+    let are_in_turn = numbers.windows(2).all(|two| two[0] < two[1]);
+    if sorted.is_empty() || are_in_turn && has_gap(numbers.into_iter()) { Fault::Omitted } else { Fault::Forged }
 }
 
 /// Traces that are not of these transactions, one of each.

@@ -43,11 +43,7 @@ const CHAIN_HOLDS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// The answer did not arrive, or cannot be read, or the node is overloaded: nothing is known, ask again.
-    Failed(NodeError),
-    /// The same, for it took longer than anyone waits.
-    Late(NodeError),
-    /// The same, for it came to more than anyone reads.
-    Huge(NodeError),
+    Failed(NodeError, Cause),
     /// The node does not know the method.
     NoMethod(String),
     /// The node does not have the block, or not its state, as it says.
@@ -62,6 +58,17 @@ pub(crate) enum Refusal {
     Other(String),
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It took longer than anyone waits.
+    Late,
+    /// It came to more than anyone reads.
+    Huge,
+    /// Anything else.
+    Other,
+}
+
 impl Refusal {
     /// What the node says, where it says something.
     ///
@@ -69,13 +76,19 @@ impl Refusal {
     /// Where nothing is known.
     pub(crate) fn in_words(self) -> Result<String, NodeError> {
         match self {
-            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) | Refusal::Null(error) => Err(error),
+            Refusal::Failed(error, _) | Refusal::Null(error) => Err(error),
             Refusal::NoMethod(why)
             | Refusal::Absent(why)
             | Refusal::TooMuch(why)
             | Refusal::Execution(why)
             | Refusal::Other(why) => Ok(why),
         }
+    }
+}
+
+impl From<NodeError> for Refusal {
+    fn from(error: NodeError) -> Refusal {
+        Refusal::Failed(error, Cause::Other)
     }
 }
 
@@ -292,7 +305,7 @@ impl Node {
         while let Some(chunk) = chunks.next().await {
             for answer in chunk? {
                 answers.push(match answer {
-                    Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => return Err(error),
+                    Err(Refusal::Failed(error, _)) => return Err(error),
                     answer => answer,
                 });
             }
@@ -315,7 +328,7 @@ impl Node {
                 let ask = async |nth: usize| (nth, self.ask(method, questions[nth].clone(), subject).await);
                 let mut singles = futures_util::stream::iter(open).map(ask).buffer_unordered(AT_ONCE);
                 while let Some((nth, answer)) = singles.next().await {
-                    if let Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) = answer {
+                    if let Err(Refusal::Failed(error, _)) = answer {
                         return Err(error); // nor are the others worth waiting for
                     }
                     answers[nth] = Some(answer);
@@ -373,12 +386,12 @@ impl Node {
         }
         let why = match self.refusal(error, subject) {
             // Some refuse batches without a word of it: is one question answered by itself?
-            Refusal::Failed(error @ NodeError::Unreachable { .. }) if !overloaded => {
+            Refusal::Failed(error @ NodeError::Unreachable { .. }, Cause::Other) if !overloaded => {
                 if self.batches.doubt() {
                     return Err(error); // it took one before
                 }
                 let answer = match self.ask(method, first.clone(), subject).await {
-                    Err(Refusal::Failed(_) | Refusal::Late(_) | Refusal::Huge(_)) => return Err(error),
+                    Err(Refusal::Failed(..)) => return Err(error),
                     answer => answer,
                 };
                 self.batches.lose(self, &error.to_string());
@@ -414,33 +427,33 @@ impl Node {
     }
 
     fn refusal(&self, failure: Failure, subject: &str) -> Refusal {
-        let failed = |error| Refusal::Failed(error);
         match failure {
             Failure::Said(error) | Failure::Broken(Broken::BatchRefused(error)) => self.refusal_in_words(&error),
             Failure::Unread(_, true) => self.null(subject),
-            Failure::Unread(error, false) => failed(self.not_read(subject, &error)),
+            Failure::Unread(error, false) => self.not_read(subject, &error).into(),
             Failure::Broken(Broken::Http(HttpError::LoginRefused(status, _))) => {
-                failed(NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") })
+                NodeError::LoginRefused { node: self.name.clone(), why: format!("HTTP status {status}") }.into()
             }
-            Failure::Broken(why @ Broken::Status(504 | 524)) => Refusal::Late(self.unreachable(why)),
+            Failure::Broken(why @ Broken::Status(504 | 524)) => Refusal::Failed(self.unreachable(why), Cause::Late),
             Failure::Broken(why @ (Broken::Status(429) | Broken::Http(HttpError::Refusing(_)))) => {
-                failed(self.limited(why))
+                self.limited(why).into()
             }
             Failure::Broken(why @ Broken::Status(413)) => Refusal::TooMuch(why.to_string()),
             Failure::Broken(why) => {
-                let kind = match &why {
-                    Broken::Http(HttpError::TimedOut(_)) => Refusal::Late,
-                    Broken::Http(HttpError::TooLarge(..)) => Refusal::Huge,
+                let cause = match &why {
+                    Broken::Http(HttpError::TimedOut(_)) => Cause::Late,
+                    Broken::Http(HttpError::TooLarge(..)) => Cause::Huge,
                     Broken::Http(HttpError::NeverEnding { within, .. }) => match *within < self.hurried.deadline() {
-                        true => Refusal::Huge,
-                        false => Refusal::Late,
+                        true => Cause::Huge,
+                        false => Cause::Late,
                     },
-                    _ => Refusal::Failed,
+                    _ => Cause::Other,
                 };
-                kind(match why.fault() {
+                let error = match why.fault() {
                     Some(fault) => self.unreadable(subject, fault, why),
                     None => self.unreachable(why),
-                })
+                };
+                Refusal::Failed(error, cause)
             }
         }
     }
@@ -457,9 +470,9 @@ impl Node {
             Meaning::Execution => Refusal::Execution(why),
             Meaning::TooMuch => Refusal::TooMuch(why),
             Meaning::Absent => Refusal::Absent(why),
-            Meaning::Limited => Refusal::Failed(self.limited(why)),
-            Meaning::Overloaded => Refusal::Failed(self.unreachable(why)),
-            Meaning::Late => Refusal::Late(self.unreachable(why)),
+            Meaning::Limited => self.limited(why).into(),
+            Meaning::Overloaded => self.unreachable(why).into(),
+            Meaning::Late => Refusal::Failed(self.unreachable(why), Cause::Late),
             Meaning::NoMethod => Refusal::NoMethod(why),
             Meaning::Other => Refusal::Other(why),
         }
@@ -519,7 +532,7 @@ pub(crate) trait OrFail<T> {
 impl<T> OrFail<T> for Result<T, Refusal> {
     fn or_fail(self, node: &Node, subject: &str) -> Result<T, NodeError> {
         self.map_err(|refusal| match refusal {
-            Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error) | Refusal::Null(error) => error,
+            Refusal::Failed(error, _) | Refusal::Null(error) => error,
             Refusal::NoMethod(why) => NodeError::Unsupported(format!("{}: cannot give {subject}: {why}", node.name)),
             Refusal::Absent(why) => node.missing(subject, None, why),
             Refusal::TooMuch(why) | Refusal::Execution(why) | Refusal::Other(why) => {
@@ -543,9 +556,9 @@ mod tests {
         let means = |code: i64, message: &'static str| {
             let error = ErrorPayload { code, message: message.into(), data: None };
             match node().refusal_in_words(&error) {
-                Refusal::Failed(NodeError::Unreachable { .. }) => "again",
-                Refusal::Late(NodeError::Unreachable { .. }) => "late",
-                Refusal::Failed(NodeError::Limited { .. }) => "limited",
+                Refusal::Failed(NodeError::Unreachable { .. }, Cause::Other) => "again",
+                Refusal::Failed(NodeError::Unreachable { .. }, Cause::Late) => "late",
+                Refusal::Failed(NodeError::Limited { .. }, _) => "limited",
                 Refusal::NoMethod(_) => "no method",
                 Refusal::Absent(_) => "absent",
                 Refusal::TooMuch(_) => "too much",

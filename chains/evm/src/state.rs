@@ -2,6 +2,7 @@
 //! storage (`slots`), and by their code (`run`), which says whom they stop too (`remarks`). How far back a node keeps state, where no words say so, is
 //! found out (`horizon`). A proof can be kept, and checked again by whoever has no node (`kept`).
 
+mod at;
 pub(crate) mod horizon;
 pub(crate) mod kept;
 pub(crate) mod reader;
@@ -15,11 +16,11 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use alloy::primitives::{Address, B256, U256};
-use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{AccountNo, Amount, Asset, Between, BlockRef, Fault, NodeError, Proof, Reading};
+use assay_types::{AccountNo, Amount, Asset, Between, Fault, NodeError, Pair, Proof, Reading};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
+use crate::block::by_hash;
 use crate::block::fetch::gone_or_missing;
 use crate::diagnose::elsewhere;
 use crate::node::{Node, OrFail, Refusal};
@@ -28,6 +29,8 @@ use crate::state::reader::Quantity;
 use crate::state::slots::{Held, Slots, Token};
 use crate::verify;
 
+pub(crate) use at::StateAt;
+
 /// Proofs that are held at a time.
 const PROOFS_AT_ONCE: usize = 500;
 /// Tokens whose balances are proven at a time.
@@ -35,8 +38,7 @@ const TOKENS_AT_ONCE: usize = 4;
 
 /// What is to be read, at which block.
 pub(crate) struct Question<'a> {
-    pub(crate) at: BlockRef,
-    pub(crate) state_root: B256,
+    pub(crate) at: StateAt,
     pub(crate) accounts: &'a [(AccountNo, Address)],
     pub(crate) tokens: &'a [Address],
     pub(crate) prove: Prove<'a>,
@@ -57,12 +59,12 @@ pub(crate) struct Shown {
 #[derive(Clone)]
 pub(crate) struct Prove<'a> {
     pub(crate) whose: Range<u32>,
-    pub(crate) these: &'a HashSet<(AccountNo, Asset)>,
+    pub(crate) these: &'a HashSet<Pair>,
 }
 
 impl Prove<'_> {
     pub(crate) fn all() -> Prove<'static> {
-        static NONE: LazyLock<HashSet<(AccountNo, Asset)>> = LazyLock::new(HashSet::new);
+        static NONE: LazyLock<HashSet<Pair>> = LazyLock::new(HashSet::new);
         Prove { whose: 0..u32::MAX, these: &NONE }
     }
 
@@ -74,8 +76,8 @@ impl Prove<'_> {
         self.whose.is_empty() && self.these.is_empty()
     }
 
-    fn wants(&self, account: AccountNo, asset: Asset) -> bool {
-        self.whose.contains(&account.0) || self.these.contains(&(account, asset))
+    fn wants(&self, pair: Pair) -> bool {
+        self.whose.contains(&pair.0.0) || self.these.contains(&pair)
     }
 }
 
@@ -104,10 +106,10 @@ impl Answer {
 /// Reads every account in every asset. A node that fails is an error; what it cannot know is in the readings.
 pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer, NodeError> {
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
-    let is_wanted = |(number, _): &&(AccountNo, Address)| question.prove.wants(*number, Asset::Native);
+    let is_wanted = |(number, _): &&(AccountNo, Address)| question.prove.wants((*number, Asset::Native));
     let wanted: Vec<(AccountNo, Address)> = question.accounts.iter().filter(is_wanted).copied().collect();
     let (balances, proven) = tokio::try_join!(
-        reader::balances(node, question.at, &addresses, question.tokens),
+        reader::balances(node, question.at.block, &addresses, question.tokens),
         proofs(node, question, &wanted)
     )?;
     match balances {
@@ -115,9 +117,9 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
             let mut denied = Vec::new();
             let mut readings = readings(question, balances, &proven, |address| denied.push(address));
             if !denied.is_empty() {
-                let fault = elsewhere::of_call(node, question.at).await;
+                let fault = elsewhere::of_call(node, question.at.block).await;
                 for address in denied {
-                    let subject = format!("the balance of {address} at block {}", question.at.height);
+                    let subject = format!("the balance of {address} at block {}", question.at.block.height);
                     node.doubt(node.contradiction(&subject, "its proof", fault, "what was read is not what counts"));
                 }
             }
@@ -128,9 +130,9 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
             Ok(Answer::Read(readings))
         }
         Err(why) => {
-            let subject = format!("the state of block {}", question.at.height);
+            let subject = format!("the state of block {}", question.at.block.height);
             let reason = format!("{}: {subject} is not there: {why}", node.name);
-            match gone_or_missing(node, question.at, &subject, Some(&why)).await {
+            match gone_or_missing(node, question.at.block, &subject, Some(&why)).await {
                 NodeError::Missing { .. } => {}
                 error => return Err(error),
             }
@@ -155,13 +157,13 @@ async fn withhold(
     }
     let holds = |one: &Reading| one.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO);
     let is_lacking = |one: &Reading| one.asset == asset && !one.proven && lacking.contains(&one.account) && holds(one);
-    if question.state_root == EMPTY_ROOT_HASH || !node.proofs.is_there() || !readings.iter().any(is_lacking) {
+    if !question.at.is_provable() || !node.proofs.is_there() || !readings.iter().any(is_lacking) {
         return;
     }
-    if !horizon::proves(node, question.at).await {
+    if !horizon::proves(node, question.at.block).await {
         return;
     }
-    let (kind, name, block) = (Fault::Omitted, &node.name, question.at.height);
+    let (kind, name, block) = (Fault::Omitted, &node.name, question.at.block.height);
     let why = format!(
         "{name}: it does not prove what it says that accounts hold at block {block}, and proves others there {kind}"
     );
@@ -178,8 +180,8 @@ const BY_THEMSELVES: usize = 64;
 pub(crate) async fn read_tokens(node: &Node, question: &Question<'_>) -> Result<Vec<Reading>, NodeError> {
     let addresses: Vec<Address> = question.accounts.iter().map(|(_, address)| *address).collect();
     let balances = match addresses.len() {
-        ..=BY_THEMSELVES => reader::one_by_one(node, question.at, &addresses, question.tokens).await?,
-        _ => reader::balances(node, question.at, &addresses, question.tokens).await?,
+        ..=BY_THEMSELVES => reader::one_by_one(node, question.at.block, &addresses, question.tokens).await?,
+        _ => reader::balances(node, question.at.block, &addresses, question.tokens).await?,
     };
     let columns = 1 + question.tokens.len();
     let balances = balances.unwrap_or_else(|why| addresses.iter().map(|_| vec![Err(why.clone()); columns]).collect());
@@ -202,7 +204,7 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
     for reading in readings.iter() {
         let Asset::Token(token) = reading.asset else { continue };
         let Some(account) = addresses.get(&reading.account) else { continue };
-        let prove = question.prove.wants(reading.account, reading.asset);
+        let prove = question.prove.wants(reading.pair());
         let (held, failed) = by_token.entry(reading.asset).or_default();
         match &reading.balance {
             Ok(balance) => held.push(Held { account: *account, balance: *balance, prove }),
@@ -214,9 +216,9 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
     let mut answers = futures_util::stream::iter(question.tokens)
         .map(async |address| {
             let asset = Asset::Token((*address).into());
-            let Question { at, state_root, slots, keep, .. } = *question;
+            let Question { at, slots, keep, .. } = *question;
             let is_withheld = AtomicBool::new(false);
-            let token = Token { node, slots, at, state_root, keep, address: *address, is_withheld: &is_withheld };
+            let token = Token { node, slots, at, keep, address: *address, is_withheld: &is_withheld };
             let (held, failed) = by_token.get(&asset).unwrap_or(&nobody);
             let mut proven = token.prove(held).await?;
             proven.extend(token.rescue(failed).await?);
@@ -235,7 +237,7 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
         }
     }
     for asset in withheld {
-        let lacking = addresses.keys().filter(|account| question.prove.wants(**account, asset)).copied().collect();
+        let lacking = addresses.keys().filter(|account| question.prove.wants((**account, asset))).copied().collect();
         withhold(node, question, asset, &lacking, readings).await;
     }
     Ok(())
@@ -252,8 +254,7 @@ fn readings(
     let assets = || std::iter::once(Asset::Native).chain(question.tokens.iter().map(|t| Asset::Token((*t).into())));
     for ((account, address), balances) in question.accounts.iter().zip(balances) {
         for (asset, balance) in assets().zip(balances) {
-            let reading =
-                Reading { account: *account, asset, balance, proven: false, proof: None, between: Between::Told };
+            let reading = Reading::unproven((*account, asset), balance);
             readings.push(match (asset, proven.get(account)) {
                 (Asset::Native, Some(Native { shown: Shown { amount, proof }, between })) => {
                     if reading.balance.as_ref().is_ok_and(|read| read != amount) {
@@ -282,7 +283,7 @@ async fn proofs(
     question: &Question<'_>,
     accounts: &[(AccountNo, Address)],
 ) -> Result<HashMap<AccountNo, Native>, NodeError> {
-    let Question { at, state_root, keep, .. } = *question;
+    let Question { at, keep, .. } = *question;
     let native = |number, proof: verify::AccountProof| {
         let shown = Shown { amount: Amount(proof.balance), proof: keep.then(|| kept::of_account(&proof)) };
         let nonce = proof.nonce.to();
@@ -292,21 +293,21 @@ async fn proofs(
         };
         (number, Native { shown, between })
     };
-    let proven = each_proof(node, at, state_root, accounts, native).await?;
+    let proven = each_proof(node, at, accounts, native).await?;
     Ok(proven.into_iter().collect())
 }
 
 /// How many transactions this account has sent, proven where the node proves anything.
-pub(crate) async fn nonce(node: &Node, at: BlockRef, state_root: B256, address: Address) -> Result<u64, NodeError> {
-    let subject = format!("the nonce of {address} at block {}", at.height);
-    let proven = each_proof(node, at, state_root, &[((), address)], |(), proof| proof.nonce.to()).await?;
+pub(crate) async fn nonce(node: &Node, at: StateAt, address: Address) -> Result<u64, NodeError> {
+    let subject = format!("the nonce of {address} at block {}", at.block.height);
+    let proven = each_proof(node, at, &[((), address)], |(), proof| proof.nonce.to()).await?;
     match proven[..] {
         [nonce] => Ok(nonce),
-        _ if node.proofs.is_there() && state_root != EMPTY_ROOT_HASH => {
+        _ if node.proofs.is_there() && at.is_provable() => {
             Err(node.missing(&subject, None, "its account is not proven"))
         }
         _ => {
-            let params = json!([address, { "blockHash": B256::from(at.hash.0) }]);
+            let params = json!([address, by_hash(at.block.hash)]);
             let said: Quantity = node.ask("eth_getTransactionCount", params, &subject).await.or_fail(node, &subject)?;
             Ok(said.0.saturating_to())
         }
@@ -315,16 +316,15 @@ pub(crate) async fn nonce(node: &Node, at: BlockRef, state_root: B256, address: 
 
 pub(crate) async fn each_proof<K: Copy, T>(
     node: &Node,
-    at: BlockRef,
-    state_root: B256,
+    at: StateAt,
     accounts: &[(K, Address)],
     take: impl Fn(K, verify::AccountProof) -> T,
 ) -> Result<Vec<T>, NodeError> {
     let mut proven = Vec::with_capacity(accounts.len());
-    if state_root == EMPTY_ROOT_HASH {
+    if !at.is_provable() {
         return Ok(proven);
     }
-    let block = json!({ "blockHash": B256::from(at.hash.0) });
+    let block = by_hash(at.block.hash);
     for some in accounts.chunks(PROOFS_AT_ONCE) {
         if !node.proofs.is_there() {
             return Ok(Vec::new());
@@ -333,10 +333,10 @@ pub(crate) async fn each_proof<K: Copy, T>(
         let answers = node.ask_many::<verify::AccountProof>("eth_getProof", questions, "a proof").await?;
         for ((whose, address), answer) in some.iter().zip(answers) {
             // An address in words takes a hash.
-            let subject = || format!("the proof of {address} at block {}", at.height);
+            let subject = || format!("the proof of {address} at block {}", at.block.height);
             match answer {
                 Ok(proof) => {
-                    checked(node, (at, state_root), (*address, &[]), &proof, &subject()).await?;
+                    checked(node, at, (*address, &[]), &proof, &subject()).await?;
                     proven.push(take(*whose, proof));
                 }
                 Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject(), &why)?,
@@ -344,9 +344,9 @@ pub(crate) async fn each_proof<K: Copy, T>(
                 Err(Refusal::Absent(why) | Refusal::Other(why)) => {
                     tracing::debug!(node = node.name, "no proof: {}: {why}", subject());
                 }
-                Err(refusal) => match meant(node, at, Of::Proofs, refusal).await {
+                Err(refusal) => match meant(node, at.block, Of::Proofs, refusal).await {
                     Refusal::Absent(why) => {
-                        tracing::debug!(node = node.name, "no proofs of block {}: {why}", at.height);
+                        tracing::debug!(node = node.name, "no proofs of block {}: {why}", at.block.height);
                         return Ok(proven);
                     }
                     refusal => return Err(refusal).or_fail(node, &subject()),
@@ -364,19 +364,19 @@ pub(crate) async fn each_proof<K: Copy, T>(
 /// A contradiction where it does not verify.
 pub(crate) async fn prove(
     node: &Node,
-    at: (BlockRef, B256),
+    at: StateAt,
     address: Address,
     keys: &[B256],
 ) -> Result<Result<(verify::AccountProof, Option<Vec<U256>>), Refusal>, NodeError> {
-    let subject = format!("the proof of {address} at block {}", at.0.height);
-    let block = json!({ "blockHash": B256::from(at.0.hash.0) });
+    let subject = format!("the proof of {address} at block {}", at.block.height);
+    let block = by_hash(at.block.hash);
     let refusal = match node.ask::<verify::AccountProof>("eth_getProof", json!([address, keys, block]), &subject).await
     {
         Ok(proof) => {
             let words = checked(node, at, (address, keys), &proof, &subject).await?;
             return Ok(Ok((proof, words)));
         }
-        Err(refusal) => meant(node, at.0, Of::Proofs, refusal).await,
+        Err(refusal) => meant(node, at.block, Of::Proofs, refusal).await,
     };
     // It may be more keys than it takes.
     if keys.len() < 2 || !matches!(refusal, Refusal::Other(_) | Refusal::TooMuch(_)) {
@@ -400,14 +400,14 @@ pub(crate) async fn prove(
 /// rests on it is unknown then, if the node proves others ([`withhold`]).
 pub(crate) async fn prove_contract(
     node: &Node,
-    at: (BlockRef, B256),
+    at: StateAt,
     address: Address,
     keys: &[B256],
 ) -> Result<Option<Result<(verify::AccountProof, Option<Vec<U256>>), String>>, NodeError> {
     if !node.proofs.is_there() {
         return Ok(None);
     }
-    let subject = format!("the proof of contract {address} at block {}", at.0.height);
+    let subject = format!("the proof of contract {address} at block {}", at.block.height);
     match prove(node, at, address, keys).await? {
         Ok(proven) => Ok(Some(Ok(proven))),
         Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject, &why).map(|()| None),
@@ -425,18 +425,18 @@ pub(crate) async fn prove_contract(
 /// A contradiction where it does not verify.
 pub(crate) async fn checked(
     node: &Node,
-    (at, state_root): (BlockRef, B256),
+    at: StateAt,
     (address, keys): (Address, &[B256]),
     proof: &verify::AccountProof,
     subject: &str,
 ) -> Result<Option<Vec<U256>>, NodeError> {
-    match verify::storage(proof, address, state_root, keys) {
+    match verify::storage(proof, address, at.root, keys) {
         Ok(words) => {
-            node.note_proven(at.hash);
+            node.note_proven(at.block.hash);
             Ok(words)
         }
         Err(why) => {
-            let fault = elsewhere::of_proof(node, at, state_root, (address, keys), proof).await;
+            let fault = elsewhere::of_proof(node, at, (address, keys), proof).await;
             Err(node.contradiction(subject, "the state root", fault, why))
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use alloy::primitives::{Address, Log};
-use assay_types::{AccountNo, Asset, Effect, Reads, Watch};
+use assay_types::{AccountNo, Asset, Effect, Pair, Reads, Watch};
 
 use crate::movements::digest::{Digest, token_transfer};
 use crate::state::Prove;
@@ -11,7 +11,7 @@ use crate::state::Prove;
 pub(crate) struct Wanted<'a> {
     reads: &'a Reads,
     /// The balances that the block touched, as far as that is known.
-    moved: HashSet<(AccountNo, Asset)>,
+    moved: HashSet<Pair>,
     /// Of whom.
     movers: BTreeSet<u32>,
     /// Tokens whose balances may be made of anything, as of native coins.
@@ -58,7 +58,7 @@ impl Wanted<'_> {
         Prove { whose: self.reads.prove.clone(), these: &self.moved }
     }
 
-    pub(crate) fn has(&self, account: AccountNo, asset: Asset) -> bool {
+    pub(crate) fn has(&self, (account, asset): Pair) -> bool {
         let is_derived = || match asset {
             Asset::Token(token) => self.movers.contains(&account.0) && self.derived.contains(&Address::from(token)),
             _ => false,

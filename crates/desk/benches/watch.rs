@@ -308,14 +308,7 @@ impl Chain for Empty {
         let tokens = if self.0 == evm() { TOKENS } else { 0 };
         let assets = || std::iter::once(Asset::Native).chain((0..tokens).map(token));
         let pairs = accounts.iter().flat_map(|(number, _)| assets().map(|asset| (*number, asset)));
-        let read = |(account, asset)| Reading {
-            account,
-            asset,
-            balance: Ok(Amount::ZERO),
-            proven: false,
-            proof: None,
-            between: Between::Told,
-        };
+        let read = |pair| Reading::unproven(pair, Ok(Amount::ZERO));
         Ok((at.at(), pairs.map(read).collect()))
     }
     fn pending(&self, _: TxId, _: &Header) -> Result<Option<Pending>, NodeError> {

@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
-use assay_store::{Coverage, Lookup, Pair, Standing, Store};
-use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Timestamp};
+use assay_store::{Coverage, Lookup, Standing, Store};
+use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, ChainId, Directory, Height, Pair, Timestamp};
 use assay_verifier::{Require, Wide};
 use hashbrown::HashTable;
 use parking_lot::Mutex;

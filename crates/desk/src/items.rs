@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use assay_store::{Coverage, Movement, Store, Transaction};
 use assay_types::{
     Account, AccountNo, Amount, Asset, AssetEntry, BlockRef, Chain, ChainId, Deployment, Direction, Header, Height,
-    Kind, Payment, Statement, Told, TxId,
+    Kind, Pair, Payment, Statement, Told, TxId,
 };
 use assay_verifier::{Doubted, Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
 
@@ -190,7 +190,7 @@ fn doubted(
     store: &Store,
     (txid, transaction): (TxId, &Transaction),
 ) -> Result<Vec<Doubted>, DeskError> {
-    let mut told: BTreeMap<(AccountNo, Asset), [Wide; 2]> = BTreeMap::new();
+    let mut told: BTreeMap<Pair, [Wide; 2]> = BTreeMap::new();
     let mut add = |number, asset, way: Direction, amount: Amount| {
         // Whom it paid of the native coins is proven of the payee.
         if asset != Asset::Native || way == Direction::Credit {
@@ -258,7 +258,7 @@ struct Moved {
 }
 
 impl Moved {
-    fn by(txid: TxId, store: &Store, (number, asset): (AccountNo, Asset), at: Height) -> Result<Moved, DeskError> {
+    fn by(txid: TxId, store: &Store, (number, asset): Pair, at: Height) -> Result<Moved, DeskError> {
         let mut moved = Moved::default();
         for movement in store.movements(number, asset, at, at)? {
             let Movement { direction, amount, kind, txid: by, .. } = movement?;

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use assay_store::{Lookup, Movement, Pair, Store, StoreError};
-use assay_types::{ChainId, Height, Kind};
+use assay_store::{Lookup, Movement, Store, StoreError};
+use assay_types::{ChainId, Height, Kind, Pair};
 use serde_json::{Value, json};
 
 use crate::left_at;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_registry::{Declared, Owner, Role};
-use assay_store::{Coverage, Lookup, Pair, Standing};
-use assay_types::{AccountNo, Height};
+use assay_store::{Coverage, Lookup, Standing};
+use assay_types::{AccountNo, Height, Pair};
 use assay_verifier::Wide;
 
 use crate::DeskError;

@@ -29,7 +29,7 @@ impl Indexer<'_> {
         for reading in self.read_again(&last, &self.with_bytes(&unknown)?)? {
             if let Ok(balance) = reading.balance {
                 let seen = Seen { balance, proven: reading.proven, since: None };
-                self.store.correct((reading.account, reading.asset), last.height, &seen, &[])?;
+                self.store.correct(reading.pair(), last.height, &seen, &[])?;
             }
         }
         Ok(())

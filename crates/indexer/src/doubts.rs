@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use assay_store::{Applier, Coverage, Pair, StoreError, known};
-use assay_types::{Account, AccountNo, Amount, Asset, Block, Fault, Header, NodeError, Reading, Reads, Watch};
+use assay_store::{Applier, Coverage, StoreError, known};
+use assay_types::{Account, AccountNo, Amount, Asset, Block, Fault, Header, NodeError, Pair, Reading, Reads, Watch};
 
 use crate::IndexError;
 use crate::follow::{Break, Done, Indexer};
@@ -114,7 +114,7 @@ impl Indexer<'_> {
 
     /// What nothing proves counts when two of three answers agree, and is unknown otherwise.
     fn read_a_third_time(&self, at: &Header, first: &Reading, second: Reading) -> Result<Reading, IndexError> {
-        let pairs = self.with_bytes(&[(first.account, first.asset)])?;
+        let pairs = self.with_bytes(&[first.pair()])?;
         let third = self.read_again(at, &pairs)?.into_iter().next();
         let units = |reading: &Reading| reading.balance.as_ref().map_or_else(String::clone, ToString::to_string);
         let said = [Some(first), Some(&second), third.as_ref()].into_iter().flatten().map(units).collect::<Vec<_>>();
@@ -177,15 +177,12 @@ impl Indexer<'_> {
         }
     }
 
-    pub(crate) fn with_bytes(
-        &self,
-        pairs: &[(AccountNo, Asset)],
-    ) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
+    pub(crate) fn with_bytes(&self, pairs: &[Pair]) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
         pairs.iter().map(|(number, asset)| Ok((*number, self.store.account(*number)?, *asset))).collect()
     }
 
     /// Takes blocks back until state agrees with these balances, or undo ends.
-    pub(crate) fn back_to_agreement(&self, pairs: &[(AccountNo, Asset)], done: &mut Done) -> Result<(), IndexError> {
+    pub(crate) fn back_to_agreement(&self, pairs: &[Pair], done: &mut Done) -> Result<(), IndexError> {
         let (pairs, removed) = (self.with_bytes(pairs)?, done.removed);
         while let Some(last) = self.store.tip()? {
             if self.first_disagreement(&last, &pairs)?.is_none() {

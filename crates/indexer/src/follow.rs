@@ -6,9 +6,7 @@ use std::cell::{Ref, RefCell};
 use std::time::{Duration, Instant};
 
 use assay_store::{Applier, Store, StoreError, Undo};
-use assay_types::{
-    Account, AccountNo, Ancestors, Asset, Block, BlockHash, Chain, Fault, Header, Height, NodeError, Tip, Watch,
-};
+use assay_types::{Account, Ancestors, Block, BlockHash, Chain, Fault, Header, Height, NodeError, Pair, Tip, Watch};
 
 use crate::IndexError;
 use crate::ahead::Span;
@@ -101,7 +99,7 @@ pub(crate) enum Break {
     /// The next block does not link to ours.
     Reorganised,
     /// State proves that an earlier answer was wrong.
-    Doubt(Vec<(AccountNo, Asset)>, Box<NodeError>),
+    Doubt(Vec<Pair>, Box<NodeError>),
     /// It took so long that the tip comes first.
     Enough,
     /// What was stored of blocks below was not all that they did, and now is.

@@ -5,8 +5,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_store::{Applier, Coverage, Pair, known};
-use assay_types::{Account, AccountNo, Amount, Asset, Block, Watch};
+use assay_store::{Applier, Coverage, known};
+use assay_types::{Account, AccountNo, Amount, Asset, Block, Pair, Watch};
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
@@ -139,7 +139,7 @@ impl Indexer<'_> {
             holders.unread = next.map_or_else(BTreeSet::new, |next| holders.unread.split_off(&next));
         }
         for reading in &block.readings {
-            let pair = (reading.account, reading.asset);
+            let pair = reading.pair();
             match reading.balance {
                 Ok(amount) => holders.note(pair, amount),
                 Err(_) => _ = holders.unread.insert(pair),
@@ -149,7 +149,7 @@ impl Indexer<'_> {
 
     /// Adds what these hold to what was read at the block, where it was not; what cannot be read waits for its turn.
     fn read_beside(&self, block: &mut Block, pairs: impl IntoIterator<Item = Pair>) -> Result<(), Break> {
-        let read: BTreeSet<Pair> = block.readings.iter().map(|reading| (reading.account, reading.asset)).collect();
+        let read: BTreeSet<Pair> = block.readings.iter().map(|reading| reading.pair()).collect();
         let mut by_asset: BTreeMap<Asset, Vec<(AccountNo, Account, Asset)>> = BTreeMap::new();
         for (account, asset) in pairs.into_iter().filter(|pair| !read.contains(pair)) {
             by_asset.entry(asset).or_default().push((account, self.store.account(account)?, asset));

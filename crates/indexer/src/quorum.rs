@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use assay_types::{
     Account, AccountNo, Amount, Ancestors, Asset, Block, BlockHash, BlockRef, Chain, ChainId, Contract, Fault, Header,
-    Height, NodeError, Notice, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
+    Height, NodeError, Notice, Pair, Pending, Reading, Reads, Standing, Tip, TxId, Watch,
 };
 use parking_lot::Mutex;
 
@@ -23,7 +23,7 @@ use ask::Seat;
 use stand::Stands;
 
 /// What a node says of balances.
-type Balances = HashMap<(AccountNo, Asset), Result<Amount, String>>;
+type Balances = HashMap<Pair, Result<Amount, String>>;
 
 /// Several nodes of one chain.
 pub struct Quorum {
@@ -111,8 +111,8 @@ impl Quorum {
     fn confirm(&self, giver: usize, block: &mut Block, watch: &Watch) -> Result<(), NodeError> {
         let is_open = |reading: &&Reading| !reading.proven;
         let knows_some = block.readings.iter().any(|reading| reading.balance.is_ok());
-        let open: HashMap<(AccountNo, Asset), _> =
-            block.readings.iter().filter(is_open).map(|one| ((one.account, one.asset), one.balance.clone())).collect();
+        let open: HashMap<Pair, _> =
+            block.readings.iter().filter(is_open).map(|one| (one.pair(), one.balance.clone())).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -122,24 +122,24 @@ impl Quorum {
             watched.map(|(number, account)| (number, Account::new(account))).collect();
         let pairs: Vec<(AccountNo, Account, Asset)> =
             open.keys().filter_map(|(number, asset)| Some((*number, accounts.get(number)?.clone(), *asset))).collect();
-        let balances = |readings: Vec<Reading>| readings.into_iter().map(|one| ((one.account, one.asset), one.balance));
+        let balances = |readings: Vec<Reading>| readings.into_iter().map(|one| (one.pair(), one.balance));
         let witnesses = self.witnesses(giver, &block.header, &pairs)?.into_iter();
         let said: Vec<(usize, Balances)> =
             witnesses.map(|(place, readings)| (place, balances(readings).collect())).collect();
         let known = |said: &Balances, pair| said.get(pair)?.clone().ok();
         let differ = |pair| said.iter().any(|(_, said)| known(said, pair) != known(&open, pair));
-        let doubted: HashSet<(AccountNo, Asset)> = open.keys().filter(|pair| differ(*pair)).copied().collect();
+        let doubted: HashSet<Pair> = open.keys().filter(|pair| differ(*pair)).copied().collect();
         if doubted.is_empty() {
             return Ok(());
         }
         let pairs: Vec<_> = pairs.into_iter().filter(|pair| doubted.contains(&(pair.0, pair.2))).collect();
         let again = self.read_again(&block.header, &pairs)?;
-        let mut again: HashMap<_, _> = again.into_iter().map(|one| ((one.account, one.asset), one)).collect();
+        let mut again: HashMap<_, _> = again.into_iter().map(|one| (one.pair(), one)).collect();
         let mut witnessed: Vec<(usize, Balances, bool)> =
             said.into_iter().map(|(place, said)| (place, said, true)).collect();
         witnessed.push((giver, open, knows_some));
         for reading in &mut block.readings {
-            if let Some(agreed) = again.remove(&(reading.account, reading.asset)) {
+            if let Some(agreed) = again.remove(&reading.pair()) {
                 self.note_who_differs(block.header.height, &agreed, &witnessed);
                 *reading = agreed;
             }
@@ -152,7 +152,7 @@ impl Quorum {
         let Ok(balance) = agreed.balance else { return };
         for (place, said, knows_some) in said {
             let (node, subject) = (self.name(*place), format!("what account {} holds at block {at}", agreed.account.0));
-            match said.get(&(agreed.account, agreed.asset)) {
+            match said.get(&agreed.pair()) {
                 Some(Ok(other)) if *other != balance => {
                     let how = if agreed.proven { "by proof" } else { "by others" };
                     let why = format!("{other} units, {balance} {how}");
@@ -273,7 +273,7 @@ impl Quorum {
 
 /// Do both blocks name the same ones that hold something? Who could not be read in one of them says nothing.
 fn hold_the_same(one: &Block, other: &Block) -> bool {
-    let pairs = |block: &Block, is_known| -> HashSet<(AccountNo, Asset)> {
+    let pairs = |block: &Block, is_known| -> HashSet<Pair> {
         block.readings.iter().filter(|read| read.balance.is_ok() == is_known).map(Reading::pair).collect()
     };
     let unread = &pairs(one, false) | &pairs(other, false);
@@ -394,7 +394,7 @@ impl Chain for Quorum {
             let why = format!("it tells of block {}, and {} of {}", theirs.height, self.name(*place), block.height);
             return Err(NodeError::Unreadable { node, subject, why, fault: Fault::MixedForks });
         }
-        let (block, pairs) = (*block, first.iter().map(|one| (one.account, one.asset)).collect::<Vec<_>>());
+        let (block, pairs) = (*block, first.iter().map(|one| one.pair()).collect::<Vec<_>>());
         let said: Vec<_> = said.into_iter().map(|(place, (_, readings))| (place, readings)).collect();
         Ok((block, self.agreed_readings(pairs.into_iter(), &said)))
     }

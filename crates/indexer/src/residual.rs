@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_store::{Coverage, Pair, Seen};
-use assay_types::{Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Reading, Reads, TxId, Watch};
+use assay_store::{Coverage, Seen};
+use assay_types::{
+    Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Pair, Reading, Reads, TxId, Watch,
+};
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
@@ -142,7 +144,7 @@ impl Indexer<'_> {
             let readings = self.read_again(&header, &pairs)?;
             let seen: BTreeMap<Pair, Held> = readings
                 .into_iter()
-                .filter_map(|it| Some(((it.account, it.asset), Held { amount: it.balance.ok()?, proven: it.proven })))
+                .filter_map(|it| Some((it.pair(), Held { amount: it.balance.ok()?, proven: it.proven })))
                 .collect();
             for stretch in stretches {
                 let Some(held) = seen.get(&stretch.pair).copied() else {

@@ -1,7 +1,7 @@
 //! Movements that only a trace tells of. Nothing commits to a trace: it explains, and state decides.
 
-use assay_store::{Coverage, Pair};
-use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg};
+use assay_store::Coverage;
+use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg, Pair};
 
 use crate::follow::{Break, Indexer};
 

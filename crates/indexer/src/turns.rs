@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use assay_store::Coverage;
-use assay_types::{Account, AccountNo, Asset, Header, Height, Reading, Reads, Watch};
+use assay_types::{Account, Header, Height, Pair, Reading, Reads, Watch};
 use crossbeam_channel::bounded;
 
 use crate::follow::{Break, Indexer};
@@ -130,7 +130,7 @@ impl Indexer<'_> {
     }
 
     /// The pairs that are known to hold something else after this block, the last one.
-    fn differing(&self, at: &Header, readings: &[Reading]) -> Result<Vec<(AccountNo, Asset)>, Break> {
+    fn differing(&self, at: &Header, readings: &[Reading]) -> Result<Vec<Pair>, Break> {
         let (mut differing, mut lookup) = (Vec::new(), self.store.lookup()?);
         for Reading { account, asset, balance, .. } in readings {
             let (Ok(state), pair) = (balance, (*account, *asset)) else { continue };

@@ -1,7 +1,7 @@
 //! Accounts that are announced before anybody uses them: after a block they were proven to hold nothing, so they are followed
 //! from there on, and no block below has to be read again. What they held before is unknown for good.
 
-use assay_types::{Account, AccountNo, Asset, BlockRef, Height, Reading};
+use assay_types::{Account, AccountNo, BlockRef, Height, Pair, Reading};
 use rocksdb::WriteBatch;
 
 use crate::bytes::{Reader, Writer};
@@ -71,7 +71,7 @@ impl Store {
     fn know_nothing_below(
         &self,
         at: Height,
-        pairs: impl Iterator<Item = (AccountNo, Asset)>,
+        pairs: impl Iterator<Item = Pair>,
         batch: &mut WriteBatch,
     ) -> Result<(), StoreError> {
         let Some(lowest) = self.first_height()?.filter(|lowest| *lowest < at) else { return Ok(()) };

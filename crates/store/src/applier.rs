@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use assay_types::{
-    AccountNo, Amount, Asset, Block, Direction, Effect, Header, Height, Input, Kind, Leg, Outpoint, Reading, Remark,
-    TxId, Watch,
+    AccountNo, Amount, Asset, Block, Direction, Effect, Header, Height, Input, Kind, Leg, Outpoint, Pair, Reading,
+    Remark, TxId, Watch,
 };
 use foldhash::fast;
 use hashbrown::HashMap;
@@ -21,7 +21,6 @@ use crate::proofs::{proof_key, proof_value};
 use crate::remarks::Remarks;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
 use crate::settle::{Step, settle};
-use crate::standing::Pair;
 use crate::unattributed;
 use crate::window::Window;
 use crate::{Coverage, Family, Movement, Round, Store, StoreError, Transaction, Undo};
@@ -415,7 +414,7 @@ impl<'a> Applier<'a> {
         past: &mut Undone,
     ) -> Result<(), StoreError> {
         let (Some(sealed), Some(proof)) = (&block.sealed, &reading.proof) else { return Ok(()) };
-        let (pair, at) = ((reading.account, reading.asset), block.header.height);
+        let (pair, at) = (reading.pair(), block.header.height);
         if is_unmoved
             && self.watch.next().0 > ALWAYS_KEPT
             && let Some(kept) = self.store.kept_proof(pair.0, pair.1)?
@@ -543,10 +542,10 @@ pub(crate) fn by_pair<'l, 'r>(legs: &'l mut [Leg], readings: &'r [Reading]) -> i
     legs.sort_unstable_by_key(|leg| (leg.account, leg.asset, leg.place));
     let mut legs: &'l [Leg] = legs;
     let mut readings: Vec<&Reading> = readings.iter().collect();
-    readings.sort_by_key(|reading| std::cmp::Reverse((reading.account, reading.asset)));
+    readings.sort_by_key(|reading| std::cmp::Reverse(reading.pair()));
     std::iter::from_fn(move || {
         let moved = legs.first().map(|leg| (leg.account, leg.asset));
-        let read = readings.last().map(|reading| (reading.account, reading.asset));
+        let read = readings.last().map(|reading| reading.pair());
         let pair = moved.into_iter().chain(read).min()?;
         let own = legs.iter().take_while(|leg| (leg.account, leg.asset) == pair).count();
         let (own, others) = legs.split_at(own);

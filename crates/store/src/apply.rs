@@ -1,6 +1,6 @@
 //! Blocks are written, one or many at a time, and the last one can be taken back.
 
-use assay_types::{AccountNo, Amount, Between, Block, BlockRef, Height, Kind, Leg, Reading, Watch};
+use assay_types::{AccountNo, Amount, Between, Block, BlockRef, Height, Kind, Leg, Pair, Reading, Watch};
 use rocksdb::WriteBatch;
 
 use crate::applier::{Applier, Task, by_pair};
@@ -8,7 +8,6 @@ use crate::changes::{self, Change, Changes, Way};
 use crate::memory::Memory;
 use crate::rows::{account_prefix, height_key};
 use crate::settle::settle;
-use crate::standing::Pair;
 use crate::{Coverage, Family, Round, Store, StoreError};
 
 /// What is kept so that blocks can be taken back.

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use assay_types::{AccountNo, Asset, Height};
+use assay_types::{AccountNo, Asset, Height, Pair};
 
 use crate::bytes::{Reader, Writer};
-use crate::standing::Pair;
 use crate::{Coverage, Family, Store, StoreError};
 
 pub(crate) const BLANK_KEY: &[u8] = b"blank";

@@ -4,13 +4,12 @@
 
 use std::ops::Range;
 
-use assay_types::{AccountNo, Amount, Asset, Height, Wide};
+use assay_types::{AccountNo, Amount, Asset, Height, Pair, Wide};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::bytes::{Reader, Writer};
 use crate::rows::{account_prefix, height_of};
-use crate::standing::Pair;
 use crate::{Family, Store, StoreError};
 
 /// So many accounts that are new make a cohort, where they are declared together: fewer are looked up as quickly, and each cohort has

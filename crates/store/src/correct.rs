@@ -1,7 +1,7 @@
 //! What is found out of a balance at blocks that were applied already: it changed there, and no movement says so. Balances that nobody moved
 //! are not read at every block, so that what changes them without a trace shows later than it happened.
 
-use assay_types::{Amount, Asset, Between, Direction, Height, Kind, Reading, TxId, Wide};
+use assay_types::{Amount, Asset, Between, Direction, Height, Kind, Pair, Reading, TxId, Wide};
 use rocksdb::WriteBatch;
 
 use crate::bytes::Writer;
@@ -9,7 +9,6 @@ use crate::changes::Changes;
 use crate::cohorts::{cohort_of, read_total, read_total_key, total_key};
 use crate::rows::account_prefix;
 use crate::settle::settle;
-use crate::standing::Pair;
 use crate::unattributed;
 use crate::{Coverage, Family, Movement, Store, StoreError};
 

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::ops::Range;
 
-use assay_types::{AccountNo, Amount, Asset, Direction, Height, Wide};
+use assay_types::{AccountNo, Amount, Asset, Direction, Height, Pair, Wide};
 use foldhash::quality::RandomState;
 
 use crate::bytes::Reader;
 use crate::cohorts::{cohort_of, read_total, read_total_key};
 use crate::rows::{Movement, Unspent};
-use crate::standing::Pair;
 use crate::{Family, Store, StoreError};
 
 /// What was looked at.

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use assay_types::{Amount, Asset, Height};
+use assay_types::{Amount, Asset, Height, Pair};
 
 use crate::rows::account_prefix;
-use crate::standing::{Pair, pair_of};
+use crate::standing::pair_of;
 use crate::{Family, Movement, Store, StoreError};
 
 impl Store {

@@ -54,7 +54,7 @@ pub use proofs::KeptProof;
 pub use prove::{Credits, Hidden};
 pub use records::{KeyValue, RECORDS_FORMAT, Records, Row, Table};
 pub use rows::{Coverage, Movement, Transaction};
-pub use standing::{Lookup, Pair, Past, Standing};
+pub use standing::{Lookup, Past, Standing};
 pub use window::{Scratch, Window};
 
 /// The version of the bytes that this program writes and reads.

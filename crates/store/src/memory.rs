@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use assay_types::{AccountNo, Amount, Asset, Fingerprint, Outpoint, Spend};
+use assay_types::{AccountNo, Amount, Asset, Fingerprint, Outpoint, Pair, Spend};
 use foldhash::fast;
 use hashbrown::{HashMap, HashTable};
 
 use crate::rows::Unspent;
-use crate::standing::Pair;
 use crate::{Family, Store, StoreError};
 
 /// A number for each unspent output of some accounts, and the balances of those that moved.

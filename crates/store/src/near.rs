@@ -1,6 +1,6 @@
 //! The last row of one pair after another: where the next pair lies close behind, going on costs a tenth of finding the way anew.
 
-use crate::standing::Pair;
+use assay_types::Pair;
 
 /// A row.
 type Row<'a> = (&'a [u8], &'a [u8]);

@@ -1,9 +1,8 @@
 //! The last proof of each account's balance in each asset, as far as proofs are kept: so that what is said to be proven can be shown to others.
 
-use assay_types::{AccountNo, Asset, Height, Proof};
+use assay_types::{AccountNo, Asset, Height, Pair, Proof};
 
 use crate::bytes::{Reader, Writer};
-use crate::standing::Pair;
 use crate::{Family, Store, StoreError};
 
 /// A proof that was kept.

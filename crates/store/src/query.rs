@@ -1,10 +1,10 @@
 //! Questions: headers, balances, histories, transactions, coverage.
 
-use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Outpoint, Timestamp, TxId};
+use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Outpoint, Pair, Timestamp, TxId};
 
 use crate::declare::PUBLISHED_KEY;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key, height_of};
-use crate::standing::{NOT_FOLLOWED, Pair, UNFOLLOWED, pair_of};
+use crate::standing::{NOT_FOLLOWED, UNFOLLOWED, pair_of};
 use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";

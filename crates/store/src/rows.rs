@@ -1,12 +1,11 @@
 //! The rows of each column family: what a key and a value mean. `FORMAT.md` specifies them.
 
 use assay_types::{
-    Account, AccountNo, Amount, Asset, BlockHash, Direction, Header, Height, Kind, Outpoint, Payment, Timestamp, Told,
-    TxId,
+    Account, AccountNo, Amount, Asset, BlockHash, Direction, Header, Height, Kind, Outpoint, Pair, Payment, Timestamp,
+    Told, TxId,
 };
 
 use crate::bytes::{Reader, Writer};
-use crate::standing::Pair;
 
 /// One credit or debit of one account in one asset, with the balance after it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use assay_types::{AccountNo, Amount, Asset, BlockRef, Height};
+use assay_types::{AccountNo, Amount, BlockRef, Height, Pair};
 
 use crate::blank::Blanks;
 use crate::bytes::Reader;
@@ -12,9 +12,6 @@ use crate::declare::PUBLISHED_KEY;
 use crate::near::Near;
 use crate::rows::{Movement, account_prefix, height_key, height_of};
 use crate::{Coverage, Family, Store, StoreError};
-
-/// One account in one asset.
-pub type Pair = (AccountNo, Asset);
 
 /// How an account stands in an asset after a block.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,11 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Payment, Told, TxId};
+use assay_types::{AccountNo, Amount, Asset, BlockHash, BlockRef, Direction, Height, Kind, Pair, Payment, Told, TxId};
 
 use crate::bytes::{Reader, Writer};
 use crate::settle::Step;
-use crate::standing::Pair;
 use crate::{Family, Store, StoreError, Transaction};
 
 /// Where it is noted in which such block a transaction is: shorter than a transaction's id.

@@ -150,6 +150,9 @@ pub struct Spend {
     pub place: u32,
 }
 
+/// One account in one asset.
+pub type Pair = (AccountNo, Asset);
+
 /// A balance as the chain's state gives it after a block (EVM).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
@@ -186,8 +189,13 @@ pub enum Between {
 }
 
 impl Reading {
+    /// One that nothing shows.
+    pub fn unproven((account, asset): Pair, balance: Result<Amount, String>) -> Reading {
+        Reading { account, asset, balance, proven: false, proof: None, between: Between::Told }
+    }
+
     /// Whose, in what.
-    pub fn pair(&self) -> (AccountNo, Asset) {
+    pub fn pair(&self) -> Pair {
         (self.account, self.asset)
     }
 }

@@ -17,8 +17,8 @@ mod watch;
 
 pub use amount::{Amount, AmountError, Wide};
 pub use block::{
-    Between, Block, Body, Direction, Effect, Input, Kind, Leg, Payment, Proof, Reading, Remark, Spend, TakePayment,
-    Told,
+    Between, Block, Body, Direction, Effect, Input, Kind, Leg, Pair, Payment, Proof, Reading, Remark, Spend,
+    TakePayment, Told,
 };
 pub use chain::{Addresses, Ancestors, Chain, Contract, NodeError, Notice, Pending, Proven, Reads, Standing, Tip};
 pub use digest::Digest;

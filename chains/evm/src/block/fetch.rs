@@ -17,8 +17,8 @@ use crate::diagnose;
 use crate::diagnose::elsewhere;
 use crate::movements::digest::Digest;
 use crate::movements::traces;
-use crate::node::{Node, OrFail, Refusal};
-use crate::state;
+use crate::node::{Cause, Node, OrFail, Refusal};
+use crate::state::{self, StateAt};
 use crate::verify;
 use crate::verify::keccak;
 
@@ -32,6 +32,14 @@ pub(crate) struct Fetched {
     /// receipts of this block.
     pub(crate) is_denied: bool,
     pub(crate) digest: Digest,
+}
+
+impl Fetched {
+    /// The state after it; proven where everything was held against the header.
+    pub(crate) fn state(&self) -> StateAt {
+        let after = StateAt::after(&self.sealed);
+        if self.is_checked { after } else { after.unproven() }
+    }
 }
 
 /// What an answer that is not there means: the block was reorganised away, or this node does not have it. `why` is what the
@@ -200,9 +208,7 @@ async fn read_body(
     let mut contents = Contents { sealed, transactions, apart, is_checked, withdrawals };
     if contents.is_checked {
         contents.is_checked = check_transactions(node, at, &mut contents, senders).await?;
-        check_withdrawals(&contents).map_err(|(fault, why)| {
-            node.contradiction(&format!("the withdrawals of {subject}"), "its header", fault, why)
-        })?;
+        check_withdrawals(node, at, &contents).await?;
     }
     Ok(contents)
 }
@@ -246,13 +252,15 @@ async fn check_transactions(
 }
 
 /// Every block of the OP stack begins with a deposit, has no withdrawals, and may have another root in their place.
-fn check_withdrawals(contents: &Contents) -> Result<(), (Fault, String)> {
+async fn check_withdrawals(node: &Node, at: BlockRef, contents: &Contents) -> Result<(), NodeError> {
     let (withdrawals, root) = (contents.withdrawals.as_deref(), contents.sealed.header.withdrawals_root);
     let is_of_op_stack = contents.transactions.first().is_some_and(Transaction::is_deposit);
     if is_of_op_stack && withdrawals.is_none_or(<[Withdrawal]>::is_empty) {
         return Ok(());
     }
-    verify::withdrawals(withdrawals, root).map_err(|why| (diagnose::withdrawals(withdrawals, root), why))
+    let Err(why) = verify::withdrawals(withdrawals, root) else { return Ok(()) };
+    let fault = diagnose::withdrawals(withdrawals, root, elsewhere::withdrawals_around(node, at).await);
+    Err(node.contradiction(&format!("the withdrawals of block {}", at.height), "its header", fault, why))
 }
 
 /// Asks for the bytes of transactions whose type is not known here, so that these can be held against the root at least. `false` where the
@@ -342,7 +350,7 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>
         }
         Ok(None) => Err(node.null(&subject)),
         // As many logs as a block's gas pays for come to more than some nodes give, or we read, at once.
-        Err(Refusal::Huge(error)) => {
+        Err(Refusal::Failed(error, Cause::Huge)) => {
             tracing::warn!(
                 kind = error.fault().map(Fault::as_str),
                 node = node.name,
@@ -356,7 +364,8 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>
             Ok(None)
         }
         Err(Refusal::NoMethod(why)) => {
-            node.block_receipts.refuse(node, &subject, &why).map(|()| None).map_err(Refusal::Failed)
+            node.block_receipts.refuse(node, &subject, &why)?;
+            Ok(None)
         }
         Err(refusal) => Err(refusal),
     }
@@ -467,11 +476,7 @@ fn is_asked_for(node: &Node, subject: &str, asked: B256, given: B256) -> Result<
 }
 
 /// A transaction that waits for a block behind this one, if the node knows it as such: its sender has sent none with its nonce up to there.
-pub(crate) async fn pending(
-    node: &Node,
-    txid: B256,
-    (after, state_root): (BlockRef, B256),
-) -> Result<Option<Transaction>, NodeError> {
+pub(crate) async fn pending(node: &Node, txid: B256, after: StateAt) -> Result<Option<Transaction>, NodeError> {
     let subject = format!("transaction {txid}");
     let found: Option<Transaction> =
         node.ask("eth_getTransactionByHash", json!([txid]), &subject).await.or_fail(node, &subject)?;
@@ -485,11 +490,11 @@ pub(crate) async fn pending(
         .check(keccak256(&found.bytes))
         .and_then(|()| found.check_sender())
         .map_err(|why| node.contradiction(&subject, "its own bytes", Fault::Forged, why))?;
-    let next = state::nonce(node, after, state_root, found.sender).await?;
+    let next = state::nonce(node, after, found.sender).await?;
     if found.nonce < next {
         // A node's pool may be a moment behind its chain: nothing follows but that it does not wait.
         let why = format!("its nonce is {}, and its sender's next one is {next}", found.nonce);
-        let against = format!("the state of block {}", after.height);
+        let against = format!("the state of block {}", after.block.height);
         let error = node.contradiction(&format!("{subject} that waits"), &against, Fault::Stale, why);
         tracing::warn!(kind = Fault::Stale.as_str(), "{error}");
         return Ok(None);

@@ -104,7 +104,7 @@ fn subject_at(height: Height) -> String {
 async fn named(node: &Node, name: &str, wanted: Option<Height>, subject: &str) -> Result<SealedHeader, Refusal> {
     let asked = Instant::now();
     let block: Option<BlockJson<B256>> = node.ask("eth_getBlockByNumber", json!([name, false]), subject).await?;
-    read_header(node, &block.ok_or_else(|| node.null(subject))?, wanted, asked, subject).map_err(Refusal::Failed)
+    Ok(read_header(node, &block.ok_or_else(|| node.null(subject))?, wanted, asked, subject)?)
 }
 
 /// A header of another family, of whose fields some may not be there.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy::consensus::Header;
-use assay_types::{AccountNo, Asset, BlockRef, Fault, Height, NodeError, Reading};
+use assay_types::{Asset, BlockRef, Fault, Height, NodeError, Pair, Reading};
 
 use super::EvmChain;
 use crate::block::headers;
@@ -159,13 +159,13 @@ impl EvmChain {
 
     /// How many of these balances are unknown that another node may know, and why the first of them is. What none of them knew lately is not asked of all of
     /// them again: some tokens answer nobody.
-    fn unknown(&self, readings: &[Reading], nobody_knows: &HashSet<(AccountNo, Asset)>) -> Option<(usize, String)> {
+    fn unknown(&self, readings: &[Reading], nobody_knows: &HashSet<Pair>) -> Option<(usize, String)> {
         let unknown = readings.iter().filter(|one| one.balance.is_err() && !nobody_knows.contains(&one.pair()));
         let first = unknown.clone().next()?.balance.as_ref().err()?.clone();
         (self.nodes.len() > 1).then(|| (unknown.count(), first))
     }
 
-    fn nobody_knows(&self) -> HashSet<(AccountNo, Asset)> {
+    fn nobody_knows(&self) -> HashSet<Pair> {
         let mut nobody_knows = self.nobody_knows.lock();
         nobody_knows.retain(|_, at| at.elapsed() < NOBODY_KNOWS);
         nobody_knows.keys().copied().collect()

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 
-use alloy::primitives::{Address, B256};
-use assay_types::{AccountNo, Amount, Asset, BlockRef, NodeError, Reading, Watch};
+use alloy::primitives::Address;
+use assay_types::{AccountNo, Amount, Asset, BlockRef, Chain, NodeError, Reading, Watch};
 use parking_lot::Mutex;
 
 use super::EvmChain;
 use crate::node::Node;
-use crate::state::{self, Answer, Prove, Question};
+use crate::state::{self, Answer, Prove, Question, StateAt};
 use crate::wanted::addresses;
 
 /// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.
@@ -22,16 +22,15 @@ impl EvmChain {
     pub(super) async fn open(
         &self,
         node: &Node,
-        at: BlockRef,
-        state_root: B256,
+        at: StateAt,
         watch: &Watch,
         keep: bool,
     ) -> Result<(Vec<Reading>, Vec<Asset>), NodeError> {
         let read = async |accounts: &[(AccountNo, Address)], prove: Prove<'_>| {
             let (tokens, slots) = (&self.tokens, &self.slots);
-            match state::read(node, &Question { at, state_root, accounts, tokens, prove, keep, slots }).await? {
+            match state::read(node, &Question { at, accounts, tokens, prove, keep, slots }).await? {
                 Answer::Read(readings) => Ok(readings),
-                Answer::NoState { why, .. } => Err(no_state_to_begin_with(node, at, &why)),
+                Answer::NoState { why, .. } => Err(no_state_to_begin_with(node, at.block, &why)),
             }
         };
         if watch.len() <= EACH_OPENED {
@@ -39,11 +38,11 @@ impl EvmChain {
         }
         let holders = async |some: Vec<(AccountNo, Address)>| {
             let holds = read(&some, Prove::nothing()).await?.into_iter().filter(|it| it.balance != Ok(Amount::ZERO));
-            let holds: HashSet<_> = holds.map(|reading| (reading.account, reading.asset)).collect();
+            let holds: HashSet<_> = holds.map(|reading| reading.pair()).collect();
             let holders: HashSet<_> = holds.iter().map(|(account, _)| *account).collect();
             let some: Vec<_> = some.into_iter().filter(|(account, _)| holders.contains(account)).collect();
             let mut proven = read(&some, Prove { whose: 0..0, these: &holds }).await?;
-            proven.retain(|it| holds.contains(&(it.account, it.asset)));
+            proven.retain(|it| holds.contains(&it.pair()));
             Ok::<_, NodeError>(proven)
         };
         let (all, opened) = (Mutex::new(watch.by_number()), Mutex::new(Vec::new()));
@@ -66,8 +65,7 @@ impl EvmChain {
         })?;
         let mut opened = opened.into_inner();
         opened.sort_by_key(|reading| reading.account);
-        let tokens = self.tokens.iter().map(|token| Asset::Token((*token).into()));
-        Ok((opened, std::iter::once(Asset::Native).chain(tokens).collect()))
+        Ok((opened, self.assets().into_iter().collect()))
     }
 }
 

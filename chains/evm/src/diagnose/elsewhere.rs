@@ -5,11 +5,13 @@ use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use assay_types::{BlockRef, Fault, Height};
 use serde_json::json;
 
+use crate::block::by_hash;
 use crate::block::codec::Receipt;
-use crate::block::headers;
+use crate::block::headers::{self, BlockJson};
 use crate::diagnose;
 use crate::node::Node;
-use crate::state::reader::READER;
+use crate::state::StateAt;
+use crate::state::reader::call_laid;
 use crate::verify::{self, AccountProof};
 
 /// Nobody's address.
@@ -19,21 +21,20 @@ pub(crate) const STRANGER: Address = Address::repeat_byte(0xa5);
 /// asked for, as many as nodes keep states of that are no archive, and some above: a node answers while its chain goes on.
 pub(crate) async fn of_proof(
     node: &Node,
-    at: BlockRef,
-    state_root: B256,
+    StateAt { block: at, root }: StateAt,
     (address, keys): (Address, &[B256]),
     proof: &AccountProof,
 ) -> Fault {
     const BELOW: u64 = 128;
     const ABOVE: u64 = 8;
-    let diagnose = || diagnose::proof(proof, address, keys, (at.height, state_root), &node.recent.roots());
+    let diagnose = || diagnose::proof(proof, address, keys, (at.height, root), &node.recent.roots());
     let fault = diagnose();
     // What its nodes lead to from a root of their own is at least some block's.
     let leads = |root: &B256| match proof.address == address {
         true => verify::storage(proof, address, *root, keys).is_ok(),
         false => verify::account(proof, proof.address, *root).is_ok(),
     };
-    let Some(root) = proof.account_proof.first().map(keccak256).filter(leads) else { return fault };
+    let Some(other) = proof.account_proof.first().map(keccak256).filter(leads) else { return fault };
     if fault != Fault::Forged {
         return fault;
     }
@@ -41,14 +42,14 @@ pub(crate) async fn of_proof(
     // What they say is in their headers, which are noted.
     futures_util::future::join_all(around.map(|height| headers::hash_at(node, Height(height)))).await;
     match diagnose() {
-        Fault::Forged if is_state_of_a_block(node, at, root).await => Fault::MixedForks,
+        Fault::Forged if is_state_of_a_block(node, at, other).await => Fault::MixedForks,
         fault => fault,
     }
 }
 
 /// Does what the node proves of a stranger at this block lead from this root too? Who makes up one account's proof does not think of that.
 async fn is_state_of_a_block(node: &Node, at: BlockRef, root: B256) -> bool {
-    let params = json!([STRANGER, [], { "blockHash": B256::from(at.hash.0) }]);
+    let params = json!([STRANGER, [], by_hash(at.hash)]);
     let proof = node.ask::<AccountProof>("eth_getProof", params, "a proof").await;
     proof.is_ok_and(|proof| verify::account(&proof, STRANGER, root).is_ok())
 }
@@ -57,12 +58,7 @@ async fn is_state_of_a_block(node: &Node, at: BlockRef, root: B256) -> bool {
 pub(crate) async fn of_call(node: &Node, at: BlockRef) -> Fault {
     /// Returns NUMBER, and BLOCKHASH of the block before that.
     const CODE: &str = "0x43600052600143034060205260406000f3";
-    let params = json!([
-        { "to": READER },
-        { "blockHash": B256::from(at.hash.0) },
-        { (format!("{READER:?}")): { "code": CODE } },
-    ]);
-    let Ok(answer) = node.ask::<Bytes>("eth_call", params, "its block").await else { return Fault::Forged };
+    let Ok(answer) = call_laid(node, at.hash, CODE, &Bytes::new(), "its block").await else { return Fault::Forged };
     let (Ok(height), Some(before)) = (u64::try_from(word(&answer, 0)), answer.get(32..64).map(B256::from_slice)) else {
         return Fault::Forged;
     };
@@ -79,6 +75,25 @@ pub(crate) async fn of_call(node: &Node, at: BlockRef) -> Fault {
 
 fn word(answer: &[u8], from: usize) -> U256 {
     answer.get(from..from + 32).map_or(U256::MAX, U256::from_be_slice)
+}
+
+/// The number of the last withdrawal before this block, and of the first one after it, where blocks near have some.
+pub(crate) async fn withdrawals_around(node: &Node, at: BlockRef) -> (Option<u64>, Option<u64>) {
+    const NEAR: u64 = 4;
+    let numbers = async |heights: Vec<u64>| {
+        for height in heights {
+            let params = json!([format!("{height:#x}"), false]);
+            let block = node.ask::<Option<BlockJson<B256>>>("eth_getBlockByNumber", params, "withdrawals").await;
+            let withdrawals = block.ok().flatten()?.withdrawals.unwrap_or_default();
+            if let (Some(first), Some(last)) = (withdrawals.first(), withdrawals.last()) {
+                return Some((first.index, last.index));
+            }
+        }
+        None
+    };
+    let height = at.height.0;
+    let before = numbers((height.saturating_sub(NEAR)..height).rev().collect()).await.map(|(_, last)| last);
+    (before, numbers((height + 1..=height + NEAR).collect()).await.map(|(first, _)| first))
 }
 
 /// Does the node give receipts of another block at this height than the one that its headers name, and that it does not have?

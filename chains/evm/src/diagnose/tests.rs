@@ -58,13 +58,24 @@ fn withdrawals_are_numbered() {
     let withdrawal = |index: u64| Withdrawal { index, amount: index, ..Withdrawal::default() };
     let honest = [withdrawal(5), withdrawal(6), withdrawal(7)];
     let root = Some(calculate_withdrawals_root(&honest));
-    let kind = |given: &[u64]| withdrawals(Some(&given.iter().copied().map(withdrawal).collect::<Vec<_>>()), root);
-    assert_eq!(kind(&[6, 5, 7]), Fault::Reordered);
-    assert_eq!(kind(&[5, 7]), Fault::Omitted);
-    assert_eq!(kind(&[]), Fault::Omitted);
-    assert_eq!(kind(&[5, 6, 7, 8]), Fault::Forged);
-    assert_eq!(withdrawals(None, root), Fault::Omitted);
-    assert_eq!(withdrawals(Some(&honest), None), Fault::Forged);
+    for around in [(None, None), (Some(4), None), (None, Some(8)), (Some(4), Some(8))] {
+        let kind =
+            |given: &[u64]| withdrawals(Some(&given.iter().copied().map(withdrawal).collect::<Vec<_>>()), root, around);
+        assert_eq!(kind(&[6, 5, 7]), Fault::Reordered);
+        assert_eq!(kind(&[5, 7]), Fault::Omitted);
+        assert_eq!(kind(&[]), Fault::Omitted);
+        assert_eq!(kind(&[5, 6, 7, 8]), Fault::Forged);
+        assert_eq!(kind(&[5, 7, 7]), Fault::Forged, "a number twice");
+        // What is left out at an end its neighbour's number shows, and a number that is made up as well.
+        let told = |is_known: bool, fault: Fault| if is_known { fault } else { Fault::Forged };
+        assert_eq!(kind(&[6, 7]), told(around.0.is_some(), Fault::Omitted), "{around:?}");
+        assert_eq!(kind(&[5, 6]), told(around.1.is_some(), Fault::Omitted), "{around:?}");
+        assert_eq!(kind(&[7]) == Fault::Omitted, around.0.is_some(), "{around:?}");
+        assert_eq!(kind(&[5, 6, 99]) == Fault::Forged, around.1.is_some(), "{around:?}");
+        assert_eq!(kind(&[1, 6, 7]) == Fault::Forged, around.0.is_some(), "{around:?}");
+    }
+    assert_eq!(withdrawals(None, root, (None, None)), Fault::Omitted);
+    assert_eq!(withdrawals(Some(&honest), None, (None, None)), Fault::Forged);
 }
 
 #[test]

@@ -5,7 +5,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use alloy::primitives::{Address, U256};
-use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockRef, NodeError, Watch};
 
 use crate::block::fetch::Fetched;
@@ -30,10 +29,9 @@ pub(crate) async fn settle(node: &Node, at: BlockRef, fetched: &mut Fetched, wat
     let (watched, others): (Vec<Address>, Vec<Address>) = payers.into_iter().partition(|payer| is_watched(*payer));
     let payers: Vec<Address> = watched.into_iter().chain(others.into_iter().take(MOST_BESIDE)).collect();
     let (mut twice, mut once) = (BTreeSet::new(), BTreeSet::new());
-    let state_root = fetched.sealed.header.state_root;
-    if fetched.is_checked && state_root != EMPTY_ROOT_HASH {
+    if fetched.state().is_provable() {
         let asked: Vec<(Address, Address)> = payers.iter().map(|payer| (*payer, *payer)).collect();
-        let after = each_proof(node, at, state_root, &asked, |payer, proof| (payer, proof)).await?;
+        let after = each_proof(node, fetched.state(), &asked, |payer, proof| (payer, proof)).await?;
         let before = before(node, at, fetched, payers.iter()).await?;
         let flows = flows(&fetched.digest);
         let mut paid: HashMap<Address, U256> = HashMap::new();

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use alloy::consensus::crypto::secp256k1::recover_signer_unchecked;
 use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, U256};
-use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{BlockRef, Direction, Effect, Fault, NodeError, Watch};
 
 use crate::block::codec;
@@ -18,7 +17,7 @@ use crate::block::headers;
 use crate::movements::digest::Digest;
 use crate::movements::trace::Frame;
 use crate::node::Node;
-use crate::state::each_proof;
+use crate::state::{StateAt, each_proof};
 use crate::verify::AccountProof;
 
 /// At most so many payees beside a payment are proven for a block: whoever makes a contract pay can pay thousands of strangers along with it.
@@ -40,7 +39,7 @@ pub(crate) async fn hold_against_state(
     let payees = payees(&fetched.digest, &costly, is_watched);
     let is_told = |tx: &u32| fetched.digest.transactions[*tx as usize].is_told;
     let (are_told, reached) = (costly.iter().all(is_told), payees.asked.clone());
-    if reached.is_empty() || !fetched.is_checked || fetched.sealed.header.state_root == EMPTY_ROOT_HASH {
+    if reached.is_empty() || !fetched.state().is_provable() {
         for tx in &costly {
             let tx = &mut fetched.digest.transactions[*tx as usize];
             tx.unproven.extend(tx.frames.iter().map(|frame| frame.to).filter(|to| !is_watched(to)));
@@ -126,8 +125,7 @@ async fn judge(
 ) -> Result<Judged, NodeError> {
     let digest = &fetched.digest;
     let asked: Vec<(Address, Address)> = asked.into_iter().map(|address| (address, address)).collect();
-    let state_root = fetched.sealed.header.state_root;
-    let after = each_proof(node, at, state_root, &asked, |address, proof| (address, proof)).await?;
+    let after = each_proof(node, fetched.state(), &asked, |address, proof| (address, proof)).await?;
     let (authorities, flows) = (authorities(digest), flows(digest));
     let flow = |address: &Address| flows.get(address).unwrap_or(&NOTHING);
     let is_whole = after.len() == asked.len();
@@ -242,7 +240,7 @@ pub(crate) async fn before(
         return Err(NodeError::Gone(at));
     }
     let of: Vec<(Address, Address)> = of.map(|address| (*address, *address)).collect();
-    let proven = each_proof(node, parent.at(), parent.header.state_root, &of, |address, proof| (address, proof));
+    let proven = each_proof(node, StateAt::after(&parent), &of, |address, proof| (address, proof));
     Ok(proven.await?.into_iter().collect())
 }
 

@@ -17,7 +17,7 @@ use crate::block::headers::hash_at;
 use crate::diagnose;
 use crate::movements::digest::Digest;
 use crate::movements::trace::{Calls, FlatTraces, Trace};
-use crate::node::{Node, Refusal};
+use crate::node::{Cause, Node, Refusal};
 use crate::state::horizon::{Of, meant};
 
 /// What a node gives of a block's traces. Where it gives none that costs explanations and no coins: state is read anyway.
@@ -96,11 +96,11 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
     let FlatTraces { traces, blocks, odd } = match node.ask_large("trace_block", json!([height]), &subject).await {
         Ok(traces) => traces,
         Err(Refusal::NoMethod(why)) => return node.listed_traces.refuse(node, &subject, &why).map(|()| None),
-        Err(Refusal::Late(error)) => {
+        Err(Refusal::Failed(error, Cause::Late)) => {
             node.listed_traces.lose_to(node, &error);
             return Ok(None);
         }
-        Err(Refusal::Huge(error)) => {
+        Err(Refusal::Failed(error, Cause::Huge)) => {
             node.listed_traces.bear(node, &error);
             return Ok(None);
         }
@@ -147,11 +147,11 @@ async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
         }
         // Some trace single transactions alone; who does not trace at all says so when asked for one.
         Err(Refusal::NoMethod(why)) => node.whole_traces.refuse(node, &subject, &why).map(|()| Traces::OneByOne),
-        Err(Refusal::Huge(error)) => {
+        Err(Refusal::Failed(error, Cause::Huge)) => {
             node.whole_traces.bear(node, &error);
             Ok(Traces::OneByOne)
         }
-        Err(Refusal::Late(error)) => {
+        Err(Refusal::Failed(error, Cause::Late)) => {
             node.whole_traces.lose_to(node, &error);
             Ok(Traces::OneByOne)
         }
@@ -270,13 +270,13 @@ async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, 
                 note(node, &subject, digest, place, &calls, burns)?;
             }
             Err(Refusal::NoMethod(why)) => return node.single_traces.refuse(node, &subject, &why),
-            Err(Refusal::Huge(error)) => {
+            Err(Refusal::Failed(error, Cause::Huge)) => {
                 if !node.single_traces.bear(node, &error) {
                     break;
                 }
             }
             // The next one may take as long.
-            Err(Refusal::Late(error)) => {
+            Err(Refusal::Failed(error, Cause::Late)) => {
                 node.single_traces.lose_to(node, &error);
                 break;
             }

@@ -4,12 +4,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 
-use alloy::primitives::{Address, B256, keccak256};
+use alloy::primitives::{Address, keccak256};
 use assay_types::{BlockHash, BlockRef, Fault};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use crate::block::headers;
+use crate::block::{by_hash, headers};
 use crate::node::{Node, Refusal};
 
 /// Every node keeps the state of so many of its last blocks. geth keeps that of 128.
@@ -96,7 +96,7 @@ fn is_old(node: &Node, at: BlockRef) -> bool {
 /// Asks for the zero address, which is there on most chains, and for a random one, which is there on none: some nodes prove nothing of accounts that
 /// are not there.
 async fn refuses(node: &Node, block: BlockHash, of: Of) -> bool {
-    let block = json!({ "blockHash": B256::from(block.0) });
+    let block = by_hash(block);
     let chance = RandomState::new().hash_one(0).to_be_bytes();
     for address in [Address::ZERO, Address::from_word(keccak256(chance))] {
         let (method, params) = match of {

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
-use alloy::primitives::{Address, B256, Bytes, U64, U256, address};
-use assay_types::{Amount, BlockRef, Fault, NodeError};
+use alloy::primitives::{Address, Bytes, U64, U256, address};
+use assay_types::{Amount, BlockHash, BlockRef, Fault, NodeError};
 use futures_util::StreamExt;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Value, json};
 
+use crate::block::by_hash;
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::horizon::{Of, meant};
 use crate::state::run::balance_of;
@@ -143,16 +144,11 @@ async fn chunk_to_the_end(
 async fn call(node: &Node, at: BlockRef, accounts: &[Address], tokens: &[Address], chunk: Chunk) -> Result<Told, Stop> {
     let subject = "balances";
     let question = question(&accounts[chunk.accounts.0..chunk.accounts.1], &tokens[chunk.tokens.0..chunk.tokens.1]);
-    let params = json!([
-        { "to": READER, "data": question },
-        { "blockHash": B256::from(at.hash.0) },
-        { (format!("{READER:?}")): { "code": RUNTIME.trim() } },
-    ]);
     let smaller = |why: String| match chunk.halves() {
         Some(halves) => Ok(Told { balances: Vec::new(), rest: halves.into() }),
         None => Err(Stop::NoOverride(why)),
     };
-    let asked = node.ask::<Bytes>("eth_call", params, subject).await;
+    let asked = call_laid(node, at.hash, RUNTIME.trim(), &question, subject).await;
     match told_of_state(node, at, asked).await {
         Ok(answer) => told(chunk, &answer).map_err(|why| match why {
             Untold::Nothing => Stop::NoOverride("it is ignored".into()),
@@ -249,7 +245,7 @@ pub(crate) async fn one_by_one(
     accounts: &[Address],
     tokens: &[Address],
 ) -> Result<Balances, NodeError> {
-    let block = json!({ "blockHash": B256::from(at.hash.0) });
+    let block = by_hash(at.hash);
     let native = accounts.iter().map(|account| json!([account, block])).collect();
     let mut balances = Vec::with_capacity(accounts.len());
     for answer in node.ask_many::<Quantity>("eth_getBalance", native, "a balance").await? {
@@ -305,13 +301,21 @@ async fn code_is_there(
 }
 
 /// Does the node lay code over an address for the time of a call?
-pub(crate) async fn is_laid(node: &Node, block: B256) -> Result<bool, Refusal> {
-    let params = json!([
-        { "to": READER, "data": question(&[Address::ZERO], &[]) },
-        { "blockHash": block },
-        { (format!("{READER:?}")): { "code": RUNTIME.trim() } },
-    ]);
-    Ok(node.ask::<Bytes>("eth_call", params, "balances").await?.len() == 32)
+pub(crate) async fn is_laid(node: &Node, at: BlockRef) -> Result<bool, Refusal> {
+    let question = question(&[Address::ZERO], &[]);
+    Ok(call_laid(node, at.hash, RUNTIME.trim(), &question, "balances").await?.len() == 32)
+}
+
+/// Calls this code, laid over an address for the time of the call, with this input.
+pub(crate) async fn call_laid(
+    node: &Node,
+    block: BlockHash,
+    code: &str,
+    input: &Bytes,
+    subject: &str,
+) -> Result<Bytes, Refusal> {
+    let over = json!({ (format!("{READER:?}")): { "code": code } });
+    node.ask("eth_call", json!([{ "to": READER, "data": input }, by_hash(block), over]), subject).await
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use alloy::primitives::{Address, B256, Bytes, keccak256};
-use alloy_trie::EMPTY_ROOT_HASH;
 use assay_types::{AccountNo, Amount, Asset, Fault, NodeError, Reading, Remark};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -59,12 +58,12 @@ pub(crate) async fn remarks(
     time: u64,
     readings: &[Reading],
 ) -> Result<Vec<Remark>, NodeError> {
-    if question.state_root == EMPTY_ROOT_HASH || !node.proofs.is_there() || !node.contracts.is_there() {
+    if !question.at.is_provable() || !node.proofs.is_there() || !node.contracts.is_there() {
         return Ok(Vec::new());
     }
     let mut each = futures_util::stream::iter(question.tokens)
         .map(async |token| {
-            let mut stage = Stage::new(node, question.at, question.state_root, Some(time));
+            let mut stage = Stage::new(node, question.at, Some(time));
             let remarks = of_token(&mut stage, exposed, question, *token, readings).await;
             stage.tell_withheld().await;
             remarks

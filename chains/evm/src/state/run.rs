@@ -22,10 +22,10 @@ use revm::state::AccountInfo;
 use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
-use crate::block::{codec, headers};
+use crate::block::{by_hash, codec, headers};
 use crate::node::{Node, OrFail, Refusal};
-use crate::state::reader::{CALL_GAS, READER, READERS_GAS};
-use crate::state::{self, horizon};
+use crate::state::reader::{CALL_GAS, READER, READERS_GAS, call_laid};
+use crate::state::{self, StateAt, horizon};
 use crate::verify::AccountProof;
 
 sol! {
@@ -51,8 +51,7 @@ const GAS_EACH: u64 = 100_000;
 /// The state of a block of one node, as far as it was proven: code is run on it.
 pub(crate) struct Stage<'a> {
     node: &'a Node,
-    at: BlockRef,
-    state_root: B256,
+    at: StateAt,
     /// The block's, in seconds. Where there is none, who asks for the block's time or number is not believed.
     time: Option<u64>,
     accounts: HashMap<Address, AccountInfo>,
@@ -102,17 +101,8 @@ pub(crate) fn balance_of(account: Address) -> Bytes {
 }
 
 impl Stage<'_> {
-    pub(crate) fn new(node: &Node, at: BlockRef, state_root: B256, time: Option<u64>) -> Stage<'_> {
-        Stage {
-            node,
-            at,
-            state_root,
-            time,
-            accounts: HashMap::new(),
-            words: HashMap::new(),
-            refused: None,
-            gas: MOST_GAS,
-        }
+    pub(crate) fn new(node: &Node, at: StateAt, time: Option<u64>) -> Stage<'_> {
+        Stage { node, at, time, accounts: HashMap::new(), words: HashMap::new(), refused: None, gas: MOST_GAS }
     }
 
     /// Takes a contract and words of its storage as they were proven before.
@@ -120,7 +110,7 @@ impl Stage<'_> {
     /// # Errors
     /// When the node fails, or gives code that is none.
     pub(crate) async fn know(&mut self, proof: &AccountProof, words: Vec<(B256, U256)>) -> Result<(), NodeError> {
-        if let Some(code) = code(self.node, self.at, proof).await? {
+        if let Some(code) = code(self.node, self.at.block, proof).await? {
             self.accounts.insert(proof.address, info(proof, code));
             self.words.extend(words.into_iter().map(|(key, word)| ((proof.address, key), word)));
         }
@@ -160,7 +150,9 @@ impl Stage<'_> {
                 break;
             }
         }
-        if runs.iter().flatten().any(|run| run.is_new && run.word.is_some()) && !knows_new(self.node, self.at).await? {
+        if runs.iter().flatten().any(|run| run.is_new && run.word.is_some())
+            && !knows_new(self.node, self.at.block).await?
+        {
             runs.iter_mut().flatten().filter(|run| run.is_new).for_each(|run| run.word = None);
         }
         Ok(runs)
@@ -169,12 +161,12 @@ impl Stage<'_> {
     /// Tells of a proof that was refused where the node proves others, and has code there: of what is not there some nodes prove nothing.
     pub(crate) async fn tell_withheld(&self) {
         let Some((contract, why)) = &self.refused else { return };
-        let params = json!([contract, { "blockHash": B256::from(self.at.hash.0) }]);
+        let params = json!([contract, by_hash(self.at.block.hash)]);
         // Who refuses both leaves out a contract that another one asks.
         let code = self.node.ask::<Bytes>("eth_getCode", params, "a contract's code").await;
         let has_none = code.is_ok_and(|code| code.is_empty());
-        if !has_none && horizon::proves(self.node, self.at).await {
-            let subject = format!("the proof of contract {contract} at block {}", self.at.height);
+        if !has_none && horizon::proves(self.node, self.at.block).await {
+            let subject = format!("the proof of contract {contract} at block {}", self.at.block.height);
             self.node.doubt(self.node.missing(
                 &subject,
                 Some(Fault::Omitted),
@@ -192,7 +184,7 @@ impl Stage<'_> {
             parts.into_iter().map(move |keys| (address, keys))
         });
         let known: HashSet<Address> = self.accounts.keys().copied().collect();
-        let (node, at) = (self.node, (self.at, self.state_root));
+        let (node, at) = (self.node, self.at);
         let mut proven = futures_util::stream::iter(parts.collect::<Vec<_>>())
             .map(|(address, keys)| prove(node, at, address, keys, known.contains(&address)))
             .buffer_unordered(AT_ONCE);
@@ -224,7 +216,7 @@ impl Stage<'_> {
             let context = Context::mainnet().with_db(view).modify_cfg_chained(|cfg| cfg.chain_id = id);
             let context = context.modify_block_chained(|block| {
                 (block.number, block.timestamp) =
-                    (U256::from(self.at.height.0), U256::from(self.time.unwrap_or_default()));
+                    (U256::from(self.at.block.height.0), U256::from(self.time.unwrap_or_default()));
             });
             let outside = Outside { has_block: self.time.is_some(), ..Outside::default() };
             let mut evm = context.build_mainnet_with_inspector(outside);
@@ -260,7 +252,7 @@ struct Part {
 /// `Err` where it is not proven, with how that was refused, or its code cannot be run.
 async fn prove(
     node: &Node,
-    at: (BlockRef, B256),
+    at: StateAt,
     address: Address,
     keys: Vec<B256>,
     is_known: bool,
@@ -275,7 +267,7 @@ async fn prove(
     if is_known {
         return Ok(Ok(Part { address, account: None, words }));
     }
-    let Some(code) = code(node, at.0, &proof).await? else { return Ok(Err(None)) };
+    let Some(code) = code(node, at.block, &proof).await? else { return Ok(Err(None)) };
     let account = Some(info(&proof, code));
     Ok(Ok(Part { address, account, words }))
 }
@@ -298,10 +290,8 @@ async fn knows_new(node: &Node, at: BlockRef) -> Result<bool, NodeError> {
         node.new_since.fetch_min(at.height.0, Ordering::Relaxed);
         return Ok(true);
     }
-    let over = json!({ (format!("{READER:?}")): { "code": CODE } });
-    let params = json!([{ "to": READER }, { "blockHash": B256::from(at.hash.0) }, over]);
-    let is_known = match node.ask::<Bytes>("eth_call", params, "what its instructions are").await {
-        Err(Refusal::Failed(error) | Refusal::Late(error) | Refusal::Huge(error)) => return Err(error),
+    let is_known = match call_laid(node, at.hash, CODE, &Bytes::new(), "what its instructions are").await {
+        Err(Refusal::Failed(error, _)) => return Err(error),
         answer => answer.is_ok_and(|answer| answer.len() == 32),
     };
     if is_known {
@@ -319,7 +309,7 @@ async fn code(node: &Node, at: BlockRef, proof: &AccountProof) -> Result<Option<
         return Ok(Some(known.clone()));
     }
     let subject = format!("the code of {}", proof.address);
-    let block = json!({ "blockHash": B256::from(at.hash.0) });
+    let block = by_hash(at.hash);
     let code = match node.ask::<Bytes>("eth_getCode", json!([proof.address, block]), &subject).await {
         Err(Refusal::NoMethod(why)) => {
             node.contracts.lose(node, &why);

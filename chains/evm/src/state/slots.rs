@@ -14,8 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy::primitives::{Address, B256, U256};
-use alloy_trie::EMPTY_ROOT_HASH;
-use assay_types::{Amount, BlockRef, Fault, Height, NodeError, Proof};
+use assay_types::{Amount, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -23,7 +22,7 @@ use crate::diagnose::elsewhere::{self, STRANGER};
 use crate::node::Node;
 use crate::state::run::{KEYS, Run, Stage, balance_of};
 use crate::state::slots::layout::Layout;
-use crate::state::{self, Shown, kept, reader};
+use crate::state::{self, Shown, StateAt, kept, reader};
 use crate::verify::AccountProof;
 
 pub(crate) mod layout;
@@ -88,8 +87,7 @@ pub(crate) struct Held {
 pub(crate) struct Token<'a> {
     pub(crate) node: &'a Node,
     pub(crate) slots: &'a Slots,
-    pub(crate) at: BlockRef,
-    pub(crate) state_root: B256,
+    pub(crate) at: StateAt,
     /// Is what proves its balances wanted as well?
     pub(crate) keep: bool,
     pub(crate) address: Address,
@@ -127,7 +125,7 @@ impl Token<'_> {
     /// [`NodeError::Contradiction`] when a proof does not follow from the state root.
     pub(crate) async fn prove(&self, held: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
         let wanted: Vec<Held> = held.iter().filter(|held| held.prove).copied().collect();
-        if self.state_root == EMPTY_ROOT_HASH || wanted.is_empty() {
+        if !self.at.is_provable() || wanted.is_empty() {
             return Ok(HashMap::new());
         }
         let place = match self.search(&wanted).await? {
@@ -178,9 +176,9 @@ impl Token<'_> {
         if ran > 0 && own == 0 {
             // One alone may be an exception.
             if ran > 1 || !is_looked_at {
-                let (block, token, layout) = (self.at.height.0, &self.address, place.layout);
+                let (block, token, layout) = (self.at.block.height.0, &self.address, place.layout);
                 tracing::warn!(%token, block, "its code does not return what {layout} holds any more: the slot is dropped");
-                self.slots.note(self.address, Known::NotFound { at: self.at.height });
+                self.slots.note(self.address, Known::NotFound { at: self.at.block.height });
             }
             return self.sample(wanted).await;
         }
@@ -238,7 +236,7 @@ impl Token<'_> {
     /// The balances of these accounts, of whom the node gives none, as far as the token's code gives one.
     pub(crate) async fn rescue(&self, failed: &[Address]) -> Result<HashMap<Address, Shown>, NodeError> {
         let mut told = HashMap::new();
-        if self.state_root == EMPTY_ROOT_HASH || !self.node.proofs.is_there() {
+        if !self.at.is_provable() || !self.node.proofs.is_there() {
             return Ok(told);
         }
         for account in failed.iter().take(SUSPECTED) {
@@ -247,9 +245,9 @@ impl Token<'_> {
         }
         if !told.is_empty() {
             self.node.note_lie_of(self.address);
-            let subject = format!("balanceOf of token {} at block {}", self.address, self.at.height);
+            let subject = format!("balanceOf of token {} at block {}", self.address, self.at.block.height);
             let why = format!("it gives {} accounts no amount, and run on proven storage its code does", failed.len());
-            let fault = match elsewhere::of_call(self.node, self.at).await {
+            let fault = match elsewhere::of_call(self.node, self.at.block).await {
                 Fault::Forged => Fault::Omitted,
                 fault => fault,
             };
@@ -265,7 +263,7 @@ impl Token<'_> {
     }
 
     fn stage(&self) -> Stage<'_> {
-        Stage::new(self.node, self.at, self.state_root, None)
+        Stage::new(self.node, self.at, None)
     }
 
     async fn run_on(
@@ -296,10 +294,10 @@ impl Token<'_> {
     }
 
     async fn lie(&self, account: Address, said: Amount, returned: Amount) -> NodeError {
-        let subject = format!("the balance of {account} in token {} at block {}", self.address, self.at.height);
+        let subject = format!("the balance of {account} in token {} at block {}", self.address, self.at.block.height);
         let why = format!("balanceOf says {said}, and run on proven storage its code returns {returned}");
         self.node.note_lie_of(self.address);
-        self.node.contradiction(&subject, "the token's code", elsewhere::of_call(self.node, self.at).await, why)
+        self.node.contradiction(&subject, "the token's code", elsewhere::of_call(self.node, self.at.block).await, why)
     }
 
     /// A contract that is not there holds nothing for anyone.
@@ -313,15 +311,15 @@ impl Token<'_> {
     }
 
     async fn warn_of(&self, balances: usize) {
-        let subject = format!("what was read of token {} at block {}", self.address, self.at.height);
+        let subject = format!("what was read of token {} at block {}", self.address, self.at.block.height);
         let why = format!("of {balances} accounts it is not what counts");
-        let fault = elsewhere::of_call(self.node, self.at).await;
+        let fault = elsewhere::of_call(self.node, self.at.block).await;
         self.node.doubt(self.node.contradiction(&subject, "its proofs", fault, why));
     }
 
     /// Where the token keeps its balances, from memory, or by what its code looks at for those who hold the most, and for nobody.
     async fn search(&self, wanted: &[Held]) -> Result<Search, NodeError> {
-        match self.slots.of(self.address, self.at.height) {
+        match self.slots.of(self.address, self.at.block.height) {
             Some(Known::Found(place)) => return Ok(Search::Found(place)),
             Some(Known::NotFound { .. }) => return Ok(Search::Nothing),
             None => {}
@@ -364,16 +362,16 @@ impl Token<'_> {
             }
         }
         if !is_open {
-            let block = self.at.height.0;
+            let block = self.at.block.height.0;
             tracing::info!(token = %self.address, block, "its balances are read and not proven: no slot holds them");
-            self.slots.note(self.address, Known::NotFound { at: self.at.height });
+            self.slots.note(self.address, Known::NotFound { at: self.at.block.height });
         }
         Ok(Search::Nothing)
     }
 
     /// `balanceOf`, by a call for each account; `None` where it fails.
     async fn read_again(&self, accounts: Vec<Address>) -> Result<Vec<Option<Amount>>, NodeError> {
-        let read = reader::one_by_one(self.node, self.at, &accounts, &[self.address]).await?;
+        let read = reader::one_by_one(self.node, self.at.block, &accounts, &[self.address]).await?;
         let last = |mut row: Vec<reader::Balance>| row.pop().and_then(Result::ok);
         Ok(read.map_or_else(|_| vec![None; accounts.len()], |rows| rows.into_iter().map(last).collect()))
     }
@@ -412,7 +410,7 @@ impl Token<'_> {
     }
 
     async fn ask_of(&self, contract: Address, keys: &[B256]) -> Result<Storage, NodeError> {
-        Ok(match state::prove_contract(self.node, (self.at, self.state_root), contract, keys).await? {
+        Ok(match state::prove_contract(self.node, self.at, contract, keys).await? {
             Some(Ok((proof, words))) => self.shown(proof, keys, words),
             Some(Err(_)) => {
                 self.is_withheld.store(true, Ordering::Relaxed);

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256, U256};
 use assay_evm::EvmChain;
-use assay_types::{AccountNo, Amount, Asset, Block, BlockRef, Chain, Direction, Effect, Height, Kind, Leg, Reads};
+use assay_types::{
+    AccountNo, Amount, Asset, Block, BlockRef, Chain, Direction, Effect, Height, Kind, Leg, Pair, Reads,
+};
 use serde_json::json;
 
 use super::{World, watch};
@@ -52,7 +54,7 @@ pub fn follow(world: &World, chain: &EvmChain, accounts: &[Address], tokens: &[A
 }
 
 /// Sums in 256 bits and a flag for what an event took from an account that did not have it.
-fn apply(block: &Block, sums: &mut HashMap<(AccountNo, Asset), Option<Amount>>, seen: &mut Seen) {
+fn apply(block: &Block, sums: &mut HashMap<Pair, Option<Amount>>, seen: &mut Seen) {
     let height = block.header.height.0;
     let mut last_place = None;
     for effect in &block.effects {
@@ -68,7 +70,7 @@ fn apply(block: &Block, sums: &mut HashMap<(AccountNo, Asset), Option<Amount>>, 
         });
     }
     for reading in &block.readings {
-        let key = (reading.account, reading.asset);
+        let key = reading.pair();
         seen.proven += usize::from(reading.proven);
         if reading.proven && reading.asset != Asset::Native {
             seen.proven_tokens.push((height, reading.account, reading.asset));
@@ -95,7 +97,7 @@ fn compare(
     block: &Block,
     accounts: &[Address],
     tokens: &[Address],
-    sums: &HashMap<(AccountNo, Asset), Option<Amount>>,
+    sums: &HashMap<Pair, Option<Amount>>,
 ) {
     let at = json!({ "blockHash": B256::from(block.header.hash.0) });
     let height = block.header.height;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use assay_types::{AccountNo, Asset, Between, BlockHash, Height, NodeError, Reading};
+use assay_types::{BlockHash, Height, NodeError, Pair, Reading};
 
 use super::Quorum;
 use super::ask::Answers;
@@ -43,11 +43,11 @@ impl Quorum {
     /// Each balance as one node proves it, or enough say it. Where neither is so it is unknown, with what each says.
     pub(super) fn agreed_readings(
         &self,
-        pairs: impl Iterator<Item = (AccountNo, Asset)>,
+        pairs: impl Iterator<Item = Pair>,
         said: &[(usize, Vec<Reading>)],
     ) -> Vec<Reading> {
-        let by_pair = |readings: &'_ [Reading]| -> HashMap<(AccountNo, Asset), Reading> {
-            readings.iter().map(|one| ((one.account, one.asset), one.clone())).collect()
+        let by_pair = |readings: &'_ [Reading]| -> HashMap<Pair, Reading> {
+            readings.iter().map(|one| (one.pair(), one.clone())).collect()
         };
         let said: Vec<_> = said.iter().map(|(place, readings)| (*place, by_pair(readings))).collect();
         pairs
@@ -61,7 +61,7 @@ impl Quorum {
 
     /// Is each of these balances proven by one, or said by enough, or by so many not known that it cannot be?
     pub(super) fn are_settled(&self, answers: &Answers<Vec<Reading>>) -> bool {
-        let mut said: HashMap<(AccountNo, Asset), Vec<&Reading>> = HashMap::new();
+        let mut said: HashMap<Pair, Vec<&Reading>> = HashMap::new();
         for one in answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flatten() {
             said.entry(one.pair()).or_default().push(one);
         }
@@ -81,24 +81,15 @@ impl Quorum {
         known.iter().find(|one| one.proven).or_else(agreed).copied()
     }
 
-    fn agreed_reading(&self, (account, asset): (AccountNo, Asset), each: &[(usize, &Reading)]) -> Reading {
+    fn agreed_reading(&self, pair: Pair, each: &[(usize, &Reading)]) -> Reading {
         if let Some(one) = self.what_counts(each.iter().map(|(_, one)| *one)) {
-            let word = || Reading {
-                account,
-                asset,
-                balance: one.balance.clone(),
-                proven: false,
-                proof: None,
-                between: Between::Told,
-            };
-            return if one.proven { one.clone() } else { word() };
+            return if one.proven { one.clone() } else { Reading::unproven(pair, one.balance.clone()) };
         }
         let words = |(place, one): &(usize, &Reading)| match &one.balance {
             Ok(balance) => format!("{} says {balance} units", self.name(*place)),
             Err(why) => format!("{} does not know: {why}", self.name(*place)),
         };
         let each: Vec<String> = each.iter().map(words).collect();
-        let balance = Err(format!("nodes do not agree: {}", each.join(", ")));
-        Reading { account, asset, balance, proven: false, proof: None, between: Between::Told }
+        Reading::unproven(pair, Err(format!("nodes do not agree: {}", each.join(", "))))
     }
 }

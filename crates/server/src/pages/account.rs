@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use assay_store::{Coverage, Movement, Store, StoreError};
-use assay_types::{AccountNo, Amount, Asset, Direction, Header, Height};
+use assay_types::{AccountNo, Amount, Direction, Header, Height, Pair};
 use assay_verifier::{Coins, SignedCoins, Wide};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -225,11 +225,7 @@ fn strip(f: &Frame, subject: &Subject, number: AccountNo, tip: &Header) -> Resul
 }
 
 /// A page of those that are asked for, the newest first, and where it goes on.
-fn newest(
-    store: &Store,
-    (number, asset): (AccountNo, Asset),
-    filter: &Filter,
-) -> Result<(Vec<Movement>, Option<Place>), StoreError> {
+fn newest(store: &Store, (number, asset): Pair, filter: &Filter) -> Result<(Vec<Movement>, Option<Place>), StoreError> {
     let mut found = Vec::with_capacity(ROWS);
     for (nth, movement) in store.movements_before(number, asset, filter.before)?.enumerate() {
         let movement = movement?;

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_types::{Account, AccountNo, Amount, Asset, Height};
+use assay_types::{Account, AccountNo, Amount, Asset, Height, Pair};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::model::Model;
 use super::world::{ACCOUNTS, Event, Said, TOKEN, World};
 use super::{Dump, account, chain, dump, folder, without};
-use crate::{Coverage, Family, Memory, Mode, Pair, Round, Standing, Store, StoreError, Undo};
+use crate::{Coverage, Family, Memory, Mode, Round, Standing, Store, StoreError, Undo};
 
 const DEPTH: u64 = 5;
 
