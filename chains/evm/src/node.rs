@@ -32,7 +32,7 @@ use crate::node::recent::Recent;
 use crate::node::transport::{Broken, Failure};
 
 /// What an answer without content is told as.
-const NULL: &str = "the answer is null";
+pub(crate) const NULL: &str = "the answer is null";
 /// Requests at a time, of one piece of work; how many there are in all, the endpoint's pace decides.
 const AT_ONCE: usize = 8;
 

@@ -26,7 +26,7 @@ use line::Lines;
 use url::{parse, show};
 
 pub use error::HttpError;
-pub use pace::{Pace, Reply};
+pub use pace::{Pace, Reply, is_refusal};
 pub use url::{check_url, shown};
 
 /// How long a request may take from the first byte sent to the last byte read, unless [`set_deadline`] says otherwise.
@@ -195,7 +195,7 @@ impl Endpoint {
         let asked = self.lines.ask(host, request.as_bytes(), self.deadline)?;
         let answer = self.lines.fill(host, asked, limit, self.deadline, room)?;
         let answer = answer.map(|(head, body)| (head.status, body));
-        Ok(answer.filter(|(status, _)| !matches!(status, 429 | 503)))
+        Ok(answer.filter(|(status, _)| !is_refusal(*status)))
     }
 
     /// Host and port, where nothing stands between them and us: no TLS, and no login.

@@ -199,9 +199,9 @@ pub enum Reply<T> {
 impl Reply<Answer> {
     /// As the HTTP status has it.
     pub fn by_status(answer: Answer) -> Reply<Answer> {
-        match answer.status {
-            429 | 503 => Reply::Refused(answer),
-            _ => Reply::Answered(answer),
+        match is_refusal(answer.status) {
+            true => Reply::Refused(answer),
+            false => Reply::Answered(answer),
         }
     }
 
@@ -212,6 +212,11 @@ impl Reply<Answer> {
             reply => reply,
         }
     }
+}
+
+/// HTTP's words for too much (RFC 6585, section 4; RFC 9110, section 15.6.4).
+pub fn is_refusal(status: u16) -> bool {
+    matches!(status, 429 | 503)
 }
 
 /// What the header `Retry-After` says: seconds, or a date (RFC 9110, section 10.2.3).

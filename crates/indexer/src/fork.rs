@@ -50,21 +50,7 @@ impl Indexer<'_> {
                 (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?),
                 (Some(final_height), None) => {
                     let Some(disagreement) = disagreement else {
-                        if header.height <= tip.head.height {
-                            let (subject, why) =
-                                (format!("block {}", header.height), format!("its chain goes to {}", tip.head.height));
-                            let fault = Some(Fault::Omitted);
-                            return Err(NodeError::Missing { node: self.node(), subject, why, fault }.into());
-                        }
-                        // A chain that is shorter than ours, and another one where it ends, is not late.
-                        return Err(
-                            match self.store.header(tip.head.height)?.filter(|ours| ours.hash != tip.head.hash) {
-                                Some(ours) if !self.is_still_there(ours.at())? => {
-                                    self.left(ours.at(), Some(final_height))?
-                                }
-                                _ => IndexError::NodeBehind { head: tip.head.height, final_height },
-                            },
-                        );
+                        return Err(self.has_none_of(header.height, tip.head, final_height)?);
                     };
                     self.take_back(left, done)?;
                     return Err(IndexError::Node(disagreement));
@@ -79,6 +65,19 @@ impl Indexer<'_> {
         self.take_back(left, done)?;
         self.store.set_left(None)?;
         Ok(true)
+    }
+
+    /// What it means that the node, with this last block, has none at a height that was final.
+    fn has_none_of(&self, height: Height, head: BlockRef, final_height: Height) -> Result<IndexError, IndexError> {
+        if height <= head.height {
+            let (subject, why) = (format!("block {height}"), format!("its chain goes to {}", head.height));
+            return Ok(NodeError::Missing { node: self.node(), subject, why, fault: Some(Fault::Omitted) }.into());
+        }
+        // A chain that is shorter than ours, and another one where it ends, is not late.
+        match self.store.header(head.height)?.filter(|ours| ours.hash != head.hash) {
+            Some(ours) if !self.is_still_there(ours.at())? => self.left(ours.at(), Some(final_height)),
+            _ => Ok(IndexError::NodeBehind { head: head.height, final_height }),
+        }
     }
 
     /// What it means that the node's chain ends below where coverage starts.

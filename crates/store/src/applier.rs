@@ -21,7 +21,7 @@ use crate::proofs::{proof_key, proof_value};
 use crate::remarks::Remarks;
 use crate::rows::{HeaderRow, Unspent, account_prefix, height_key};
 use crate::settle::{Step, settle};
-use crate::unattributed;
+use crate::unattributed::{self, Unattributed};
 use crate::window::Window;
 use crate::{Coverage, Family, Movement, Round, Store, StoreError, Transaction, Undo};
 
@@ -380,19 +380,7 @@ impl<'a> Applier<'a> {
             }
         }
         if !loose.is_empty() {
-            let key = unattributed::key(&block.header.hash);
-            let (before, after) = self.store.with_unattributed((height, block.header.hash), &loose)?;
-            past.note(Family::Transactions, &key, before.as_deref());
-            self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.raw(&after));
-            for from in since.into_iter().filter(|from| *from < height) {
-                let key = unattributed::range_key(from, height);
-                past.note(Family::Meta, &key, None);
-                self.window.put(Family::Meta, |row| row.raw(&key), |row| row.raw(&block.header.hash.0));
-            }
-            for key in block.txids.iter().map(unattributed::key_of) {
-                past.note(Family::Transactions, &key, self.store.get(Family::Transactions, &key)?.as_deref());
-                self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.count(height.0));
-            }
+            self.note_unattributed(block, &loose, since, past)?;
         }
         for Change { family, key, before, after } in coverage.into_list() {
             past.note(family, &key, before.as_deref());
@@ -402,6 +390,32 @@ impl<'a> Applier<'a> {
             }
         }
         Ok(touched)
+    }
+
+    /// What moved without a transaction that is known, by its block; by where it may begin, of balances that were unknown since; and by the block's
+    /// transactions, for one of these it is.
+    fn note_unattributed(
+        &mut self,
+        block: &Block,
+        loose: &[Unattributed],
+        since: BTreeSet<Height>,
+        past: &mut Undone,
+    ) -> Result<(), StoreError> {
+        let Header { height, hash, .. } = block.header;
+        let key = unattributed::key(&hash);
+        let (before, after) = self.store.with_unattributed((height, hash), loose)?;
+        past.note(Family::Transactions, &key, before.as_deref());
+        self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.raw(&after));
+        for from in since.into_iter().filter(|from| *from < height) {
+            let key = unattributed::range_key(from, height);
+            past.note(Family::Meta, &key, None);
+            self.window.put(Family::Meta, |row| row.raw(&key), |row| row.raw(&hash.0));
+        }
+        for key in block.txids.iter().map(unattributed::key_of) {
+            past.note(Family::Transactions, &key, self.store.get(Family::Transactions, &key)?.as_deref());
+            self.window.put(Family::Transactions, |row| row.raw(&key), |row| row.count(height.0));
+        }
+        Ok(())
     }
 
     /// In the place of the one before, which does not come back when this block is taken back: it would be in every undo row. Where that one still

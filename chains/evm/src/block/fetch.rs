@@ -17,7 +17,7 @@ use crate::diagnose;
 use crate::diagnose::elsewhere;
 use crate::movements::digest::Digest;
 use crate::movements::traces;
-use crate::node::{Cause, Node, OrFail, Refusal};
+use crate::node::{Cause, NULL, Node, OrFail, Refusal};
 use crate::state::{self, StateAt};
 use crate::verify;
 use crate::verify::keccak;
@@ -51,7 +51,7 @@ pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, wh
         Ok(None) => Some(Fault::Stale),
         Err(error) => return error,
     };
-    node.missing(subject, fault, why.unwrap_or("the answer is null"))
+    node.missing(subject, fault, why.unwrap_or(NULL))
 }
 
 /// The block with its transactions, checked; without receipts, and so without movements.

@@ -70,18 +70,16 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
     let since = Instant::now();
     let nested = nested(node, at).await?;
     let took = since.elapsed();
-    match &nested {
-        Traces::All(traces) if took < Quicker::SOON => {
-            quicker.is_quick.fetch_or(!traces.is_empty(), Ordering::Relaxed);
-        }
-        Traces::All(_) if quicker.is_listed().is_none() => {
-            let since = Instant::now();
-            let is_listed = listed(node, at).await?.is_some() && since.elapsed() < took;
-            quicker.is_listed.get_or_init(|| is_listed);
-        }
-        _ if is_listed_first => {}
-        Traces::All(_) => {}
-        _ => return Ok(listed(node, at).await?.map_or(nested, Traces::All)),
+    let Traces::All(traces) = &nested else {
+        let listed = if is_listed_first { None } else { listed(node, at).await? };
+        return Ok(listed.map_or(nested, Traces::All));
+    };
+    if took < Quicker::SOON {
+        quicker.is_quick.fetch_or(!traces.is_empty(), Ordering::Relaxed);
+    } else if quicker.is_listed().is_none() {
+        let since = Instant::now();
+        let is_listed = listed(node, at).await?.is_some() && since.elapsed() < took;
+        quicker.is_listed.get_or_init(|| is_listed);
     }
     Ok(nested)
 }

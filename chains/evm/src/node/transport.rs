@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use alloy::rpc::json_rpc::ErrorPayload;
-use assay_http::{Answer, Endpoint, HttpError, Reply};
+use assay_http::{Answer, Endpoint, HttpError, Reply, is_refusal};
 use assay_types::Fault;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -215,11 +215,6 @@ pub(crate) async fn ask<T>(
         },
         Err(error) => Err(Failure::Broken(Broken::Http(error))),
     }
-}
-
-/// HTTP's words for too much.
-fn is_refusal(status: u16) -> bool {
-    matches!(status, 429 | 503)
 }
 
 /// What takes a trace so long is in the block, and takes as long the next time.

@@ -185,40 +185,7 @@ impl Quorum {
     /// Takes note of how each stands to what is agreed on, says in the log what is new of it, and gives the places of those that
     /// are on that chain.
     fn note(&self, answers: &Answers<Tip>, agreed: Option<&Agreed>, disagreement: Option<NodeError>) -> Vec<usize> {
-        let tip_of =
-            |place: usize| answers.iter().find(|(one, _)| *one == place).and_then(|(_, tip)| tip.as_ref().ok());
-        let (parted, unsure) = agreed.map(|agreed| self.parted(answers, agreed)).unwrap_or_default();
-        let said = match &disagreement {
-            Some(NodeError::Disagreement { height, said }) => {
-                said.iter().map(|(name, hash)| (name, *height, hash)).collect()
-            }
-            _ => Vec::new(),
-        };
-        let highest = (0..self.seats.len())
-            .filter(|place| !parted.iter().any(|(one, _)| one == place) && !unsure.contains(place))
-            .filter_map(|place| tip_of(place).map(|tip| tip.head.height))
-            .max();
-        let stand = |(place, answer): &(usize, Result<Tip, NodeError>)| {
-            let node = self.name(*place);
-            let head = answer.as_ref().ok().map(|tip| tip.head.height);
-            let has = |at: BlockRef| format!("has {} at block {}", self.id.show_hash(&at.hash.0), at.height);
-            let apart = parted.iter().find(|(one, _)| one == place).map(|(_, at)| has(*at));
-            let at_odds = said.iter().find(|(name, ..)| **name == node);
-            let at_odds = at_odds.map(|(_, height, hash)| has(BlockRef { height: *height, hash: **hash }));
-            let (state, why) = match (answer, apart.or(at_odds)) {
-                (Err(error), _) => (error.kind(), Some(error.to_string())),
-                (_, Some(why)) => (Standing::DISAGREES, Some(why)),
-                (Ok(tip), None) => match highest.map_or(0, |highest| highest.0.saturating_sub(tip.head.height.0)) {
-                    less if less > ON_THEIR_WAY => (Standing::BEHIND, Some(format!("has {less} blocks less"))),
-                    _ => (Standing::AGREES, None),
-                },
-            };
-            Standing { node, head, state, why }
-        };
-        let mut each: Vec<Standing> = answers.iter().map(stand).collect();
-        let is_on =
-            |(place, one): &(usize, &Standing)| one.head.is_some() && !parted.iter().any(|(parted, _)| parted == place);
-        let on_chain: Vec<usize> = each.iter().enumerate().filter(is_on).map(|(place, _)| place).collect();
+        let (mut each, on_chain) = self.standings(answers, agreed, disagreement.as_ref());
         let mut stands = self.stands.lock();
         for (place, answer) in answers {
             match answer {
@@ -249,6 +216,50 @@ impl Quorum {
             self.current.store(on_chain[0], Ordering::Relaxed);
         }
         on_chain
+    }
+
+    /// How each stands by what it answered, and the places of those that are on the chain that is agreed on.
+    fn standings(
+        &self,
+        answers: &Answers<Tip>,
+        agreed: Option<&Agreed>,
+        disagreement: Option<&NodeError>,
+    ) -> (Vec<Standing>, Vec<usize>) {
+        let tip_of =
+            |place: usize| answers.iter().find(|(one, _)| *one == place).and_then(|(_, tip)| tip.as_ref().ok());
+        let (parted, unsure) = agreed.map(|agreed| self.parted(answers, agreed)).unwrap_or_default();
+        let said = match disagreement {
+            Some(NodeError::Disagreement { height, said }) => {
+                said.iter().map(|(name, hash)| (name, *height, hash)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let highest = (0..self.seats.len())
+            .filter(|place| !parted.iter().any(|(one, _)| one == place) && !unsure.contains(place))
+            .filter_map(|place| tip_of(place).map(|tip| tip.head.height))
+            .max();
+        let stand = |(place, answer): &(usize, Result<Tip, NodeError>)| {
+            let node = self.name(*place);
+            let head = answer.as_ref().ok().map(|tip| tip.head.height);
+            let has = |at: BlockRef| format!("has {} at block {}", self.id.show_hash(&at.hash.0), at.height);
+            let apart = parted.iter().find(|(one, _)| one == place).map(|(_, at)| has(*at));
+            let at_odds = said.iter().find(|(name, ..)| **name == node);
+            let at_odds = at_odds.map(|(_, height, hash)| has(BlockRef { height: *height, hash: **hash }));
+            let (state, why) = match (answer, apart.or(at_odds)) {
+                (Err(error), _) => (error.kind(), Some(error.to_string())),
+                (_, Some(why)) => (Standing::DISAGREES, Some(why)),
+                (Ok(tip), None) => match highest.map_or(0, |highest| highest.0.saturating_sub(tip.head.height.0)) {
+                    less if less > ON_THEIR_WAY => (Standing::BEHIND, Some(format!("has {less} blocks less"))),
+                    _ => (Standing::AGREES, None),
+                },
+            };
+            Standing { node, head, state, why }
+        };
+        let each: Vec<Standing> = answers.iter().map(stand).collect();
+        let is_on =
+            |(place, one): &(usize, &Standing)| one.head.is_some() && !parted.iter().any(|(parted, _)| parted == place);
+        let on_chain = each.iter().enumerate().filter(is_on).map(|(place, _)| place).collect();
+        (each, on_chain)
     }
 
     /// Who has another block than the one that is agreed on, and which: at that height, or at its own last one below it. And who has more blocks,
