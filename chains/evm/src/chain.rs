@@ -17,7 +17,7 @@ use assay_types::{
 };
 use parking_lot::Mutex;
 
-use crate::block::codec;
+use crate::block::codec::Family;
 use crate::block::fetch::{self, Fetched, Senders};
 use crate::block::headers::{self, SealedHeader};
 use crate::movements::digest::{Digest, promised};
@@ -337,7 +337,7 @@ impl Chain for EvmChain {
         if !at.is_provable() {
             return Ok(false);
         }
-        self.with_a_node(async |node| Ok(node.proofs.is_there() && horizon::proves(node, at.block).await))
+        self.with_a_node(async |node| Ok(node.can.proofs.is_there() && horizon::proves(node, at.block).await))
     }
 
     fn look(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<Vec<Reading>, NodeError> {
@@ -403,7 +403,7 @@ impl Chain for EvmChain {
 
 /// Can every block of this chain be rebuilt here, so that one that cannot be is a lie, or newer than we are?
 pub fn knows(id: &ChainId) -> bool {
-    number_of(id).is_some_and(codec::knows)
+    number_of(id).is_some_and(|number| Family(number).knows())
 }
 
 fn number_of(id: &ChainId) -> Option<u64> {

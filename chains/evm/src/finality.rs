@@ -45,8 +45,6 @@ impl FinalityTag {
     }
 }
 
-/// The chains that are known to follow Ethereum's consensus: main network, Holesky, Hoodi, Sepolia.
-const BY_ETHEREUM: [u64; 4] = [1, 17_000, 560_048, 11_155_111];
 const SLOT_S: u64 = 12;
 
 /// What a node named by its tag.
@@ -100,7 +98,7 @@ pub(crate) async fn final_block(
         return Ok(None);
     }
     let (blocks, age_s) = (head.header.number - header.number, head.header.timestamp.saturating_sub(header.timestamp));
-    let by_ethereum = BY_ETHEREUM.contains(&node.chain_number) && header.number > 0;
+    let by_ethereum = node.family.is_final_by_ethereum() && header.number > 0;
     // A node that makes up its times, as one for tests does, has the blocks instead.
     if by_ethereum && blocks < tag.least_slots() && age_s < tag.least_slots() * SLOT_S {
         let why = format!("block {} is {age_s} s and {blocks} blocks below the last one", header.number);

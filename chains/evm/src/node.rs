@@ -22,10 +22,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::block::codec::Family;
 use crate::block::json::FromJson;
 use crate::finality::Named;
 use crate::movements::traces::Quicker;
-use crate::node::ability::Ability;
+use crate::node::ability::Abilities;
 use crate::node::batch::BatchSize;
 use crate::node::meaning::Meaning;
 use crate::node::recent::Recent;
@@ -104,39 +105,20 @@ pub(crate) struct Node {
     hurried: Endpoint,
     /// The number of the next question.
     next: AtomicU64,
-    pub(crate) chain_number: u64,
+    pub(crate) family: Family,
     /// See [`crate::EvmConfig`].
     pub(crate) foreign_headers: bool,
     /// When it last said that it is of that chain.
     right_chain: Mutex<Option<Instant>>,
-    /// JSON-RPC batches.
-    batches: Ability,
+    pub(crate) can: Abilities,
     batch: BatchSize,
-    /// `debug_traceTransaction`.
-    pub(crate) single_traces: Ability,
-    /// `debug_traceBlockByHash`.
-    pub(crate) whole_traces: Ability,
-    /// `trace_block`.
-    pub(crate) listed_traces: Ability,
     pub(crate) quicker_traces: Quicker,
-    /// `eth_getBlockReceipts`.
-    pub(crate) block_receipts: Ability,
-    /// Headers, transactions and receipts as they are known here.
-    pub(crate) known: Ability,
-    /// `eth_getRawTransactionByHash`.
-    pub(crate) raw: Ability,
-    /// `eth_getProof`.
-    pub(crate) proofs: Ability,
     /// The highest block at which the node was seen to prove nothing, nor at the one below.
     pub(crate) unproven_up_to: AtomicU64,
-    /// The proofs and code of tokens' contracts.
-    pub(crate) contracts: Ability,
     /// The lowest block that is known to have PUSH0, MCOPY and TLOAD.
     pub(crate) new_since: AtomicU64,
     /// Contract codes that were run, by their hashes.
     pub(crate) codes: Mutex<HashMap<B256, Bytecode>>,
-    /// `eth_call` with a state override, for the balance reader.
-    pub(crate) overrides: Ability,
     /// What it has said lately, by which its answers are held against each other.
     pub(crate) recent: Recent,
     /// What of that was not believed, though the rest counts.
@@ -157,28 +139,15 @@ impl Node {
             next: AtomicU64::new(1),
             hurried: endpoint.within(endpoint.deadline() / 2),
             endpoint,
-            chain_number,
+            family: Family(chain_number),
             foreign_headers,
             right_chain: Mutex::new(None),
-            batches: Ability::assumed("batches"),
-            single_traces: Ability::assumed(
-                "debug_traceTransaction, so internal payments that nothing else tells are found by reading state",
-            ),
-            whole_traces: Ability::assumed("debug_traceBlockByHash, so traces are asked for another way"),
-            listed_traces: Ability::assumed("trace_block, so traces are asked for another way"),
+            can: Abilities::assumed(),
             quicker_traces: Quicker::default(),
-            block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
-            known: Ability::assumed("codec of ours for all of its blocks, so these are told and not checked"),
-            raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
             unproven_up_to: AtomicU64::new(0),
-            proofs: Ability::assumed("eth_getProof, so nothing is proven"),
             new_since: AtomicU64::new(u64::MAX),
             named_final: Mutex::default(),
             codes: Mutex::default(),
-            contracts: Ability::assumed(
-                "proofs of tokens' contracts, so a token whose code changes, or that stops an account, is not noticed",
-            ),
-            overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),
             recent: Recent::default(),
             doubt: Mutex::default(),
             lied_of: Mutex::default(),
@@ -202,7 +171,7 @@ impl Node {
 
     /// It has proven an account, or words of a contract, at this block.
     pub(crate) fn note_proven(&self, block: BlockHash) {
-        self.proofs.show();
+        self.can.proofs.show();
         let mut proven = self.proven.lock();
         if !proven.contains(&block) {
             proven.truncate(PROVEN - 1);
@@ -228,8 +197,8 @@ impl Node {
             return Ok(());
         }
         let found = self.chain_id().await?;
-        if found.to::<u64>() != self.chain_number {
-            let (expected, found) = (format!("eip155:{}", self.chain_number), format!("eip155:{found}"));
+        if found.to::<u64>() != self.family.0 {
+            let (expected, found) = (format!("eip155:{}", self.family.0), format!("eip155:{found}"));
             return Err(NodeError::WrongChain { node: self.name.clone(), expected, found });
         }
         *last_said() = Some(asked);
@@ -324,7 +293,7 @@ impl Node {
         let mut open: VecDeque<usize> = (0..questions.len()).collect();
         while !open.is_empty() {
             let size = open.len().min(self.batch.size());
-            if size < 2 || !self.batches.is_there() {
+            if size < 2 || !self.can.batches.is_there() {
                 let ask = async |nth: usize| (nth, self.ask(method, questions[nth].clone(), subject).await);
                 let mut singles = futures_util::stream::iter(open).map(ask).buffer_unordered(AT_ONCE);
                 while let Some((nth, answer)) = singles.next().await {
@@ -339,7 +308,7 @@ impl Node {
             let mut asked: VecDeque<usize> = open.drain(..size).collect();
             match self.send_batch(method, asked.iter().map(|nth| &questions[*nth])).await {
                 Ok(told) => {
-                    self.batches.show();
+                    self.can.batches.show();
                     let mut refused = 0;
                     for (nth, answer) in asked.into_iter().zip(told) {
                         match &answer {
@@ -387,20 +356,20 @@ impl Node {
         let why = match self.refusal(error, subject) {
             // Some refuse batches without a word of it: is one question answered by itself?
             Refusal::Failed(error @ NodeError::Unreachable { .. }, Cause::Other) if !overloaded => {
-                if self.batches.doubt() {
+                if self.can.batches.doubt() {
                     return Err(error); // it took one before
                 }
                 let answer = match self.ask(method, first.clone(), subject).await {
                     Err(Refusal::Failed(..)) => return Err(error),
                     answer => answer,
                 };
-                self.batches.lose(self, &error.to_string());
+                self.can.batches.lose(self, &error.to_string());
                 return Ok(Some(answer));
             }
             refusal => refusal.in_words()?,
         };
         match size {
-            2 => self.batches.lose(self, &why),
+            2 => self.can.batches.lose(self, &why),
             _ => tracing::debug!(node = self.name, "a batch of {size} is refused: {why}"),
         }
         self.batch.refused(size.max(4)); // those of two are tried again when that ability is

@@ -157,7 +157,7 @@ async fn withhold(
     }
     let holds = |one: &Reading| one.balance.as_ref().is_ok_and(|it| *it != Amount::ZERO);
     let is_lacking = |one: &Reading| one.asset == asset && !one.proven && lacking.contains(&one.account) && holds(one);
-    if !question.at.is_provable() || !node.proofs.is_there() || !readings.iter().any(is_lacking) {
+    if !question.at.is_provable() || !node.can.proofs.is_there() || !readings.iter().any(is_lacking) {
         return;
     }
     if !horizon::proves(node, question.at.block).await {
@@ -303,7 +303,7 @@ pub(crate) async fn nonce(node: &Node, at: StateAt, address: Address) -> Result<
     let proven = each_proof(node, at, &[((), address)], |(), proof| proof.nonce.to()).await?;
     match proven[..] {
         [nonce] => Ok(nonce),
-        _ if node.proofs.is_there() && at.is_provable() => {
+        _ if node.can.proofs.is_there() && at.is_provable() => {
             Err(node.missing(&subject, None, "its account is not proven"))
         }
         _ => {
@@ -326,7 +326,7 @@ pub(crate) async fn each_proof<K: Copy, T>(
     }
     let block = by_hash(at.block.hash);
     for some in accounts.chunks(PROOFS_AT_ONCE) {
-        if !node.proofs.is_there() {
+        if !node.can.proofs.is_there() {
             return Ok(Vec::new());
         }
         let questions = some.iter().map(|(_, address)| json!([address, [], block])).collect();
@@ -339,7 +339,7 @@ pub(crate) async fn each_proof<K: Copy, T>(
                     checked(node, at, (*address, &[]), &proof, &subject()).await?;
                     proven.push(take(*whose, proof));
                 }
-                Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject(), &why)?,
+                Err(Refusal::NoMethod(why)) => node.can.proofs.refuse(node, &subject(), &why)?,
                 // Some say of an account that is not there that they do not find it, in words of their own.
                 Err(Refusal::Absent(why) | Refusal::Other(why)) => {
                     tracing::debug!(node = node.name, "no proof: {}: {why}", subject());
@@ -404,13 +404,13 @@ pub(crate) async fn prove_contract(
     address: Address,
     keys: &[B256],
 ) -> Result<Option<Result<(verify::AccountProof, Option<Vec<U256>>), String>>, NodeError> {
-    if !node.proofs.is_there() {
+    if !node.can.proofs.is_there() {
         return Ok(None);
     }
     let subject = format!("the proof of contract {address} at block {}", at.block.height);
     match prove(node, at, address, keys).await? {
         Ok(proven) => Ok(Some(Ok(proven))),
-        Err(Refusal::NoMethod(why)) => node.proofs.refuse(node, &subject, &why).map(|()| None),
+        Err(Refusal::NoMethod(why)) => node.can.proofs.refuse(node, &subject, &why).map(|()| None),
         Err(refusal) => {
             let why = refusal.in_words()?;
             tracing::debug!(node = node.name, "no proof: {subject}: {why}");

@@ -65,9 +65,7 @@ mod family;
 mod receipt;
 mod transaction;
 
-pub(crate) use family::{
-    burns, has_own_deposits, is_state_sync, knows, pays_beneficiary, pays_withdrawals, state_sync,
-};
+pub(crate) use family::Family;
 pub(crate) use receipt::Receipt;
 pub(crate) use transaction::Transaction;
 

@@ -11,7 +11,7 @@ use assay_types::{BlockHash, BlockRef, Fault, Height, NodeError, Watch};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::block::codec::{self, Place, Receipt, Transaction};
+use crate::block::codec::{Place, Receipt, Transaction};
 use crate::block::headers::{BlockJson, SealedHeader, hash_at, sealed};
 use crate::diagnose;
 use crate::diagnose::elsewhere;
@@ -124,11 +124,10 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     let committed = contents.committed().iter().map(|transaction| is_checked && !transaction.is_foreign);
     let committed: Vec<bool> = committed.chain([false]).collect();
     let Contents { sealed, transactions, withdrawals, apart, .. } = contents;
-    let withdrawals = withdrawals.filter(|_| codec::pays_withdrawals(node.chain_number)).unwrap_or_default();
-    let is_state_sync =
-        apart || transactions.last().is_some_and(|last| codec::is_state_sync(node.chain_number, last.kind));
-    let is_of_another_family = sealed.is_foreign
-        || !codec::knows(node.chain_number) && transactions.iter().any(|transaction| transaction.is_foreign);
+    let withdrawals = withdrawals.filter(|_| node.family.pays_withdrawals()).unwrap_or_default();
+    let is_state_sync = apart || transactions.last().is_some_and(|last| node.family.is_state_sync(last.kind));
+    let is_of_another_family =
+        sealed.is_foreign || !node.family.knows() && transactions.iter().any(|transaction| transaction.is_foreign);
     let mut digest = Digest::new(&sealed.header, is_of_another_family, transactions, receipts, &withdrawals).map_err(
         |(id, why)| {
             node.contradiction(&format!("the receipt of transaction {id}"), "its transaction", Fault::Forged, why)
@@ -138,10 +137,10 @@ pub(crate) async fn block(node: &Node, at: BlockRef, senders: Senders<'_>) -> Re
     if let Some(last) = digest.transactions.last_mut().filter(|_| is_state_sync) {
         (last.is_state_sync, last.is_told) = (true, false);
     }
-    if !codec::pays_beneficiary(node.chain_number) {
+    if !node.family.pays_beneficiary() {
         digest.transactions.iter_mut().for_each(|tx| tx.tip = U256::ZERO);
     }
-    let burns = codec::burns(node.chain_number, at.height, sealed.header.excess_blob_gas.is_some());
+    let burns = node.family.burns(at.height, sealed.header.excess_blob_gas.is_some());
     traces::explain(node, at, &mut digest, traces?, burns).await?;
     Ok(Fetched { sealed, txids, is_checked, is_denied, digest })
 }
@@ -200,7 +199,7 @@ async fn read_body(
         return Err(node.contradiction(&subject, "what was asked for", fault, why));
     }
     let is_checked = !sealed.is_foreign;
-    let apart = transactions.last().is_some_and(|last| Some(last.id) == codec::state_sync(node.chain_number, at));
+    let apart = transactions.last().is_some_and(|last| Some(last.id) == node.family.state_sync(at));
     let committed = &transactions[..transactions.len() - usize::from(apart)];
     if let Some(field) = committed.iter().find_map(|transaction| transaction.lacks).filter(|_| is_checked) {
         return Err(node.not_read(&subject, &serde::de::Error::missing_field(field)));
@@ -238,7 +237,7 @@ async fn check_transactions(
     let known: Vec<&Transaction> = transactions.iter().filter(|transaction| !transaction.bytes.is_empty()).collect();
     let hashes = keccak::of_each(&known.iter().map(|transaction| &transaction.bytes[..]).collect::<Vec<_>>());
     for (transaction, hash) in known.into_iter().zip(hashes) {
-        let is_unsigned = transaction.is_signed_by_name() && !codec::knows(node.chain_number);
+        let is_unsigned = transaction.is_signed_by_name() && !node.family.knows();
         let checked = transaction.check(hash).and_then(|()| match senders.are_to_be_checked(transaction) {
             true if !is_unsigned => transaction.check_sender(),
             _ => Ok(()),
@@ -266,14 +265,14 @@ async fn check_withdrawals(node: &Node, at: BlockRef, contents: &Contents) -> Re
 /// Asks for the bytes of transactions whose type is not known here, so that these can be held against the root at least. `false` where the
 /// node does not give them.
 async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) -> Result<bool, NodeError> {
-    for deposit in all.iter_mut().filter(|one| one.is_deposit() && codec::has_own_deposits(node.chain_number)) {
+    for deposit in all.iter_mut().filter(|one| one.is_deposit() && node.family.has_own_deposits()) {
         (deposit.is_foreign, deposit.bytes) = (true, Vec::new());
     }
     let foreign: Vec<&mut Transaction> = all.iter_mut().filter(|transaction| transaction.is_foreign).collect();
     let Some(kind) = foreign.first().map(|transaction| transaction.kind) else { return Ok(true) };
     let subject = format!("the bytes of transactions of type {kind:#x} in block {}", at.height);
     let questions = foreign.iter().map(|transaction| json!([transaction.id])).collect();
-    let answers = match node.raw.is_there() {
+    let answers = match node.can.raw.is_there() {
         true => node.ask_many::<Bytes>("eth_getRawTransactionByHash", questions, &subject).await?,
         false => Vec::new(),
     };
@@ -281,20 +280,19 @@ async fn bytes_of_foreign(node: &Node, at: BlockRef, all: &mut [Transaction]) ->
     for (transaction, answer) in foreign.into_iter().zip(answers) {
         match answer {
             Ok(bytes) => {
-                node.raw.show();
+                node.can.raw.show();
                 transaction.bytes = bytes.into();
                 told += 1;
             }
-            Err(Refusal::NoMethod(why)) => node.raw.refuse(node, &subject, &why)?,
+            Err(Refusal::NoMethod(why)) => node.can.raw.refuse(node, &subject, &why)?,
             Err(refusal) => _ = refusal.in_words()?,
         }
     }
     let last = all.len().saturating_sub(1);
     let mut without = (0..).zip(all.iter()).filter(|(_, transaction)| transaction.bytes.is_empty());
     let is_whole = told > 0 && without.clone().next().is_none();
-    let is_strange =
-        |(place, one): (usize, &Transaction)| place != last || !codec::is_state_sync(node.chain_number, one.kind);
-    if without.any(is_strange) && codec::knows(node.chain_number) {
+    let is_strange = |(place, one): (usize, &Transaction)| place != last || !node.family.is_state_sync(one.kind);
+    if without.any(is_strange) && node.family.knows() {
         let why = format!(
             "block {} has a transaction of type {kind:#x}, which this chain did not have when this was written",
             at.height
@@ -339,13 +337,13 @@ async fn count(node: &Node, header: &Header, at: BlockRef) -> Option<usize> {
 
 /// All receipts of the block; `None` where they are to be asked for one by one.
 async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>>, Refusal> {
-    if !node.block_receipts.is_there() {
+    if !node.can.block_receipts.is_there() {
         return Ok(None);
     }
     let subject = format!("the receipts of block {}", at.height);
     match node.ask_large("eth_getBlockReceipts", json!([B256::from(at.hash.0)]), &subject).await {
         Ok(Some(receipts)) => {
-            node.block_receipts.show();
+            node.can.block_receipts.show();
             Ok(Some(receipts))
         }
         Ok(None) => Err(node.null(&subject)),
@@ -364,7 +362,7 @@ async fn block_receipts(node: &Node, at: BlockRef) -> Result<Option<Vec<Receipt>
             Ok(None)
         }
         Err(Refusal::NoMethod(why)) => {
-            node.block_receipts.refuse(node, &subject, &why)?;
+            node.can.block_receipts.refuse(node, &subject, &why)?;
             Ok(None)
         }
         Err(refusal) => Err(refusal),
@@ -427,9 +425,9 @@ fn check_receipts(node: &Node, contents: &Contents, subject: &str, receipts: &[R
         return Err(node.contradiction(&subject, "its receipt", Fault::Forged, why));
     }
     match checked {
-        Err(why) if !is_strange() || codec::knows(node.chain_number) => Err(contradiction("its header", why)),
+        Err(why) if !is_strange() || node.family.knows() => Err(contradiction("its header", why)),
         checked if receipts.iter().all(|receipt| receipt.succeeded.is_some()) => {
-            checked.as_ref().err().into_iter().for_each(|why| node.known.lose(node, why));
+            checked.as_ref().err().into_iter().for_each(|why| node.can.known.lose(node, why));
             Ok(checked.is_ok())
         }
         _ => {

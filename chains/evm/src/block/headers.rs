@@ -10,7 +10,6 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use crate::block::codec;
 use crate::block::json::{self, FromJson, Json, Wrong};
 use crate::diagnose;
 use crate::node::{Node, OrFail, Refusal};
@@ -242,7 +241,7 @@ pub(crate) fn sealed<T>(node: &Node, block: &BlockJson<T>, subject: &str) -> Res
         return Err(node.unreadable(subject, Fault::Forged, why));
     }
     let checked = verify::header(&header, *hash);
-    let is_known = codec::knows(node.chain_number);
+    let is_known = node.family.knows();
     let is_foreign = node.foreign_headers || checked.is_err() && !is_known && verify::has_foreign_fields(fields);
     if !is_foreign {
         checked.map_err(|why| {
@@ -252,7 +251,7 @@ pub(crate) fn sealed<T>(node: &Node, block: &BlockJson<T>, subject: &str) -> Res
         })?;
         node.recent.note(Height(header.number), header.state_root);
     } else {
-        node.known.lose(node, "the header has fields that are not known here");
+        node.can.known.lose(node, "the header has fields that are not known here");
     }
     Ok(SealedHeader { header, hash: *hash, is_foreign })
 }

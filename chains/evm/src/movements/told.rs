@@ -11,7 +11,6 @@ use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, U256};
 use assay_types::{BlockRef, Direction, Effect, Fault, NodeError, Watch};
 
-use crate::block::codec;
 use crate::block::fetch::Fetched;
 use crate::block::headers;
 use crate::movements::digest::Digest;
@@ -142,7 +141,7 @@ async fn judge(
     let all_are_told = digest.transactions.iter().all(|tx| tx.is_told);
     // Before EIP-6780 a contract could end as if it had never been one.
     let header = &fetched.sealed.header;
-    let may_vanish = codec::burns(node.chain_number, at.height, header.excess_blob_gas.is_some());
+    let may_vanish = node.family.burns(at.height, header.excess_blob_gas.is_some());
     let pays_itself = !header.difficulty.is_zero();
     for (address, after) in &after {
         let before = before.get(address);

@@ -62,7 +62,7 @@ impl Quicker {
 /// in one list (`trace_block`).
 pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
     let quicker = &node.quicker_traces;
-    let _turn = if node.whole_traces.is_there() { quicker.turn().await } else { None };
+    let _turn = if node.can.whole_traces.is_there() { quicker.turn().await } else { None };
     let is_listed_first = quicker.is_listed() == Some(true);
     if is_listed_first && let Some(traces) = listed(node, at).await? {
         return Ok(Traces::All(traces));
@@ -86,20 +86,20 @@ pub(crate) async fn of_block(node: &Node, at: BlockRef) -> Result<Traces, NodeEr
 
 /// All in one list, where the node gives it.
 async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeError> {
-    if !node.listed_traces.is_there() {
+    if !node.can.listed_traces.is_there() {
         return Ok(None);
     }
     let subject = format!("the traces of block {}", at.height);
     let height = U64::from(at.height.0);
     let FlatTraces { traces, blocks, odd } = match node.ask_large("trace_block", json!([height]), &subject).await {
         Ok(traces) => traces,
-        Err(Refusal::NoMethod(why)) => return node.listed_traces.refuse(node, &subject, &why).map(|()| None),
+        Err(Refusal::NoMethod(why)) => return node.can.listed_traces.refuse(node, &subject, &why).map(|()| None),
         Err(Refusal::Failed(error, Cause::Late)) => {
-            node.listed_traces.lose_to(node, &error);
+            node.can.listed_traces.lose_to(node, &error);
             return Ok(None);
         }
         Err(Refusal::Failed(error, Cause::Huge)) => {
-            node.listed_traces.bear(node, &error);
+            node.can.listed_traces.bear(node, &error);
             return Ok(None);
         }
         Err(refusal) => {
@@ -108,7 +108,7 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
             return Ok(None);
         }
     };
-    node.listed_traces.show();
+    node.can.listed_traces.show();
     let of_another = blocks.into_iter().find(|(hash, height)| hash.0 != at.hash.0 || *height != at.height);
     let Some((hash, height)) = of_another else {
         return match odd {
@@ -127,7 +127,7 @@ async fn listed(node: &Node, at: BlockRef) -> Result<Option<Vec<Trace>>, NodeErr
 
 /// Each transaction's calls within each other.
 async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
-    if !node.whole_traces.is_there() {
+    if !node.can.whole_traces.is_there() {
         return Ok(Traces::OneByOne);
     }
     let subject = format!("the traces of block {}", at.height);
@@ -136,21 +136,21 @@ async fn nested(node: &Node, at: BlockRef) -> Result<Traces, NodeError> {
         .await
     {
         Ok(traces) if traces.iter().any(Trace::is_of_another_tracer) => {
-            node.whole_traces.lose(node, OTHER_TRACER);
+            node.can.whole_traces.lose(node, OTHER_TRACER);
             Ok(Traces::OneByOne)
         }
         Ok(traces) => {
-            node.whole_traces.show();
+            node.can.whole_traces.show();
             Ok(Traces::All(traces))
         }
         // Some trace single transactions alone; who does not trace at all says so when asked for one.
-        Err(Refusal::NoMethod(why)) => node.whole_traces.refuse(node, &subject, &why).map(|()| Traces::OneByOne),
+        Err(Refusal::NoMethod(why)) => node.can.whole_traces.refuse(node, &subject, &why).map(|()| Traces::OneByOne),
         Err(Refusal::Failed(error, Cause::Huge)) => {
-            node.whole_traces.bear(node, &error);
+            node.can.whole_traces.bear(node, &error);
             Ok(Traces::OneByOne)
         }
         Err(Refusal::Failed(error, Cause::Late)) => {
-            node.whole_traces.lose_to(node, &error);
+            node.can.whole_traces.lose_to(node, &error);
             Ok(Traces::OneByOne)
         }
         Err(Refusal::TooMuch(why)) => {
@@ -184,7 +184,7 @@ pub(crate) async fn explain(
     match traces {
         Traces::None => Ok(()),
         Traces::All(traces) => from_all(node, at, digest, traces, burns).await,
-        Traces::OneByOne if !node.single_traces.is_there() => Ok(()),
+        Traces::OneByOne if !node.can.single_traces.is_there() => Ok(()),
         Traces::OneByOne => {
             let calling = digest.transactions.iter().enumerate().filter(|(_, tx)| !tx.is_told);
             let calling = calling.map(|(place, tx)| (place, tx.id)).collect();
@@ -260,22 +260,22 @@ async fn one_by_one(node: &Node, digest: &mut Digest, open: Vec<(usize, B256)>, 
     while let Some((place, asked, subject)) = traces.next().await {
         match asked {
             Ok(calls) if calls.are_of_another_tracer() => {
-                node.single_traces.lose(node, OTHER_TRACER);
+                node.can.single_traces.lose(node, OTHER_TRACER);
                 break;
             }
             Ok(calls) => {
-                node.single_traces.show();
+                node.can.single_traces.show();
                 note(node, &subject, digest, place, &calls, burns)?;
             }
-            Err(Refusal::NoMethod(why)) => return node.single_traces.refuse(node, &subject, &why),
+            Err(Refusal::NoMethod(why)) => return node.can.single_traces.refuse(node, &subject, &why),
             Err(Refusal::Failed(error, Cause::Huge)) => {
-                if !node.single_traces.bear(node, &error) {
+                if !node.can.single_traces.bear(node, &error) {
                     break;
                 }
             }
             // The next one may take as long.
             Err(Refusal::Failed(error, Cause::Late)) => {
-                node.single_traces.lose_to(node, &error);
+                node.can.single_traces.lose_to(node, &error);
                 break;
             }
             Err(refusal) => {

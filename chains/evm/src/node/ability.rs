@@ -22,6 +22,52 @@ pub(crate) struct Ability {
     lost: Mutex<Option<Instant>>,
 }
 
+/// All that matters of a node.
+#[derive(Debug)]
+pub(crate) struct Abilities {
+    /// JSON-RPC batches.
+    pub(crate) batches: Ability,
+    /// `debug_traceTransaction`.
+    pub(crate) single_traces: Ability,
+    /// `debug_traceBlockByHash`.
+    pub(crate) whole_traces: Ability,
+    /// `trace_block`.
+    pub(crate) listed_traces: Ability,
+    /// `eth_getBlockReceipts`.
+    pub(crate) block_receipts: Ability,
+    /// Headers, transactions and receipts as they are known here.
+    pub(crate) known: Ability,
+    /// `eth_getRawTransactionByHash`.
+    pub(crate) raw: Ability,
+    /// `eth_getProof`.
+    pub(crate) proofs: Ability,
+    /// The proofs and code of tokens' contracts.
+    pub(crate) contracts: Ability,
+    /// `eth_call` with a state override, for the balance reader.
+    pub(crate) overrides: Ability,
+}
+
+impl Abilities {
+    pub(crate) const fn assumed() -> Abilities {
+        Abilities {
+            batches: Ability::assumed("batches"),
+            single_traces: Ability::assumed(
+                "debug_traceTransaction, so internal payments that nothing else tells are found by reading state",
+            ),
+            whole_traces: Ability::assumed("debug_traceBlockByHash, so traces are asked for another way"),
+            listed_traces: Ability::assumed("trace_block, so traces are asked for another way"),
+            block_receipts: Ability::assumed("eth_getBlockReceipts, so receipts are read one by one"),
+            known: Ability::assumed("codec of ours for all of its blocks, so these are told and not checked"),
+            raw: Ability::assumed("eth_getRawTransactionByHash, so what is not known here is told and not checked"),
+            proofs: Ability::assumed("eth_getProof, so nothing is proven"),
+            contracts: Ability::assumed(
+                "proofs of tokens' contracts, so a token whose code changes, or that stops an account, is not noticed",
+            ),
+            overrides: Ability::assumed("code laid by eth_call, so balances are read one by one"),
+        }
+    }
+}
+
 impl Ability {
     pub(crate) const fn assumed(what: &'static str) -> Ability {
         Ability { what, shown: AtomicBool::new(false), lost: Mutex::new(None) }

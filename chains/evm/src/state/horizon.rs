@@ -77,7 +77,7 @@ pub(crate) async fn proves(node: &Node, at: BlockRef) -> bool {
 fn tell_of_none(node: &Node, at: BlockRef, is_first: bool) {
     let subject = format!("a proof of the state of block {}", at.height);
     let none = "it gives none of this block, its last one, nor of the one below";
-    if node.proofs.doubt() {
+    if node.can.proofs.doubt() {
         node.doubt(node.missing(&subject, Some(Fault::Omitted), format!("{none}, and gave some before")));
     } else if is_first {
         tracing::warn!(node = node.name, "no {subject}, so nothing is proven: {none}");

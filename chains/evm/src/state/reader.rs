@@ -41,13 +41,13 @@ pub(crate) async fn balances(
     accounts: &[Address],
     tokens: &[Address],
 ) -> Result<Balances, NodeError> {
-    if node.overrides.is_there() && !accounts.is_empty() {
+    if node.can.overrides.is_there() && !accounts.is_empty() {
         match by_reader(node, at, accounts, tokens).await {
             Ok(balances) => return Ok(Ok(balances)),
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::NoState(why)) => return Ok(Err(why)),
             Err(Stop::NoOverride(why)) => {
-                node.overrides.lose(node, &why);
+                node.can.overrides.lose(node, &why);
             }
         }
     }

@@ -58,7 +58,7 @@ pub(crate) async fn remarks(
     time: u64,
     readings: &[Reading],
 ) -> Result<Vec<Remark>, NodeError> {
-    if !question.at.is_provable() || !node.proofs.is_there() || !node.contracts.is_there() {
+    if !question.at.is_provable() || !node.can.proofs.is_there() || !node.can.contracts.is_there() {
         return Ok(Vec::new());
     }
     let mut each = futures_util::stream::iter(question.tokens)
@@ -77,7 +77,7 @@ pub(crate) async fn remarks(
             Err(error) if error.fault() == Some(Fault::Omitted) => node.doubt(error),
             // What it cannot bear is not worth a block.
             Err(error) => {
-                node.contracts.lose(node, &error.to_string());
+                node.can.contracts.lose(node, &error.to_string());
                 break;
             }
         }

@@ -22,7 +22,7 @@ use revm::state::AccountInfo;
 use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
-use crate::block::{by_hash, codec, headers};
+use crate::block::{by_hash, headers};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::reader::{CALL_GAS, READER, READERS_GAS, call_laid};
 use crate::state::{self, StateAt, horizon};
@@ -211,7 +211,7 @@ impl Stage<'_> {
         let mut run = Run { word: None, saw: Grounds::default(), asks_what_is_held: false, is_new: false };
         let (mut words, mut is_believed) = (Vec::with_capacity(CALLS.len()), true);
         for (caller, gas_limit) in CALLS {
-            let id = self.node.chain_number;
+            let id = self.node.family.0;
             let view = View { stage: self, saw: &mut run.saw };
             let context = Context::mainnet().with_db(view).modify_cfg_chained(|cfg| cfg.chain_id = id);
             let context = context.modify_block_chained(|block| {
@@ -282,7 +282,7 @@ fn info(proof: &AccountProof, code: Bytecode) -> AccountInfo {
 async fn knows_new(node: &Node, at: BlockRef) -> Result<bool, NodeError> {
     /// PUSH0, MCOPY and TLOAD, and returns a word.
     const CODE: &str = "0x60015f525f5f5f5e5f5c5060205ff3";
-    if codec::knows(node.chain_number) || at.height.0 >= node.new_since.load(Ordering::Relaxed) {
+    if node.family.knows() || at.height.0 >= node.new_since.load(Ordering::Relaxed) {
         return Ok(true);
     }
     let header = headers::asked_at(node, at.height).await;
@@ -312,7 +312,7 @@ async fn code(node: &Node, at: BlockRef, proof: &AccountProof) -> Result<Option<
     let block = by_hash(at.hash);
     let code = match node.ask::<Bytes>("eth_getCode", json!([proof.address, block]), &subject).await {
         Err(Refusal::NoMethod(why)) => {
-            node.contracts.lose(node, &why);
+            node.can.contracts.lose(node, &why);
             return Ok(None);
         }
         code => code.or_fail(node, &subject)?,

@@ -209,7 +209,7 @@ impl Token<'_> {
     /// another was not are told.
     async fn sample(&self, wanted: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
         let mut told = HashMap::new();
-        if !self.node.proofs.is_there() {
+        if !self.node.can.proofs.is_there() {
             return Ok(told);
         }
         let mut wanted: Vec<&Held> = wanted.iter().collect();
@@ -236,7 +236,7 @@ impl Token<'_> {
     /// The balances of these accounts, of whom the node gives none, as far as the token's code gives one.
     pub(crate) async fn rescue(&self, failed: &[Address]) -> Result<HashMap<Address, Shown>, NodeError> {
         let mut told = HashMap::new();
-        if !self.at.is_provable() || !self.node.proofs.is_there() {
+        if !self.at.is_provable() || !self.node.can.proofs.is_there() {
             return Ok(told);
         }
         for account in failed.iter().take(SUSPECTED) {
