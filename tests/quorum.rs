@@ -321,6 +321,39 @@ fn without(odd: &Odd, [a, b]: [&World; 2], token: Address) {
     assert_eq!(serving.stop().0, 0, "{what}");
 }
 
+/// What a node names final is held against its own chain, at whatever place it is asked, and no other one is told of for it.
+#[test]
+fn a_final_block_of_another_fork_is_told_of_whom_names_it() {
+    let [a, b, c, fork] = std::array::from_fn(|_| anvil(&["--slots-in-an-epoch", "4"]));
+    let token = [&a, &b, &c, &fork].map(open)[0];
+    [&a, &b, &c].iter().for_each(|world| feed(world, TIP, 0));
+    feed(&fork, 5, 0);
+    feed(&fork, TIP, 1);
+    for (tag, height) in [("safe", TIP - 4), ("finalized", TIP - 8)] {
+        let other = fork.call("eth_getBlockByNumber", json!([format!("{height:#x}"), false]));
+        let rule = Rule::when(
+            move |method, params| method == "eth_getBlockByNumber" && params[0] == tag,
+            alter(move |answer| answer.clone_from(&other)),
+        );
+        let proxy = Proxy::with(&c.anvil.url, vec![rule]);
+        for place in 0..3 {
+            let mut urls = vec![a.anvil.url.as_str(), &b.anvil.url];
+            urls.insert(place, &proxy.url);
+            let lab = lab(&urls, 2, token);
+            let by_tag = std::fs::read_to_string(lab.path("assay.toml"))
+                .unwrap()
+                .replace("{ confirmations = 3 }", &format!("{{ tag = \"{tag}\" }}"));
+            lab.write("assay.toml", &by_tag);
+            let (told, said) = index(&lab);
+            let mixed: Vec<&str> = said.lines().filter(|line| line.contains("mixed-forks")).collect();
+            assert!(told == 0 && !mixed.is_empty(), "{tag} at {place}: {told}: {said}");
+            assert!(mixed.iter().all(|line| line.contains(&proxy.url)), "{tag} at {place}: {said}");
+            let reached = lab.json(&["index", "--once"], 0);
+            assert_eq!(reached["chains"][0]["final_height"], height, "{tag} at {place}: {reached}");
+        }
+    }
+}
+
 #[test]
 fn where_one_of_two_is_needed_and_fails_its_proofs_it_is_the_one_that_lies() {
     let ([a, b], token) = anvils::<2>();

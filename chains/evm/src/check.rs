@@ -180,16 +180,7 @@ async fn finality_notice(node: &Node, finality: Finality, head: &SealedHeader) -
         return Ok(notice(node, "finality", "by confirmations", false));
     };
     Ok(match final_block(node, tag, head, tagged(node, tag).await).await? {
-        Some(last) => {
-            let found = headers::hash_at(node, last.height).await?;
-            if let Some(found) = found.filter(|found| *found != last.hash) {
-                let (said, found) = (B256::from(last.hash.0), B256::from(found.0));
-                let why = format!("it is {said} at height {}, where its chain has {found}", last.height);
-                let subject = format!("the {} header", tag.as_str());
-                return Err(node.unreadable(&subject, Fault::MixedForks, why));
-            }
-            notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false)
-        }
+        Some(last) => notice(node, "finality", format!("{} is block {}", tag.as_str(), last.height), false),
         None => notice(
             node,
             "finality",

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use alloy::primitives::B256;
 use assay_types::{BlockRef, Fault, NodeError};
 
 use crate::block::headers::{self, SealedHeader};
@@ -51,6 +52,8 @@ const SLOT_S: u64 = 12;
 #[derive(Debug, Default)]
 pub(crate) struct Named {
     highest: Option<u64>,
+    /// What it named last that is on its own chain.
+    last: Option<BlockRef>,
     /// When it was last told that it names something else now.
     told: Option<Instant>,
 }
@@ -72,7 +75,8 @@ fn subject(tag: FinalityTag) -> String {
 /// older one than before, none any more, or one that it does not have, is told, and the chain goes on without it.
 ///
 /// # Errors
-/// [`NodeError::Contradiction`] where the block is younger than the chain's consensus lets a final one be.
+/// [`NodeError::Contradiction`] where the block is younger than the chain's consensus lets a final one be, and [`NodeError::Unreadable`] where
+/// the node has another one at that height.
 pub(crate) async fn final_block(
     node: &Node,
     tag: FinalityTag,
@@ -104,8 +108,17 @@ pub(crate) async fn final_block(
         let why = format!("block {} is {age_s} s and {blocks} blocks below the last one", header.number);
         return Err(node.contradiction(&subject(tag), "the rules of consensus", Fault::Forged, why));
     }
+    let last = sealed.at();
+    if node.named_final.lock().last != Some(last) {
+        if let Some(ours) = headers::hash_at(node, last.height).await?.filter(|hash| *hash != last.hash) {
+            let [said, ours] = [last.hash, ours].map(|hash| B256::from(hash.0));
+            let why = format!("it is {said} at height {}, where its chain has {ours}", last.height);
+            return Err(node.unreadable(&subject(tag), Fault::MixedForks, why));
+        }
+        node.named_final.lock().last = Some(last);
+    }
     hold_against_before(node, tag, Some(header.number));
-    Ok(Some(sealed.at()))
+    Ok(Some(last))
 }
 
 fn hold_against_before(node: &Node, tag: FinalityTag, height: Option<u64>) {

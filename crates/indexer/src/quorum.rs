@@ -100,7 +100,10 @@ impl Quorum {
             match ask(&*self.seats[place].node) {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => answered = true,
-                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
+                Err(error) => {
+                    self.fault(place, &error);
+                    failed = Some(NodeError::or_worse(failed, error));
+                }
             }
         }
         failed.filter(|_| !answered).map_or(Ok(None), Err)

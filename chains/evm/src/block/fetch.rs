@@ -48,7 +48,8 @@ pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, wh
     let fault = match hash_at(node, at.height).await {
         Ok(Some(hash)) if hash != at.hash => return NodeError::Gone(at),
         Ok(Some(_)) => why.is_none().then_some(Fault::Omitted),
-        Ok(None) => Some(Fault::Stale),
+        // Another node may have named it.
+        Ok(None) => node.recent.head().filter(|head| *head >= at.height).map(|_| Fault::Stale),
         Err(error) => return error,
     };
     node.missing(subject, fault, why.unwrap_or(NULL))

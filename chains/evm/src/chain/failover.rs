@@ -37,9 +37,7 @@ impl EvmChain {
                     return Ok(result);
                 }
                 Err(error) if error.another_may_know() => {
-                    if self.nodes.len() > 1 {
-                        tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}");
-                    }
+                    self.tell_of_one(&error);
                     let is_away = matches!(error, NodeError::Unreachable { .. } | NodeError::Limited { .. });
                     away = away.or_else(|| (is_away && node.recent.head().is_some()).then(|| error.clone()));
                     failed = Some(NodeError::or_worse(failed, error));
@@ -55,6 +53,13 @@ impl EvmChain {
         let failed = failed.unwrap_or_else(|| NodeError::Unsupported(format!("{} has no node", self.id)));
         // Who answered before is waited for, whatever another one says meanwhile.
         Err(away.filter(|_| matches!(failed, NodeError::Contradiction { .. })).unwrap_or(failed))
+    }
+
+    /// Says what one of several nodes did, for the next one is asked.
+    fn tell_of_one(&self, error: &NodeError) {
+        if self.nodes.len() > 1 {
+            tracing::warn!(kind = error.fault().map(Fault::as_str), "{error}");
+        }
     }
 
     /// Leaves the current node if it stands still while another one has blocks above its last: those it cannot be asked for.
@@ -115,7 +120,10 @@ impl EvmChain {
             match found {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => is_answered = true,
-                Err(error) => failed = Some(NodeError::or_worse(failed, error)),
+                Err(error) => {
+                    self.tell_of_one(&error);
+                    failed = Some(NodeError::or_worse(failed, error));
+                }
             }
         }
         failed.filter(|_| !is_answered).map_or(Ok(None), Err)

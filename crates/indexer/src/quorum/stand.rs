@@ -292,14 +292,17 @@ impl Quorum {
     }
 }
 
-/// The highest block that enough of these call final, and its hash where it is named.
+/// The highest block that enough of these call final, and its hash where enough name it.
 fn final_block(tips: impl Iterator<Item = Tip>, need: usize, head: Height) -> (Option<Height>, Option<BlockHash>) {
     let mut finals: Vec<(Height, Option<BlockHash>)> =
         tips.filter_map(|tip| Some((tip.final_height?, tip.final_hash))).collect();
     finals.sort_unstable_by_key(|one| Reverse(one.0));
     match finals.get(need - 1) {
         Some((height, _)) if *height > head => (Some(head), None),
-        Some((height, hash)) => (Some(*height), *hash),
+        Some((height, _)) => {
+            let named = finals.iter().filter(|(at, _)| at == height).filter_map(|(_, hash)| *hash);
+            (Some(*height), most(named).filter(|(_, votes)| *votes >= need).map(|(hash, _)| hash))
+        }
         None => (None, None),
     }
 }
