@@ -170,7 +170,9 @@ impl EvmChain {
             let readings = state::read(node, &question).await?.readings();
             self.remarks(node, &fetched, &accounts, &readings).await?
         } else {
-            self.remarks(node, &fetched, &accounts, &readings).await?
+            let is_asked = |number: AccountNo| reads.remark.contains(&number.0) || wanted.is_moved(number);
+            let asked: Vec<_> = accounts.iter().filter(|(number, _)| is_asked(*number)).copied().collect();
+            self.remarks(node, &fetched, &asked, &readings).await?
         };
         let sealed = sealed(&fetched, reads);
         Ok(Block { remarks, sealed, ..self.whole(fetched, effects, readings) })

@@ -58,6 +58,11 @@ impl Wanted<'_> {
         Prove { whose: self.reads.prove.clone(), these: &self.moved }
     }
 
+    /// Did the block move something of its?
+    pub(crate) fn is_moved(&self, account: AccountNo) -> bool {
+        self.movers.contains(&account.0)
+    }
+
     pub(crate) fn has(&self, (account, asset): Pair) -> bool {
         let is_derived = || match asset {
             Asset::Token(token) => self.movers.contains(&account.0) && self.derived.contains(&Address::from(token)),

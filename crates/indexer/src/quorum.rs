@@ -138,8 +138,11 @@ impl Quorum {
         let pairs: Vec<_> = pairs.into_iter().filter(|pair| doubted.contains(&(pair.0, pair.2))).collect();
         let again = self.read_again(&block.header, &pairs)?;
         let mut again: HashMap<_, _> = again.into_iter().map(|one| (one.pair(), one)).collect();
-        let mut witnessed: Vec<(usize, Balances, bool)> =
-            said.into_iter().map(|(place, said)| (place, said, true)).collect();
+        let witness = |(place, said): (usize, Balances)| {
+            let knows_some = said.values().any(Result::is_ok);
+            (place, said, knows_some)
+        };
+        let mut witnessed: Vec<(usize, Balances, bool)> = said.into_iter().map(witness).collect();
         witnessed.push((giver, open, knows_some));
         for reading in &mut block.readings {
             if let Some(agreed) = again.remove(&reading.pair()) {
@@ -162,8 +165,9 @@ impl Quorum {
                     let (against, fault) = ("what counts".into(), Fault::Forged);
                     self.fault(*place, &NodeError::Contradiction { node, subject, against, why, fault });
                 }
-                Some(Err(why)) => {
-                    let fault = knows_some.then_some(Fault::Omitted);
+                // Who knows nothing of that block keeps no state of it.
+                Some(Err(why)) if *knows_some => {
+                    let fault = Some(Fault::Omitted);
                     self.fault(*place, &NodeError::Missing { node, subject, why: why.clone(), fault });
                 }
                 _ => {}

@@ -1,5 +1,5 @@
-//! Whose state is read at which block. Those that it moves always are; few accounts all are, at every block; many in turn, so that each
-//! has been read and proven within a set number of blocks.
+//! Whose state is read at which block. Those that it moves always are; few accounts all are, at every block; more at the last one that there is;
+//! many in turn, so that each has been read within a set number of blocks, in which all but few are proven too.
 
 use std::ops::Range;
 
@@ -15,13 +15,15 @@ use crate::patience::patiently;
 pub struct Turns {
     /// Up to so many accounts are read at every block, and proven at the last one.
     pub few: u32,
-    /// More are read and proven in turn: each within so many blocks.
+    /// Up to so many are read at the last one.
+    pub more: u32,
+    /// Those that are not few are proven, and those that are more than that read too, in turn: each within so many blocks.
     pub within: u64,
 }
 
 impl Default for Turns {
     fn default() -> Turns {
-        Turns { few: 500, within: 300 }
+        Turns { few: 500, more: 5_000, within: 300 }
     }
 }
 
@@ -60,8 +62,9 @@ impl Turns {
             return Reads { read: some.clone(), prove: some, remark, signed: false, ..Reads::MOVED };
         }
         // As many as the chain follows: accounts that were declared late are read by themselves, and are no fewer for that.
+        let are_read = is_last && watch.len() as u64 <= u64::from(self.more);
         Reads {
-            read: turn.clone(),
+            read: if are_read { numbers(watch) } else { turn.clone() },
             prove: turn.clone(),
             remark: turn,
             keep: watch.next().0 <= PROOFS_KEPT,
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn everyone_is_among_some_at_last_however_far_apart_the_heights_are() {
-        let turns = Turns { few: 500, within: 20 };
+        let turns = Turns { few: 500, more: 0, within: 20 };
         for (accounts, stride) in [(501, 20), (1_000, 300), (10_000, 7_200), (20_000, 256), (600, 1 << 16)] {
             let mut seen = vec![false; accounts as usize];
             for run in 0..400 {
@@ -164,7 +167,7 @@ mod tests {
     #[test]
     fn everyone_has_a_turn_and_nobody_two() {
         for (accounts, within) in [(1_000u32, 300u64), (7, 300), (5, 3), (1, 1), (1_000_000, 300)] {
-            let turns = Turns { few: 0, within };
+            let turns = Turns { few: 0, more: 0, within };
             for start in [0, 299, 12_345] {
                 let mut next = 0;
                 let first = (start..start + within).find(|height| height % within == 0).unwrap();

@@ -45,7 +45,7 @@ pub(crate) async fn meant(node: &Node, at: BlockRef, of: Of, refusal: Refusal) -
 /// it leaves out what it does not prove at this one. Whom it is asked about it must not foretell; and what it did prove of the block says so too.
 pub(crate) async fn proves(node: &Node, at: BlockRef) -> bool {
     if node.has_proven(at.hash) && !is_old(node, at) {
-        return true;
+        return is_still_there(node, at).await;
     }
     if at.height.0 <= node.unproven_up_to.load(Ordering::Relaxed) {
         return false;

@@ -57,7 +57,7 @@ fn accounts(numbers: std::ops::Range<u8>) -> Vec<Account> {
 
 const SETTINGS: Settings = Settings { undo_depth: 1000, accept_reorg: None, threads: 2, turns: EVERYONE };
 /// All accounts are read at every block.
-const EVERYONE: Turns = Turns { few: 500, within: 300 };
+const EVERYONE: Turns = Turns { few: 500, more: 5_000, within: 300 };
 
 fn indexer<'a>(chain: &'a Fake, kept: &'a Kept) -> Indexer<'a> {
     Indexer::new(chain, &kept.store, SETTINGS, Stop::default())

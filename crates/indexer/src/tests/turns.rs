@@ -9,7 +9,7 @@ use crate::{Indexer, Settings, Stop, Turns};
 
 /// Nobody is read at every block, and each within so many.
 const WITHIN: u64 = 8;
-const SOME: Settings = Settings { turns: Turns { few: 0, within: WITHIN }, ..SETTINGS };
+const SOME: Settings = Settings { turns: Turns { few: 0, more: 0, within: WITHIN }, ..SETTINGS };
 const WHO: std::ops::Range<u8> = 0..4;
 
 fn follow(chain: &Fake, kept: &Kept) {
@@ -89,6 +89,25 @@ fn block_by_block_it_is_found_within_the_turns_and_the_same_is_kept() {
         let known = kept.store.last_known((AccountNo(u32::from(who)), Asset::Native), chain.head().height).unwrap();
         assert!(known.unwrap().0 + WITHIN >= chain.head().height.0, "account {who}: {known:?}");
     }
+}
+
+#[test]
+fn of_those_that_are_not_many_it_is_found_at_the_next_block() {
+    let chain = Fake::new(Proof::State, 30);
+    let kept = declared(&chain);
+    let follow = || {
+        let settings = Settings { turns: Turns { few: 0, more: 10, within: 300 }, ..SETTINGS };
+        Indexer::new(&chain, &kept.store, settings, Stop::default()).catch_up(&|_| ()).unwrap();
+    };
+    follow();
+    chain.mine_silently(3, 77);
+    follow();
+    assert_eq!(agrees_everywhere(&chain, &kept), [(3, 31)]);
+    // Also where blocks come several at a time.
+    chain.mine_silently(3, 5);
+    chain.mine(2);
+    follow();
+    assert_eq!(agrees_everywhere(&chain, &kept), [(3, 31), (3, 32)]);
 }
 
 #[test]
