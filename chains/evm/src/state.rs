@@ -1,4 +1,4 @@
-//! Readings: what accounts hold after a block (`reader`), proven against its state root where that is wanted and possible; tokens by slots of their
+//! Readings: what accounts hold after a block (`at`, `reader`), proven against its state root where that is wanted and possible; tokens by slots of their
 //! storage (`slots`), and by their code (`run`), which says whom they stop too (`remarks`). How far back a node keeps state, where no words say so, is
 //! found out (`horizon`). A proof can be kept, and checked again by whoever has no node (`kept`).
 

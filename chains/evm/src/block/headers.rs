@@ -136,6 +136,7 @@ fn read_header(
     match node.recent.look(height, hash, asked, Instant::now()) {
         None => Ok(sealed),
         Some(other) => {
+            let [hash, other] = [hash, other].map(|hash| B256::from(hash.0));
             let why = format!("block {height} is {hash} and {other} by turns");
             Err(node.unreadable(subject, Fault::MixedForks, why))
         }
