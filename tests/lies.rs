@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use assay_store::{Coverage, Mode, Store};
 use assay_testnodes::Bitcoind;
-use assay_types::{Account, Amount, Asset, Height};
+use assay_types::{Account, Amount, Asset, Height, Timestamp};
 use contracts::{Address, World};
 use lab::{ANVIL, Lab, REGTEST};
 use proxy::{Fault, Proxy, Rule, alter};
@@ -816,4 +816,52 @@ fn hide_a_sender(beside: fn(&World)) {
     let answer = lab.json(&["balance", &payer.to_string(), "--chain", "evm"], 0);
     let held = world.balances(world.height(), &[payer], &[None]);
     assert_eq!(answer["units"], held[0].unwrap().to_string(), "{answer:#}");
+}
+
+/// A deposit that waits takes nothing off a debt where the node says that it is in a block of ours: that is looked into, and told.
+#[test]
+fn that_a_waiting_transaction_is_in_a_block_is_looked_into() {
+    let world = World::new(&[]);
+    let account = Address::fresh(7);
+    for _ in 0..4 {
+        world.pay(world.users[0], account, 5);
+        world.mine();
+    }
+    let proxy = Proxy::with(&world.anvil.url, vec![]);
+    let lab = Lab::new();
+    let policy = "[policy]\nmax_statement_age = \"9999d\"\n";
+    lab.write("assay.toml", &format!("data_dir = \"data\"\n{}{policy}", lab::evm_chain(&proxy.url, 1, 1)));
+    lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", &[account]));
+    lab.index();
+    let waits = world.pay(world.users[1], account, 7);
+    let (height, seven) = (world.height(), "0.000000000000000007");
+    let time = Timestamp::from_unix_s(i64::try_from(world.time(height)).unwrap());
+    let statement = json!({
+        "format": "assay.statement/1", "exchange": "acme",
+        "as_of": { "time": time.to_string(), "blocks": { "evm": { "height": height, "hash": world.hash(height) } } },
+        "assets": [{
+            "asset": "ETH", "customers": "0.000000000000000020",
+            "uncredited_deposits": [{ "chain": "evm", "txid": waits, "amount": seven }],
+        }],
+    });
+    lab.write("statement.json", &statement.to_string());
+    let verify = || {
+        let output = lab.command(&["verify", "acme", "--statement", "statement.json", "--json"]).output().unwrap();
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let standing = verdict["lines"][0]["in_flight"][0]["standing"].as_str().unwrap().to_owned();
+        (standing, verdict["findings"].to_string())
+    };
+    assert_eq!(verify().0, "mempool");
+    let block = world.hash(3);
+    proxy.set(vec![Rule::always(
+        &["eth_getTransactionByHash"],
+        alter(move |found| {
+            found["blockHash"] = json!(block);
+            found["blockNumber"] = json!("0x3");
+            found["transactionIndex"] = json!("0x0");
+        }),
+    )]);
+    let (standing, findings) = verify();
+    assert_eq!(standing, "not-found");
+    assert!(findings.contains("(kind: forged)") && findings.contains(&proxy.url), "{findings}");
 }

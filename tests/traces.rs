@@ -787,3 +787,25 @@ fn a_trace_that_nobody_can_read_holds_up_nothing_and_is_named() {
         assert_eq!(seen(&world, paid, rules).0, expected);
     }
 }
+
+/// Also beside more accounts than are all read at every block a call that no trace tells of is found at the last one.
+#[test]
+fn among_hundreds_of_accounts_what_no_trace_tells_of_is_found_at_once() {
+    let world = World::new(&[]);
+    let (vault, paid) = vault(&world);
+    world.mine();
+    let silent = Rule::always(&["debug_", "trace_"], Fault::Refuse(-32601, "no such method"));
+    let proxy = Proxy::with(&world.anvil.url, vec![silent]);
+    let lab = followed(&proxy.url, &[vault]);
+    lab.write("exchanges/acme/others.csv", &contracts::crowd(600));
+    lab.index();
+    for _ in 0..2 {
+        world.send(world.users[1], Some(vault), 0, &[]);
+        world.mine();
+        lab.index();
+        let said = lab.json(&["balance", &vault.to_string(), "--chain", "evm"], 0);
+        let held = world.balances(world.height(), &[vault], &[None])[0].unwrap();
+        assert_eq!(said["units"], held.to_string(), "{said:#}");
+    }
+    assert_eq!(world.balances(world.height(), &[paid], &[None])[0], Some(14_u64.into()), "it was paid");
+}

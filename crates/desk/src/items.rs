@@ -1,6 +1,7 @@
 //! What became of a statement's items in flight: where their transactions are, and what these pay. Nodes are asked only what no block can tell: the
 //! mempool, and of a transaction that no block is known to tell of, which one it is in.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use assay_store::{Coverage, Movement, Store, Transaction};
@@ -338,7 +339,14 @@ fn paid(world: &World, chain: &Source, payments: Vec<Payment>) -> Result<Vec<Pai
 }
 
 /// The node's mempool behind the last block, or why it cannot be asked.
-struct Mempool(Result<(Box<dyn Chain>, Header), String>);
+struct Mempool {
+    node: Result<(Box<dyn Chain>, Header), String>,
+    /// So many blocks are still looked into for what should be in them and moved no followed account.
+    looks: Cell<usize>,
+}
+
+/// Who pays from accounts that are not declared has thousands of such transactions.
+const MOST_LOOKS: usize = 8;
 
 impl Mempool {
     /// A transaction that is in a block which is not indexed yet is in no mempool either: then absence says nothing.
@@ -355,7 +363,7 @@ impl Mempool {
                 None => Err(format!("the index is not at the node's last block, {}", tip.head.height)),
             }
         };
-        Mempool(ask())
+        Mempool { node: ask(), looks: Cell::new(MOST_LOOKS) }
     }
 
     fn find(
@@ -367,7 +375,7 @@ impl Mempool {
     ) -> Result<Found, DeskError> {
         let chain = opened.chain;
         let nowhere = |why| Found::Nowhere { unasked: Some(why) };
-        let (node, last) = match &self.0 {
+        let (node, last) = match &self.node {
             Ok(asked) => asked,
             Err(why) => return Ok(nowhere(why.clone())),
         };
@@ -376,7 +384,7 @@ impl Mempool {
                 let payments = paid(world, chain, pending.payments)?;
                 Ok(Found::Mempool { payments, complete: chain.id.namespace() == "bip122" })
             }
-            Ok(None) => mined(world, question, opened, &**node, txid),
+            Ok(None) => mined(world, question, opened, (&**node, &self.looks), txid),
             Err(error) => Ok(nowhere(error.to_string())),
         }
     }
@@ -388,13 +396,15 @@ fn mined(
     world: &World,
     question: &Question<'_>,
     opened: &Opened<'_>,
-    node: &dyn Chain,
+    (node, looks): (&dyn Chain, &Cell<usize>),
     txid: TxId,
 ) -> Result<Found, DeskError> {
     let nowhere = |unasked| Ok(Found::Nowhere { unasked });
     let Ok(store) = &opened.store else { return nowhere(None) };
-    let is_looked_for = |at| store.unattributed(&at).is_ok_and(|moved| moved.is_some());
-    let at = match node.mined(txid, &is_looked_for) {
+    let is_looked_for = |at: BlockRef| store.unattributed(&at).is_ok_and(|moved| moved.is_some());
+    let is_ours = |at: BlockRef| store.header(at.height).is_ok_and(|ours| ours.is_some_and(|ours| ours.at() == at));
+    let may_look = || looks.get().checked_sub(1).map(|left| looks.set(left)).is_some();
+    let at = match node.mined(txid, &|at| is_looked_for(at) || is_ours(at) && may_look()) {
         Ok(Some(at)) => at,
         Ok(None) => return nowhere(None),
         Err(error) => return nowhere(Some(error.to_string())),

@@ -80,7 +80,7 @@ fn tell_of_none(node: &Node, at: BlockRef, is_first: bool) {
     if node.can.proofs.doubt() {
         node.doubt(node.missing(&subject, Some(Fault::Omitted), format!("{none}, and gave some before")));
     } else if is_first {
-        tracing::warn!(node = node.name, "no {subject}, so nothing is proven: {none}");
+        tracing::warn!(node = node.name, "{subject}: {none}, so nothing is proven");
     }
 }
 
