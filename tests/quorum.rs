@@ -321,6 +321,30 @@ fn without(odd: &Odd, [a, b]: [&World; 2], token: Address) {
     assert_eq!(serving.stop().0, 0, "{what}");
 }
 
+/// Nodes that are unlike by what they can do agree in every order, and none of them is told of for what it cannot.
+#[test]
+fn nodes_that_are_unlike_agree_and_none_is_accused() {
+    let ([a, b, c], token) = anvils::<3>();
+    let old: Vec<Value> = (0..TIP - 5).map(|height| json!(b.hash(height))).collect();
+    let is_of_old = move |_: &str, params: &Value| {
+        let params = params.as_array().into_iter().flatten();
+        params.into_iter().any(|one| one.get("blockHash").is_some_and(|hash| old.contains(hash)))
+    };
+    let pruned =
+        Rule::when(is_of_old, Fault::Refuse(-32000, "missing trie node 5f1a3c (path ) state 0x34ab is not available"));
+    let without_proofs = Rule::always(&["eth_getProof"], Fault::Refuse(-32601, "no such method"));
+    let (pruned, without_proofs) =
+        (Proxy::with(&b.anvil.url, vec![pruned]), Proxy::with(&c.anvil.url, vec![without_proofs]));
+    let (whole, pruned, without) = (a.anvil.url.as_str(), pruned.url.as_str(), without_proofs.url.as_str());
+    for urls in [[whole, pruned, without], [without, whole, pruned], [pruned, without, whole], [without, pruned, whole]]
+    {
+        let lab = lab(&urls, 2, token);
+        let (told, said) = index(&lab);
+        assert!(told == 0 && !said.contains("kind"), "{urls:?}: {told}: {said}");
+        assert_eq!(agrees(&lab, &a), TIP, "{urls:?}");
+    }
+}
+
 /// What a node names final is held against its own chain, at whatever place it is asked, and no other one is told of for it.
 #[test]
 fn a_final_block_of_another_fork_is_told_of_whom_names_it() {
