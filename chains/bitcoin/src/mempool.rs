@@ -12,8 +12,6 @@ use crate::cursor::{Cursor, ReadError, Take, TxIn, TxOut};
 use crate::node::Node;
 use crate::sha256d::double_sha256;
 
-/// No mempool has more: at the size that nodes keep by default some 300,000 of the smallest transactions fit.
-pub(crate) const MOST_WAITING: usize = 1_000_000;
 /// So many are asked for in one request: some 100 kB, as transactions are.
 const AT_ONCE: usize = 100;
 

@@ -21,7 +21,6 @@ use crate::block::{MAX_BLOCK_BYTES, reversed};
 use crate::buffer::Buffer;
 use crate::files::BlockFiles;
 use crate::filter;
-use crate::mempool::MOST_WAITING;
 use crate::network::Network;
 use crate::pow::{HEADER_BYTES, RawHeader};
 use crate::sha256d::double_sha256;
@@ -75,6 +74,8 @@ const SCAN_DEADLINE: Duration = Duration::from_secs(1_800);
 /// It tells of every output that it finds: some 100,000 of them.
 const SCAN_LIMIT_BYTES: usize = 64 << 20;
 
+/// No mempool has more: at the size that nodes keep by default some 300,000 of the smallest transactions fit.
+pub(crate) const MOST_WAITING: usize = 1_000_000;
 /// The longest list of a mempool that is read: a million ids of 64 digits, in quotes, with a comma.
 const LIST_LIMIT_BYTES: usize = 67 * MOST_WAITING + 1_000;
 /// The longest filter that is read: one of a block with nothing but the smallest outputs has a tenth of it.

@@ -17,17 +17,19 @@ use assay_types::{
 };
 use parking_lot::Mutex;
 
-use crate::block::codec::Family;
-use crate::block::fetch::{self, Fetched, Senders};
+use crate::block::StateAt;
+use crate::block::body::Senders;
 use crate::block::headers::{self, SealedHeader};
+use crate::codec::Family;
 use crate::movements::digest::{Digest, promised};
+use crate::movements::fetch::{self, Fetched};
 use crate::movements::{extract, repeated, told};
 use crate::node::Node;
 use crate::state::remarks::{self, Exposed};
 use crate::state::slots::Slots;
-use crate::state::{self, Answer, Prove, Question, StateAt, horizon};
+use crate::state::{self, Answer, Prove, Question, horizon};
 use crate::wanted::{Wanted, addresses};
-use crate::{Finality, check, finality};
+use crate::{Finality, check, finality, transactions};
 
 /// How many blocks are asked for side by side of a node that is near, and of one whose round trip takes [`FAR`]; that is measured where at least
 /// [`MANY_BLOCKS`] are to come.
@@ -370,13 +372,13 @@ impl Chain for EvmChain {
 
     fn pending(&self, txid: TxId, after: &Header) -> Result<Option<Pending>, NodeError> {
         let after = StateAt::kept(after)?;
-        let found = self.with_whoever_has(async |node| fetch::pending(node, B256::from(txid.0), after).await)?;
+        let found = self.with_whoever_has(async |node| transactions::pending(node, B256::from(txid.0), after).await)?;
         let payments = |tx| promised(&tx, |token| self.is_token.contains(token));
         Ok(found.map(|tx| Pending { payments: payments(tx), spends: vec![] }))
     }
 
     fn mined(&self, txid: TxId, among: &dyn Fn(BlockRef) -> bool) -> Result<Option<BlockRef>, NodeError> {
-        self.with_whoever_has(async |node| fetch::mined(node, B256::from(txid.0), among).await)
+        self.with_whoever_has(async |node| transactions::mined(node, B256::from(txid.0), among).await)
     }
 
     fn contract(&self, token: [u8; 20]) -> Result<Contract, NodeError> {

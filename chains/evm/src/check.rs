@@ -5,16 +5,17 @@ use assay_types::{BlockRef, Contract, Fault, Height, NodeError, Notice};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::block::by_hash;
-use crate::block::fetch::{self, Senders};
+use crate::block::body::Senders;
 use crate::block::headers::{self, SealedHeader};
+use crate::block::{StateAt, by_hash};
 use crate::finality::{Finality, final_block, tagged};
+use crate::movements::fetch;
 use crate::movements::trace::{FlatTraces, Trace};
 use crate::movements::traces;
 use crate::node::{Cause, Node, OrFail, Refusal};
 use crate::state::horizon::{Of, meant};
+use crate::state::proofs::checked;
 use crate::state::run::Stage;
-use crate::state::{StateAt, checked};
 use crate::verify::{self, AccountProof};
 
 /// Asks the node what `assay check` reports of it.

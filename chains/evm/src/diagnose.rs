@@ -4,8 +4,6 @@
 //! comes from another fork. What is right in another order, or to a question of a later block, was reordered. What is less was
 //! omitted, everything else forged.
 
-pub(crate) mod elsewhere;
-
 use std::collections::HashMap;
 
 use alloy::consensus::proofs::calculate_withdrawals_root;
@@ -16,7 +14,7 @@ use alloy_trie::Nibbles;
 use alloy_trie::nodes::{RlpNode, TrieNode};
 use assay_types::{BlockRef, Fault, Height};
 
-use crate::block::codec::{Place, Receipt, Transaction};
+use crate::codec::{Place, Receipt, Transaction};
 use crate::verify::{self, AccountProof, SlotProof};
 
 /// An answer of the block at this height, where one of `at` was asked for.

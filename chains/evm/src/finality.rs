@@ -48,16 +48,6 @@ impl FinalityTag {
 
 const SLOT_S: u64 = 12;
 
-/// What a node named by its tag.
-#[derive(Debug, Default)]
-pub(crate) struct Named {
-    highest: Option<u64>,
-    /// What it named last that is on its own chain.
-    last: Option<BlockRef>,
-    /// When it was last told that it names something else now.
-    told: Option<Instant>,
-}
-
 /// How often that is told.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 

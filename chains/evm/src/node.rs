@@ -1,9 +1,10 @@
-//! One node: questions, answers (`transport`, `batch`), and what its refusals mean (`meaning`); what it turned out to be able to do (`ability`), and
-//! what it has said lately (`recent`).
+//! One node: questions, answers (`transport`, `batch`), and what its refusals mean (`meaning`); what it turned out to be able to do (`ability`,
+//! `quicker`), and what it has said lately (`recent`).
 
 pub(crate) mod ability;
 pub(crate) mod batch;
 pub(crate) mod meaning;
+pub(crate) mod quicker;
 pub(crate) mod recent;
 pub(crate) mod transport;
 
@@ -22,14 +23,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::block::codec::Family;
-use crate::block::json::FromJson;
-use crate::finality::Named;
-use crate::movements::traces::Quicker;
+use crate::codec::Family;
+use crate::json::FromJson;
 use crate::node::ability::Abilities;
 use crate::node::batch::BatchSize;
 use crate::node::meaning::Meaning;
-use crate::node::recent::Recent;
+use crate::node::quicker::Quicker;
+use crate::node::recent::{Named, Recent};
 use crate::node::transport::{Broken, Failure};
 
 /// What an answer without content is told as.

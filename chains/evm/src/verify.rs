@@ -17,7 +17,7 @@ use alloy::primitives::{Address, B256, Bloom, Bytes, KECCAK256_EMPTY, U256, kecc
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use serde::de::IgnoredAny;
 
-use crate::block::codec::{Receipt, Transaction};
+use crate::codec::{Receipt, Transaction};
 use crate::verify::proof::Broken;
 
 /// The header's fields must hash to its hash.
@@ -277,8 +277,7 @@ pub(crate) mod tests {
             let hash: B256 = serde_json::from_value(told["block"]["hash"].clone()).unwrap();
             let block: BlockJson<Transaction> = serde_json::from_str(&block).unwrap();
             let receipts: Vec<Receipt> =
-                crate::block::json::FromJson::from_json(&mut crate::block::json::Json::new(receipts.as_bytes()))
-                    .unwrap();
+                crate::json::FromJson::from_json(&mut crate::json::Json::new(receipts.as_bytes())).unwrap();
             assert_eq!(header(&fields, hash), Ok(()), "{name}");
             assert_eq!(transactions(&block.transactions, fields.transactions_root), Ok(()), "{name}");
             assert_eq!(super::receipts(&receipts, &fields), Ok(()), "{name}");

@@ -186,6 +186,8 @@ fn default_exchanges() -> PathBuf {
     "exchanges".into()
 }
 
+/// Where the desk keeps what it keeps, beside the chains' folders.
+pub const DESK: &str = "desk";
 /// No configuration is longer.
 const LONGEST_CONFIG_BYTES: u64 = 16 << 20;
 /// For how long a node that refuses everything is asked before the next one is.
@@ -312,7 +314,7 @@ impl ChainReader<'_> {
             return Err(self.error(block.name.span().start, "name", why));
         }
         let id: ChainId = block.id.get_ref().parse().map_err(|error| self.error(block.id.span().start, "id", error))?;
-        if name == crate::setup::DESK {
+        if name == DESK {
             let why = format!("`{name}` is the name of the folder of `assay serve`'s records: take another one");
             return Err(self.error(block.name.span().start, "name", why));
         }

@@ -9,8 +9,9 @@ use assay_types::{InputError, suggestion};
 use assay_verifier::Verdict;
 
 use crate::args::ExplainArgs;
+use crate::config::DESK;
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
-use crate::setup::{self, DESK, Setup};
+use crate::setup::{self, Setup};
 use crate::{output, statement};
 
 const SHOWN: usize = 20;

@@ -14,15 +14,12 @@ use assay_types::{
     Addresses, Asset, AssetEntry, Chain, ChainEntry, ChainId, Deployment, Directory, NodeError, NotDeployed, suggestion,
 };
 
-use crate::config::{self, Address, ChainConfig, Config};
+use crate::config::{self, Address, ChainConfig, Config, DESK};
 use crate::failure::{Failure, UNKNOWN, WRONG_INPUT};
 use crate::memory;
 
 /// What every result names as its maker.
 pub const PROGRAM: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));
-
-/// Where the desk keeps what it keeps, beside the chains' folders.
-pub const DESK: &str = "desk";
 
 /// Everything that the files say.
 pub struct Setup {

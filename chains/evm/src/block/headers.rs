@@ -10,9 +10,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use crate::block::json::{self, FromJson, Json, Wrong};
 use crate::diagnose;
-use crate::node::{Node, OrFail, Refusal};
+use crate::json::{self, FromJson, Json, Wrong};
+use crate::node::{NULL, Node, OrFail, Refusal};
 use crate::verify;
 
 /// A header whose fields hash to its hash.
@@ -150,6 +150,19 @@ pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockH
         Err(Refusal::Absent(_) | Refusal::Null(_)) => Ok(None),
         Err(refusal) => Err(refusal).or_fail(node, &subject_at(height)),
     }
+}
+
+/// What an answer that is not there means: the block was reorganised away, or this node does not have it. `why` is what the
+/// node says, if it says something; `null` of a block that is on its chain leaves out what it has.
+pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, why: Option<&str>) -> NodeError {
+    let fault = match hash_at(node, at.height).await {
+        Ok(Some(hash)) if hash != at.hash => return NodeError::Gone(at),
+        Ok(Some(_)) => why.is_none().then_some(Fault::Omitted),
+        // Another node may have named it.
+        Ok(None) => node.recent.head().filter(|head| *head >= at.height).map(|_| Fault::Stale),
+        Err(error) => return error,
+    };
+    node.missing(subject, fault, why.unwrap_or(NULL))
 }
 
 /// The hashes from this height on, at most so many; fewer where the node's active chain ends.

@@ -9,8 +9,9 @@ use assay_types::{AccountNo, Amount, Asset, BlockRef, Chain, NodeError, Reading,
 use parking_lot::Mutex;
 
 use super::EvmChain;
+use crate::block::StateAt;
 use crate::node::Node;
-use crate::state::{self, Answer, Prove, Question, StateAt};
+use crate::state::{self, Answer, Prove, Question};
 use crate::wanted::addresses;
 
 /// So many accounts are opened at a time, and up to so many each with a reading of its own, proven where that can be done.

@@ -7,10 +7,9 @@ use alloy::eips::eip4895::Withdrawal;
 use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, B256, Log, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent, sol};
-use assay_types::{Account, Asset, Payment};
+use assay_types::{Account, Asset, Kind, Payment};
 
-use crate::block::codec::{Receipt, Transaction};
-use crate::movements::trace::Frame;
+use crate::codec::{Receipt, Transaction};
 
 sol! {
     #![sol(alloy_sol_types = alloy::sol_types)]
@@ -75,6 +74,15 @@ pub(crate) struct Tx {
     pub(crate) is_told: bool,
     /// Polygon's state sync: nobody sent it, and nodes leave its trace out, or begin it with a call of their own.
     pub(crate) is_state_sync: bool,
+}
+
+/// Native coins that a call within a transaction moved. From an account to itself they go where it destroys itself with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) from: Address,
+    pub(crate) to: Address,
+    pub(crate) value: U256,
+    pub(crate) kind: Kind,
 }
 
 /// The gas of a plain transfer, which runs no code. Refunds, or rules to come, may take others below it, so that only exactly this counts.

@@ -8,8 +8,7 @@ use std::collections::HashSet;
 use alloy::primitives::{Address, U256};
 use assay_types::{AccountNo, Asset, Direction, Effect, Kind, Leg, Watch};
 
-use crate::movements::digest::{Digest, Tx, token_transfer};
-use crate::movements::trace::Frame;
+use crate::movements::digest::{Digest, Frame, Tx, token_transfer};
 
 /// The block's credits and debits of watched accounts, by place.
 pub(crate) fn effects(block: &Digest, watch: &Watch, tokens: &HashSet<Address>) -> Vec<Effect> {

@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use alloy::primitives::{Address, U256};
 use assay_types::{BlockRef, NodeError, Watch};
 
-use crate::block::fetch::Fetched;
 use crate::movements::digest::Tx;
+use crate::movements::fetch::Fetched;
 use crate::movements::told::{MOST_BESIDE, before, flows};
 use crate::node::Node;
-use crate::state::each_proof;
+use crate::state::proofs::each_proof;
 
 /// Takes in what moved again, of the transactions that concern a watched account. Where that cannot be found out, not all is told of them.
 pub(crate) async fn settle(node: &Node, at: BlockRef, fetched: &mut Fetched, watch: &Watch) -> Result<(), NodeError> {

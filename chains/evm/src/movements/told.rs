@@ -11,12 +11,11 @@ use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, U256};
 use assay_types::{BlockRef, Direction, Effect, Fault, NodeError, Watch};
 
-use crate::block::fetch::Fetched;
-use crate::block::headers;
-use crate::movements::digest::Digest;
-use crate::movements::trace::Frame;
+use crate::block::{StateAt, headers};
+use crate::movements::digest::{Digest, Frame};
+use crate::movements::fetch::Fetched;
 use crate::node::Node;
-use crate::state::{StateAt, each_proof};
+use crate::state::proofs::each_proof;
 use crate::verify::AccountProof;
 
 /// At most so many payees beside a payment are proven for a block: whoever makes a contract pay can pay thousands of strangers along with it.

@@ -12,8 +12,8 @@ mod flat;
 
 pub(crate) use flat::FlatTraces;
 
-use crate::block::json::{self, FromJson, Json, Wrong};
-use crate::movements::digest::Tx;
+use crate::json::{self, FromJson, Json, Wrong};
+use crate::movements::digest::{Frame, Tx};
 
 /// How deep calls can be: 1,024 below the transaction's own (Yellow Paper, 9.4.1), and a self-destruct below the last.
 const DEEPEST: usize = 1_025;
@@ -50,15 +50,6 @@ struct Call {
     /// `DELEGATECALL` and `CALLCODE`: it runs in the account of who made it.
     lends_code: bool,
     failed: bool,
-}
-
-/// Native coins that a call within a transaction moved. From an account to itself they go where it destroys itself with them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) from: Address,
-    pub(crate) to: Address,
-    pub(crate) value: U256,
-    pub(crate) kind: Kind,
 }
 
 impl Calls {

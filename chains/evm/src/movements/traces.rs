@@ -2,21 +2,20 @@
 //!
 //! Anyone can send a transaction whose trace no node comes to an end with, or nobody reads to its end: it stays unexplained, and holds up nothing.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use alloy::primitives::{B256, U64};
 use assay_types::{BlockRef, Fault, Height, NodeError};
 use futures_util::StreamExt;
 use serde_json::json;
-use tokio::sync::{Mutex, MutexGuard};
 
-use crate::block::codec::Place;
 use crate::block::headers::hash_at;
+use crate::codec::Place;
 use crate::diagnose;
 use crate::movements::digest::Digest;
 use crate::movements::trace::{Calls, FlatTraces, Trace};
+use crate::node::quicker::Quicker;
 use crate::node::{Cause, Node, Refusal};
 use crate::state::horizon::{Of, meant};
 
@@ -26,36 +25,6 @@ pub(crate) enum Traces {
     /// All together they come too late, or are too much.
     OneByOne,
     None,
-}
-
-/// Which of `debug_traceBlockByHash` and `trace_block` this node answers faster. anvil lists in a millisecond what it takes a second to
-/// execute again.
-#[derive(Debug, Default)]
-pub(crate) struct Quicker {
-    /// Nothing as long as nobody had reason to ask.
-    is_listed: OnceLock<bool>,
-    /// Did something come quickly the other way?
-    is_quick: AtomicBool,
-    first: Mutex<()>,
-}
-
-impl Quicker {
-    /// What takes longer is worth a second try.
-    const SOON: Duration = Duration::from_millis(300);
-
-    /// Until it is known how long they take, one block's traces are asked for at a time: many may be more than a node bears.
-    async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        let is_known = || self.is_quick.load(Ordering::Relaxed) || self.is_listed.get().is_some();
-        if is_known() {
-            return None;
-        }
-        let turn = self.first.lock().await;
-        (!is_known()).then_some(turn)
-    }
-
-    fn is_listed(&self) -> Option<bool> {
-        self.is_listed.get().copied()
-    }
 }
 
 /// Those of a block: each transaction's calls within each other (`debug_traceBlockByHash`), or where a node does not give them, or gives them later,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
-use assay_types::{BlockHash, Height};
+use assay_types::{BlockHash, BlockRef, Height};
 use parking_lot::{Mutex, MutexGuard};
 
 /// How many headers and heights are remembered.
@@ -14,6 +14,16 @@ const REMEMBERED: usize = 256;
 const UNREST: Duration = Duration::from_secs(30);
 /// How often it is looked whether its last block is its last one, while that stays the same.
 const PROBE: Duration = Duration::from_secs(10);
+
+/// What it named by its tag of finality.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    pub(crate) highest: Option<u64>,
+    /// What it named last that is on its own chain.
+    pub(crate) last: Option<BlockRef>,
+    /// When it was last told that it names something else now.
+    pub(crate) told: Option<Instant>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Recent(Mutex<Said>);

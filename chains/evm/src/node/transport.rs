@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::block::json::{FromJson, Json};
+use crate::json::{FromJson, Json};
 use crate::node::meaning::Meaning;
 
 /// The largest answer that is read, to one question or to a batch: a full block's receipts or traces take some tens of

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use alloy::primitives::{Address, Bytes, U64, U256, address};
+use alloy::sol_types::{SolCall, sol};
 use assay_types::{Amount, BlockHash, BlockRef, Fault, NodeError};
 use futures_util::StreamExt;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -12,7 +13,12 @@ use serde_json::{Value, json};
 use crate::block::by_hash;
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::horizon::{Of, meant};
-use crate::state::run::balance_of;
+
+sol! {
+    #![sol(alloy_sol_types = alloy::sol_types)]
+    /// ERC-20's balance.
+    function balanceOf(address account) external view returns (uint256);
+}
 
 /// "assay balance reader": an address without code.
 pub(crate) const READER: Address = address!("61737361792062616c616e636520726561646572");
@@ -27,6 +33,11 @@ const AT_ONCE: usize = 4;
 pub(crate) const CALL_GAS: u64 = 222_000;
 /// What the balance reader gives one.
 pub(crate) const READERS_GAS: u64 = 200_000;
+
+/// A call of `balanceOf`.
+pub(crate) fn balance_of(account: Address) -> Bytes {
+    balanceOfCall { account }.abi_encode().into()
+}
 
 /// A balance, or why it is unknown.
 pub(crate) type Balance = Result<Amount, String>;

@@ -9,10 +9,11 @@ use assay_types::{AccountNo, Amount, Asset, Fault, NodeError, Reading, Remark};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 
-use crate::diagnose::elsewhere::STRANGER;
 use crate::node::Node;
 use crate::state::Question;
-use crate::state::run::{Keys, Run, Stage, balance_of};
+use crate::state::elsewhere::STRANGER;
+use crate::state::reader::balance_of;
+use crate::state::run::{Keys, Run, Stage};
 use crate::verify::is_code;
 
 /// Tokens that are looked at a time.

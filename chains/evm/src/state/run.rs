@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
-use alloy::sol_types::{SolCall, sol};
 use assay_types::{BlockRef, Fault, NodeError};
 use futures_util::{StreamExt, TryStreamExt};
 use revm::bytecode::Bytecode;
@@ -22,17 +21,11 @@ use revm::state::AccountInfo;
 use revm::{Database, MainBuilder, MainContext};
 use serde_json::json;
 
-use crate::block::{by_hash, headers};
+use crate::block::{StateAt, by_hash, headers};
 use crate::node::{Node, OrFail, Refusal};
 use crate::state::reader::{CALL_GAS, READER, READERS_GAS, call_laid};
-use crate::state::{self, StateAt, horizon};
+use crate::state::{horizon, proofs};
 use crate::verify::AccountProof;
-
-sol! {
-    #![sol(alloy_sol_types = alloy::sol_types)]
-    /// ERC-20's balance.
-    function balanceOf(address account) external view returns (uint256);
-}
 
 /// Storage keys in one `eth_getProof`.
 pub(crate) const KEYS: usize = 100;
@@ -93,11 +86,6 @@ impl Grounds {
         self.words.keys().for_each(|(contract, key)| _ = keys.entry(*contract).or_default().insert(*key));
         keys
     }
-}
-
-/// A call of `balanceOf`.
-pub(crate) fn balance_of(account: Address) -> Bytes {
-    balanceOfCall { account }.abi_encode().into()
 }
 
 impl Stage<'_> {
@@ -257,7 +245,7 @@ async fn prove(
     keys: Vec<B256>,
     is_known: bool,
 ) -> Result<Result<Part, Option<(Address, String)>>, NodeError> {
-    let (proof, words) = match state::prove_contract(node, at, address, &keys).await? {
+    let (proof, words) = match proofs::prove_contract(node, at, address, &keys).await? {
         Some(Ok(proven)) => proven,
         Some(Err(why)) => return Ok(Err(Some((address, why)))),
         None => return Ok(Err(None)),

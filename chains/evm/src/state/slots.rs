@@ -18,11 +18,14 @@ use assay_types::{Amount, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::diagnose::elsewhere::{self, STRANGER};
+use crate::block::StateAt;
 use crate::node::Node;
-use crate::state::run::{KEYS, Run, Stage, balance_of};
+use crate::state::elsewhere::{self, STRANGER};
+use crate::state::kept;
+use crate::state::proofs::{self, Shown};
+use crate::state::reader::{self, balance_of};
+use crate::state::run::{KEYS, Run, Stage};
 use crate::state::slots::layout::Layout;
-use crate::state::{self, Shown, StateAt, kept, reader};
 use crate::verify::AccountProof;
 
 pub(crate) mod layout;
@@ -410,7 +413,7 @@ impl Token<'_> {
     }
 
     async fn ask_of(&self, contract: Address, keys: &[B256]) -> Result<Storage, NodeError> {
-        Ok(match state::prove_contract(self.node, self.at, contract, keys).await? {
+        Ok(match proofs::prove_contract(self.node, self.at, contract, keys).await? {
             Some(Ok((proof, words))) => self.shown(proof, keys, words),
             Some(Err(_)) => {
                 self.is_withheld.store(true, Ordering::Relaxed);

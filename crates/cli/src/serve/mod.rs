@@ -21,10 +21,11 @@ use assay_server::{Settings, Tls};
 use assay_store::Records;
 use parking_lot::RwLock;
 
+use crate::config::DESK;
 use crate::failure::{Failure, INTEGRITY, WRONG_INPUT};
 use crate::index::stop_on_signals;
 use crate::output;
-use crate::setup::{DESK, PROGRAM, Setup};
+use crate::setup::{PROGRAM, Setup};
 use alertmanager::Alertmanager;
 use webhook::Receiver;
 

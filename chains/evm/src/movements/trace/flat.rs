@@ -9,7 +9,7 @@ use assay_types::{Fault, Height, Kind};
 use serde::{Deserialize, Deserializer};
 
 use super::{Call, Calls, DEEPEST, Trace};
-use crate::block::json::{self, FromJson, Json, Wrong};
+use crate::json::{self, FromJson, Json, Wrong};
 
 /// The answer of `trace_block`: it is asked for by height alone, and says of which block it is.
 #[derive(Debug, Default)]

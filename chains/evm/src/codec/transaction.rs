@@ -10,7 +10,7 @@ use alloy::rlp::{Encodable, Header};
 use serde::{Deserialize, Deserializer};
 
 use super::{DEPOSIT, Place, Text, kind_of, need, read, typed_header};
-use crate::block::json::{self, FromJson, Json, Wrong};
+use crate::json::{self, FromJson, Json, Wrong};
 
 /// EIP-4844: the gas of one blob.
 const BLOB_GAS: u64 = 1 << 17;

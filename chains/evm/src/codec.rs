@@ -8,7 +8,7 @@ use alloy::primitives::{B256, U64};
 use alloy::rlp::Header;
 use serde::Deserialize;
 
-use crate::block::json::{self, Wrong};
+use crate::json::{self, Wrong};
 
 /// The OP stack's deposits.
 const DEPOSIT: u8 = 0x7e;

@@ -5,12 +5,9 @@ use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use assay_types::{BlockRef, Fault, Height};
 use serde_json::json;
 
-use crate::block::by_hash;
-use crate::block::codec::Receipt;
-use crate::block::headers::{self, BlockJson};
+use crate::block::{StateAt, by_hash, headers};
 use crate::diagnose;
 use crate::node::Node;
-use crate::state::StateAt;
 use crate::state::reader::call_laid;
 use crate::verify::{self, AccountProof};
 
@@ -75,33 +72,4 @@ pub(crate) async fn of_call(node: &Node, at: BlockRef) -> Fault {
 
 fn word(answer: &[u8], from: usize) -> U256 {
     answer.get(from..from + 32).map_or(U256::MAX, U256::from_be_slice)
-}
-
-/// The number of the last withdrawal before this block, and of the first one after it, where blocks near have some.
-pub(crate) async fn withdrawals_around(node: &Node, at: BlockRef) -> (Option<u64>, Option<u64>) {
-    const NEAR: u64 = 4;
-    let numbers = async |heights: Vec<u64>| {
-        for height in heights {
-            let params = json!([format!("{height:#x}"), false]);
-            let block = node.ask::<Option<BlockJson<B256>>>("eth_getBlockByNumber", params, "withdrawals").await;
-            let withdrawals = block.ok().flatten()?.withdrawals.unwrap_or_default();
-            if let (Some(first), Some(last)) = (withdrawals.first(), withdrawals.last()) {
-                return Some((first.index, last.index));
-            }
-        }
-        None
-    };
-    let height = at.height.0;
-    let before = numbers((height.saturating_sub(NEAR)..height).rev().collect()).await.map(|(_, last)| last);
-    (before, numbers((height + 1..=height + NEAR).collect()).await.map(|(first, _)| first))
-}
-
-/// Does the node give receipts of another block at this height than the one that its headers name, and that it does not have?
-pub(crate) async fn has_another(node: &Node, at: BlockRef) -> bool {
-    let params = json!([format!("{:#x}", at.height.0)]);
-    let receipts = node.ask::<Option<Vec<Receipt>>>("eth_getBlockReceipts", params, "receipts").await;
-    let other = receipts.ok().flatten().and_then(|receipts| receipts.first()?.place.block_hash);
-    // Meanwhile the chain may have changed.
-    other.is_some_and(|other| other.0 != at.hash.0)
-        && headers::hash_at(node, at.height).await.is_ok_and(|named| named == Some(at.hash))
 }

@@ -5,7 +5,7 @@ use alloy::rlp::Encodable;
 use serde::{Deserialize, Deserializer};
 
 use super::{DEPOSIT, Place, Text, kind_of, need, read, typed_header};
-use crate::block::json::{self, FromJson, Json, Wrong};
+use crate::json::{self, FromJson, Json, Wrong};
 
 /// What a transaction did, as blocks commit to it, and what the node says beside that.
 #[derive(Debug, Clone)]
