@@ -13,6 +13,8 @@ mod scene;
 mod serving;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use assay_testnodes::Bitcoind;
 use contracts::{Address, World};
@@ -90,13 +92,17 @@ fn index(lab: &Lab) -> (i32, String) {
 
 /// Is every balance, at every block that is indexed, the one that this node has? Gives the last such block.
 fn agrees(lab: &Lab, world: &World) -> u64 {
+    agrees_from(lab, world, 2)
+}
+
+fn agrees_from(lab: &Lab, world: &World, first: u64) -> u64 {
     let address = paid().to_string();
     let balance = |arguments: &[&str]| {
         let question = [&["balance", &address, "--chain", "evm"], arguments].concat();
         lab.json(&question, 0)
     };
     let tip = balance(&[])["at"]["height"].as_u64().unwrap();
-    for height in 2..=tip {
+    for height in first..=tip {
         let said = balance(&["--at", &height.to_string()]);
         let truth = world.balances(height, &[paid()], &[None])[0].unwrap();
         assert_eq!(said["units"], truth.to_string(), "at {height}");
@@ -492,6 +498,82 @@ fn a_header_that_one_node_leaves_out_or_makes_up_is_asked_of_the_next() {
         let named = said.lines().any(|line| line.contains(&proxy.url) && line.contains(kind));
         assert!(code == 0 && named, "{code}: {said}");
         assert_eq!(agrees(&lab, &b), TIP);
+    }
+}
+
+/// While a block is read the chain goes back below it, or to another one: what is answered of it then no node has made up, nor left out.
+#[test]
+fn that_a_chain_goes_back_while_a_block_is_read_is_nobodys_lie() {
+    let ([world], token) = anvils::<1>();
+    let router = world.deploy("Router", vec![]);
+    let world = Arc::new(world);
+    // What a contract paid is held against the state before as well.
+    let through = || world.invoke(world.users[0], router, 50, "pay(address[],uint256[])", abi![vec![paid()], vec![10]]);
+    let mut later_s = 0;
+    for (nodes, quorum) in [(1, 1), (2, 1), (3, 2)] {
+        for asked in ["eth_getBlockByHash", "eth_getBlockReceipts", "eth_getBlockByNumber", "eth_getProof", "eth_call"]
+        {
+            for is_longer_at_once in [false, true] {
+                let case = format!("{nodes} nodes, {asked}, longer at once: {is_longer_at_once}");
+                let proxies: Vec<Proxy> = (0..nodes).map(|_| Proxy::new(&world.anvil.url)).collect();
+                let lab = lab(&proxies.iter().map(|proxy| &*proxy.url).collect::<Vec<_>>(), quorum, token);
+                let declared = contracts::exchange("acme", &[paid(), world.users[0]]);
+                lab.write("exchanges/acme/exchange.toml", &declared);
+                assert_eq!(index(&lab).0, 0, "{case}");
+                let (base, snapshot) = (world.height(), world.call("evm_snapshot", json!([])));
+                feed(&world, base + 1, later_s);
+                through();
+                feed(&world, base + 2, later_s);
+                later_s += 1;
+                let left = world.hash(base + 2);
+                let of = if asked == "eth_getBlockByNumber" { format!("{:#x}", base + 1) } else { left.clone() };
+                let (chain, then_s, snapshot) = (world.clone(), later_s, Arc::new(Mutex::new(Some(snapshot))));
+                let (is_read, soon) = (AtomicUsize::new(0), Arc::new(Mutex::new(None)));
+                let grown = soon.clone();
+                let goes_back = Arc::new(move |name: &str, params: &Value| {
+                    is_read.fetch_or(usize::from(name == "eth_getBlockReceipts"), Ordering::Relaxed);
+                    let is_meant = name == asked && params.to_string().contains(&of);
+                    // The parent's header is asked for before as well, to follow the chain.
+                    if is_meant && (asked != "eth_getBlockByNumber" || is_read.load(Ordering::Relaxed) == 1) {
+                        let mut snapshot = snapshot.lock().unwrap();
+                        if let Some(snapshot) = snapshot.take() {
+                            chain.call("evm_revert", json!([snapshot]));
+                            let chain = chain.clone();
+                            let grow = std::thread::spawn(move || {
+                                std::thread::sleep(Duration::from_millis(if is_longer_at_once { 0 } else { 100 }));
+                                feed(&chain, base + 3, then_s);
+                            });
+                            match is_longer_at_once {
+                                true => grow.join().unwrap(),
+                                false => *soon.lock().unwrap() = Some(grow),
+                            }
+                        }
+                    }
+                    false
+                });
+                let chain = world.clone();
+                // As anvil does for a moment: what it proves of a block that it left is the state that stands there now.
+                let now = Fault::Instead(Arc::new(move |_: &str, params: &Value| {
+                    chain.call("eth_getProof", json!([params[0], params[1], "latest"]))
+                }));
+                let is_of_left = move |name: &str, params: &Value| {
+                    name == "eth_getProof" && params[2]["blockHash"] == left.as_str() && is_longer_at_once
+                };
+                for proxy in &proxies {
+                    let goes_back = goes_back.clone();
+                    let back = Rule::when(move |name, params| goes_back(name, params), Fault::Drop);
+                    proxy.set(vec![back, Rule::when(is_of_left.clone(), now.clone())]);
+                }
+                let (code, said) = index(&lab);
+                assert!(code == 0 && !said.contains("kind"), "{case}: {code}: {said}");
+                grown.lock().unwrap().take().into_iter().for_each(|grow| grow.join().unwrap());
+                assert_eq!(world.height(), base + 3, "{case}: it did not go back");
+                proxies.iter().for_each(|proxy| proxy.set(vec![]));
+                let (code, said) = index(&lab);
+                assert!(code == 0 && !said.contains("kind"), "{case}, afterwards: {code}: {said}");
+                assert_eq!(agrees_from(&lab, &world, base), base + 3, "{case}");
+            }
+        }
     }
 }
 

@@ -461,6 +461,95 @@ fn what_a_tokens_code_makes_an_exception_of_is_no_nodes_word() {
     assert!(ran.code == 4 && ran.stderr.contains("(kind: forged)"), "{}: {}", ran.code, ran.stderr);
 }
 
+/// A token by whose code one that is stopped holds nothing, with no event: the word at slot 0, or nothing where there is one at slot 1, which a call with an
+/// account alone sets and takes away. Each of these holds 1,000.
+fn stopping(world: &World, holders: &[Address]) -> Address {
+    let (token, balance, stopped) = (Address::fresh(1), looked_up(0), looked_up(1));
+    let code = format!("0x36602014602d57{balance}{stopped}15025f5260205ff35b5f355f52600160205260405f20805415905500");
+    world.call("anvil_setCode", json!([token.to_string(), code]));
+    for holder in holders {
+        let key = alloy::primitives::keccak256([&[0; 12], &holder.0[..], &[0; 32]].concat());
+        world.call("anvil_setStorageAt", json!([token.to_string(), key, format!("0x{:064x}", 1_000)]));
+    }
+    world.mine();
+    token
+}
+
+/// Stops these, or lets them go, in a block.
+fn stop(world: &World, token: Address, some: &[Address]) {
+    for account in some {
+        world.send(world.users[0], Some(token), 0, &[&[0; 12], &account.0[..]].concat());
+    }
+    world.mine();
+}
+
+#[test]
+fn that_who_is_stopped_holds_nothing_is_no_proof_left_out() {
+    let world = World::new(&[]);
+    let holders = &world.users[1..4];
+    let token = stopping(&world, holders);
+    for how in ["in one run each", "in one run", "in one block"] {
+        let lab = Lab::new();
+        let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+        lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", contracts::asset("STOP", token, 0)));
+        lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
+        let index = || {
+            let ran = lab.assay(&["index", "--once"]);
+            assert!(ran.code == 0 && !ran.stderr.contains("kind"), "{how}: {}: {}", ran.code, ran.stderr);
+        };
+        world.mine();
+        index();
+        for expected in ["0", "1000"] {
+            if how == "in one block" {
+                stop(&world, token, &holders[..2]);
+            } else {
+                stop(&world, token, &holders[..1]);
+                if how == "in one run each" {
+                    index();
+                }
+                stop(&world, token, &holders[1..2]);
+            }
+            index();
+            for (holder, units) in holders.iter().zip([expected, expected, "1000"]) {
+                let said = lab.json(&["balance", &holder.to_string(), "--chain", "evm", "--asset", "STOP"], 0);
+                assert_eq!(said["units"], units, "{how}: {said:#}");
+            }
+        }
+    }
+}
+
+/// Of many accounts not everyone is read after each block of a stretch: what a token took and gave back meanwhile, with no event, two proofs do not tell.
+#[test]
+fn what_was_not_read_between_two_proofs_is_not_verified() {
+    let world = World::new(&[]);
+    let holder = world.users[1];
+    let token = stopping(&world, &[holder]);
+    let (lab, first) = (many(&world, &world.anvil.url, token, &[holder]), world.height());
+    let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &config.replace("[[chain.node]]", "read_within = 4\n[[chain.node]]"));
+    stop(&world, token, &[holder]);
+    world.mine();
+    stop(&world, token, &[holder]);
+    lab.index();
+    for _ in 0..4 {
+        world.mine();
+        lab.index();
+    }
+    let said = |height: u64| {
+        let at = height.to_string();
+        let asked = ["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB", "--at", &at];
+        let said = lab.json(&asked, 0);
+        let truth = world.balances(height, &[holder], &[Some(token)])[0].unwrap();
+        (said["units"] == truth.to_string(), said["coverage"].as_str().unwrap().to_owned())
+    };
+    for height in first..=world.height() {
+        let (is_right, coverage) = said(height);
+        assert!(is_right || coverage == "unproven", "at {height}: {coverage}");
+    }
+    let proven = (first + 4..=world.height()).filter(|height| said(*height) == (true, "verified".into())).count();
+    assert!(proven > 0, "nothing was proven after it");
+}
+
 /// A token that keeps a fee tells of the whole amount. What came less is no deduction of the exchange's, and what it got is.
 #[test]
 fn of_a_credit_in_flight_counts_what_came_and_not_what_the_event_says() {

@@ -205,7 +205,7 @@ impl EvmChain {
         self.with_a_node(async |node| {
             let (tokens, slots, prove) = (&self.tokens, &self.slots, prove.clone());
             let question = Question { at, accounts: &accounts, tokens, prove, keep: false, slots };
-            match state::read(node, &question).await? {
+            match headers::of_block(node, at.block, async || state::read(node, &question).await).await? {
                 Answer::Read(readings) => Ok((at.block, readings)),
                 Answer::NoState { why, .. } => {
                     Err(node.missing(&format!("the state of block {}", at.block.height), None, why))
@@ -290,7 +290,7 @@ impl Chain for EvmChain {
     }
 
     fn block(&self, at: BlockRef, watch: &Watch, reads: &Reads) -> Result<Block, NodeError> {
-        self.with_who_knows(async |node| self.block_of(node, at, watch, reads).await, |block| &block.readings)
+        self.with_who_knows(at, async |node| self.block_of(node, at, watch, reads).await, |block| &block.readings)
     }
 
     /// A family whose headers could be checked stays one: from then on a node that gives others is not listened to. Where nothing commits to its time,
@@ -333,7 +333,7 @@ impl Chain for EvmChain {
             }
             Ok(readings)
         };
-        self.with_who_knows(read, Vec::as_slice)
+        self.with_who_knows(at.block, read, Vec::as_slice)
     }
 
     fn proves(&self, at: &Header) -> Result<bool, NodeError> {
@@ -363,7 +363,7 @@ impl Chain for EvmChain {
             readings.retain(|reading| wanted.contains(&reading.pair()));
             Ok(readings)
         };
-        self.with_who_knows(read, Vec::as_slice)
+        self.with_who_knows(at.block, read, Vec::as_slice)
     }
 
     fn held(&self, at: &Header, accounts: &[(AccountNo, Account)]) -> Result<(BlockRef, Vec<Reading>), NodeError> {

@@ -51,9 +51,22 @@ async fn by_turns(node: &Node) -> Option<NodeError> {
     None
 }
 
+/// Is the last block's parent the block that its chain has below?
+async fn stands_on_its_chain(node: &Node, last: &SealedHeader) -> Result<(), NodeError> {
+    let Some(below) = last.at().height.previous() else { return Ok(()) };
+    let (parent, named) = (last.header.parent_hash, headers::hash_at(node, below).await?);
+    let Some(named) = named.map(|hash| B256::from(hash.0)).filter(|named| *named != parent) else { return Ok(()) };
+    if headers::head(node).await?.hash != last.hash {
+        return Ok(()); // it reorganised meanwhile
+    }
+    let why = format!("it is {named}, and the last block's parent is {parent}");
+    Err(node.unreadable(&format!("the header at height {below}"), Fault::MixedForks, why))
+}
+
 async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<Notice>, NodeError> {
     let head = headers::head(node).await?;
     let at = head.at();
+    stands_on_its_chain(node, &head).await?;
     let mut notices = vec![version(node).await?, syncing(node).await?];
     notices.push(finality_notice(node, finality, &head).await?);
     notices.push(block(node, at).await?);

@@ -18,11 +18,11 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use alloy::primitives::Address;
-use assay_types::{AccountNo, Amount, Asset, Between, Fault, NodeError, Pair, Reading};
+use assay_types::{AccountNo, Amount, Asset, Between, BlockRef, Fault, NodeError, Pair, Reading};
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::block::StateAt;
-use crate::block::headers::gone_or_missing;
+use crate::block::headers::{self, gone_or_missing};
 use crate::node::Node;
 use crate::state::proofs::{Shown, each_proof};
 use crate::state::slots::{Held, Slots, Token};
@@ -103,18 +103,14 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
     match balances {
         Ok(balances) => {
             let mut denied = Vec::new();
-            let mut readings = readings(question, balances, &proven, |address| denied.push(address));
+            let mut readings = readings(question, balances, &proven, |one| denied.push(one));
             if !denied.is_empty() {
-                let fault = elsewhere::of_call(node, question.at.block).await;
-                for address in denied {
-                    let subject = format!("the balance of {address} at block {}", question.at.block.height);
-                    node.doubt(node.contradiction(&subject, "its proof", fault, "what was read is not what counts"));
-                }
+                tell_denied(node, question.at.block, &denied).await;
             }
             let lacks_proof = |(number, _): &(AccountNo, Address)| !proven.contains_key(number);
             let lacking = wanted.iter().copied().filter(lacks_proof).map(|(number, _)| number).collect();
             withhold(node, question, Asset::Native, &lacking, &mut readings).await;
-            prove_tokens(node, question, &mut readings).await?;
+            prove_tokens(node, question, false, &mut readings).await?;
             Ok(Answer::Read(readings))
         }
         Err(why) => {
@@ -128,6 +124,32 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
             let unknown = addresses.iter().map(|_| vec![Err(reason.clone()); columns]).collect();
             Ok(Answer::NoState { unknown: readings(question, unknown, &proven, |_| ()), why })
         }
+    }
+}
+
+/// A native balance that was read, and the one that is proven.
+struct Denied {
+    address: Address,
+    said: Amount,
+    proven: Amount,
+}
+
+/// Tells of them, unless the node only made its next block meanwhile.
+async fn tell_denied(node: &Node, at: BlockRef, denied: &[Denied]) {
+    let is_right_now = async {
+        let addresses: Vec<Address> = denied.iter().map(|one| one.address).collect();
+        let read = reader::balances(node, at, &addresses, &[]).await;
+        let is_right = |(row, one): (&Vec<reader::Balance>, &Denied)| row.first() == Some(&Ok(one.proven));
+        read.is_ok_and(|read| read.is_ok_and(|read| read.iter().zip(denied).all(is_right)))
+    };
+    if headers::was_busy(node, at, is_right_now).await {
+        return;
+    }
+    for Denied { address, said, .. } in denied {
+        let subject = format!("the balance of {address} at block {}", at.height);
+        let fault = elsewhere::of_balance(node, at, *address, *said).await;
+        let error = node.contradiction(&subject, "its proof", fault, "what was read is not what counts");
+        headers::doubt(node, at, error).await;
     }
 }
 
@@ -175,12 +197,17 @@ pub(crate) async fn read_tokens(node: &Node, question: &Question<'_>) -> Result<
     let balances = balances.unwrap_or_else(|why| addresses.iter().map(|_| vec![Err(why.clone()); columns]).collect());
     let mut readings = readings(question, balances, &HashMap::new(), |_| ());
     readings.retain(|reading| reading.asset != Asset::Native);
-    prove_tokens(node, question, &mut readings).await?;
+    prove_tokens(node, question, true, &mut readings).await?;
     Ok(readings)
 }
 
 /// Proves what is to be proven of the tokens, where that can be done.
-async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Reading]) -> Result<(), NodeError> {
+async fn prove_tokens(
+    node: &Node,
+    question: &Question<'_>,
+    parted: bool,
+    readings: &mut [Reading],
+) -> Result<(), NodeError> {
     /// Of very many accounts even to go through them takes its time.
     const MANY: usize = 10_000;
     let is_all_read = || readings.len() > MANY || readings.iter().all(|reading| reading.balance.is_ok());
@@ -206,7 +233,7 @@ async fn prove_tokens(node: &Node, question: &Question<'_>, readings: &mut [Read
             let asset = Asset::Token((*address).into());
             let Question { at, slots, keep, .. } = *question;
             let is_withheld = AtomicBool::new(false);
-            let token = Token { node, slots, at, keep, address: *address, is_withheld: &is_withheld };
+            let token = Token { node, slots, at, keep, address: *address, parted, is_withheld: &is_withheld };
             let (held, failed) = by_token.get(&asset).unwrap_or(&nobody);
             let mut proven = token.prove(held).await?;
             proven.extend(token.rescue(failed).await?);
@@ -236,7 +263,7 @@ fn readings(
     question: &Question<'_>,
     balances: Vec<Vec<reader::Balance>>,
     proven: &HashMap<AccountNo, Native>,
-    mut denied: impl FnMut(Address),
+    mut denied: impl FnMut(Denied),
 ) -> Vec<Reading> {
     let mut readings = Vec::with_capacity(balances.len() * (1 + question.tokens.len()));
     let assets = || std::iter::once(Asset::Native).chain(question.tokens.iter().map(|t| Asset::Token((*t).into())));
@@ -245,8 +272,10 @@ fn readings(
             let reading = Reading::unproven((*account, asset), balance);
             readings.push(match (asset, proven.get(account)) {
                 (Asset::Native, Some(Native { shown: Shown { amount, proof }, between })) => {
-                    if reading.balance.as_ref().is_ok_and(|read| read != amount) {
-                        denied(*address);
+                    if let Ok(said) = reading.balance
+                        && said != *amount
+                    {
+                        denied(Denied { address: *address, said, proven: *amount });
                     }
                     Reading { balance: Ok(*amount), proven: true, proof: proof.clone(), between: *between, ..reading }
                 }

@@ -273,5 +273,5 @@ fn not_understood(height: Height) -> NodeError {
 fn above_the_tip(height: Height) -> NodeError {
     let why = "the chain became shorter meanwhile".into();
     let (node, subject) = ("the node".into(), format!("block {height}"));
-    NodeError::Missing { node, subject, why, fault: Some(Fault::Stale) }
+    NodeError::Missing { node, subject, why, fault: None }
 }

@@ -84,7 +84,7 @@ pub(crate) const RESTARTS: u32 = 20;
 /// How often what an earlier answer hid is fetched again before the node counts as proven to lie.
 const DOUBTS: u32 = 3;
 /// How often a node whose chain ends below our last block is looked at before our blocks are taken back: it may only be late.
-const LATE: u32 = 6;
+pub(crate) const LATE: u32 = 6;
 /// How long to wait between looks at the tip, at most and at least.
 const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
 const SHORTEST_POLL: Duration = Duration::from_micros(500 * MOMENT_MS);
@@ -223,7 +223,7 @@ impl<'a> Indexer<'a> {
         let (mut done, mut doubts, mut late) = (Done::default(), 0, 0);
         let mut restarts = 0;
         while restarts < RESTARTS {
-            match self.once(progress, &mut done, late < LATE) {
+            match self.once(progress, &mut done, late) {
                 Ok(Some(reached)) => return Ok(reached),
                 Ok(None) => {
                     late += 1;
@@ -252,14 +252,14 @@ impl<'a> Indexer<'a> {
         Err(IndexError::Restless)
     }
 
-    /// `None`: the node is late, if it may be.
-    fn once(&self, progress: &dyn Fn(Progress), done: &mut Done, may_be_late: bool) -> Result<Option<Reached>, Break> {
+    /// `None`: the node is late, if it may be, after so many looks.
+    fn once(&self, progress: &dyn Fn(Progress), done: &mut Done, looks: u32) -> Result<Option<Reached>, Break> {
         let (asked, applied) = (Instant::now(), done.applied);
         let tip = patiently(&self.stop, || self.chain.tip())?;
         if tip.head.height < self.chain.first() {
             return Err(self.below_the_first(tip.head)?.into());
         }
-        if !self.back_to_the_fork(&tip, done, may_be_late)? {
+        if !self.back_to_the_fork(&tip, done, looks)? {
             return Ok(None);
         }
         self.follow_assets()?;
@@ -330,6 +330,9 @@ impl<'a> Indexer<'a> {
             self.find_holders(&watch)?;
         }
         let was_unsettled = self.store.unsettled_above()?;
+        if in_turn && let Some(skimmed) = self.settings.turns.skimmed(&watch, from, to) {
+            self.store.note_skimmed(skimmed)?;
+        }
         if in_turn && from < to {
             // Who holds what is looked at after the last of these blocks: until then those before are not known.
             let above = from.previous().unwrap_or(from).max(self.chain.first());

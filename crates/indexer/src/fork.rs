@@ -3,7 +3,7 @@
 use assay_store::{Left, StoreError};
 use assay_types::{BlockRef, Fault, Height, NodeError, Tip};
 
-use crate::follow::{Break, Done, Indexer};
+use crate::follow::{Break, Done, Indexer, LATE};
 use crate::patience::patiently;
 use crate::{ChainLeft, IndexError};
 
@@ -14,8 +14,8 @@ impl Indexer<'_> {
     }
 
     /// Takes blocks back until the last one is on the node's active chain; none, when that is not allowed. Where the node's chain
-    /// ends within ours, nothing speaks against our blocks: one that is late says the same. If this one may be, the answer is `false`.
-    pub(crate) fn back_to_the_fork(&self, tip: &Tip, done: &mut Done, may_be_late: bool) -> Result<bool, IndexError> {
+    /// ends within ours, nothing speaks against our blocks: one that is late says the same. If this one may be, after so many looks, the answer is `false`.
+    pub(crate) fn back_to_the_fork(&self, tip: &Tip, done: &mut Done, looks: u32) -> Result<bool, Break> {
         let accepted = self.settings.accept_reorg == Some(tip.head.hash);
         let final_height = self.store.final_height()?.filter(|_| !accepted);
         let mut left = Vec::new();
@@ -32,31 +32,36 @@ impl Indexer<'_> {
             if theirs == Some(header.hash) {
                 break;
             }
+            // What it names last is on its chain, or that is another one by now. Who names the one and the other by turns is told for that.
+            if theirs.is_some() && left.is_empty() && !self.is_still_there(tip.head)? {
+                return Err(Break::Reorganised);
+            }
             let disagreement = self.chain.disagreement();
             if theirs.is_none() && left.is_empty() && !accepted && self.is_ours(tip.head)? {
                 let (node, head, ours) = (self.node(), tip.head.height, header.height);
                 let kind = Fault::Stale;
-                if disagreement.is_none() {
+                // The first time it may be about to have another branch there.
+                if disagreement.is_none() && looks > 0 {
                     tracing::warn!(
                         kind = kind.as_str(),
                         "{node}: its chain ends at block {head}, ours at {ours} {kind}"
                     );
                 }
-                if may_be_late {
+                if looks < LATE {
                     return Ok(false);
                 }
             }
             match (final_height.filter(|height| header.height <= *height), theirs) {
-                (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?),
+                (Some(final_height), Some(_)) => return Err(self.left(header.at(), Some(final_height))?.into()),
                 (Some(final_height), None) => {
                     let Some(disagreement) = disagreement else {
-                        return Err(self.has_none_of(header.height, tip.head, final_height)?);
+                        return Err(self.has_none_of(header.height, tip.head, final_height)?.into());
                     };
                     self.take_back(left, done)?;
-                    return Err(IndexError::Node(disagreement));
+                    return Err(IndexError::Node(disagreement).into());
                 }
                 (None, _) if left.len() as u64 > self.settings.undo_depth => {
-                    return Err(self.left(header.at(), None)?);
+                    return Err(self.left(header.at(), None)?.into());
                 }
                 (None, _) => left.push(header.at()),
             }

@@ -185,6 +185,9 @@ impl Indexer<'_> {
             let parent = below.parent(block.header.height);
             self.ask_state(block, parent.as_ref(), watch, applier)
         };
+        if !self.chain.proves_by_walking() && !self.settings.turns.are_few(watch) {
+            self.store.note_skimmed(last)?;
+        }
         let mut span = self.span(watch, round.next, to, &ours);
         (span.prove_last, span.coming, span.filtered) = (to == last, last.0 - round.next.0 + 1, *filtered);
         let mut filler = self.store.filler(watch, *round, memory.take())?;

@@ -146,7 +146,7 @@ impl Quorum {
         witnessed.push((giver, open, knows_some));
         for reading in &mut block.readings {
             if let Some(agreed) = again.remove(&reading.pair()) {
-                self.note_who_differs(block.header.height, &agreed, &witnessed);
+                self.note_who_differs(&block.header, watch, &agreed, &witnessed);
                 *reading = agreed;
             }
         }
@@ -154,12 +154,16 @@ impl Quorum {
     }
 
     /// Records a fault of each node whose balance is not the one that is proven or agreed on, and of one that gave none though it knew others.
-    fn note_who_differs(&self, at: Height, agreed: &Reading, said: &[(usize, Balances, bool)]) {
+    fn note_who_differs(&self, at: &Header, watch: &Watch, agreed: &Reading, said: &[(usize, Balances, bool)]) {
         let Ok(balance) = agreed.balance else { return };
         for (place, said, knows_some) in said {
-            let (node, subject) = (self.name(*place), format!("what account {} holds at block {at}", agreed.account.0));
+            let (node, height) = (self.name(*place), at.height);
+            let subject = format!("what account {} holds at block {height}", agreed.account.0);
             match said.get(&agreed.pair()) {
                 Some(Ok(other)) if *other != balance => {
+                    if self.was_busy(*place, at, watch, agreed) {
+                        continue;
+                    }
                     let how = if agreed.proven { "by proof" } else { "by others" };
                     let why = format!("{other} units, {balance} {how}");
                     let (against, fault) = ("what counts".into(), Fault::Forged);
@@ -173,6 +177,17 @@ impl Quorum {
                 _ => {}
             }
         }
+    }
+
+    /// Did it say otherwise only because it made its next block meanwhile? Some answer then with what that one leaves.
+    fn was_busy(&self, place: usize, at: &Header, watch: &Watch, agreed: &Reading) -> bool {
+        let (node, number) = (&self.seats[place].node, agreed.account.0);
+        let goes_on = node.tip().is_ok_and(|tip| tip.head.height > at.height)
+            && self.stands.lock().head(place) <= Some(at.height);
+        let accounts = watch.among(number..number + 1);
+        let pairs: Vec<_> = accounts.map(|(number, account)| (number, Account::new(account), agreed.asset)).collect();
+        let is_right = |said: Vec<Reading>| said.first().is_some_and(|said| said.balance == agreed.balance);
+        goes_on && node.balances(at, &pairs).is_ok_and(is_right)
     }
 
     /// One that could not be held against its header is asked of others as well: where one gives it whole, the first gave another.

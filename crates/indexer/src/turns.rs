@@ -72,6 +72,13 @@ impl Turns {
         }
     }
 
+    /// The last block of such a stretch after which not all of them are read.
+    pub(crate) fn skimmed(self, watch: &Watch, from: Height, to: Height) -> Option<Height> {
+        let are_all_read_at_last = watch.len() as u64 <= u64::from(self.more) || self.is_long(to.0 + 1 - from.0);
+        let last = if are_all_read_at_last { to.previous() } else { Some(to) };
+        last.filter(|last| *last >= from && !self.are_few(watch))
+    }
+
     /// As many of these as are few, at another place for each height.
     fn some(self, all: Range<u32>, height: Height) -> Range<u32> {
         let few = self.few.max(1);

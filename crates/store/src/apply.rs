@@ -1,6 +1,6 @@
 //! Blocks are written, one or many at a time, and the last one can be taken back.
 
-use assay_types::{AccountNo, Amount, Between, Block, BlockRef, Height, Kind, Leg, Pair, Reading, Watch};
+use assay_types::{AccountNo, Amount, Asset, Between, Block, BlockRef, Height, Kind, Leg, Pair, Reading, Watch};
 use rocksdb::WriteBatch;
 
 use crate::applier::{Applier, Task, by_pair};
@@ -220,7 +220,7 @@ impl Store {
                 row.and_then(|row| Coverage::nonce(&row)) == Some(before)
             }
         };
-        if unexplained || !is_told {
+        if unexplained || !is_told || read.asset != Asset::Native && self.skimmed()? >= Some(from) {
             return Ok(false);
         }
         for movement in self.movements(read.account, read.asset, from, at)? {

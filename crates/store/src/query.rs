@@ -9,6 +9,7 @@ use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 
 const FINAL_KEY: &[u8] = b"final";
 const UNSETTLED_KEY: &[u8] = b"unread";
+const SKIMMED_KEY: &[u8] = b"skimmed";
 /// A coinbase output can be spent once it has this many confirmations.
 const COINBASE_MATURITY: u64 = 100;
 
@@ -126,6 +127,29 @@ impl Store {
             Some(height) => batch.put_cf(meta, UNSETTLED_KEY, height_key(height)),
             None => batch.delete_cf(meta, UNSETTLED_KEY),
         }
+        self.commit(batch, true)
+    }
+
+    /// Up to which block some were applied after which not everyone was read: two proofs of a token on both sides of such a one do not tell what lies between,
+    /// for a token's balance may change, and come back, with no event.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn skimmed(&self) -> Result<Option<Height>, StoreError> {
+        let Some(row) = self.get(Family::Meta, SKIMMED_KEY)? else { return Ok(None) };
+        self.read(Family::Meta, SKIMMED_KEY, height_of(&row)).map(Some)
+    }
+
+    /// Notes that, before the first of these blocks is applied.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn note_skimmed(&self, up_to: Height) -> Result<(), StoreError> {
+        if self.skimmed()? >= Some(up_to) {
+            return Ok(());
+        }
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.put_cf(self.family(Family::Meta)?, SKIMMED_KEY, height_key(up_to));
         self.commit(batch, true)
     }
 

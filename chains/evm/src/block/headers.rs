@@ -1,6 +1,6 @@
 //! Headers: one whose fields hash to its hash, and what a node says of its chain by them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alloy::consensus::Header;
 use alloy::eips::eip4895::Withdrawal;
@@ -152,14 +152,94 @@ pub(crate) async fn hash_at(node: &Node, height: Height) -> Result<Option<BlockH
     }
 }
 
+/// How a block that was asked for stands to the node's chain by now.
+enum Stand {
+    Active,
+    /// Another one stands there, or the chain ends below it, though the node named it before.
+    Left,
+    /// The chain goes on there, by the node's word, and it says of none what stands there.
+    Hidden,
+    /// The chain ends below it. Another node may have named it.
+    Above,
+}
+
+async fn stand(node: &Node, at: BlockRef) -> Result<Stand, NodeError> {
+    let was_named = node.recent.head().is_some_and(|head| head >= at.height);
+    let found = match hash_at(node, at.height).await? {
+        None if !was_named => return Ok(Stand::Above),
+        None if head(node).await?.header.number < at.height.0 => return Ok(Stand::Left),
+        None => hash_at(node, at.height).await?, // it may have become longer again meanwhile
+        found => found,
+    };
+    Ok(found.map_or(Stand::Hidden, |hash| if hash == at.hash { Stand::Active } else { Stand::Left }))
+}
+
+async fn has_left(node: &Node, at: BlockRef) -> bool {
+    matches!(stand(node, at).await, Ok(Stand::Left))
+}
+
+/// Work on this block. Of one that the chain has left meanwhile no answer speaks against the node; and one that made its next block meanwhile is asked
+/// once more: some answer then with what that one leaves, half or whole.
+pub(crate) async fn of_block<T>(
+    node: &Node,
+    at: BlockRef,
+    work: impl AsyncFn() -> Result<T, NodeError>,
+) -> Result<T, NodeError> {
+    let before = node.recent.head();
+    let mut done = work().await;
+    for is_last in [false, true] {
+        match &done {
+            Err(error) if error.fault().is_some() => {}
+            _ => return done,
+        }
+        if has_left(node, at).await {
+            return Err(NodeError::Gone(at));
+        }
+        if is_last || !goes_on(node, at, before).await {
+            return done;
+        }
+        done = work().await;
+    }
+    done
+}
+
+/// Has the node made its next block since it was asked of this one, one of its last?
+async fn goes_on(node: &Node, at: BlockRef, before: Option<Height>) -> bool {
+    /// It may be about to.
+    const PAUSES_MS: [u64; 4] = [0, 10, 40, 150];
+    const LAST: u64 = 3;
+    let Some(before) = before.filter(|before| before.0.saturating_sub(at.height.0) < LAST) else { return false };
+    for pause in PAUSES_MS {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        match head(node).await {
+            Ok(head) if head.header.number > before.0 => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// Says that something that was answered of this block is not believed, where the chain has not left it meanwhile.
+pub(crate) async fn doubt(node: &Node, at: BlockRef, error: NodeError) {
+    if !has_left(node, at).await {
+        node.doubt(error);
+    }
+}
+
+/// Did it answer otherwise only because it made its next block meanwhile?
+pub(crate) async fn was_busy(node: &Node, at: BlockRef, is_right_now: impl Future<Output = bool>) -> bool {
+    goes_on(node, at, node.recent.head()).await && is_right_now.await
+}
+
 /// What an answer that is not there means: the block was reorganised away, or this node does not have it. `why` is what the
 /// node says, if it says something; `null` of a block that is on its chain leaves out what it has.
 pub(crate) async fn gone_or_missing(node: &Node, at: BlockRef, subject: &str, why: Option<&str>) -> NodeError {
-    let fault = match hash_at(node, at.height).await {
-        Ok(Some(hash)) if hash != at.hash => return NodeError::Gone(at),
-        Ok(Some(_)) => why.is_none().then_some(Fault::Omitted),
-        // Another node may have named it.
-        Ok(None) => node.recent.head().filter(|head| *head >= at.height).map(|_| Fault::Stale),
+    let fault = match stand(node, at).await {
+        Ok(Stand::Left) => return NodeError::Gone(at),
+        Ok(Stand::Active) => why.is_none().then_some(Fault::Omitted),
+        Ok(Stand::Hidden) => Some(Fault::Stale),
+        Ok(Stand::Above) => None,
         Err(error) => return error,
     };
     node.missing(subject, fault, why.unwrap_or(NULL))

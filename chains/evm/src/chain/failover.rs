@@ -129,9 +129,11 @@ impl EvmChain {
         failed.filter(|_| !is_answered).map_or(Ok(None), Err)
     }
 
-    /// The same, where a node may answer and yet not know every balance: then the next one does all of it. Whoever knows most counts.
+    /// As [`EvmChain::with_a_node`], of one block, where a node may answer and yet not know every balance: then the next one does all of it. Whoever knows
+    /// most counts.
     pub(super) fn with_who_knows<T>(
         &self,
+        at: BlockRef,
         work: impl AsyncFn(&Node) -> Result<T, NodeError>,
         readings: impl Fn(&T) -> &[Reading],
     ) -> Result<T, NodeError> {
@@ -139,7 +141,7 @@ impl EvmChain {
         // As it is now: what another piece of work finds out meanwhile makes nobody's answer whole.
         let nobody_knows = self.nobody_knows();
         let whole = self.with_a_node(async |node| {
-            let done = work(node).await?;
+            let done = headers::of_block(node, at, async || work(node).await).await?;
             let Some((unknown, why)) = self.unknown(readings(&done), &nobody_knows) else { return Ok(done) };
             if readings(&done).iter().any(|reading| reading.balance.is_ok()) {
                 left_out.borrow_mut().push(node.missing("a balance", Some(Fault::Omitted), &why));

@@ -61,7 +61,8 @@ pub(crate) async fn hold_against_state(
     denied.extend(is_lie);
     for address in &denied {
         let (subject, against) = (format!("the traces of block {}", at.height), format!("the proof of {address}"));
-        node.doubt(node.contradiction(&subject, &against, Fault::Forged, "they are not believed of it"));
+        headers::doubt(node, at, node.contradiction(&subject, &against, Fault::Forged, "they are not believed of it"))
+            .await;
     }
     // Of those that are watched state decides.
     doubtful.retain(|address| !is_watched(address));

@@ -2,7 +2,7 @@
 //! says elsewhere tells one that is late, or several on several forks, from one that makes something up.
 
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use assay_types::{BlockRef, Fault, Height};
+use assay_types::{Amount, BlockRef, Fault, Height};
 use serde_json::json;
 
 use crate::block::{StateAt, by_hash, headers};
@@ -68,6 +68,27 @@ pub(crate) async fn of_call(node: &Node, at: BlockRef) -> Fault {
         (Fault::MixedForks, Some(expected)) if expected != before => Fault::MixedForks,
         _ => Fault::Forged,
     }
+}
+
+/// Of what kind a native balance at this block is that its proof denies: one at a block near by says of which it is, where the node runs no code of ours.
+pub(crate) async fn of_balance(node: &Node, at: BlockRef, address: Address, said: Amount) -> Fault {
+    const BELOW: u64 = 8;
+    const ABOVE: u64 = 2;
+    let fault = of_call(node, at).await;
+    if fault != Fault::Forged {
+        return fault;
+    }
+    let below = (at.height.0.saturating_sub(BELOW)..at.height.0).rev();
+    for height in below.chain(at.height.0 + 1..=at.height.0 + ABOVE).map(Height) {
+        let Ok(header) = headers::header_at(node, height).await else { continue };
+        let state = StateAt::after(&header);
+        let params = json!([address, [], by_hash(state.block.hash)]);
+        let Ok(proof) = node.ask::<AccountProof>("eth_getProof", params, "a proof").await else { break };
+        if proof.balance == said.0 && verify::account(&proof, address, state.root).is_ok() {
+            return diagnose::of_another_block(at.height, height);
+        }
+    }
+    Fault::Forged
 }
 
 fn word(answer: &[u8], from: usize) -> U256 {

@@ -9,6 +9,7 @@ use assay_types::{AccountNo, Amount, Asset, Fault, NodeError, Reading, Remark};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 
+use crate::block::headers;
 use crate::node::Node;
 use crate::state::Question;
 use crate::state::elsewhere::STRANGER;
@@ -75,7 +76,9 @@ pub(crate) async fn remarks(
         match some {
             Ok(some) => remarks.extend(some),
             Err(error @ NodeError::Contradiction { .. }) => return Err(error),
-            Err(error) if error.fault() == Some(Fault::Omitted) => node.doubt(error),
+            Err(error) if error.fault() == Some(Fault::Omitted) => {
+                headers::doubt(node, question.at.block, error).await;
+            }
             // What it cannot bear is not worth a block.
             Err(error) => {
                 node.can.contracts.lose(node, &error.to_string());

@@ -155,11 +155,8 @@ impl Stage<'_> {
         let has_none = code.is_ok_and(|code| code.is_empty());
         if !has_none && horizon::proves(self.node, self.at.block).await {
             let subject = format!("the proof of contract {contract} at block {}", self.at.block.height);
-            self.node.doubt(self.node.missing(
-                &subject,
-                Some(Fault::Omitted),
-                format!("it proves others there: {why}"),
-            ));
+            let why = format!("it proves others there: {why}");
+            headers::doubt(self.node, self.at.block, self.node.missing(&subject, Some(Fault::Omitted), why)).await;
         }
     }
 

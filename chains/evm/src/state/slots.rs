@@ -18,7 +18,7 @@ use assay_types::{Amount, Fault, Height, NodeError, Proof};
 use futures_util::{StreamExt, TryStreamExt};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::block::StateAt;
+use crate::block::{StateAt, headers};
 use crate::node::Node;
 use crate::state::elsewhere::{self, STRANGER};
 use crate::state::kept;
@@ -94,6 +94,8 @@ pub(crate) struct Token<'a> {
     /// Is what proves its balances wanted as well?
     pub(crate) keep: bool,
     pub(crate) address: Address,
+    /// Do movements not lead to what was read?
+    pub(crate) parted: bool,
     /// Set where the node refuses a proof that it takes.
     pub(crate) is_withheld: &'a AtomicBool,
 }
@@ -204,12 +206,12 @@ impl Token<'_> {
                 }
             }
         }
-        self.warn_of(differing.len()).await;
+        self.warn_of(differing).await;
         Ok(())
     }
 
     /// Of a token whose slots are not known, a few balances are held against what its code returns. Those where one call of the node was wrong and
-    /// another was not are told.
+    /// another was not are told, and whose coins are gone though no movement took them: who says so leaves out no proof.
     async fn sample(&self, wanted: &[Held]) -> Result<HashMap<Address, Shown>, NodeError> {
         let mut told = HashMap::new();
         if !self.node.can.proofs.is_there() {
@@ -225,11 +227,16 @@ impl Token<'_> {
             wanted[..=largest].rotate_right(1);
             count += 1;
         }
+        let has_vanished = |held: &&Held| self.parted && held.balance == Amount::ZERO;
+        let (vanished, others): (Vec<&Held>, Vec<&Held>) = wanted.into_iter().partition(has_vanished);
         let mut differing = Vec::new();
-        for Held { account, balance, .. } in wanted.into_iter().take(count) {
-            if let Some(amount) = self.run(*account).await?.filter(|returned| returned != balance) {
-                differing.push((*account, amount));
-                told.insert(*account, Shown { amount, proof: None });
+        for held in vanished.into_iter().take(SUSPECTED).chain(others.into_iter().take(count)) {
+            let Some(amount) = self.run(held.account).await? else { continue };
+            if amount != held.balance {
+                differing.push((held.account, amount));
+            }
+            if amount != held.balance || has_vanished(&held) {
+                told.insert(held.account, Shown { amount, proof: None });
             }
         }
         self.tell_differing(&differing).await?;
@@ -254,7 +261,7 @@ impl Token<'_> {
                 Fault::Forged => Fault::Omitted,
                 fault => fault,
             };
-            self.node.doubt(self.node.contradiction(&subject, "the token's code", fault, why));
+            self.doubt(self.node.contradiction(&subject, "the token's code", fault, why)).await;
         }
         Ok(told)
     }
@@ -305,19 +312,34 @@ impl Token<'_> {
 
     /// A contract that is not there holds nothing for anyone.
     async fn none_held(&self, wanted: &[Held], proof: &Option<Proof>) -> HashMap<Address, Shown> {
-        let made_up = wanted.iter().filter(|held| held.balance != Amount::ZERO).count();
-        if made_up > 0 {
-            self.warn_of(made_up).await;
+        let made_up = wanted.iter().filter(|held| held.balance != Amount::ZERO);
+        let made_up: Vec<_> = made_up.map(|held| (held.account, Amount::ZERO)).collect();
+        if !made_up.is_empty() {
+            self.warn_of(&made_up).await;
         }
         let nothing = || Shown { amount: Amount::ZERO, proof: proof.clone() };
         wanted.iter().map(|held| (held.account, nothing())).collect()
     }
 
-    async fn warn_of(&self, balances: usize) {
+    /// Tells that others were read than these, which count, unless the node only made its next block meanwhile.
+    async fn warn_of(&self, balances: &[(Address, Amount)]) {
+        let is_right_now = async {
+            let accounts: Vec<Address> = balances.iter().map(|(account, _)| *account).collect();
+            let read = reader::balances(self.node, self.at.block, &accounts, &[self.address]).await;
+            let is_right = |(row, one): (&Vec<reader::Balance>, &(Address, Amount))| row.last() == Some(&Ok(one.1));
+            read.is_ok_and(|read| read.is_ok_and(|read| read.iter().zip(balances).all(is_right)))
+        };
+        if headers::was_busy(self.node, self.at.block, is_right_now).await {
+            return;
+        }
         let subject = format!("what was read of token {} at block {}", self.address, self.at.block.height);
-        let why = format!("of {balances} accounts it is not what counts");
+        let why = format!("of {} accounts it is not what counts", balances.len());
         let fault = elsewhere::of_call(self.node, self.at.block).await;
-        self.node.doubt(self.node.contradiction(&subject, "its proofs", fault, why));
+        self.doubt(self.node.contradiction(&subject, "its proofs", fault, why)).await;
+    }
+
+    async fn doubt(&self, error: NodeError) {
+        headers::doubt(self.node, self.at.block, error).await;
     }
 
     /// Where the token keeps its balances, from memory, or by what its code looks at for those who hold the most, and for nobody.

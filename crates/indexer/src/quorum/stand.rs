@@ -49,6 +49,11 @@ impl Stands {
         self.faults[place].as_ref().filter(|(error, at)| at.elapsed() < lasts(error)).map(|(error, _)| error)
     }
 
+    /// Its last block when it was last looked at.
+    pub(super) fn head(&self, place: usize) -> Option<Height> {
+        self.each[place].head
+    }
+
     pub(super) fn is_good(&self, place: usize) -> bool {
         self.each[place].state == Standing::AGREES && self.fault(place).is_none()
     }
