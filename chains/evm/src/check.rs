@@ -104,14 +104,21 @@ async fn examined(node: &Node, start: Height, finality: Finality) -> Result<Vec<
 
 /// What the contract at this address says of itself after the last block.
 pub(crate) async fn contract(node: &Node, token: Address) -> Result<Contract, NodeError> {
+    let head = headers::head(node).await?;
+    match headers::of_block(node, head.at(), async || contract_at(node, &head, token).await).await {
+        Err(NodeError::Gone(_)) => contract_at(node, &headers::head(node).await?, token).await,
+        said => said,
+    }
+}
+
+async fn contract_at(node: &Node, last: &SealedHeader, token: Address) -> Result<Contract, NodeError> {
     /// The first bytes of the hash of `decimals()`.
     const DECIMALS: [u8; 4] = [0x31, 0x3c, 0xe5, 0x67];
     let as_decimals = |word: U256| u64::try_from(word).ok();
-    let head = headers::head(node).await?;
     let mut is_proven = false;
-    let after = StateAt::after(&head);
+    let after = StateAt::after(last);
     if after.is_provable() {
-        let mut stage = Stage::new(node, after, Some(head.header.timestamp));
+        let mut stage = Stage::new(node, after, Some(last.header.timestamp));
         let run = stage.run(token, &[DECIMALS.into()]).await?.pop().flatten();
         stage.tell_withheld().await;
         if let Some(run) = run {
