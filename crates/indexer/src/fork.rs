@@ -18,7 +18,7 @@ impl Indexer<'_> {
     pub(crate) fn back_to_the_fork(&self, tip: &Tip, done: &mut Done, looks: u32) -> Result<bool, Break> {
         let accepted = self.settings.accept_reorg == Some(tip.head.hash);
         let final_height = self.store.final_height()?.filter(|_| !accepted);
-        let mut left = Vec::new();
+        let (mut left, mut stands) = (Vec::new(), false);
         let mut ours = self.store.tip()?;
         while let Some(header) = ours {
             if header.at() == tip.head {
@@ -33,9 +33,10 @@ impl Indexer<'_> {
                 break;
             }
             // What it names last is on its chain, or that is another one by now. Who names the one and the other by turns is told for that.
-            if theirs.is_some() && left.is_empty() && !self.is_still_there(tip.head)? {
+            if theirs.is_some() && !stands && !self.is_still_there(tip.head)? {
                 return Err(Break::Reorganised);
             }
+            stands |= theirs.is_some();
             let disagreement = self.chain.disagreement();
             if theirs.is_none() && left.is_empty() && !accepted && self.is_ours(tip.head)? {
                 let (node, head, ours) = (self.node(), tip.head.height, header.height);
