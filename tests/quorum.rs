@@ -540,7 +540,7 @@ fn that_a_chain_goes_back_while_a_block_is_read_is_nobodys_lie() {
                             chain.call("evm_revert", json!([snapshot]));
                             let chain = chain.clone();
                             let grow = std::thread::spawn(move || {
-                                std::thread::sleep(Duration::from_millis(if is_longer_at_once { 0 } else { 100 }));
+                                std::thread::sleep(Duration::from_millis(if is_longer_at_once { 0 } else { 20 }));
                                 feed(&chain, base + 3, then_s);
                             });
                             match is_longer_at_once {
