@@ -104,9 +104,7 @@ pub(crate) async fn read(node: &Node, question: &Question<'_>) -> Result<Answer,
         Ok(balances) => {
             let mut denied = Vec::new();
             let mut readings = readings(question, balances, &proven, |one| denied.push(one));
-            if !denied.is_empty() {
-                tell_denied(node, question.at.block, &denied).await;
-            }
+            tell_denied(node, question.at.block, &denied).await;
             let lacks_proof = |(number, _): &(AccountNo, Address)| !proven.contains_key(number);
             let lacking = wanted.iter().copied().filter(lacks_proof).map(|(number, _)| number).collect();
             withhold(node, question, Asset::Native, &lacking, &mut readings).await;
@@ -136,20 +134,15 @@ struct Denied {
 
 /// Tells of them, unless the node only made its next block meanwhile.
 async fn tell_denied(node: &Node, at: BlockRef, denied: &[Denied]) {
-    let is_right_now = async {
-        let addresses: Vec<Address> = denied.iter().map(|one| one.address).collect();
-        let read = reader::balances(node, at, &addresses, &[]).await;
-        let is_right = |(row, one): (&Vec<reader::Balance>, &Denied)| row.first() == Some(&Ok(one.proven));
-        read.is_ok_and(|read| read.is_ok_and(|read| read.iter().zip(denied).all(is_right)))
-    };
-    if headers::was_busy(node, at, is_right_now).await {
+    let Some(Denied { address, said, .. }) = denied.first() else { return };
+    let proven: Vec<(Address, Amount)> = denied.iter().map(|one| (one.address, one.proven)).collect();
+    if headers::was_busy(node, at, reader::says(node, at, &proven, None)).await || headers::has_left(node, at).await {
         return;
     }
-    for Denied { address, said, .. } in denied {
+    let fault = elsewhere::of_balance(node, at, *address, *said).await;
+    for Denied { address, .. } in denied {
         let subject = format!("the balance of {address} at block {}", at.height);
-        let fault = elsewhere::of_balance(node, at, *address, *said).await;
-        let error = node.contradiction(&subject, "its proof", fault, "what was read is not what counts");
-        headers::doubt(node, at, error).await;
+        node.doubt(node.contradiction(&subject, "its proof", fault, "what was read is not what counts"));
     }
 }
 

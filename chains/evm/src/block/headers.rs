@@ -174,7 +174,8 @@ async fn stand(node: &Node, at: BlockRef) -> Result<Stand, NodeError> {
     Ok(found.map_or(Stand::Hidden, |hash| if hash == at.hash { Stand::Active } else { Stand::Left }))
 }
 
-async fn has_left(node: &Node, at: BlockRef) -> bool {
+/// Has the chain left this block meanwhile?
+pub(crate) async fn has_left(node: &Node, at: BlockRef) -> bool {
     matches!(stand(node, at).await, Ok(Stand::Left))
 }
 

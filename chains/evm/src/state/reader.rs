@@ -65,6 +65,14 @@ pub(crate) async fn balances(
     one_by_one(node, at, accounts, tokens).await
 }
 
+/// Does the node say these balances, of the native coin or a token?
+pub(crate) async fn says(node: &Node, at: BlockRef, balances: &[(Address, Amount)], token: Option<Address>) -> bool {
+    let accounts: Vec<Address> = balances.iter().map(|(account, _)| *account).collect();
+    let read = self::balances(node, at, &accounts, token.as_slice()).await;
+    let is_so = |(row, one): (&Vec<Balance>, &(Address, Amount))| row.last() == Some(&Ok(one.1));
+    read.is_ok_and(|read| read.is_ok_and(|read| read.iter().zip(balances).all(is_so)))
+}
+
 /// Why reading stops.
 enum Stop {
     Failed(NodeError),

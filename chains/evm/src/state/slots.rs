@@ -323,12 +323,7 @@ impl Token<'_> {
 
     /// Tells that others were read than these, which count, unless the node only made its next block meanwhile.
     async fn warn_of(&self, balances: &[(Address, Amount)]) {
-        let is_right_now = async {
-            let accounts: Vec<Address> = balances.iter().map(|(account, _)| *account).collect();
-            let read = reader::balances(self.node, self.at.block, &accounts, &[self.address]).await;
-            let is_right = |(row, one): (&Vec<reader::Balance>, &(Address, Amount))| row.last() == Some(&Ok(one.1));
-            read.is_ok_and(|read| read.is_ok_and(|read| read.iter().zip(balances).all(is_right)))
-        };
+        let is_right_now = reader::says(self.node, self.at.block, balances, Some(self.address));
         if headers::was_busy(self.node, self.at.block, is_right_now).await {
             return;
         }
