@@ -246,7 +246,7 @@ fn fetch(span: &Span<'_>, hashes: &Hashes<'_>, height: Height) -> Fetched {
         }
     }
     let is_last = span.prove_last && height == span.to;
-    let reads = span.turns.at(span.watch, height, is_last, span.turns.is_long(span.coming));
+    let reads = span.turns.at(span.watch, height, is_last, span.coming);
     patiently(span.stop, || {
         let hash = hashes.at(height)?;
         let block = span.chain.block(BlockRef { height, hash }, span.watch, &reads);

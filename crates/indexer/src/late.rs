@@ -185,11 +185,12 @@ impl Indexer<'_> {
             let parent = below.parent(block.header.height);
             self.ask_state(block, parent.as_ref(), watch, applier)
         };
-        if !self.chain.proves_by_walking() && !self.settings.turns.are_few(watch) {
+        let coming = last.0 - round.next.0 + 1;
+        if !self.chain.proves_by_walking() && !self.settings.turns.are_all_read(watch, coming) {
             self.store.note_skimmed(last)?;
         }
         let mut span = self.span(watch, round.next, to, &ours);
-        (span.prove_last, span.coming, span.filtered) = (to == last, last.0 - round.next.0 + 1, *filtered);
+        (span.prove_last, span.coming, span.filtered) = (to == last, coming, *filtered);
         let mut filler = self.store.filler(watch, *round, memory.take())?;
         let walked = apply_each(self.store, &span, &mut filler, check, |at| {
             progress(Progress { at, from: *from, to: last, filling_in: true });

@@ -1,5 +1,6 @@
-//! Whose state is read at which block. Those that it moves always are; few accounts all are, at every block; more at the last one that there is;
-//! many in turn, so that each has been read within a set number of blocks, in which all but few are proven too.
+//! Whose state is read at which block. Those that it moves always are; few accounts all are, at every block; more at the last one that there is, and at
+//! every one of a stretch that is short for so many; many in turn, so that each has been read within a set number of blocks, in which all but few are
+//! proven too.
 
 use std::ops::Range;
 
@@ -15,7 +16,8 @@ use crate::patience::patiently;
 pub struct Turns {
     /// Up to so many accounts are read at every block, and proven at the last one.
     pub few: u32,
-    /// Up to so many are read at the last one.
+    /// Up to so many are read at the last one, and at every block of a stretch in which that is no more to read than of few accounts within the set
+    /// number of blocks.
     pub more: u32,
     /// Those that are not few are proven, and those that are more than that read too, in turn: each within so many blocks.
     pub within: u64,
@@ -39,19 +41,26 @@ impl Turns {
         watch.len() as u64 <= u64::from(self.few)
     }
 
+    /// Are all of them read at every block of a stretch of so many?
+    pub(crate) fn are_all_read(self, watch: &Watch, blocks: u64) -> bool {
+        let (accounts, few) = (watch.len() as u64, u64::from(self.few));
+        let is_no_more = || accounts.saturating_mul(blocks) <= few.saturating_mul(self.within);
+        self.are_few(watch) || accounts <= u64::from(self.more) && is_no_more()
+    }
+
     /// Are blocks that many that turns wait for the last one, after which everyone is read?
     pub(crate) fn is_long(self, blocks: u64) -> bool {
         blocks >= self.within
     }
 
-    /// Whose state is read at this block, the last of a stretch or not. Of a long stretch only those that blocks moved.
-    pub(crate) fn at(self, watch: &Watch, height: Height, is_last: bool, is_long: bool) -> Reads {
+    /// Whose state is read at this block, the last of a stretch of so many or not. Of a long stretch only those that blocks moved.
+    pub(crate) fn at(self, watch: &Watch, height: Height, is_last: bool, blocks: u64) -> Reads {
         if self.are_few(watch) {
             let keep = is_last && watch.next().0 <= PROOFS_KEPT;
             return if is_last { Reads { keep, ..Reads::ALL_PROVEN } } else { Reads::ALL };
         }
         let turn = self.turn(numbers(watch), height);
-        if is_long {
+        if self.is_long(blocks) {
             let remark = match is_last {
                 false => 0..0,
                 true if watch.len() <= AT_A_TIME as usize => numbers(watch),
@@ -62,7 +71,7 @@ impl Turns {
             return Reads { read: some.clone(), prove: some, remark, signed: false, ..Reads::MOVED };
         }
         // As many as the chain follows: accounts that were declared late are read by themselves, and are no fewer for that.
-        let are_read = is_last && watch.len() as u64 <= u64::from(self.more);
+        let are_read = self.are_all_read(watch, blocks) || is_last && watch.len() as u64 <= u64::from(self.more);
         Reads {
             read: if are_read { numbers(watch) } else { turn.clone() },
             prove: turn.clone(),
@@ -74,9 +83,10 @@ impl Turns {
 
     /// The last block of such a stretch after which not all of them are read.
     pub(crate) fn skimmed(self, watch: &Watch, from: Height, to: Height) -> Option<Height> {
-        let are_all_read_at_last = watch.len() as u64 <= u64::from(self.more) || self.is_long(to.0 + 1 - from.0);
+        let blocks = to.0 + 1 - from.0;
+        let are_all_read_at_last = watch.len() as u64 <= u64::from(self.more) || self.is_long(blocks);
         let last = if are_all_read_at_last { to.previous() } else { Some(to) };
-        last.filter(|last| *last >= from && !self.are_few(watch))
+        last.filter(|last| *last >= from && !self.are_all_read(watch, blocks))
     }
 
     /// As many of these as are few, at another place for each height.
