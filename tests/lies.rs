@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use alloy::primitives::U256;
 use assay_store::{Coverage, Mode, Store};
 use assay_testnodes::Bitcoind;
 use assay_types::{Account, Amount, Asset, Height, Timestamp};
@@ -581,6 +582,8 @@ fn of_which_block_an_answer_is_is_found_out() {
         ("proofs of three blocks before", PROOF, by(&world, 3), "stale"),
         ("calls on another branch", CALL, by(&other, 0), "mixed-forks"),
         ("calls three blocks before", CALL, by(&world, 3), "stale"),
+        // The one by which it is asked for its block too.
+        ("calls, all of them altered", CALL, alter(one_more), "forged"),
         ("headers of another branch", HEADER, by(&other, 0), "mixed-forks"),
     ] {
         proxy.set(vec![Rule::always(names, fault)]);
@@ -590,7 +593,7 @@ fn of_which_block_an_answer_is_is_found_out() {
         // What a call hid where nothing was known shows later, as an answer that was wrong.
         let others = ["forged", "omitted", "stale", "mixed-forks"].into_iter().filter(|other| *other != kind);
         others
-            .filter(|_| names != CALL)
+            .filter(|_| names != CALL || kind == "forged")
             .for_each(|other| assert!(!said.contains(&format!("(kind: {other})")), "{what}: {said}"));
         scene.assert_never_wrong(&lab, what);
     }
@@ -609,6 +612,20 @@ fn traces_that_proofs_deny_stay_nobodys_movement() {
         let history = lab.assay(&["history", address, "--chain", "evm", "--format", "csv"]).stdout;
         assert!(!history.contains(",3,"), "{address}: {history}");
     }
+}
+
+/// The largest word of what a call returns becomes one more.
+fn one_more(answer: &mut Value) {
+    let digits = answer.as_str().unwrap().trim_start_matches("0x");
+    let mut words: Vec<U256> = digits
+        .as_bytes()
+        .chunks(64)
+        .map(|word| U256::from_str_radix(str::from_utf8(word).unwrap(), 16).unwrap())
+        .collect();
+    if let Some(largest) = words.iter_mut().max() {
+        *largest = largest.saturating_add(U256::ONE);
+    }
+    *answer = json!(words.iter().fold("0x".to_owned(), |hex, word| format!("{hex}{word:064x}")));
 }
 
 /// The other way round.

@@ -629,3 +629,45 @@ fn a_slot_counts_as_long_as_the_code_returns_what_it_holds() {
     index();
     assert_eq!([said("GROW"), said("TIME")], [["2000", "unproven"], ["500", "unproven"]]);
 }
+
+/// A token tells apart with how much gas it is asked, or by whom, and changes for everyone with no event: that two answers of its node differ speaks against
+/// neither.
+#[test]
+fn a_token_that_tells_two_ways_to_ask_apart_makes_no_node_a_liar() {
+    // Slot 0 by account, times slot 1, which becomes 2 once it is called without words; and beside that some of the gas, or of who asks.
+    let code =
+        |rest: &str| format!("0x36600a576002600155005b6004355f525f60205260405f20546001540260615a{rest}5f5260205ff3");
+    for others in [0, 600] {
+        let world = World::new(&[]);
+        let (tokens, holders) = ([1, 2].map(Address::fresh), &world.users[1..3]);
+        for (token, rest) in tokens.iter().zip(["0601", "50330601"]) {
+            world.call("anvil_setCode", json!([token.to_string(), code(rest)]));
+            world.call("anvil_setStorageAt", json!([token.to_string(), "0x1", format!("0x{:064x}", 1)]));
+            for holder in holders {
+                let key = alloy::primitives::keccak256([&[0; 12], &holder.0[..], &[0; 32]].concat());
+                world.call("anvil_setStorageAt", json!([token.to_string(), key, format!("0x{:064x}", 1_000)]));
+            }
+        }
+        world.mine();
+        let lab = Lab::new();
+        let chain = lab::evm_chain(&world.anvil.url, world.height(), 1);
+        let assets =
+            [("GAS", tokens[0]), ("ASKS", tokens[1])].map(|(symbol, token)| contracts::asset(symbol, token, 0));
+        lab.write("assay.toml", &format!("data_dir = \"data\"\n{chain}{}", assets.concat()));
+        lab.write("exchanges/acme/exchange.toml", &contracts::exchange("acme", holders));
+        lab.write("exchanges/acme/others.csv", &contracts::crowd(others));
+        for poked in [None, Some(tokens[0]), Some(tokens[1]), None] {
+            if let Some(token) = poked {
+                world.send(world.users[0], Some(token), 0, &[]);
+            }
+            world.mine();
+            let ran = lab.assay(&["index", "--once"]);
+            assert!(ran.code == 0 && !ran.stderr.contains("kind"), "{others} others: {}: {}", ran.code, ran.stderr);
+        }
+        for symbol in ["GAS", "ASKS"] {
+            let held = lab.json(&["balance", &holders[0].to_string(), "--chain", "evm", "--asset", symbol], 0);
+            let units: u64 = held["units"].as_str().unwrap().parse().unwrap();
+            assert!((2_000..2_100).contains(&units) && held["coverage"] == "unproven", "{others} others: {held:#}");
+        }
+    }
+}

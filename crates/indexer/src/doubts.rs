@@ -132,37 +132,54 @@ impl Indexer<'_> {
         pairs: &[(AccountNo, Account, Asset)],
     ) -> Result<Option<NodeError>, IndexError> {
         for Reading { account, asset, balance, proven, .. } in self.read_again(at, pairs)? {
-            let Ok(state) = balance else { continue };
+            let Ok(amount) = balance else { continue };
             let ours = self.store.balance(account, asset, at.height)?;
             let is_known = !matches!(self.store.noted_coverage(account, asset, at.height)?, Coverage::Unknown(_));
-            let is_other = is_known && ours != state && (proven || asset != Asset::Native);
-            if is_other && (proven || !self.is_said_otherwise(at, pairs, (account, asset), ours)?) {
-                return Ok(Some(self.wrong_answer(at, account, ours, Held { amount: state, proven })));
+            if is_known && ours != amount && (proven || asset != Asset::Native) {
+                let wrong = self.wrong_answer(at, (account, asset), ours, Held { amount, proven })?;
+                if wrong.is_some() {
+                    return Ok(wrong);
+                }
             }
         }
         Ok(None)
     }
 
-    /// Does the node still say of this token what it said at first, by the way in which it was asked then? Some tell two ways to ask apart: then no
-    /// answer was wrong.
-    fn is_said_otherwise(
+    /// An answer up to this block was wrong: what the sums were then is not what state says of it. Unless a token tells two ways to ask apart (who asks,
+    /// or with how much gas): then no answer need be.
+    pub(crate) fn wrong_answer(
         &self,
         at: &Header,
-        pairs: &[(AccountNo, Account, Asset)],
-        pair: Pair,
+        (account, asset): Pair,
         ours: Amount,
-    ) -> Result<bool, IndexError> {
-        let this: Vec<_> = pairs.iter().filter(|it| (it.0, it.2) == pair).cloned().collect();
-        let said = match patiently(&self.stop, || self.chain.balances(at, &this)) {
-            Err(NodeError::Missing { .. }) => return Ok(false),
-            said => said?,
-        };
-        let is_so = said.first().is_some_and(|one| one.balance == Ok(ours));
-        if is_so {
-            let height = at.height.0;
-            tracing::warn!(height, account = %this[0].1, asset = ?pair.1, "a token answers two ways to ask differently");
+        state: Held,
+    ) -> Result<Option<NodeError>, IndexError> {
+        if !state.proven && self.are_told_apart(at, (account, asset), state.amount)? {
+            return Ok(None);
         }
-        Ok(is_so)
+        let (node, subject) = (self.giver(at.height), format!("an answer up to block {}", at.height));
+        let how = if state.proven { "by proof" } else { "now" };
+        let why = format!("{}: {ours} units by its answers then, {} {how}", self.store.account(account)?, state.amount);
+        Ok(Some(NodeError::Contradiction { node, subject, against: "state".into(), why, fault: Fault::Forged }))
+    }
+
+    /// Does the node say of this balance something else than this to who asks in the way in which it was asked at first, and the same each time?
+    fn are_told_apart(&self, at: &Header, pair: Pair, otherwise: Amount) -> Result<bool, IndexError> {
+        let Asset::Token(token) = pair.1 else { return Ok(false) };
+        let this = self.with_bytes(&[pair])?;
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            match patiently(&self.stop, || self.chain.balances(at, &this)) {
+                Err(NodeError::Missing { .. }) => return Ok(false),
+                answer => said.extend(answer?.into_iter().next().and_then(|one| one.balance.ok())),
+            }
+        }
+        let are_told = matches!(said[..], [one, again] if one == again && one != otherwise);
+        if are_told {
+            let (height, account, token) = (at.height.0, &this[0].1, Account::new(&token));
+            tracing::warn!(height, %account, %token, "a token answers two ways to ask differently");
+        }
+        Ok(are_told)
     }
 
     /// What state says at this block; nothing where the node keeps none so far back.

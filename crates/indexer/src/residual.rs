@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_store::{Coverage, Seen};
-use assay_types::{
-    Account, AccountNo, Amount, Asset, Fault, Header, Height, NodeError, Pair, Reading, Reads, TxId, Watch,
-};
+use assay_types::{Account, AccountNo, Amount, Asset, Header, Height, Pair, Reading, Reads, TxId, Watch};
 
 use crate::follow::{Break, Indexer};
 use crate::patience::patiently;
@@ -50,8 +48,10 @@ impl Indexer<'_> {
             let ours = self.store.balance(number, asset, at.height)?;
             let (Some(known), true) = (self.store.last_known(pair, at.height)?, amount != ours) else { continue };
             if known == at.height {
-                let why = self.wrong_answer(at, number, ours, Held { amount, proven });
-                return Err(Break::Doubt(vec![pair], Box::new(why)));
+                match self.wrong_answer(at, pair, ours, Held { amount, proven })? {
+                    Some(why) => return Err(Break::Doubt(vec![pair], Box::new(why))),
+                    None => continue,
+                }
             }
             let account = self.store.account(number)?;
             let (before, after) = (Held { amount: ours, proven: false }, Held { amount, proven });
@@ -77,16 +77,6 @@ impl Indexer<'_> {
             );
         }
         Ok(true)
-    }
-
-    /// An answer up to this block was wrong: what the sums were then is not what state says of it.
-    pub(crate) fn wrong_answer(&self, at: &Header, account: AccountNo, ours: Amount, state: Held) -> NodeError {
-        let (node, subject) = (self.giver(at.height), format!("an answer up to block {}", at.height));
-        let how = if state.proven { "by proof" } else { "now" };
-        let account =
-            self.store.account(account).map_or(format!("account {}", account.0), |account| account.to_string());
-        let why = format!("{account}: {ours} units by its answers then, {} {how}", state.amount);
-        NodeError::Contradiction { node, subject, against: "state".into(), why, fault: Fault::Forged }
     }
 
     /// Reads the blocks where something changed again, with everything checked that a long stretch leaves to state: were these movements hidden?
@@ -182,9 +172,9 @@ impl Indexer<'_> {
             for reading in self.read_again(&header, &self.with_bytes(&[*pair])?)? {
                 if let Ok(amount) = reading.balance
                     && amount != before
+                    && let state = (Held { amount, proven: reading.proven })
+                    && let Some(why) = self.wrong_answer(&header, *pair, before, state)?
                 {
-                    let state = Held { amount, proven: reading.proven };
-                    let why = self.wrong_answer(&header, pair.0, before, state);
                     return Err(Break::Doubt(vec![*pair], Box::new(why)));
                 }
             }

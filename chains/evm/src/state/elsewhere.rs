@@ -53,12 +53,16 @@ async fn is_state_of_a_block(node: &Node, at: BlockRef, root: B256) -> bool {
 
 /// Of what kind the answer to an `eth_call` at this block is that proofs deny: the block on which the node runs one says of itself which it is.
 pub(crate) async fn of_call(node: &Node, at: BlockRef) -> Fault {
-    /// Returns NUMBER, and BLOCKHASH of the block before that.
-    const CODE: &str = "0x43600052600143034060205260406000f3";
+    /// Returns NUMBER, BLOCKHASH of the block before that, and a word that is known: who alters every answer does not know that this one is looked at.
+    const CODE: &str = "0x43600052600143034060205260011960405260606000f3";
+    const KNOWN: U256 = U256::MAX.wrapping_sub(U256::ONE);
     let Ok(answer) = call_laid(node, at.hash, CODE, &Bytes::new(), "its block").await else { return Fault::Forged };
     let (Ok(height), Some(before)) = (u64::try_from(word(&answer, 0)), answer.get(32..64).map(B256::from_slice)) else {
         return Fault::Forged;
     };
+    if answer.len() != 96 || word(&answer, 64) != KNOWN {
+        return Fault::Forged;
+    }
     let fault = diagnose::of_another_block(at.height, Height(height));
     let Some(below) = Height(height).previous().filter(|_| !before.is_zero()) else { return Fault::Forged };
     // By some rules NUMBER is that of another chain, and BLOCKHASH is nothing that headers have.
