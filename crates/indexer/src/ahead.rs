@@ -8,7 +8,7 @@ use assay_types::{Block, BlockHash, BlockRef, Chain, Fault, Header, Height, Node
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::IndexError;
-use crate::follow::Break;
+use crate::breaks::Break;
 use crate::patience::{Stop, patiently};
 use crate::turns::Turns;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use assay_types::{Account, AccountNo, Amount, Asset, BlockRef, Height, NodeError, Reading};
 use parking_lot::MutexGuard;
 
-use crate::follow::Break;
+use crate::breaks::Break;
 use crate::patience::MOMENT_MS;
 use crate::{IndexError, Indexer};
 

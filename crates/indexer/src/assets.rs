@@ -3,7 +3,8 @@
 use assay_store::{Coverage, Seen};
 use assay_types::Height;
 
-use crate::follow::{Break, Indexer};
+use crate::Indexer;
+use crate::breaks::Break;
 
 impl Indexer<'_> {
     /// Tells the store which assets the next blocks are read for. What few accounts hold of those that are new is read at once, after the last

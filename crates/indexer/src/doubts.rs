@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use assay_store::{Applier, Coverage, StoreError, known};
 use assay_types::{Account, AccountNo, Amount, Asset, Block, Fault, Header, NodeError, Pair, Reading, Reads, Watch};
 
-use crate::IndexError;
-use crate::follow::{Break, Done, Indexer};
+use crate::breaks::Break;
+use crate::indexer::Done;
 use crate::patience::patiently;
 use crate::residual::Held;
+use crate::{IndexError, Indexer};
 
 impl Indexer<'_> {
     /// Where state read at this block is not what our sums say, it is read again, proven where it can be, here and at the
@@ -180,22 +181,6 @@ impl Indexer<'_> {
             tracing::warn!(height, %account, %token, "a token answers two ways to ask differently");
         }
         Ok(are_told)
-    }
-
-    /// What state says at this block; nothing where the node keeps none so far back.
-    pub(crate) fn read_again(
-        &self,
-        at: &Header,
-        pairs: &[(AccountNo, Account, Asset)],
-    ) -> Result<Vec<Reading>, IndexError> {
-        match patiently(&self.stop, || self.chain.read_again(at, pairs)) {
-            Err(NodeError::Missing { .. }) => Ok(Vec::new()),
-            readings => Ok(readings?),
-        }
-    }
-
-    pub(crate) fn with_bytes(&self, pairs: &[Pair]) -> Result<Vec<(AccountNo, Account, Asset)>, IndexError> {
-        pairs.iter().map(|(number, asset)| Ok((*number, self.store.account(*number)?, *asset))).collect()
     }
 
     /// Takes blocks back until state agrees with these balances, or undo ends.

@@ -1,147 +1,39 @@
 //! The loop: go back to the fork (`fork`), apply what is new, ask again where it does not agree with state (`doubts`), and go on with filling in
 //! late accounts.
 
-use std::borrow::Borrow;
-use std::cell::{Ref, RefCell};
 use std::time::{Duration, Instant};
 
-use assay_store::{Applier, Store, StoreError, Undo};
-use assay_types::{Account, Ancestors, Block, BlockHash, Chain, Fault, Header, Height, NodeError, Pair, Tip, Watch};
+use assay_store::{Applier, StoreError, Undo};
+use assay_types::{Ancestors, Block, Chain, Fault, Header, Height, NodeError, Tip, Watch};
 
-use crate::IndexError;
-use crate::ahead::Span;
-use crate::holders::Holders;
+use crate::breaks::{Break, RESTARTS};
+use crate::indexer::Done;
 use crate::late::Late;
 use crate::patience::{MOMENT_MS, Stop, patiently};
-use crate::stretch::{Below, MANY, apply_each};
-use crate::turns::Turns;
+use crate::prove::Unproven;
+use crate::stretch::{Below, apply_each};
+use crate::{IndexError, Indexer, Progress, Reached};
 
-/// How a chain is followed.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How many blocks of undo are kept.
-    pub undo_depth: u64,
-    /// The node's last block, if the operator accepts that it lies on another branch than what was final.
-    pub accept_reorg: Option<BlockHash>,
-    /// On how many processors blocks are read and checked.
-    pub threads: usize,
-    /// How balances are read from state, on chains that have it.
-    pub turns: Turns,
-}
-
-/// How far it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The block that was just written.
-    pub at: Height,
-    /// Where this stretch began.
-    pub from: Height,
-    /// Where it ends.
-    pub to: Height,
-    /// Accounts declared late are being filled in.
-    pub filling_in: bool,
-}
-
-/// Where the index stands after it has caught up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
-    /// The last indexed block.
-    pub tip: Header,
-    /// The last final height.
-    pub final_height: Option<Height>,
-    /// How many blocks were written.
-    pub applied: u64,
-    /// How many were taken back.
-    pub removed: u64,
-    /// When the node was asked for its tip: what it has had since may be missing.
-    pub asked: Instant,
-    /// Accounts that were declared late are still being filled in.
-    pub filling_in: bool,
-}
-
-/// How many blocks were written and taken back so far.
-#[derive(Default)]
-pub(crate) struct Done {
-    applied: u64,
-    pub(crate) removed: u64,
-}
-
-/// One chain and its store.
-pub struct Indexer<'a> {
-    pub(crate) chain: &'a dyn Chain,
-    pub(crate) store: &'a Store,
-    pub(crate) settings: Settings,
-    pub(crate) stop: Stop,
-    /// The accounts that are followed, as far as they were read already.
-    watch: RefCell<Watch>,
-    pub(crate) holders: RefCell<Holders>,
-    /// Which node gave blocks, and from which one on.
-    givers: RefCell<Vec<(Height, String)>>,
-}
-
-/// A chain that reorganises this often while it is followed once is not going to rest.
-pub(crate) const RESTARTS: u32 = 20;
 /// How often what an earlier answer hid is fetched again before the node counts as proven to lie.
 const DOUBTS: u32 = 3;
-/// How often a node whose chain ends below our last block is looked at before our blocks are taken back: it may only be late.
-pub(crate) const LATE: u32 = 6;
 /// How long to wait between looks at the tip, at most and at least.
 const POLL: Duration = Duration::from_millis(5 * MOMENT_MS);
 const SHORTEST_POLL: Duration = Duration::from_micros(500 * MOMENT_MS);
 /// Over how many of the last blocks it is looked how quickly they follow each other.
 const LAST_BLOCKS: u64 = 8;
 /// The longest wait while a node is away.
-pub(crate) const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
+const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
 
-/// What ends a stretch before its last block.
-pub(crate) enum Break {
-    Error(IndexError),
-    /// The next block does not link to ours.
-    Reorganised,
-    /// State proves that an earlier answer was wrong.
-    Doubt(Vec<Pair>, Box<NodeError>),
-    /// It took so long that the tip comes first.
-    Enough,
-    /// What was stored of blocks below was not all that they did, and now is.
-    Corrected,
+/// What is done beside following new blocks.
+#[derive(Default)]
+struct Beside {
+    late: Late,
+    unproven: Unproven,
+    /// When the node is asked again for what it could not give.
+    again: Option<Instant>,
 }
 
-impl<E: Into<IndexError>> From<E> for Break {
-    fn from(error: E) -> Break {
-        match error.into() {
-            IndexError::Node(NodeError::Gone(_)) => Break::Reorganised,
-            error => Break::Error(error),
-        }
-    }
-}
-
-impl<'a> Indexer<'a> {
-    /// Follows this chain into this store.
-    pub fn new(chain: &'a dyn Chain, store: &'a Store, settings: Settings, stop: Stop) -> Indexer<'a> {
-        let (watch, holders, givers) = Default::default();
-        Indexer { chain, store, settings, stop, watch, holders, givers }
-    }
-
-    /// Makes the declared accounts known to the store, each group as declared together; says how many are new. Where accounts are
-    /// announced meanwhile, the caller holds the store's pen.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn declare<A: Borrow<Account>>(&self, groups: &[impl AsRef<[A]>]) -> Result<u32, IndexError> {
-        let added = self.store.declare(groups)?;
-        self.cover()?;
-        Ok(added)
-    }
-
-    /// Reads the accounts that are followed into memory, where they are needed for the first block: some 45 bytes for each.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn load(&self) -> Result<(), IndexError> {
-        self.followed()?;
-        Ok(())
-    }
-
+impl Indexer<'_> {
     /// Follows the chain until a stop is wished, reporting each time that it has caught up, and each time that it could
     /// not. A node that is away is waited for; one that is proven to lie, refuses us or left what was final is not.
     ///
@@ -153,11 +45,11 @@ impl<'a> Indexer<'a> {
         reached: &dyn Fn(&Reached),
         waiting: &dyn Fn(&IndexError),
     ) -> Result<(), IndexError> {
-        let (mut late, mut away) = (Late::default(), self.poll()?);
+        let (mut beside, mut away) = (Beside::default(), self.poll()?);
         while !self.stop.is_wished() {
             let looked = self.come_to_the_tip(progress).and_then(|now| {
                 reached(&now);
-                self.fill_in_beside(&mut late, progress)
+                self.go_on_beside(&mut beside, progress)
             });
             match looked {
                 Ok(more) => {
@@ -168,7 +60,7 @@ impl<'a> Indexer<'a> {
                 }
                 Err(IndexError::Stopped) => break,
                 // Of several nodes one that lies is told apart, and may come to its senses.
-                Err(error) if may_pass(&error) || error.fault().is_some() && self.chain.standings().len() > 1 => {
+                Err(error) if error.may_pass() || error.fault().is_some() && self.chain.standings().len() > 1 => {
                     waiting(&error);
                     tracing::warn!(%error, wait_s = away.as_secs(), "the node is away, waiting for it");
                     away = (away.max(POLL) * 2).min(AWAY);
@@ -178,6 +70,26 @@ impl<'a> Indexer<'a> {
             self.stop.pause(away);
         }
         Ok(())
+    }
+
+    /// Goes on beside with accounts that were declared late, and then with those that are unproven, where old blocks that the node does not give keep nobody
+    /// from following new ones. Says whether there is more to do.
+    fn go_on_beside(&self, beside: &mut Beside, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
+        if beside.again.is_some_and(|again| Instant::now() < again) {
+            return Ok(false);
+        }
+        let slice = match self.fill_in_a_slice(&mut beside.late, progress) {
+            Ok(false) => self.prove_a_slice(&mut beside.unproven),
+            filled => filled,
+        };
+        match slice {
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, wait_s = AWAY.as_secs(), "old blocks cannot be read at the moment");
+                beside.again = Some(Instant::now() + AWAY);
+                Ok(false)
+            }
+            slice => slice,
+        }
     }
 
     /// How long to wait until the next look at the tip: a tenth of the mean time between the last blocks.
@@ -284,33 +196,6 @@ impl<'a> Indexer<'a> {
         Ok(Some(Reached { tip: last, final_height, applied, removed, asked, filling_in }))
     }
 
-    /// Takes note of who gives blocks from this one on.
-    fn note_giver(&self, from: Height) {
-        /// So many changes are remembered.
-        const MOST: usize = 16;
-        let (node, mut givers) = (self.node(), self.givers.borrow_mut());
-        if givers.last().is_none_or(|(_, before)| *before != node) {
-            if givers.len() == MOST {
-                givers.remove(0);
-            }
-            givers.push((from, node));
-        }
-    }
-
-    /// The nodes that gave blocks up to this one, for people.
-    pub(crate) fn giver(&self, of: Height) -> String {
-        let givers = self.givers.borrow();
-        let mut names: Vec<&str> = givers.iter().filter(|(from, _)| *from <= of).map(|(_, name)| &name[..]).collect();
-        names.sort_unstable();
-        names.dedup();
-        if names.is_empty() { self.node() } else { names.join(" or ") }
-    }
-
-    /// The node that answered last, for people.
-    pub(crate) fn node(&self) -> String {
-        self.chain.source().unwrap_or_else(|| "the node".into())
-    }
-
     fn advance(&self, tip: &Tip, progress: &dyn Fn(Progress), done: &mut Done) -> Result<(), Break> {
         let last = self.store.tip()?;
         if last.is_none() {
@@ -378,29 +263,6 @@ impl<'a> Indexer<'a> {
         !self.chain.proves_by_walking() && !turns.are_few(watch) && turns.is_long(to.0 - from.0 + 1)
     }
 
-    /// Is it worth while to keep in memory what these blocks need? State is read block by block, and asks the database.
-    pub(crate) fn are_many(&self, from: Height, to: Height) -> bool {
-        self.chain.proves_by_walking() && to.0.saturating_sub(from.0) >= MANY
-    }
-
-    pub(crate) fn span<'s>(
-        &'s self,
-        watch: &'s Watch,
-        from: Height,
-        to: Height,
-        known: &'s (dyn Fn(Height) -> Option<Header> + Sync),
-    ) -> Span<'s> {
-        let Settings { threads, turns, .. } = self.settings;
-        let (chain, stop, coming) = (self.chain, &self.stop, (to.0 + 1).saturating_sub(from.0));
-        Span { chain, watch, from, to, coming, known, filtered: false, turns, prove_last: true, threads, stop }
-    }
-
-    /// Every account that is followed: those that came since the last time are read.
-    pub(crate) fn followed(&self) -> Result<Ref<'_, Watch>, StoreError> {
-        self.store.extend_watch(&mut self.watch.borrow_mut())?;
-        Ok(self.watch.borrow())
-    }
-
     /// The block must be the next one, and link to ours.
     fn check_place(
         &self,
@@ -432,10 +294,6 @@ impl<'a> Indexer<'a> {
             _ => self.chain.check_header(header, below).map_err(|error| Break::Doubt(Vec::new(), Box::new(error))),
         }
     }
-
-    pub(crate) fn cover(&self) -> Result<(), StoreError> {
-        if self.chain.proves_by_walking() { self.store.cover_by_walking(self.chain.first()) } else { Ok(()) }
-    }
 }
 
 /// Asks where the chain stands, patiently: so that a node which is on another chain, or refuses us, is found out before
@@ -445,17 +303,4 @@ impl<'a> Indexer<'a> {
 /// See [`NodeError`].
 pub fn reach(chain: &dyn Chain, stop: &Stop) -> Result<Tip, NodeError> {
     patiently(stop, || chain.tip())
-}
-
-/// A node that is away may come back; one that lies or refuses us will not.
-pub(crate) fn may_pass(error: &IndexError) -> bool {
-    use NodeError::{Disagreement, Limited, Missing, Unreachable, Unreadable};
-    matches!(
-        error,
-        IndexError::Node(
-            Unreachable { .. } | Limited { .. } | Disagreement { .. } | Unreadable { .. } | Missing { .. }
-        ) | IndexError::NodeBehind { .. }
-            | IndexError::NotBegun { .. }
-            | IndexError::Restless
-    )
 }

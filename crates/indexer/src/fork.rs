@@ -3,16 +3,15 @@
 use assay_store::{Left, StoreError};
 use assay_types::{BlockRef, Fault, Height, NodeError, Tip};
 
-use crate::follow::{Break, Done, Indexer, LATE};
+use crate::breaks::Break;
+use crate::indexer::Done;
 use crate::patience::patiently;
-use crate::{ChainLeft, IndexError};
+use crate::{ChainLeft, IndexError, Indexer};
+
+/// How often a node whose chain ends below our last block is looked at before our blocks are taken back: it may only be late.
+const LATE: u32 = 6;
 
 impl Indexer<'_> {
-    pub(crate) fn is_still_there(&self, block: BlockRef) -> Result<bool, IndexError> {
-        let now = patiently(&self.stop, || self.chain.hash_at(block.height))?;
-        Ok(now == Some(block.hash))
-    }
-
     /// Takes blocks back until the last one is on the node's active chain; none, when that is not allowed. Where the node's chain
     /// ends within ours, nothing speaks against our blocks: one that is late says the same. If this one may be, after so many looks, the answer is `false`.
     pub(crate) fn back_to_the_fork(&self, tip: &Tip, done: &mut Done, looks: u32) -> Result<bool, Break> {

@@ -1,32 +1,21 @@
 //! Accounts that were declared after blocks were indexed are filled in beside the chain that is followed: a slice of blocks, then
 //! the tip again. Nothing is said of them until their round has reached the tip.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use assay_store::{Applier, Coverage, Memory, Round};
 use assay_types::{Block, Height, NodeError, Watch};
 
-use crate::follow::{AWAY, Break, RESTARTS, may_pass};
-use crate::patience::MOMENT_MS;
-use crate::prove::Proving;
+use crate::breaks::Break;
+use crate::slice::{Restarts, Slice};
 use crate::stretch::{Below, apply_each};
 use crate::{IndexError, Indexer, Progress};
-
-/// How long a slice takes, about: for so long a new block waits at most.
-const SLICE: Duration = Duration::from_millis(10 * MOMENT_MS);
-/// How many blocks the first slice has: from there on as many as fit.
-const FIRST_SLICE: u64 = 16;
 
 /// How far this process has come with filling in.
 #[derive(Default)]
 pub(crate) struct Late {
     round: Option<Filling>,
-    /// How often in a row the chain reorganised before a slice was done.
-    restarts: u32,
-    /// When the node is asked again for what it could not give.
-    again: Option<Instant>,
-    /// Those that are filled in already, and for which blocks are read now.
-    pub proving: Option<Proving>,
+    restarts: Restarts,
 }
 
 /// A round between two slices.
@@ -41,86 +30,13 @@ struct Filling {
     began: Instant,
 }
 
-/// How many blocks a slice has. What is fetched ahead at its end would be fetched in vain, so that it ends with a block
-/// that was chosen before, unless that takes far too long.
-pub(crate) struct Slice {
-    blocks: u64,
-    began: Instant,
-}
-
-impl Slice {
-    pub fn new() -> Slice {
-        Slice { blocks: FIRST_SLICE, began: Instant::now() }
-    }
-
-    /// Begins one at this height; says with which it ends.
-    pub fn begin(&mut self, from: Height, last: Height) -> Height {
-        self.began = Instant::now();
-        last.min(Height(from.0.saturating_add(self.blocks - 1)))
-    }
-
-    /// Is it high time to look at the tip?
-    pub fn is_long(&self) -> bool {
-        self.began.elapsed() > SLICE * 3
-    }
-
-    pub fn end(&mut self) {
-        let took = self.began.elapsed();
-        if took < SLICE / 2 {
-            self.blocks = self.blocks.saturating_mul(2);
-        } else if took > SLICE * 2 {
-            self.blocks = (self.blocks / 2).max(1);
-        }
-    }
-}
-
-impl Late {
-    /// What comes of a slice: where the chain reorganised, or it took too long, the tip comes first.
-    pub fn settle(&mut self, slice: Result<bool, Break>) -> Result<bool, IndexError> {
-        match slice {
-            Ok(more) => {
-                self.restarts = 0;
-                Ok(more)
-            }
-            Err(Break::Error(error)) => Err(error),
-            Err(Break::Doubt(_, error)) => Err((*error).into()), // taking blocks back does not help accounts that are filled in below them
-            Err(Break::Enough | Break::Corrected) => Ok(true),
-            Err(Break::Reorganised) if self.restarts == RESTARTS => Err(IndexError::Restless),
-            Err(Break::Reorganised) => {
-                tracing::info!("the chain reorganised while blocks were read again");
-                self.restarts += 1;
-                Ok(true)
-            }
-        }
-    }
-}
-
 impl Indexer<'_> {
     /// Goes on with accounts that were declared late, for about a second; says whether there is more to do. The chain is caught up with
     /// before.
     pub(crate) fn fill_in_a_slice(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
         let _pen = self.store.pen();
         let filled = self.slice(late, progress);
-        late.settle(filled)
-    }
-
-    /// The same, and then with those that are unproven, where old blocks that the node does not give keep nobody from following new ones.
-    pub(crate) fn fill_in_beside(&self, late: &mut Late, progress: &dyn Fn(Progress)) -> Result<bool, IndexError> {
-        if late.again.is_some_and(|again| Instant::now() < again) {
-            return Ok(false);
-        }
-        let slice = match self.fill_in_a_slice(late, progress) {
-            Ok(false) => self.prove_a_slice(late),
-            filled => filled,
-        };
-        match slice {
-            Err(error) if may_pass(&error) => {
-                tracing::warn!(%error, wait_s = AWAY.as_secs(), "old blocks cannot be read at the moment");
-                late.again = Some(Instant::now() + AWAY);
-                Ok(false)
-            }
-            slice => slice,
-        }
+        late.restarts.settle(filled)
     }
 
     /// Fills in whoever waits, without a look at the tip between. The caller holds the pen.
@@ -203,18 +119,6 @@ impl Indexer<'_> {
         round.next = self.store.round(self.chain.first())?.map_or(round.next, |now| now.next);
         slice.end();
         Ok(())
-    }
-
-    /// What is missing may have been there a moment ago, on a branch that the node has left since.
-    pub(crate) fn as_reorganised(&self, read: Result<(), Break>) -> Result<(), Break> {
-        match (read, self.store.tip()?) {
-            (Err(Break::Error(IndexError::Node(NodeError::Missing { .. }))), Some(tip))
-                if !self.is_still_there(tip.at())? =>
-            {
-                Err(Break::Reorganised)
-            }
-            (read, _) => read,
-        }
     }
 
     /// The round has reached the tip. What is known of its accounts is written first, so that they are all known at once.

@@ -6,15 +6,20 @@
 mod ahead;
 mod announce;
 mod assets;
+mod breaks;
+mod canary;
 mod doubts;
+mod everyone;
 mod follow;
 mod fork;
 mod holders;
+mod indexer;
 mod late;
 mod patience;
 mod prove;
 mod quorum;
 mod residual;
+mod slice;
 mod stretch;
 #[cfg(test)]
 mod tests;
@@ -22,7 +27,8 @@ mod traced;
 mod turns;
 
 pub use announce::{Holding, Refusal};
-pub use follow::{Indexer, Progress, Reached, Settings, reach};
+pub use follow::reach;
+pub use indexer::{Indexer, Progress, Reached, Settings};
 pub use patience::Stop;
 pub use quorum::Quorum;
 pub use turns::Turns;
@@ -113,5 +119,18 @@ impl IndexError {
             IndexError::NodeBehind { .. } => Some(Fault::Stale),
             _ => None,
         }
+    }
+
+    /// A node that is away may come back; one that lies or refuses us will not.
+    pub(crate) fn may_pass(&self) -> bool {
+        use NodeError::{Disagreement, Limited, Missing, Unreachable, Unreadable};
+        matches!(
+            self,
+            IndexError::Node(
+                Unreachable { .. } | Limited { .. } | Disagreement { .. } | Unreadable { .. } | Missing { .. }
+            ) | IndexError::NodeBehind { .. }
+                | IndexError::NotBegun { .. }
+                | IndexError::Restless
+        )
     }
 }

@@ -5,12 +5,19 @@ use assay_store::{Credits, Hidden, Round};
 use assay_types::{Direction, Height, Watch};
 
 use crate::ahead::each_block;
-use crate::follow::Break;
-use crate::late::{Late, Slice};
+use crate::breaks::Break;
+use crate::slice::{Restarts, Slice};
 use crate::{IndexError, Indexer};
 
+/// How far this process has come with them.
+#[derive(Default)]
+pub(crate) struct Unproven {
+    proving: Option<Proving>,
+    restarts: Restarts,
+}
+
 /// Accounts for which blocks are being read, between two slices.
-pub(crate) struct Proving {
+struct Proving {
     round: Round,
     watch: Watch,
     credits: Credits,
@@ -19,26 +26,26 @@ pub(crate) struct Proving {
 
 impl Indexer<'_> {
     /// Goes on with accounts that are unproven, for about a second; says whether there is more to do.
-    pub(crate) fn prove_a_slice(&self, late: &mut Late) -> Result<bool, IndexError> {
-        let proved = self.read_a_slice(late);
-        late.settle(proved)
+    pub(crate) fn prove_a_slice(&self, unproven: &mut Unproven) -> Result<bool, IndexError> {
+        let proved = self.read_a_slice(&mut unproven.proving);
+        unproven.restarts.settle(proved)
     }
 
-    fn read_a_slice(&self, late: &mut Late) -> Result<bool, Break> {
+    fn read_a_slice(&self, begun: &mut Option<Proving>) -> Result<bool, Break> {
         let Some(round) = self.store.proving()? else { return Ok(false) };
         let last = self.store.tip()?.map(|tip| tip.height).filter(|last| round.next <= *last);
         let Some(last) = last else {
             let _pen = self.store.pen();
             self.store.prove(round, self.chain.first())?;
             tracing::info!(accounts = round.to.0 - round.from.0, "blocks say of accounts what their filters said");
-            late.proving = None;
+            *begun = None;
             return Ok(true);
         };
-        let proving = late.proving.take().filter(|proving| proving.round == round);
+        let proving = begun.take().filter(|proving| proving.round == round);
         let mut proving = proving.map_or_else(|| self.begin_to_prove(round, last), Ok)?;
         self.compare(&mut proving, last)?;
         self.store.note_proving(proving.round)?;
-        late.proving = Some(proving);
+        *begun = Some(proving);
         Ok(true)
     }
 

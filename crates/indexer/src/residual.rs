@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_store::{Coverage, Seen};
 use assay_types::{Account, AccountNo, Amount, Asset, Header, Height, Pair, Reading, Reads, TxId, Watch};
 
-use crate::follow::{Break, Indexer};
+use crate::Indexer;
+use crate::breaks::Break;
 use crate::patience::patiently;
 use crate::traced::is_all_told;
 

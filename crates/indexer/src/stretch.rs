@@ -10,7 +10,7 @@ use assay_types::{Ancestors, Block, Header, Height};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::ahead::{Span, each_block};
-use crate::follow::Break;
+use crate::breaks::Break;
 
 /// From so many blocks on it is worth while to keep in memory what the database would be asked for.
 pub(crate) const MANY: u64 = if cfg!(test) { 6 } else { 50 };

@@ -3,7 +3,8 @@
 use assay_store::Coverage;
 use assay_types::{AccountNo, Amount, Asset, Block, Direction, Effect, Fault, Header, Height, Leg, Pair};
 
-use crate::follow::{Break, Indexer};
+use crate::Indexer;
+use crate::breaks::Break;
 
 impl Indexer<'_> {
     /// Where proofs at the parent and here take back what a trace says of an account, none of it stays as its movement; what is

@@ -5,7 +5,7 @@ use assay_types::{AccountNo, Asset, Direction, Height};
 
 use super::fake::{ACCOUNTS, Fake, Proof, Question, Stale, missing};
 use super::{Dump, Kept, accounts, assert_same, catch_up, catch_up_in_unrest, indexer, straight};
-use crate::late::Late;
+use crate::prove::Unproven;
 
 const TIP: u64 = 120;
 /// Who is declared late here: it moves in a block of five or so.
@@ -90,10 +90,10 @@ fn whatever_the_chain_does_meanwhile_they_end_straight() {
 /// Reads all blocks for those that are unproven, as an indexer does beside what it follows; so many slices at most.
 fn prove(chain: &Fake, kept: &Kept, slices: usize) -> bool {
     let indexer = indexer(chain, kept);
-    let mut late = Late::default();
+    let mut unproven = Unproven::default();
     for _ in 0..slices {
         indexer.come_to_the_tip(&|_| ()).unwrap();
-        if !indexer.prove_a_slice(&mut late).unwrap() {
+        if !indexer.prove_a_slice(&mut unproven).unwrap() {
             return true;
         }
     }
