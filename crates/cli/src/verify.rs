@@ -5,9 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_desk::evidence::{self, Question};
-use assay_desk::items;
-use assay_desk::{World, clock, proofs};
+use assay_desk::{Question, World, clock, evidence, items, proofs};
 use assay_types::{InputError, Timestamp};
 use assay_verifier::{ProvenLine, Reconciliation, exit_code, reconcile};
 use serde_json::json;

@@ -19,8 +19,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_desk::evidence::{Question, gather};
-use assay_desk::{Desk, Handling, Priced, Settings, Source, Wallet, World};
+use assay_desk::evidence::gather;
+use assay_desk::{Desk, Handling, Priced, Question, Settings, Source, Wallet, World};
 use assay_registry::{Declarations, Declared, Exchange, Owner, Prices, Role, SecretKey, Terms};
 use assay_store::{Mode, Records, Store, Undo};
 use assay_types::{

@@ -11,11 +11,13 @@ use assay_verifier::{
     BlockLine, Finding, Ordinary, Reconciliation, Stage, Surroundings, again, reconcile, watch, watch_chains,
 };
 
-use crate::course::{self, Course, Moment, ShortSince};
+use crate::course::{self, Course, ShortSince};
 use crate::daily::Daily;
-use crate::evidence::{Question, gather};
+use crate::evidence::gather;
 use crate::keep::{self, KeptStatement, KeptVerdict, LastFinal, Rewrite};
 use crate::left::departure;
+use crate::moment::Moment;
+use crate::question::Question;
 use crate::{DeskError, Source, StatementView, World, dropped, since};
 
 /// A statement that may still get another verdict.

@@ -11,22 +11,8 @@ use assay_verifier::{Line, Reconciliation, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::moment::Moment;
 use crate::{DeskError, KeptVerdict, World, keep};
-
-/// What a statement came to, in short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Moment {
-    /// The instant that it speaks of.
-    pub as_of: Timestamp,
-    /// Its number.
-    pub sequence: u64,
-    /// That of its last verdict.
-    pub number: u64,
-    /// The worst line's.
-    pub verdict: Verdict,
-    /// The least coverage ratio of any line, in ten-thousandths, rounded down; `None` where nothing is owed.
-    pub ratio: Option<u32>,
-}
 
 /// Since which statement, without a break, an asset is short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,20 +48,6 @@ const DAY_S: i64 = 86_400;
 const MOMENTS: usize = 3000;
 /// Of so many statements a picture is made at most.
 const MOST_STATEMENTS: usize = 50_000;
-
-impl Moment {
-    pub(crate) fn of(verdict: &Reconciliation, sequence: u64, number: u64) -> Moment {
-        let ratios = verdict.lines.iter().filter_map(|line| ten_thousandths(line.coverage_ratio.as_deref()?));
-        Moment { as_of: verdict.statement.as_of, sequence, number, verdict: verdict.verdict, ratio: ratios.min() }
-    }
-}
-
-/// Of a number with four digits after the point; what is more than can be told is the most that can.
-fn ten_thousandths(ratio: &str) -> Option<u32> {
-    let (whole, fraction) = ratio.split_once('.')?;
-    let (whole, fraction) = (whole.parse().unwrap_or(u32::MAX), fraction.parse().ok()?);
-    Some(whole.saturating_mul(10_000).saturating_add(fraction))
-}
 
 /// An exchange's last day, in order.
 #[derive(Debug, Default)]
@@ -255,14 +227,5 @@ mod tests {
         assert_eq!(seen(&course), [(1, Some(10_000)), (2, Some(10_000)), (3, Some(12_000))]);
         course.add(moment(200 + DAY_S, 4, 10_000));
         assert_eq!(seen(&course), [(2, Some(10_000)), (3, Some(12_000)), (4, Some(10_000))], "the first is too old");
-    }
-
-    #[test]
-    fn ratios_are_read_as_they_are_written() {
-        let table =
-            [("0.0645", Some(645)), ("1.2500", Some(12_500)), ("99999999999.0000", Some(u32::MAX)), ("?", None)];
-        for (text, expected) in table {
-            assert_eq!(ten_thousandths(text), expected, "{text}");
-        }
     }
 }

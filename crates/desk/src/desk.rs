@@ -22,7 +22,7 @@ use crate::gate::GateSettings;
 use crate::handling::{Handling, HandlingError};
 use crate::keep::{self, KeptStatement, KeptVerdict};
 use crate::outbox::{self, Message};
-use crate::{Branch, DeskError, Point, Priced, Source, StatementView, Sums, View, World, case, course, evidence, run};
+use crate::{Branch, DeskError, Point, Priced, Source, StatementView, Sums, View, World, case, course, question, run};
 
 /// The desk, as everyone else has it.
 #[derive(Clone)]
@@ -351,7 +351,7 @@ fn await_blocks(world: &World, statement: &Statement) {
     let until = Instant::now() + LONGEST;
     let named = |source: &Source| statement.blocks.iter().find(|(id, _)| *id == source.id).map(|(_, at)| *at);
     let there = |source: &Source| source.has(statement.as_of, named(source), clock::now());
-    while Instant::now() < until && !evidence::concerned(world, exchange, Some(statement)).all(there) {
+    while Instant::now() < until && !question::concerned(world, exchange, Some(statement)).all(there) {
         std::thread::sleep(LOOK);
     }
 }

@@ -9,8 +9,9 @@ use assay_types::{Account, AssetReport, ChainId, Header, Height, Statement, Time
 use assay_verifier::{Balance, Balanced, Coins, Evidence, Line, Reconciliation, SignedCoins, Wide, reconcile};
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Question, balances, gather};
+use crate::evidence::{balances, gather};
 use crate::holdings::at;
+use crate::question::Question;
 use crate::{DeskError, Sums, World, case, keep};
 
 /// One asset of one statement, explained. Signs are the chain's: what is negative is missing on chain.

@@ -8,7 +8,8 @@ use assay_types::{AssetEntry, ChainId, Header, Timestamp};
 use assay_verifier::{At, Balance, Coins, Evidence, Wide};
 use serde_json::{Value, json};
 
-use crate::evidence::{Question, balances};
+use crate::evidence::balances;
+use crate::question::Question;
 use crate::{DeskError, World};
 
 /// `[low, high]` in base units of the finest deployment; `high` is `None` when nothing bounds it.

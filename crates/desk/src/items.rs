@@ -11,7 +11,8 @@ use assay_types::{
 };
 use assay_verifier::{Doubted, Evidence, Found, ItemEvidence, Paid, Spent, Unattributed, Wide};
 
-use crate::evidence::{Opened, Question, finer, flights};
+use crate::opened::Opened;
+use crate::question::{Question, finer, flights};
 use crate::{DeskError, Source, World};
 
 /// Adds to the evidence.

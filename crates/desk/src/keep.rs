@@ -12,7 +12,7 @@ use assay_verifier::{Coins, Ordinary, Reconciliation, Stage, Verdict, Wide};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::course::Moment;
+use crate::moment::Moment;
 use crate::{Alert, DeskError, Gate, Signal, StatementView, Trouble};
 
 /// A verdict as it was given.

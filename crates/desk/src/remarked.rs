@@ -8,7 +8,7 @@ use assay_types::{AccountNo, Amount, Asset, AssetEntry, Deployment, Header, Heig
 use assay_verifier::rules::{CodeChange, Frozen, frozen_account, token_code_changed};
 use assay_verifier::{Coins, Finding};
 
-use crate::evidence::Question;
+use crate::question::Question;
 use crate::{DeskError, Source, World};
 
 /// For how long a change of code is a finding.

@@ -6,7 +6,7 @@ use assay_types::{AssetEntry, Deployment, Header};
 use assay_verifier::{ProvenEvidence, ProvenPart, When, Wide};
 
 use crate::dispute::Disputed;
-use crate::evidence::{Question, finer};
+use crate::question::{Question, finer};
 use crate::{DeskError, Source};
 
 /// Up to so many balances: with each verdict some milliseconds.

@@ -7,7 +7,8 @@ use assay_types::{Asset, BlockRef, Height, Statement};
 use assay_verifier::rules::RangeUse;
 use assay_verifier::{Balance, Wide};
 
-use crate::evidence::{Question, balances};
+use crate::evidence::balances;
+use crate::question::Question;
 use crate::{DeskError, World};
 
 /// The last indexed block of each chain, by alias; none where it cannot be read.

@@ -8,10 +8,11 @@ use assay_verifier::{Finding, Reconciliation};
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::course::{Moment, ShortSince};
+use crate::course::ShortSince;
 use crate::gate::Gate;
 use crate::handling::{Maintenance, Silence};
 use crate::keep::LastFinal;
+use crate::moment::Moment;
 use crate::{CatchingUp, Dissent};
 
 /// Everything as of an instant.

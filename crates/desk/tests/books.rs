@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_desk::evidence::{Question, gather};
-use assay_desk::{Books, Source, Sums, World, holdings};
+use assay_desk::evidence::gather;
+use assay_desk::{Books, Question, Source, Sums, World, holdings};
 use assay_registry::{Declarations, Declared, Exchange, Owner, Role, Terms};
 use assay_store::{Mode, Store, Undo};
 use assay_types::{

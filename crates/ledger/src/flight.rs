@@ -3,7 +3,7 @@
 use assay_types::{Asset, AssetEntry, ChainEntry, Directory, InFlight, Placement, TxId};
 
 use crate::json::{Object, Refused, Value};
-use crate::statement::{address, chain, hash, lives_on};
+use crate::names::{address, chain, hash, lives_on};
 
 /// A withdrawal that may not have left yet: its address is known, its transaction perhaps.
 pub(crate) fn withdrawal(value: &Value<'_>, asset: &AssetEntry, directory: &Directory) -> Result<InFlight, Refused> {

@@ -4,6 +4,7 @@
 
 mod flight;
 mod json;
+mod names;
 mod report;
 mod statement;
 

@@ -6,7 +6,7 @@ use assay_types::{Amount, AssetReport, Directory, Elsewhere, ElsewhereKind, Flow
 
 use crate::flight::{deposit, withdrawal};
 use crate::json::{Object, Refused, Value};
-use crate::statement::{LONGEST_WORD, asset};
+use crate::names::{LONGEST_WORD, asset};
 
 const REPORT: [&str; 11] = [
     "asset",

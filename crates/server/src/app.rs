@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use assay_desk::{Desk, Event, clock};
 use parking_lot::Mutex;
 
+use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::rate::Rate;
-use crate::scope::{Act, Scope, may};
 use crate::seats::Seats;
 use crate::tokens::Tokens;
 
@@ -69,45 +69,19 @@ impl App {
         heard.recent.iter().filter(|event| event.id > id).cloned().collect()
     }
 
+    /// Does the token still count, with the scope that it had? For answers that go on and on.
+    pub(crate) fn still_knows(&self, caller: &Caller) -> bool {
+        let holder = match (&self.tokens, &caller.digest) {
+            (Some(tokens), Some(digest)) => tokens.holder_of(digest, clock::now()).map(|holder| holder.scope),
+            (Some(_), None) => None,
+            (None, _) => Some(caller.scope.clone()),
+        };
+        holder.as_ref() == Some(&caller.scope) && !self.stopping.load(Ordering::Acquire)
+    }
+
     /// Verdicts since the start of the process, by what they say.
     pub(crate) fn verdicts(&self) -> BTreeMap<String, u64> {
         self.heard.lock().verdicts.clone()
-    }
-}
-
-/// Who asks.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    /// The token's id.
-    pub(crate) name: String,
-    pub(crate) scope: Scope,
-    /// SHA-256 of the token's secret, to look again whether it still counts.
-    pub(crate) digest: Option<[u8; 32]>,
-}
-
-impl Caller {
-    /// Does the token still count, with the scope that it had? For answers that go on and on.
-    pub(crate) fn counts(&self, app: &App) -> bool {
-        let holder = match (&app.tokens, &self.digest) {
-            (Some(tokens), Some(digest)) => tokens.holder_of(digest, clock::now()).map(|holder| holder.scope),
-            (Some(_), None) => None,
-            (None, _) => Some(self.scope.clone()),
-        };
-        holder.as_ref() == Some(&self.scope) && !app.stopping.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn may(&self, act: &Act<'_>) -> bool {
-        may(&self.scope, act)
-    }
-
-    /// Refuses openly: what is asked for is no secret.
-    pub(crate) fn must(&self, act: &Act<'_>) -> Result<(), Problem> {
-        if self.may(act) { Ok(()) } else { Err(Problem::forbidden()) }
-    }
-
-    /// Refuses as if there were no such exchange.
-    pub(crate) fn must_see(&self, exchange: &str) -> Result<(), Problem> {
-        if self.may(&Act::ReadExchange(exchange)) { Ok(()) } else { Err(Problem::not_found()) }
     }
 }
 

@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use crate::answer::Tagged;
-use crate::app::{App, Caller, Shared};
+use crate::app::{App, Shared};
+use crate::caller::Caller;
 use crate::pages::{self, Reader};
 use crate::problem::Problem;
 use crate::scope::Scope;

@@ -6,6 +6,7 @@
 mod answer;
 mod api;
 mod app;
+mod caller;
 mod cursor;
 mod guard;
 mod metrics;

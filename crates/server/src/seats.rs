@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::app::Caller;
+use crate::caller::Caller;
 use crate::problem::Problem;
 
 /// What a seat is for.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_types::{Addresses, Amount, Asset, Deployment, Placement};
+use assay_types::{Account, Addresses, Amount, Asset, AssetEntry, ChainEntry, Deployment, Placement};
 
 use super::*;
 use crate::{EXAMPLE, SCHEMA};

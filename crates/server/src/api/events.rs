@@ -17,7 +17,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::answer::{Asked, Nothing};
-use crate::app::{Caller, Shared};
+use crate::app::Shared;
+use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::scope::Act;
 use crate::seats::{Seat, Use};
@@ -61,7 +62,7 @@ impl Listener {
                 Some(event) => Ok(Ok(event)),
                 None => tokio::time::timeout(LOOK_EVERY, self.events.recv()).await,
             };
-            if !self.caller.counts(&self.app) {
+            if !self.app.still_knows(&self.caller) {
                 return None;
             }
             let said = match heard {

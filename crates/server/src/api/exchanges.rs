@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Asked, Nothing, Page, as_of, complete, limit, troubles, value};
-use crate::app::{Caller, Shared, blocking};
+use crate::app::{Shared, blocking};
+use crate::caller::Caller;
 use crate::cursor::{read_before, write_before};
 use crate::problem::Problem;
 use crate::scope::Act;

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Asked};
 use crate::api::exchanges::{dated, find};
-use crate::app::{Caller, Shared};
+use crate::app::Shared;
+use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::seats::{Seat, Use};
 
@@ -80,7 +81,7 @@ struct Listener {
 impl Listener {
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
-            if !self.caller.counts(&self.app) {
+            if !self.app.still_knows(&self.caller) {
                 return None;
             }
             let now = signals(&self.app, &self.id, &self.which);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::answer::limit;
-use crate::api::accounts::{Subject, block};
+use crate::api::subject::{Subject, block};
 use crate::cursor::HistoryCursor;
 use crate::problem::Problem;
 

@@ -8,4 +8,5 @@ pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod probes;
 pub(crate) mod statements;
+pub(crate) mod subject;
 pub(crate) mod wallets;

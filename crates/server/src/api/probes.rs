@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::answer::{Answer, Asked, Nothing};
-use crate::app::{Caller, Shared};
+use crate::app::Shared;
+use crate::caller::Caller;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::scope::Act;

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::answer::{Answer, Asked, Nothing, Page, limit, value};
 use crate::api::exchanges::must_exist;
-use crate::app::{Caller, Shared, blocking};
+use crate::app::{Shared, blocking};
+use crate::caller::Caller;
 use crate::cursor::{read_before, write_before};
 use crate::problem::Problem;
 use crate::scope::Act;

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Asked, Nothing, read_body, value};
 use crate::api::exchanges::must_exist;
-use crate::app::{Caller, Shared, blocking};
+use crate::app::{Shared, blocking};
+use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::scope::Act;
 use crate::seats::Use;

@@ -15,7 +15,7 @@ use super::frame::{Frame, Reader};
 use super::show::{self, Html, segment};
 use super::shown;
 use crate::answer::{Answer, Asked};
-use crate::api::accounts::{Subject, block};
+use crate::api::subject::{Subject, block};
 use crate::app::{Shared, blocking};
 use crate::problem::Problem;
 use crate::scope::Act;

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use super::filter::{Filter, Wish};
 use super::frame::Reader;
 use crate::answer::Asked;
-use crate::api::accounts::{Subject, block};
+use crate::api::subject::{Subject, block};
 use crate::app::{Shared, blocking};
 use crate::problem::Problem;
 use crate::scope::Act;
@@ -85,7 +85,9 @@ pub(super) async fn page(
         let _seat = seat;
         let sink = Sink { send: send.clone(), part: Vec::with_capacity(PART_BYTES) };
         let is_open = || !send.is_closed();
-        match rows(&subject, &filter, || is_open() && caller.counts(&app)).and_then(|mut rows| write(&mut rows, sink)) {
+        match rows(&subject, &filter, || is_open() && app.still_knows(&caller))
+            .and_then(|mut rows| write(&mut rows, sink))
+        {
             Err(Broken::Failed(why)) => {
                 tracing::error!(why, "a history could not be exported to its end");
                 let _ = send.blocking_send(Err(io::Error::other("it broke off here"))); // so that nobody takes it for whole

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::show::{self, Html, escaped};
 use super::words::{Words, cookie, languages};
 use super::{SIGN_IN, files, shown};
-use crate::app::{Caller, Shared};
+use crate::app::Shared;
+use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::scope::Act;
 
