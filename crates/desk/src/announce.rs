@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{TryRecvError, sync_channel};
 
 use assay_indexer::{Indexer, Refusal, Settings, Stop, Turns};
 use assay_registry::{Exchange, Owner, Role};
@@ -12,10 +12,11 @@ use assay_types::{Account, Asset, BlockRef, ChainEntry, ChainId, Timestamp, sugg
 use assay_verifier::Coins;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::announced::{self, Announced, KnownFrom};
+use crate::announced::{self, AnnounceError, Announced, KnownFrom};
 use crate::clock;
-use crate::desk::Work;
-use crate::{Desk, DeskError, Source, World};
+use crate::line::Waiting;
+use crate::work::{Desk, Work};
+use crate::{DeskError, Source, World};
 
 /// An account as an exchange announces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,41 +40,6 @@ pub struct Wallets {
     pub wallets: Vec<Announced>,
     /// Were all of them there already?
     pub repeated: bool,
-}
-
-/// Why none of them is taken on.
-#[derive(Debug, thiserror::Error)]
-pub enum AnnounceError {
-    /// Nobody of that name.
-    #[error("no exchange `{0}` is declared")]
-    UnknownExchange(String),
-    /// One is wrong: which, and how.
-    #[error("{0}")]
-    Refused(String),
-    /// One holds something already: which, and what.
-    #[error("{0}; declare it in the exchange's files, then its history is filled in")]
-    NotEmpty(String),
-    /// One is declared already, or was announced otherwise.
-    #[error("{0}")]
-    Conflict(String),
-    /// Not at the moment, and why.
-    #[error("{0}")]
-    NotNow(String),
-    /// It could not be kept.
-    #[error("it could not be kept: {0}")]
-    Failed(String),
-}
-
-impl From<DeskError> for AnnounceError {
-    fn from(error: DeskError) -> AnnounceError {
-        AnnounceError::Failed(error.to_string())
-    }
-}
-
-impl From<assay_store::StoreError> for AnnounceError {
-    fn from(error: assay_store::StoreError) -> AnnounceError {
-        AnnounceError::Failed(error.to_string())
-    }
 }
 
 /// A wallet that was read.
@@ -298,18 +264,6 @@ fn refusal(world: &World, source: &Source, wanted: &[&Wanted<'_>], refusal: Refu
         each.push(format!("and {} more", holdings.len() - NAMED));
     }
     AnnounceError::NotEmpty(each.join("; "))
-}
-
-/// Who waits for accounts to be proven empty. One asks the node for all who wait.
-#[derive(Default)]
-pub(crate) struct Line {
-    waiting: Mutex<Vec<Waiting>>,
-    asking: Mutex<()>,
-}
-
-struct Waiting {
-    accounts: Vec<Account>,
-    reply: SyncSender<Result<BlockRef, Refusal>>,
 }
 
 /// About so many accounts are asked about at once.

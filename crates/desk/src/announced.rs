@@ -38,6 +38,41 @@ pub struct Announced {
     pub announced_at: Timestamp,
 }
 
+/// Why none of them is taken on.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnounceError {
+    /// Nobody of that name.
+    #[error("no exchange `{0}` is declared")]
+    UnknownExchange(String),
+    /// One is wrong: which, and how.
+    #[error("{0}")]
+    Refused(String),
+    /// One holds something already: which, and what.
+    #[error("{0}; declare it in the exchange's files, then its history is filled in")]
+    NotEmpty(String),
+    /// One is declared already, or was announced otherwise.
+    #[error("{0}")]
+    Conflict(String),
+    /// Not at the moment, and why.
+    #[error("{0}")]
+    NotNow(String),
+    /// It could not be kept.
+    #[error("it could not be kept: {0}")]
+    Failed(String),
+}
+
+impl From<DeskError> for AnnounceError {
+    fn from(error: DeskError) -> AnnounceError {
+        AnnounceError::Failed(error.to_string())
+    }
+}
+
+impl From<assay_store::StoreError> for AnnounceError {
+    fn from(error: assay_store::StoreError) -> AnnounceError {
+        AnnounceError::Failed(error.to_string())
+    }
+}
+
 /// The block from which on an account is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownFrom {

@@ -23,6 +23,7 @@ mod holdings;
 pub mod items;
 mod keep;
 mod left;
+mod line;
 mod mempool;
 mod moment;
 mod movements;
@@ -40,16 +41,16 @@ mod run;
 mod sheet;
 mod since;
 mod view;
+mod work;
 mod world;
 
 pub use alert::{Alert, AlertSettings, Duty, Observation, RuleSettings, State, observe, to_tell};
-pub use announce::{AnnounceError, Wallet, Wallets};
-pub use announced::{Announced, KnownFrom, with_announced};
+pub use announce::{Wallet, Wallets};
+pub use announced::{AnnounceError, Announced, KnownFrom, with_announced};
 use assay_store::StoreError;
 pub use assay_verifier::rules::Dissent;
 pub use books::Books;
 pub use course::{Point, ShortSince};
-pub use desk::{Desk, Event, Receipt, Settings, SubmitError};
 pub use dispute::Branch;
 pub use explain::{Explanation, Named, explain, latest};
 pub use gate::{Gate, GateSettings, Known, Purposes, Signal, gate};
@@ -65,6 +66,7 @@ pub use proofs::{Backed, Holder, kept_proof, proofs};
 pub use question::Question;
 
 pub use view::{BlockView, ChainView, ExchangeView, StatementView, Trouble, View};
+pub use work::{Desk, Event, Receipt, Settings, SubmitError};
 pub use world::{CatchingUp, Connect, Heard, Priced, Source, Sums, World};
 
 /// Why the desk could not do what was asked.

@@ -13,11 +13,9 @@ use assay_verifier::Reconciliation;
 use serde_json::json;
 
 use crate::alert::{Alert, Observation, State, observe, to_tell};
-use crate::announce::AnnounceError;
-use crate::announced::{self, Announced, with_announced};
+use crate::announced::{self, AnnounceError, Announced, with_announced};
 use crate::case::{Case, Judged};
 use crate::clock;
-use crate::desk::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
 use crate::dropped::{self, Gone};
 use crate::gate::{Gate, STALE};
 use crate::handling::{self, Acknowledged, Handling, HandlingError, Maintenance, Silence};
@@ -27,6 +25,7 @@ use crate::outbox;
 use crate::paint::{Easel, Painted, turned};
 use crate::parts::side_by_side;
 use crate::queue::Queue;
+use crate::work::{Event, Inner, Receipt, Settings, SubmitError, Work, signed_by};
 use crate::{
     BlockView, ChainView, DeskError, Dissent, ExchangeView, Priced, Source, StatementView, Trouble, View, World,
 };

@@ -12,7 +12,7 @@ use assay_verifier::rules::Dissent;
 use parking_lot::{RwLock, RwLockReadGuard};
 use serde::Serialize;
 
-use crate::announce::Line;
+use crate::line::Line;
 use crate::{Books, Branch, Trouble, Waiting};
 
 /// What the files say, resolved, with the chains. Replaced as a whole when they change.

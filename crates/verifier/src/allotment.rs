@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use crate::Paid;
 use crate::coins::{Wide, wide};
-use crate::in_flight::List;
+use crate::item::List;
 
 /// One item in flight that names the transaction.
 #[derive(Debug, Clone, Copy)]

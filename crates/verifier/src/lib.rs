@@ -19,6 +19,8 @@ mod evidence;
 mod first_steps;
 mod holdings;
 mod in_flight;
+mod item;
+mod judged;
 mod line;
 mod ordinary;
 mod policy;
@@ -34,7 +36,7 @@ use std::sync::Arc;
 use assay_types::{Digest, Statement, Timestamp};
 
 use holdings::Held;
-use in_flight::Place;
+use item::Place;
 
 pub use again::again;
 pub use coins::{Balanced, Coins, SignedCoins, Wide};
@@ -44,11 +46,11 @@ pub use evidence::{
 };
 pub use first_steps::{FIRST_STEPS, first_steps};
 pub use holdings::{Example, Unknown};
-pub use in_flight::{Effect, InFlightLine, List, Standing};
-pub use line::{Accounts, Interval, Line, Part};
+pub use item::{Effect, InFlightLine, List, Standing};
+pub use line::{Accounts, Interval, Line};
 pub use ordinary::{Ordinary, Traded};
 pub use policy::{Age, Decimal, Policy, PolicyError, Require, TimeOfDay};
-pub use proven::{Earlier, Lowest, ProvenLine};
+pub use proven::{Earlier, Lowest, Part, ProvenLine};
 pub use reconciliation::{
     BlockLine, Facts, Finding, PolicyLine, Reconciliation, Severity, Stage, StatementLine, Verdict, exit_code,
 };

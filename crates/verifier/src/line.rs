@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use crate::coins::{Coins, SignedCoins, Wide, wide};
 use crate::holdings::{Blocks, Held, Range, Unknown};
-use crate::in_flight::{InFlightLine, Judged, List};
-use crate::proven::{ProvenLine, proven};
+use crate::item::{InFlightLine, List};
+use crate::judged::Judged;
+use crate::proven::{Part, ProvenLine, proven};
 use crate::{Policy, ProvenEvidence, Verdict};
 
 /// One asset's reconciliation. Every amount is in coins; owed and deductions are the sums of the fields below them.
@@ -89,15 +90,6 @@ pub struct Accounts {
     pub unknown: u64,
     /// When those were proven that are; `None` where that was not looked at, as of very many.
     pub proven: Option<Box<ProvenLine>>,
-}
-
-/// Some accounts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Part {
-    /// How many.
-    pub accounts: u64,
-    /// What they hold.
-    pub amount: Coins,
 }
 
 /// Computes a line; the items are those of this report.

@@ -5,8 +5,16 @@ use serde::Serialize;
 
 use crate::coins::{Coins, Wide};
 use crate::holdings::{Blocks, Held, alias};
-use crate::line::Part;
 use crate::{ProvenEvidence, Require, When};
+
+/// Some accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// How many.
+    pub accounts: u64,
+    /// What they hold.
+    pub amount: Coins,
+}
 
 /// How many accounts, and how much, were proven when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

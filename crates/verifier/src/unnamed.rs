@@ -10,7 +10,8 @@ use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use crate::Found;
 use crate::coins::{Wide, wide};
-use crate::in_flight::{Judged, List, Place, Transactions};
+use crate::item::{List, Place};
+use crate::judged::{Judged, Transactions};
 
 /// To whom, in what.
 type Payee<'a> = (&'a ChainId, &'a Account, &'a str);

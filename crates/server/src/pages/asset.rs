@@ -7,7 +7,7 @@ use assay_desk::{ExchangeView, Point};
 use assay_registry::Declared;
 use assay_store::Coverage;
 use assay_types::{Height, Timestamp};
-use assay_verifier::{Coins, Interval, Line, List, Stage, Standing, Verdict, Wide};
+use assay_verifier::{Coins, Line, List, Stage, Standing, Verdict, Wide};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Deserialize;
@@ -186,15 +186,6 @@ pub(super) async fn page(
     shown(&page)
 }
 
-/// Holdings as an interval, where they are one.
-pub(super) fn holdings(holdings: &Interval, unit: &str) -> Html {
-    match &holdings.high {
-        Some(high) if *high == holdings.low => show::amount(high, unit),
-        Some(high) => Html(format!("{}–{}", show::amount(&holdings.low, unit), show::amount(high, unit))),
-        None => Html(format!("≥ {}", show::amount(&holdings.low, unit))),
-    }
-}
-
 /// What is owed, and what is there: in the order in which it is added up.
 fn arithmetic(reader: &Reader, exchange: &ExchangeView, line: &Line) -> Vec<Term> {
     let (words, unit) = (reader.words, line.asset.as_str());
@@ -234,7 +225,9 @@ fn arithmetic(reader: &Reader, exchange: &ExchangeView, line: &Line) -> Vec<Term
         term("+", "pending-withdrawals", &line.pending_withdrawals, items(PendingWithdrawals)),
         term("+", "uncredited-deposits", &line.uncredited_deposits, items(UncreditedDeposits)),
         term("=", "owed", &line.owed, none()),
-        Term { amount: holdings(&line.holdings, unit), ..term("−", "holdings", &line.holdings.low, Html(from)) },
+        Term {
+            amount: show::holdings(&line.holdings, unit), ..term("−", "holdings", &line.holdings.low, Html(from))
+        },
         term("−", "unconfirmed-credits", &line.unconfirmed_credits, items(UnconfirmedCredits)),
         term("−", "elsewhere", &line.elsewhere, none()),
     ];

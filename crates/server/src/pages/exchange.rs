@@ -124,7 +124,7 @@ pub(super) async fn page(
             asset: asset.clone(),
             verdict: show::verdict(line.verdict, reader.words),
             coverage: line.coverage_ratio.clone().unwrap_or_else(|| "–".into()),
-            holds: super::asset::holdings(&line.holdings, asset),
+            holds: show::holdings(&line.holdings, asset),
             owed: show::amount(&line.owed, asset),
             missing: if line.missing.is_zero() { Html("–".into()) } else { show::amount(&line.missing, asset) },
             difference: line.difference.as_ref().map_or_else(|| Html("?".into()), |one| show::signed(one, asset)),

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use assay_types::Timestamp;
-use assay_verifier::{Coins, SignedCoins, Verdict};
+use assay_verifier::{Coins, Interval, SignedCoins, Verdict};
 
 use super::words::Words;
 
@@ -165,6 +165,15 @@ pub(super) fn exchange_page(exchange: &str) -> String {
 /// Where the page of one of its assets is.
 pub(super) fn asset_page(exchange: &str, asset: &str) -> String {
     format!("{}/assets/{}", exchange_page(exchange), segment(asset))
+}
+
+/// Holdings as an interval, where they are one.
+pub(super) fn holdings(holdings: &Interval, unit: &str) -> Html {
+    match &holdings.high {
+        Some(high) if *high == holdings.low => amount(high, unit),
+        Some(high) => Html(format!("{}–{}", amount(&holdings.low, unit), amount(high, unit))),
+        None => Html(format!("≥ {}", amount(&holdings.low, unit))),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use crate::allotment::{Fit, Share};
 use crate::coins::{Coins, Wide};
 use crate::holdings::Blocks;
-use crate::in_flight::{Judged, List, Place};
+use crate::item::{List, Place};
+use crate::judged::Judged;
 use crate::{Finding, Severity};
 
 /// **`unsettled-item`**: an in-flight item that the chain does not bear out. Beside it **`unconfirmed-item`** (notice): one
