@@ -25,7 +25,6 @@ const LAST_BLOCKS: u64 = 8;
 const AWAY: Duration = Duration::from_millis(150 * MOMENT_MS);
 
 /// What is done beside following new blocks.
-#[derive(Default)]
 struct Beside {
     late: Late,
     unproven: Unproven,
@@ -45,7 +44,8 @@ impl Indexer<'_> {
         reached: &dyn Fn(&Reached),
         waiting: &dyn Fn(&IndexError),
     ) -> Result<(), IndexError> {
-        let (mut beside, mut away) = (Beside::default(), self.poll()?);
+        let (late, unproven, again) = (Late::patient(), Unproven::default(), None);
+        let (mut beside, mut away) = (Beside { late, unproven, again }, self.poll()?);
         while !self.stop.is_wished() {
             let looked = self.come_to_the_tip(progress).and_then(|now| {
                 reached(&now);

@@ -11,11 +11,16 @@ use crate::slice::{Restarts, Slice};
 use crate::stretch::{Below, apply_each};
 use crate::{IndexError, Indexer, Progress};
 
+/// How often who follows a chain asks again for state of which a node says that it has none.
+const TRIES: u32 = 3;
+
 /// How far this process has come with filling in.
 #[derive(Default)]
 pub(crate) struct Late {
     round: Option<Filling>,
     restarts: Restarts,
+    /// How often it may yet be asked again for the state where coverage begins, of which a node says that it has none: it may have it a moment later.
+    tries: u32,
 }
 
 /// A round between two slices.
@@ -28,6 +33,13 @@ struct Filling {
     filtered: bool,
     from: Height,
     began: Instant,
+}
+
+impl Late {
+    /// One that has time to ask again.
+    pub(crate) fn patient() -> Late {
+        Late { tries: TRIES, ..Late::default() }
+    }
 }
 
 impl Indexer<'_> {
@@ -61,6 +73,10 @@ impl Indexer<'_> {
             Err(Break::Error(IndexError::Node(why @ NodeError::Missing { fault: None, .. })))
                 if round.next == self.chain.first() && round.next < last && !self.chain.proves_by_walking() =>
             {
+                if late.tries > 0 {
+                    late.tries -= 1;
+                    return Err(why.into());
+                }
                 // No node says that it has what they held there, and none will again: new ones would wait for it for ever.
                 let accounts = round.to.0 - round.from.0;
                 tracing::warn!(%why, "{accounts} accounts that were declared late are known from block {last} on alone");

@@ -196,6 +196,36 @@ fn a_round_that_the_node_cannot_fill_in_keeps_nobody_from_following() {
     ends_straight(&chain, &kept, "there again");
 }
 
+/// A node that says for a moment that it has no state where coverage begins is asked again; where it has none for longer, what follows is known from the
+/// last block on alone.
+#[test]
+fn who_follows_asks_again_for_the_state_where_coverage_begins() {
+    for heals in [true, false] {
+        let chain = Fake::new(Proof::State, TIP);
+        let kept = waiting(&chain);
+        chain.lacks_below(1);
+        let stop = Stop::default();
+        let looks = std::cell::Cell::new(0);
+        let reached = |now: &crate::Reached| {
+            looks.set(looks.get() + 1);
+            if heals && looks.get() == 2 {
+                chain.lacks_below(0);
+            }
+            if !now.filling_in {
+                stop.now();
+            }
+        };
+        let waits = |error: &IndexError| panic!("nobody waits: {error}");
+        Indexer::new(&chain, &kept.store, SETTINGS, stop.clone()).follow(&|_| (), &reached, &waits).unwrap();
+        if heals {
+            ends_straight(&chain, &kept, "asked again");
+        } else {
+            let below = kept.store.coverage(AccountNo(3), Asset::Native, Height(TIP - 1)).unwrap();
+            assert!(matches!(below, Coverage::Unknown(_)), "{below:?}");
+        }
+    }
+}
+
 #[test]
 fn accounts_that_are_declared_no_more_keep_their_history_and_go_on() {
     let chain = Fake::new(Proof::Walking, TIP);
