@@ -519,20 +519,20 @@ fn that_who_is_stopped_holds_nothing_is_no_proof_left_out() {
 }
 
 /// Of many accounts not everyone is read after each block of a stretch that is long for so many: what a token took and gave back meanwhile, with no event,
-/// two proofs do not tell. In a shorter one nothing escapes.
+/// two proofs do not tell. In a shorter one nothing escapes, and in one between those its largest holder shows it.
 #[test]
 fn what_was_not_read_between_two_proofs_is_not_verified() {
-    for is_short in [false, true] {
+    for (within, more) in [(4, 0), (12, 8), (40, 0)] {
         let world = World::new(&[]);
         let holder = world.users[1];
         let token = stopping(&world, &[holder]);
         let (lab, first) = (many(&world, &world.anvil.url, token, &[holder]), world.height());
         let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
-        let within = if is_short { 40 } else { 4 };
         lab.write("assay.toml", &config.replace("[[chain.node]]", &format!("read_within = {within}\n[[chain.node]]")));
         stop(&world, token, &[holder]);
         world.mine();
         stop(&world, token, &[holder]);
+        (0..more).for_each(|_| world.mine());
         lab.index();
         for _ in 0..within {
             world.mine();
@@ -547,10 +547,69 @@ fn what_was_not_read_between_two_proofs_is_not_verified() {
         };
         for height in first..=world.height() {
             let (is_right, coverage) = said(height);
-            assert!(is_right || !is_short && coverage == "unproven", "at {height}: {coverage}");
+            assert!(is_right || within == 4 && coverage == "unproven", "{within}: at {height}: {coverage}");
         }
         let proven = (first + 4..=world.height()).filter(|height| said(*height) == (true, "verified".into())).count();
         assert!(proven > 0, "nothing was proven after it");
+    }
+}
+
+/// What was right where everyone was read stays, whatever is found out later of blocks around it. Nothing of this token is proven: it rebased before.
+#[test]
+fn what_was_read_of_everyone_is_not_searched_through_again() {
+    let (world, token, holders) = rebasing();
+    let rebase = |by: [u64; 2]| {
+        world.invoke(world.users[0], token, 0, "rebase(uint256,uint256)", abi![by[0], by[1]]);
+        world.mine();
+    };
+    rebase([3, 2]);
+    let lab = many(&world, &world.anvil.url, token, &holders);
+    let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &config.replace("[[chain.node]]", "read_within = 4\n[[chain.node]]"));
+    // A long stretch in which it came and went, a block alone, and a long one in which it stays.
+    (0..6).for_each(|_| world.mine());
+    rebase([1, 2]);
+    rebase([2, 1]);
+    lab.index();
+    world.mine();
+    lab.index();
+    let read = world.height();
+    rebase([1, 2]);
+    (0..6).for_each(|_| world.mine());
+    lab.index();
+    for height in [read - 1, read, world.height()] {
+        for (holder, held) in holders.iter().zip(world.balances(height, &holders, &[Some(token)])) {
+            let at = height.to_string();
+            let asked = ["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB", "--at", &at];
+            assert_eq!(lab.json(&asked, 0)["units"], held.unwrap().to_string(), "{holder} at {height} of {read}");
+        }
+    }
+}
+
+/// What is found of one holder of a token is looked for of all: of those too who hold the same again when they are read next.
+#[test]
+fn who_holds_a_token_that_changed_is_read_where_that_is_found() {
+    let (world, token, holders) = rebasing();
+    let lab = many(&world, &world.anvil.url, token, &holders);
+    let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &config.replace("[[chain.node]]", "read_within = 4\n[[chain.node]]"));
+    let first = world.height();
+    (0..2).for_each(|_| world.mine());
+    for by in [[1, 2], [2, 1]] {
+        world.invoke(world.users[0], token, 0, "rebase(uint256,uint256)", abi![by[0], by[1]]);
+        world.mine();
+        world.mine();
+        // One of them moves, and is read for that.
+        world.invoke(world.users[0], token, 0, "mint(address,uint256)", abi![holders[0], 4]);
+        world.mine();
+    }
+    lab.index();
+    for height in first..=world.height() {
+        for (holder, held) in holders.iter().zip(world.balances(height, &holders, &[Some(token)])) {
+            let at = height.to_string();
+            let asked = ["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB", "--at", &at];
+            assert_eq!(lab.json(&asked, 0)["units"], held.unwrap().to_string(), "{holder} at {height}");
+        }
     }
 }
 

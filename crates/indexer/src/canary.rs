@@ -13,6 +13,8 @@ use crate::patience::patiently;
 
 /// So many balances that are not known are read at a block.
 const UNREAD: usize = 50_000;
+/// Up to so many balances are read by one call, whatever assets they are in.
+const ONE_CALL: usize = 64;
 
 impl Indexer<'_> {
     /// Looks up who holds tokens among the accounts that came since this was asked last, and of what they hold is not known.
@@ -40,8 +42,8 @@ impl Indexer<'_> {
         Ok(())
     }
 
-    /// Reads at this block whom its movements and turns leave out: at the last one of a stretch who could not be read on the way, and the largest holder of
-    /// each token; and all holders of a token that changed by itself. Behind a long stretch everyone is read anyway.
+    /// Reads at this block whom its movements and turns leave out: at the last one of a stretch who could not be read on the way; and the largest holder of
+    /// each token, and all holders of one that changed by itself. Behind a long stretch everyone is read anyway.
     pub(crate) fn read_more(
         &self,
         block: &mut Block,
@@ -56,10 +58,8 @@ impl Indexer<'_> {
         if is_long {
             return Ok(());
         }
-        if is_last {
-            let largest = self.holders.borrow_mut().one_of_each();
-            self.read_beside(block, largest)?;
-        }
+        let largest = self.holders.borrow_mut().one_of_each();
+        self.read_beside(block, largest)?;
         self.read_who_holds(block, applier)
     }
 
@@ -100,9 +100,13 @@ impl Indexer<'_> {
     /// Adds what these hold to what was read at the block, where it was not; what cannot be read waits for its turn.
     fn read_beside(&self, block: &mut Block, pairs: impl IntoIterator<Item = Pair>) -> Result<(), Break> {
         let read: BTreeSet<Pair> = block.readings.iter().map(|reading| reading.pair()).collect();
-        let mut by_asset: BTreeMap<Asset, Vec<(AccountNo, Account, Asset)>> = BTreeMap::new();
-        for (account, asset) in pairs.into_iter().filter(|pair| !read.contains(pair)) {
-            by_asset.entry(asset).or_default().push((account, self.store.account(account)?, asset));
+        let unread: Vec<Pair> = pairs.into_iter().filter(|pair| !read.contains(pair)).collect();
+        // One call reads each of some accounts in each of some assets.
+        let is_one = unread.len() <= ONE_CALL;
+        let mut by_asset: BTreeMap<Option<Asset>, Vec<(AccountNo, Account, Asset)>> = BTreeMap::new();
+        for (account, asset) in unread {
+            let whole = (account, self.store.account(account)?, asset);
+            by_asset.entry((!is_one).then_some(asset)).or_default().push(whole);
         }
         let header = &block.header;
         let mut more = Vec::new();

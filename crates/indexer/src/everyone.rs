@@ -39,8 +39,9 @@ impl Indexer<'_> {
                     self.explain_parted(at, &self.with_bytes(&pairs)?)?;
                 }
             }
-            Ok(())
-        })
+            Ok::<_, Break>(())
+        })?;
+        Ok(self.store.note_all_read(at.height..=at.height)?)
     }
 
     /// The pairs that are known to hold something else after this block, the last one.

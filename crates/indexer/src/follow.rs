@@ -210,7 +210,8 @@ impl Indexer<'_> {
         let undo = Undo { depth: self.settings.undo_depth, tip: to };
         let span = self.span(&watch, from, to, &|_| None);
         let is_long = self.is_long(&watch, from, to);
-        let in_turn = !self.chain.proves_by_walking() && !self.settings.turns.are_few(&watch);
+        let has_state = !self.chain.proves_by_walking();
+        let in_turn = has_state && !self.settings.turns.are_few(&watch);
         if in_turn {
             self.find_holders(&watch)?;
         }
@@ -242,10 +243,13 @@ impl Indexer<'_> {
             done.applied += 1;
             progress(Progress { at, from, to, filling_in: false });
         })?;
-        match was_unsettled {
-            None if !is_long => Ok(self.store.set_unsettled_above(None)?),
-            _ => self.read_everyone_if_due(&watch),
+        if was_unsettled.is_some() || is_long {
+            return self.read_everyone_if_due(&watch);
         }
+        if let Some(first) = self.settings.turns.all_read_from(&watch, from, to).filter(|_| has_state) {
+            self.store.note_all_read(first..=to)?;
+        }
+        Ok(self.store.set_unsettled_above(None)?)
     }
 
     /// Reads every balance where a long stretch ended before that was done.

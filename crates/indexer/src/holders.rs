@@ -1,7 +1,8 @@
 //! Whoever holds tokens, as far as it is known: among them is looked where one of a token's balances changes by itself.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use assay_types::{AccountNo, Amount, Asset, Pair};
 
@@ -47,9 +48,12 @@ impl Holders {
     }
 
     pub(crate) fn one_of_each(&mut self) -> Vec<Pair> {
-        for (asset, holders) in &self.of {
-            if let Some((largest, _)) = holders.iter().max_by_key(|(_, amount)| **amount) {
-                self.largest.entry(*asset).or_insert(*largest);
+        let Holders { of, largest, .. } = self;
+        for (asset, holders) in &*of {
+            if let Entry::Vacant(none) = largest.entry(*asset)
+                && let Some((most, _)) = holders.iter().max_by_key(|(_, amount)| **amount)
+            {
+                none.insert(*most);
             }
         }
         self.largest.iter().map(|(asset, account)| (*account, *asset)).collect()

@@ -61,7 +61,8 @@ impl Indexer<'_> {
         if stretches.is_empty() {
             return Ok(false);
         }
-        let found = self.search(stretches)?;
+        let mut found = self.search(stretches)?;
+        found.extend(self.search(self.changed_beside(at, &found)?)?);
         self.check_beginnings(&found)?;
         let blocks = self.read_blocks_again(&found)?;
         for (pair, seen) in found {
@@ -78,6 +79,63 @@ impl Indexer<'_> {
             );
         }
         Ok(true)
+    }
+
+    /// Where a token changed with nothing to show for it, it may have changed for everyone, also for those whose balance was the same again later: who holds
+    /// it is read at these blocks too.
+    fn changed_beside(&self, at: &Header, found: &Found) -> Result<Vec<Stretch>, Break> {
+        let mut heights: BTreeMap<Height, BTreeSet<Asset>> = BTreeMap::new();
+        for ((_, asset), seen) in found.iter().filter(|((_, asset), _)| *asset != Asset::Native) {
+            let changed = seen.iter().filter(|(_, seen)| seen.since.is_none());
+            changed.for_each(|(height, _)| _ = heights.entry(*height).or_default().insert(*asset));
+        }
+        let mut points: BTreeMap<Pair, BTreeMap<Height, Held>> = BTreeMap::new();
+        for (height, assets) in heights.into_iter().take(BLOCKS_AGAIN) {
+            let header = self.store.header(height)?.ok_or(Break::Reorganised)?;
+            for pair in self.holders_that_changed(&header, &assets, found)? {
+                points.entry(pair).or_default().insert(height, Held { amount: Amount::ZERO, proven: false });
+            }
+        }
+        let mut stretches = Vec::new();
+        for (pair, mut seen) in points {
+            let of = self.with_bytes(&[pair])?;
+            seen.entry(at.height).or_insert(Held { amount: Amount::ZERO, proven: false });
+            let first = *seen.keys().next().unwrap_or(&at.height);
+            let Some(known) = self.store.last_known(pair, first)?.filter(|known| *known < first) else { continue };
+            let (mut low, mut before) =
+                (known, Held { amount: self.store.balance(pair.0, pair.1, known)?, proven: false });
+            for high in seen.into_keys() {
+                let header = self.store.header(high)?.ok_or(Break::Reorganised)?;
+                let Some(reading) = self.read_again(&header, &of)?.into_iter().next() else { continue };
+                let Ok(amount) = reading.balance else { continue };
+                let after = Held { amount, proven: reading.proven };
+                if amount != before.amount {
+                    let account = of[0].1.clone();
+                    stretches.push(Stretch { pair, account, low, known: low, before, high, after });
+                }
+                (low, before) = (high, after);
+            }
+        }
+        Ok(stretches)
+    }
+
+    /// Of those who hold these tokens, and of whom nothing was found, the ones who have something else after this block than is known; if they did not move
+    /// since, for whoever moves is read.
+    fn holders_that_changed(&self, at: &Header, assets: &BTreeSet<Asset>, found: &Found) -> Result<Vec<Pair>, Break> {
+        let holders = self.holders.borrow();
+        let mut changed = Vec::new();
+        for asset in assets {
+            let pairs: Vec<Pair> = holders.all(*asset).filter(|pair| !found.contains_key(pair)).collect();
+            let pairs = self.with_bytes(&pairs)?;
+            for reading in patiently(&self.stop, || self.chain.balances(at, &pairs))? {
+                let (pair, ours) = (reading.pair(), self.store.balance(reading.account, reading.asset, at.height)?);
+                let moves = || self.store.movements(pair.0, pair.1, at.height, Height(u64::MAX))?.next().transpose();
+                if reading.balance.is_ok_and(|amount| amount != ours) && moves()?.is_none() {
+                    changed.push(pair);
+                }
+            }
+        }
+        Ok(changed)
     }
 
     /// Reads the blocks where something changed again, with everything checked that a long stretch leaves to state: were these movements hidden?

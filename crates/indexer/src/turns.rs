@@ -76,12 +76,21 @@ impl Turns {
         }
     }
 
-    /// The last block of such a stretch after which not all of them are read.
+    /// From which block of such a stretch on all of them are read; `None`: not even at its last one.
+    pub(crate) fn all_read_from(self, watch: &Watch, from: Height, to: Height) -> Option<Height> {
+        match self.are_all_read(watch, to.0 + 1 - from.0) {
+            true => Some(from),
+            false => (watch.len() as u64 <= u64::from(self.more)).then_some(to),
+        }
+    }
+
+    /// The last block of such a stretch after which not all of them are read. Behind a long one they are.
     pub(crate) fn skimmed(self, watch: &Watch, from: Height, to: Height) -> Option<Height> {
-        let blocks = to.0 + 1 - from.0;
-        let are_all_read_at_last = watch.len() as u64 <= u64::from(self.more) || self.is_long(blocks);
-        let last = if are_all_read_at_last { to.previous() } else { Some(to) };
-        last.filter(|last| *last >= from && !self.are_all_read(watch, blocks))
+        let all_from = match self.is_long(to.0 + 1 - from.0) && !self.are_few(watch) {
+            true => Some(to),
+            false => self.all_read_from(watch, from, to),
+        };
+        all_from.map_or(Some(to), Height::previous).filter(|last| *last >= from)
     }
 
     /// As many of these as are few, at another place for each height.

@@ -119,6 +119,7 @@ impl Store {
         changes::write(self, &mut batch, &changes, Way::Back)?;
         batch.delete_cf(self.family(Family::Undo)?, key);
         self.rewind_round(&mut batch, tip.height)?;
+        self.rewind_all_read(&mut batch, tip.height)?;
         self.commit(batch, true)?;
         Ok(Some(tip.at()))
     }

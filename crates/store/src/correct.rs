@@ -31,7 +31,7 @@ impl Store {
     pub fn last_known(&self, (account, asset): Pair, at: Height) -> Result<Option<Height>, StoreError> {
         let prefix = account_prefix(account, asset);
         let Some((from, grade)) = self.last_coverage(&prefix, at)? else { return Ok(None) };
-        let read = match grade {
+        let mut read = match grade {
             Coverage::Unknown(_) => return Ok(None),
             Coverage::Verified => at,
             Coverage::Unproven => match from.previous() {
@@ -39,6 +39,9 @@ impl Store {
                 _ => from,
             },
         };
+        if let Some(all) = self.all_read()?.filter(|all| *all.start() <= at) {
+            read = read.max(at.min(*all.end()));
+        }
         // Who moves is read.
         let mut rows = self.db.raw_iterator_cf(self.family(Family::Movements)?);
         rows.seek_for_prev(Movement::key_at(&prefix, at, u32::MAX));

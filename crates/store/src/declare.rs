@@ -202,6 +202,7 @@ impl Store {
         let meta = self.family(Family::Meta)?;
         batch.put_cf(meta, PUBLISHED_KEY, round.to.0.to_be_bytes());
         batch.delete_cf(meta, ROUND_KEY);
+        self.put_all_read(&mut batch, None)?; // they were not
         self.amend(|| self.commit(batch, true))
     }
 

@@ -1,5 +1,7 @@
 //! Questions: headers, balances, histories, transactions, coverage.
 
+use std::ops::RangeInclusive;
+
 use assay_types::{AccountNo, Amount, Asset, Header, Height, Kind, Outpoint, Pair, Timestamp, TxId};
 
 use crate::declare::PUBLISHED_KEY;
@@ -10,6 +12,7 @@ use crate::{Coverage, Family, Movement, Store, StoreError, Transaction};
 const FINAL_KEY: &[u8] = b"final";
 const UNSETTLED_KEY: &[u8] = b"unread";
 const SKIMMED_KEY: &[u8] = b"skimmed";
+const ALL_READ_KEY: &[u8] = b"all-read";
 /// A coinbase output can be spent once it has this many confirmations.
 const COINBASE_MATURITY: u64 = 100;
 
@@ -151,6 +154,59 @@ impl Store {
         let mut batch = rocksdb::WriteBatch::default();
         batch.put_cf(self.family(Family::Meta)?, SKIMMED_KEY, height_key(up_to));
         self.commit(batch, true)
+    }
+
+    /// The last blocks in a row after each of which everyone was read: what was known of a balance was right there, also where nothing was written of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn all_read(&self) -> Result<Option<RangeInclusive<Height>>, StoreError> {
+        let Some(row) = self.get(Family::Meta, ALL_READ_KEY)? else { return Ok(None) };
+        let heights = row.split_at_checked(8).and_then(|(from, to)| Some(height_of(from)?..=height_of(to)?));
+        self.read(Family::Meta, ALL_READ_KEY, heights).map(Some)
+    }
+
+    /// Notes that of these blocks, which are applied. They join those right before them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn note_all_read(&self, blocks: RangeInclusive<Height>) -> Result<(), StoreError> {
+        let (mut from, to) = blocks.into_inner();
+        if let Some(before) = self.all_read()?
+            && before.contains(&from.previous().unwrap_or(from))
+        {
+            from = from.min(*before.start());
+        }
+        let mut batch = rocksdb::WriteBatch::default();
+        self.put_all_read(&mut batch, Some(from..=to))?;
+        self.commit(batch, false)
+    }
+
+    /// Of blocks that are taken back it is not so any more.
+    pub(crate) fn rewind_all_read(&self, batch: &mut rocksdb::WriteBatch, removed: Height) -> Result<(), StoreError> {
+        match self.all_read()? {
+            Some(read) if *read.end() >= removed => {
+                let left = removed.previous().map(|to| *read.start()..=to).filter(|left| !left.is_empty());
+                self.put_all_read(batch, left)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `None`: of none.
+    pub(crate) fn put_all_read(
+        &self,
+        batch: &mut rocksdb::WriteBatch,
+        blocks: Option<RangeInclusive<Height>>,
+    ) -> Result<(), StoreError> {
+        let meta = self.family(Family::Meta)?;
+        match blocks {
+            Some(blocks) => {
+                batch.put_cf(meta, ALL_READ_KEY, [height_key(*blocks.start()), height_key(*blocks.end())].concat())
+            }
+            None => batch.delete_cf(meta, ALL_READ_KEY),
+        }
+        Ok(())
     }
 
     /// Why nothing is said of the state after this block yet, where that is so.

@@ -35,11 +35,13 @@ impl Kept {
         Kept { store: Store::open(folder.path(), chain.id(), Mode::Write).unwrap(), _folder: folder }
     }
 
-    /// All rows but how often something was amended.
+    /// All rows but how often something was amended, and where everyone was read.
     fn rows(&self) -> Dump {
         let mut rows = Dump::new();
         self.store.each_row(|family, key, value| drop(rows.insert((family, key.to_vec()), value.to_vec()))).unwrap();
-        rows.remove(&("meta", b"amended".to_vec()));
+        for key in [&b"amended"[..], b"all-read"] {
+            rows.remove(&("meta", key.to_vec()));
+        }
         rows
     }
 

@@ -175,6 +175,27 @@ fn a_range_is_unknown_and_says_why() {
 }
 
 #[test]
+fn where_everyone_was_read_everyone_was_known_until_such_a_block_is_taken_back() {
+    let folder = folder();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    grown(&store, &[0; BLOCKS], 3, false);
+    let known = |at: u64| store.last_known((FIRST, TOKEN), Height(at)).unwrap().unwrap().0;
+    assert_eq!(known(TIP), 0);
+    store.note_all_read(Height(5)..=Height(5)).unwrap();
+    store.note_all_read(Height(7)..=Height(9)).unwrap();
+    assert_eq!([4, 6, 7, 8, TIP].map(known), [0, 0, 7, 8, 9], "the last blocks in a row");
+    store.note_all_read(Height(10)..=Height(10)).unwrap();
+    assert_eq!(store.all_read().unwrap(), Some(Height(7)..=Height(10)));
+    while store.tip().unwrap().unwrap().height > Height(8) {
+        store.remove_tip().unwrap();
+    }
+    assert_eq!((known(8), store.all_read().unwrap()), (8, Some(Height(7)..=Height(8))));
+    (0..2).for_each(|_| _ = store.remove_tip().unwrap());
+    assert_eq!((known(6), store.all_read().unwrap()), (0, None));
+    store.audit().unwrap();
+}
+
+#[test]
 fn accounts_without_rows_are_known_by_one_row_of_all_of_them() {
     let folder = folder();
     let store = open(folder.path(), Mode::Write).unwrap();
