@@ -89,28 +89,31 @@ impl Indexer<'_> {
             let changed = seen.iter().filter(|(_, seen)| seen.since.is_none());
             changed.for_each(|(height, _)| _ = heights.entry(*height).or_default().insert(*asset));
         }
-        let mut points: BTreeMap<Pair, BTreeMap<Height, Held>> = BTreeMap::new();
+        let mut to_read: BTreeMap<Height, BTreeSet<Pair>> = BTreeMap::new();
         for (height, assets) in heights.into_iter().take(BLOCKS_AGAIN) {
+            let pairs = self.holders_that_changed(height, &assets, found)?;
+            to_read.entry(at.height).or_default().extend(&pairs);
+            to_read.entry(height).or_default().extend(pairs);
+        }
+        let mut points: BTreeMap<Pair, Vec<(Height, Held)>> = BTreeMap::new();
+        for (height, pairs) in to_read {
             let header = self.store.header(height)?.ok_or(Break::Reorganised)?;
-            for pair in self.holders_that_changed(&header, &assets, found)? {
-                points.entry(pair).or_default().insert(height, Held { amount: Amount::ZERO, proven: false });
+            let pairs: Vec<Pair> = pairs.into_iter().collect();
+            for reading in self.read_again(&header, &self.with_bytes(&pairs)?)? {
+                let (pair, proven) = (reading.pair(), reading.proven);
+                if let Ok(amount) = reading.balance {
+                    points.entry(pair).or_default().push((height, Held { amount, proven }));
+                }
             }
         }
         let mut stretches = Vec::new();
-        for (pair, mut seen) in points {
-            let of = self.with_bytes(&[pair])?;
-            seen.entry(at.height).or_insert(Held { amount: Amount::ZERO, proven: false });
-            let first = *seen.keys().next().unwrap_or(&at.height);
-            let Some(known) = self.store.last_known(pair, first)?.filter(|known| *known < first) else { continue };
-            let (mut low, mut before) =
-                (known, Held { amount: self.store.balance(pair.0, pair.1, known)?, proven: false });
-            for high in seen.into_keys() {
-                let header = self.store.header(high)?.ok_or(Break::Reorganised)?;
-                let Some(reading) = self.read_again(&header, &of)?.into_iter().next() else { continue };
-                let Ok(amount) = reading.balance else { continue };
-                let after = Held { amount, proven: reading.proven };
-                if amount != before.amount {
-                    let account = of[0].1.clone();
+        for (pair, points) in points {
+            let known = self.store.last_known(pair, points[0].0)?.filter(|known| *known < points[0].0);
+            let Some(mut low) = known else { continue };
+            let mut before = Held { amount: self.store.balance(pair.0, pair.1, low)?, proven: false };
+            for (high, after) in points {
+                if after.amount != before.amount {
+                    let account = self.store.account(pair.0)?;
                     stretches.push(Stretch { pair, account, low, known: low, before, high, after });
                 }
                 (low, before) = (high, after);
@@ -119,18 +122,34 @@ impl Indexer<'_> {
         Ok(stretches)
     }
 
-    /// Of those who hold these tokens, and of whom nothing was found, the ones who have something else after this block than is known; if they did not move
-    /// since, for whoever moves is read.
-    fn holders_that_changed(&self, at: &Header, assets: &BTreeSet<Asset>, found: &Found) -> Result<Vec<Pair>, Break> {
-        let holders = self.holders.borrow();
+    /// Those who hold one of these tokens, of whom nothing was found, and who have something else after this block than is known: where that is so of one
+    /// of its largest holders, and of all who did not move since, for whoever moves is read.
+    fn holders_that_changed(
+        &self,
+        height: Height,
+        assets: &BTreeSet<Asset>,
+        found: &Found,
+    ) -> Result<Vec<Pair>, Break> {
+        let at = self.store.header(height)?.ok_or(Break::Reorganised)?;
+        let changed_of = |pairs: &[Pair]| -> Result<Vec<Pair>, Break> {
+            let pairs = self.with_bytes(pairs)?;
+            let mut changed = Vec::new();
+            for reading in patiently(&self.stop, || self.chain.balances(&at, &pairs))? {
+                let ours = self.store.balance(reading.account, reading.asset, height)?;
+                let is_other = reading.balance.as_ref().is_ok_and(|amount| *amount != ours);
+                changed.extend(is_other.then(|| reading.pair()));
+            }
+            Ok(changed)
+        };
+        let (holders, those) = (self.holders.borrow(), found.keys().copied().collect());
         let mut changed = Vec::new();
         for asset in assets {
-            let pairs: Vec<Pair> = holders.all(*asset).filter(|pair| !found.contains_key(pair)).collect();
-            let pairs = self.with_bytes(&pairs)?;
-            for reading in patiently(&self.stop, || self.chain.balances(at, &pairs))? {
-                let (pair, ours) = (reading.pair(), self.store.balance(reading.account, reading.asset, at.height)?);
-                let moves = || self.store.movements(pair.0, pair.1, at.height, Height(u64::MAX))?.next().transpose();
-                if reading.balance.is_ok_and(|amount| amount != ours) && moves()?.is_none() {
+            if changed_of(&holders.largest_but(*asset, &those))?.is_empty() {
+                continue;
+            }
+            let others: Vec<Pair> = holders.all(*asset).filter(|pair| !those.contains(pair)).collect();
+            for pair in changed_of(&others)? {
+                if self.store.movements(pair.0, pair.1, height, Height(u64::MAX))?.next().is_none() {
                     changed.push(pair);
                 }
             }
