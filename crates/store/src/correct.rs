@@ -39,7 +39,10 @@ impl Store {
                 _ => from,
             },
         };
-        if let Some(all) = self.all_read()?.filter(|all| *all.start() <= at) {
+        // Those who are still being filled in were not among them.
+        if account.0 < self.published()?
+            && let Some(all) = self.all_read()?.filter(|all| *all.start() <= at)
+        {
             read = read.max(at.min(*all.end()));
         }
         // Who moves is read.

@@ -110,6 +110,29 @@ fn of_those_that_are_not_many_it_is_found_at_the_next_block() {
     assert_eq!(agrees_everywhere(&chain, &kept), [(3, 31), (3, 32)]);
 }
 
+/// That everyone was read who was followed then says nothing of those who were declared since.
+#[test]
+fn who_was_declared_late_is_searched_through_blocks_at_which_all_others_were_read() {
+    let chain = Fake::new(Proof::State, 5);
+    let kept = Kept::new(&chain);
+    let settings = Settings { turns: Turns { few: 1, more: 10, within: 20 }, ..SETTINGS };
+    let indexer = || Indexer::new(&chain, &kept.store, settings.clone(), Stop::default());
+    indexer().declare(&[accounts(0..2)]).unwrap();
+    for at in 0..6 {
+        indexer().catch_up(&|_| ()).unwrap();
+        if at == 2 {
+            (0..3).for_each(|_| chain.mine_silently(2, 77)); // also where it does not move
+        }
+        chain.mine(5);
+    }
+    indexer().catch_up(&|_| ()).unwrap();
+    assert_eq!(kept.store.all_read().unwrap(), Some(Height(0)..=chain.head().height));
+    indexer().declare(&[accounts(WHO)]).unwrap();
+    indexer().catch_up(&|_| ()).unwrap();
+    assert_eq!(kept.store.all_read().unwrap(), Some(chain.head().height..=chain.head().height), "they were not");
+    assert!(agrees_everywhere(&chain, &kept).iter().any(|(who, _)| *who == 2));
+}
+
 #[test]
 fn several_changes_of_one_account_are_each_found() {
     let chain = Fake::new(Proof::State, 10);
