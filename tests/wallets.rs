@@ -269,10 +269,10 @@ fn evm_height(anvil: &Anvil) -> u64 {
     u64::from_str_radix(height.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
 }
 
+/// A block that anvil makes by itself for a transaction may come a moment later.
 fn reached(serving: &Serving, anvil: &Anvil) {
-    let height = evm_height(anvil);
     serving.wait("/v1/chains", |chains| {
-        let all = chains["chains"].as_array().unwrap();
+        let (height, all) = (evm_height(anvil), chains["chains"].as_array().unwrap());
         all.iter().all(|chain| chain["name"] != "evm" || chain["indexed"]["height"] == height)
     });
 }
