@@ -297,6 +297,23 @@ fn many(world: &World, url: &str, token: Address, holders: &[Address]) -> Lab {
     lab
 }
 
+/// Everyone is read within so many blocks.
+fn read_within(lab: &Lab, blocks: u64) {
+    let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
+    lab.write("assay.toml", &config.replace("[[chain.node]]", &format!("read_within = {blocks}\n[[chain.node]]")));
+}
+
+/// What these hold is said as the node has it, at each of these heights.
+fn assert_right(lab: &Lab, world: &World, token: Address, holders: &[Address], heights: &[u64]) {
+    for height in heights {
+        for (holder, held) in holders.iter().zip(world.balances(*height, holders, &[Some(token)])) {
+            let at = height.to_string();
+            let asked = ["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB", "--at", &at];
+            assert_eq!(lab.json(&asked, 0)["units"], held.unwrap().to_string(), "{holder} at {height}");
+        }
+    }
+}
+
 /// A token that rebases, held by four.
 fn rebasing() -> (World, Address, Vec<Address>) {
     let world = World::new(&[]);
@@ -527,8 +544,7 @@ fn what_was_not_read_between_two_proofs_is_not_verified() {
         let holder = world.users[1];
         let token = stopping(&world, &[holder]);
         let (lab, first) = (many(&world, &world.anvil.url, token, &[holder]), world.height());
-        let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
-        lab.write("assay.toml", &config.replace("[[chain.node]]", &format!("read_within = {within}\n[[chain.node]]")));
+        read_within(&lab, within);
         stop(&world, token, &[holder]);
         world.mine();
         stop(&world, token, &[holder]);
@@ -564,8 +580,7 @@ fn what_was_read_of_everyone_is_not_searched_through_again() {
     };
     rebase([3, 2]);
     let lab = many(&world, &world.anvil.url, token, &holders);
-    let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
-    lab.write("assay.toml", &config.replace("[[chain.node]]", "read_within = 4\n[[chain.node]]"));
+    read_within(&lab, 4);
     // A long stretch in which it came and went, a block alone, and a long one in which it stays.
     (0..6).for_each(|_| world.mine());
     rebase([1, 2]);
@@ -577,13 +592,7 @@ fn what_was_read_of_everyone_is_not_searched_through_again() {
     rebase([1, 2]);
     (0..6).for_each(|_| world.mine());
     lab.index();
-    for height in [read - 1, read, world.height()] {
-        for (holder, held) in holders.iter().zip(world.balances(height, &holders, &[Some(token)])) {
-            let at = height.to_string();
-            let asked = ["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB", "--at", &at];
-            assert_eq!(lab.json(&asked, 0)["units"], held.unwrap().to_string(), "{holder} at {height} of {read}");
-        }
-    }
+    assert_right(&lab, &world, token, &holders, &[read - 1, read, world.height()]);
 }
 
 /// What is found of one holder of a token is looked for of all: of those too who hold the same again when they are read next.
@@ -591,8 +600,7 @@ fn what_was_read_of_everyone_is_not_searched_through_again() {
 fn who_holds_a_token_that_changed_is_read_where_that_is_found() {
     let (world, token, holders) = rebasing();
     let lab = many(&world, &world.anvil.url, token, &holders);
-    let config = std::fs::read_to_string(lab.path("assay.toml")).unwrap();
-    lab.write("assay.toml", &config.replace("[[chain.node]]", "read_within = 4\n[[chain.node]]"));
+    read_within(&lab, 4);
     let first = world.height();
     (0..2).for_each(|_| world.mine());
     for by in [[1, 2], [2, 1]] {
@@ -604,13 +612,7 @@ fn who_holds_a_token_that_changed_is_read_where_that_is_found() {
         world.mine();
     }
     lab.index();
-    for height in first..=world.height() {
-        for (holder, held) in holders.iter().zip(world.balances(height, &holders, &[Some(token)])) {
-            let at = height.to_string();
-            let asked = ["balance", &holder.to_string(), "--chain", "evm", "--asset", "REB", "--at", &at];
-            assert_eq!(lab.json(&asked, 0)["units"], held.unwrap().to_string(), "{holder} at {height}");
-        }
-    }
+    assert_right(&lab, &world, token, &holders, &(first..=world.height()).collect::<Vec<_>>());
 }
 
 /// A token that keeps a fee tells of the whole amount. What came less is no deduction of the exchange's, and what it got is.
